@@ -1,0 +1,1 @@
+"""One file per system: its architecture and its colour adapter. Importing this package does not import torch."""

@@ -1,0 +1,1 @@
+"""Running a network: PyTorch or ONNX Runtime behind one protocol."""

@@ -1,0 +1,169 @@
+"""The run folder: recipe, environment, metrics, pictures, checkpoints, and the model itself.
+
+A run folder is a model directory (model.toml and weights.safetensors) with the record of its making beside it::
+
+    recipe.json  environment.json  metrics.jsonl  curves.png  samples/step-000500.png
+    checkpoint/{state.json, *.safetensors}   model.toml  weights.safetensors
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+import colorcli
+from colorcli.errors import OutputError
+from colorcli.train.recipe import Recipe
+
+_LINES = ((31, 119, 180), (214, 39, 40), (44, 160, 44), (148, 103, 189), (255, 127, 14), (23, 190, 207))
+
+
+class Run:
+    """A run folder on disk. Raises OutputError where it cannot be written."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        try:
+            (folder / "samples").mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(f"The run folder {folder} cannot be made: {error.strerror}.") from error
+        self.checkpoint = folder / "checkpoint"
+
+    def describe(self, recipe: Recipe, data: dict[str, Any], command: list[str]) -> None:
+        """Write the effective recipe and the environment."""
+        _write_json(self.folder / "recipe.json", recipe.to_dict())
+        environment = {
+            "command": command,
+            "data": data,
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "colorcli": colorcli.__version__,
+            "machine": platform.machine(),
+            "threads": torch.get_num_threads(),
+        }
+        _write_json(self.folder / "environment.json", environment)
+
+    def log(self, record: dict[str, Any]) -> None:
+        """Append one record to metrics.jsonl."""
+        with (self.folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(record) + "\n")
+
+    def truncate_log(self, step: int) -> None:
+        """Drop the records after ``step``: a resumed run writes them again."""
+        path = self.folder / "metrics.jsonl"
+        if not path.exists():
+            return
+        records = [line for line in path.read_text(encoding="utf-8").splitlines() if _step(line) <= step]
+        path.write_text("".join(line + "\n" for line in records), encoding="utf-8")
+
+    def save(self, state: dict[str, Any], tensors: dict[str, dict[str, Tensor]]) -> None:
+        """Replace the checkpoint. At every moment a whole one is on disk: ``checkpoint`` or ``checkpoint.old``."""
+        fresh, old = self.folder / "checkpoint.new", self.folder / "checkpoint.old"
+        try:
+            shutil.rmtree(fresh, ignore_errors=True)
+            fresh.mkdir()
+            for name, table in tensors.items():
+                save_file({key: value.contiguous() for key, value in table.items()}, fresh / f"{name}.safetensors")
+            _write_json(fresh / "state.json", state)
+            shutil.rmtree(old, ignore_errors=True)
+            if self.checkpoint.exists():
+                self.checkpoint.rename(old)
+            fresh.rename(self.checkpoint)
+            shutil.rmtree(old, ignore_errors=True)
+        except OSError as error:
+            raise OutputError(
+                f"The checkpoint in {self.folder} could not be written ({error.strerror}); the one before it is whole."
+            ) from error
+
+    def restore(self) -> tuple[dict[str, Any], dict[str, dict[str, Tensor]]] | None:
+        """The last whole checkpoint, or None."""
+        for folder in (self.checkpoint, self.folder / "checkpoint.old"):
+            if (folder / "state.json").exists():
+                state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+                return state, {path.stem: load_file(path) for path in sorted(folder.glob("*.safetensors"))}
+        return None
+
+    def sample_grid(self, step: int, rows: list[list[NDArray[np.uint8]]]) -> None:
+        """Save rows of pictures ``(H, W, 3)``, one row a photograph: gray, outputs, original."""
+        grid = np.concatenate([np.concatenate(row, 1) for row in rows], 0)
+        Image.fromarray(grid).save(self.folder / "samples" / f"step-{step:06d}.png")
+
+    def draw_curves(self) -> None:
+        """Draw every number in metrics.jsonl against the step into curves.png."""
+        series: dict[str, list[tuple[float, float]]] = {}
+        for line in (self.folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines():
+            record = json.loads(line)
+            for key, value in record.items():
+                if key not in ("step", "phase", "seconds") and isinstance(value, int | float):
+                    series.setdefault(key, []).append((record["step"], value))
+        if series:
+            _plot(series).save(self.folder / "curves.png")
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """An optimizer's state as named tensors, for a file that can hold nothing else."""
+    state = optimizer.state_dict()["state"]
+    return {f"{index}.{key}": torch.as_tensor(value) for index, slot in state.items() for key, value in slot.items()}
+
+
+def load_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+    """Put back what ``optimizer_tensors`` took."""
+    whole = optimizer.state_dict()
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, value in tensors.items():
+        index, key = name.split(".", 1)
+        state.setdefault(int(index), {})[key] = value
+    optimizer.load_state_dict({"state": state, "param_groups": whole["param_groups"]})
+
+
+def _plot(series: dict[str, list[tuple[float, float]]]) -> Image.Image:
+    """Small multiples, one panel a quantity."""
+    width, height, pad, columns = 360, 200, 34, 3
+    rows = -(-len(series) // columns)
+    image = Image.new("RGB", (columns * width, rows * height), "white")
+    draw = ImageDraw.Draw(image)
+    for index, (name, points) in enumerate(sorted(series.items())):
+        left, top = (index % columns) * width, (index // columns) * height
+        xs, ys = [p[0] for p in points], [p[1] for p in points]
+        low, high = min(ys), max(ys)
+        span_x, span_y = (max(xs) - min(xs)) or 1, (high - low) or 1
+        box = (left + pad + 16, top + pad - 10, left + width - 10, top + height - pad + 8)
+        draw.rectangle(box, outline=(200, 200, 200))
+        draw.text((left + pad + 16, top + 6), name, fill="black")
+        draw.text((left + 2, box[1]), f"{high:.3g}", fill="gray")
+        draw.text((left + 2, box[3] - 10), f"{low:.3g}", fill="gray")
+        draw.text((box[2] - 40, box[3] + 4), f"{max(xs):.0f}", fill="gray")
+        line = [
+            (
+                box[0] + (x - min(xs)) / span_x * (box[2] - box[0]),
+                box[3] - (y - low) / span_y * (box[3] - box[1]),
+            )
+            for x, y in points
+        ]
+        draw.line(line, fill=_LINES[index % len(_LINES)], width=2)
+    return image
+
+
+def _step(line: str) -> int:
+    try:
+        return int(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):
+        # A line torn by a power cut.
+        return 2**62
+
+
+def _write_json(path: Path, value: Any) -> None:
+    temporary = path.with_name(path.name + ".new")
+    temporary.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+    os.replace(temporary, path)
