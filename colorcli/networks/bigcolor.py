@@ -10,6 +10,7 @@ generator ends at half resolution with chroma, not RGB (lightness is the photogr
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any, ClassVar
 
 import torch
@@ -56,7 +57,8 @@ class _SpectralNorm(nn.Module):
         sigma = (v @ matrix.T @ u.T).squeeze()
         if self.training:
             self.sv0.fill_(sigma.detach())
-        return self.weight / sigma
+        normalized: Tensor = self.weight / sigma
+        return normalized
 
     def fold(self) -> None:
         """Replace the weight by its normalized value, for inference only."""
@@ -105,7 +107,8 @@ class ConditionalBatchNorm(nn.Module):
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
         x = F.batch_norm(x, self.stored_mean, self.stored_var, training=self.training, momentum=self.momentum, eps=1e-5)
-        return x * (1 + self.gain(condition))[:, :, None, None] + self.bias(condition)[:, :, None, None]
+        out: Tensor = x * (1 + self.gain(condition))[:, :, None, None] + self.bias(condition)[:, :, None, None]
+        return out
 
     stored_mean: Tensor
     stored_var: Tensor
@@ -243,7 +246,7 @@ class Generator(nn.Module):
         super().__init__()
         self.shared = nn.Embedding(1000, CLASS_DIM)
         self.blocks = nn.ModuleDict()
-        for index, (before, after) in enumerate(zip(widths, widths[1:], strict=False)):
+        for index, (before, after) in enumerate(pairwise(widths)):
             stages: list[nn.Module] = [GeneratorBlock(before, after, spectral)]
             if index == attention:
                 stages.append(SelfAttention(after, spectral))
@@ -256,7 +259,7 @@ class Generator(nn.Module):
 
     def forward(self, f: Tensor, code: Tensor, z: Tensor, features: tuple[Tensor, ...] = ()) -> Tensor:
         """``f`` (N, C, h, w), class code (N, 128), z (N, 68) to (N, out_channels, 16 h, 16 w) in -1..1."""
-        for index, (stages, chunk) in enumerate(zip(self.blocks.values(), z.split(Z_CHUNK, 1), strict=True)):
+        for index, (stages, chunk) in enumerate(zip(self.blocks.values(), torch.split(z, Z_CHUNK, 1), strict=True)):
             condition = torch.cat((code, chunk), 1)
             for stage in stages:  # type: ignore[attr-defined]
                 f = stage(f, condition)
@@ -298,7 +301,7 @@ class BigColor(Colorizer):
             )
             with torch.no_grad():
                 # Training starts from gray: it is a better guess than loud colours at random.
-                self.G.output_layer[2].weight.mul_(0.05)
+                self.G.output_layer[-1].get_parameter("weight").mul_(0.05)
         else:
             self.E = Encoder(ch)
             self.G = Generator(
@@ -335,7 +338,8 @@ class BigColor(Colorizer):
     def generate(self, features: Features, code: Tensor, z: Tensor) -> Tensor:
         """Lite only: chroma ``(N, 2, H/2, W/2)`` from the backbone's features, the class code and z."""
         f = self.E(features, code)
-        return 110 * self.G(f, code, z, (features.s16, features.s8, features.s4, features.s2))
+        chroma: Tensor = 110 * self.G(f, code, z, (features.s16, features.s8, features.s4, features.s2))
+        return chroma
 
     def prepare(self) -> None:
         """Fold spectral normalization into the weights; afterwards the network is for inference only."""
@@ -382,7 +386,7 @@ class Discriminator(nn.Module):
         super().__init__()
         widths = (3, *(ch * m for m in multipliers))
         blocks: list[nn.Module] = []
-        for index, (before, after) in enumerate(zip(widths, widths[1:], strict=False)):
+        for index, (before, after) in enumerate(pairwise(widths)):
             blocks.append(_DiscriminatorBlock(before, after, down=index < len(multipliers) - 1, first=index == 0))
             if index == attention:
                 blocks.append(SelfAttention(after, spectral=True))
@@ -412,7 +416,8 @@ class _DiscriminatorBlock(nn.Module):
         h = self.conv2(F.relu(self.conv1(x if self.first else F.relu(x))))
         if self.down:
             h, x = F.avg_pool2d(h, 2), F.avg_pool2d(x, 2)
-        return h + (x if self.conv_sc is None else self.conv_sc(x))
+        out: Tensor = h + (x if self.conv_sc is None else self.conv_sc(x))
+        return out
 
 
 class _Embedding(_SpectralNorm):

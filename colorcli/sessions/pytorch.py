@@ -72,7 +72,7 @@ class PyTorchSession:
         if threads is not None:
             torch.set_num_threads(threads)
         network.prepare()
-        self.network = network.to(self._device, memory_format=torch.channels_last)
+        self.network = network.to(self._device).to(memory_format=torch.channels_last)
 
     def chroma(
         self,
@@ -92,7 +92,8 @@ class PyTorchSession:
         try:
             with torch.inference_mode(), cast:
                 batch = torch.from_numpy(lightness).to(self._device, memory_format=torch.channels_last)
-                return self.network.chroma(batch, **controls).float().cpu().numpy()
+                chroma: NDArray[np.float32] = self.network.chroma(batch, **controls).float().cpu().numpy()
+                return chroma
         except torch.OutOfMemoryError as error:
             torch.cuda.empty_cache()
             raise OutOfMemoryError(str(error)) from error

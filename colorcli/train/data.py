@@ -138,7 +138,7 @@ class Augment:
         left, top = (image.width - side) // 2, (image.height - side) // 2
         rgb = np.asarray(image.crop((left, top, left + side, top + side)), np.float32) / 255
         gray = rgb @ np.asarray(_LUMA601, np.float32)
-        return np.ascontiguousarray(rgb.transpose(2, 0, 1)), gray[None]
+        return np.ascontiguousarray(rgb.transpose(2, 0, 1)), np.asarray(gray[None], np.float32)
 
 
 def _resize_short(image: Image.Image, short: int) -> Image.Image:
@@ -153,13 +153,13 @@ def _old_print(gray: NDArray[np.float32], rng: np.random.Generator) -> NDArray[n
         blurred = Image.fromarray((gray * 255).astype(np.uint8)).filter(
             ImageFilter.GaussianBlur(float(rng.uniform(0.3, 1.2)))
         )
-        gray = np.asarray(blurred, np.float32) / 255
+        gray = np.asarray(blurred, np.float32) / np.float32(255)
     gray = np.clip(gray, 0, 1) ** np.float32(np.exp(rng.normal(0, 0.25)))
-    black, white = rng.uniform(0, 0.15), rng.uniform(0.8, 1.0)
+    black, white = np.float32(rng.uniform(0, 0.15)), np.float32(rng.uniform(0.8, 1.0))
     gray = black + gray * (white - black)
     if rng.random() < 0.6:
-        gray = gray + rng.normal(0, rng.uniform(0.005, 0.04), gray.shape)
-    return np.clip(gray, 0, 1).astype(np.float32)
+        gray = gray + rng.normal(0, rng.uniform(0.005, 0.04), gray.shape).astype(np.float32)
+    return np.clip(gray, 0, 1)
 
 
 class Loader:

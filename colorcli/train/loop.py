@@ -194,7 +194,9 @@ class Trainer:
         values["chroma"] = best + phase.others * rest if phase.samples > 1 else best
         values["distill"] = losses.distillation(logits, teacher)
         if phase.weights.get("diversity"):
-            values["diversity"] = losses.diversity_shortfall(*outputs[:2], *codes[:2], phase.diversity)
+            values["diversity"] = losses.diversity_shortfall(
+                (outputs[0], outputs[1]), (codes[0], codes[1]), phase.diversity
+            )
         if phase.weights.get("adversarial") or phase.weights.get("perceptual"):
             fake = colors.lab_to_srgb(torch.cat((lab[:, :1], outputs[0]), 1))
             with self._autocast():

@@ -26,7 +26,7 @@ def vivid(rgb: Tensor, gain: float) -> Tensor:
     return (luma + gain * (rgb - luma)).clamp(0, 1)
 
 
-def diversity_shortfall(one: Tensor, other: Tensor, z_one: Tensor, z_other: Tensor, target: float) -> Tensor:
+def diversity_shortfall(outputs: tuple[Tensor, Tensor], codes: tuple[Tensor, Tensor], target: float) -> Tensor:
     """How far two colourings of a photograph are from differing enough, given how far their codes are apart.
 
     Each sample's mean a*, b* is removed first, so that a global tint does not count, and chroma is averaged over
@@ -37,8 +37,8 @@ def diversity_shortfall(one: Tensor, other: Tensor, z_one: Tensor, z_other: Tens
     def regions(chroma: Tensor) -> Tensor:
         return F.adaptive_avg_pool2d(chroma - chroma.mean((2, 3), keepdim=True), 16)
 
-    apart = (regions(one) - regions(other)).square().sum(1).add(1e-4).sqrt().mean((1, 2))
-    wanted = target * (z_one - z_other).square().mean(1).sqrt()
+    apart = (regions(outputs[0]) - regions(outputs[1])).square().sum(1).add(1e-4).sqrt().mean((1, 2))
+    wanted = target * (codes[0] - codes[1]).square().mean(1).sqrt()
     return F.relu(1 - apart / wanted).mean()
 
 

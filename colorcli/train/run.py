@@ -9,7 +9,6 @@ A run folder is a model directory (model.toml and weights.safetensors) with the 
 from __future__ import annotations
 
 import json
-import os
 import platform
 import shutil
 from pathlib import Path
@@ -166,4 +165,4 @@ def _step(line: str) -> int:
 def _write_json(path: Path, value: Any) -> None:
     temporary = path.with_name(path.name + ".new")
     temporary.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
+    temporary.replace(path)

@@ -1,0 +1,28 @@
+"""--class by name or number."""
+
+from __future__ import annotations
+
+import pytest
+
+from colorcli.errors import UsageError
+from colorcli.sessions.classes import class_names, find_class
+
+
+def test_a_thousand_classes() -> None:
+    assert len(class_names()) == 1000
+    assert class_names()[0] == "tench"
+
+
+@pytest.mark.parametrize(("name", "index"), [("golden retriever", 207), ("Golden_Retriever", 207), ("207", 207)])
+def test_by_name_or_number(name: str, index: int) -> None:
+    assert find_class(name) == index
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [("golden retreiver", "golden retriever"), ("1000", "0 to 999"), ("-1", "0 to 999"), ("crane", "134 or 517")],
+)
+def test_what_is_not_a_class_is_explained(name: str, hint: str) -> None:
+    """A mistyped class must not colour eighty thousand photographs as something else."""
+    with pytest.raises(UsageError, match=hint):
+        find_class(name)

@@ -1,0 +1,75 @@
+"""What training sees."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from colorcli.errors import NothingToDoError, UsageError
+from colorcli.train.data import Augment, Loader, PhotoSet
+
+
+def test_folders_and_shards_are_read_alike(photos: Path) -> None:
+    assert len(PhotoSet([photos], held_back=0).train) == 30
+
+
+def test_the_split_is_stable_when_photographs_are_added(photos: Path, tmp_path: Path) -> None:
+    """A photograph that moved from validation into training would make every later measurement dishonest."""
+    before = {entry.name for entry in PhotoSet([photos], held_back=0.3).validation}
+    Image.new("RGB", (64, 64), (200, 30, 30)).save(photos / "a-new-one.png")
+    after = {entry.name for entry in PhotoSet([photos], held_back=0.3).validation}
+    assert before
+    assert before <= after <= before | {"a-new-one.png"}
+
+
+def test_gray_and_broken_photographs_are_counted_and_replaced(photos: Path) -> None:
+    for path in sorted(photos.glob("0*.png"))[:5]:
+        Image.new("RGB", (64, 64), (90, 90, 90)).save(path)
+    (photos / "10.png").write_bytes(b"not a picture")
+    data = PhotoSet([photos], held_back=0)
+    loader = Loader(data, Augment(64, (64, 64)), batch=30, seed=0)
+    (batch,) = loader.stream(0, 1)
+    assert batch.rgb.shape == (30, 3, 64, 64)
+    assert sum(reason == "near-gray" for reason in data.left_out.values()) == 5
+    assert "unreadable" in data.left_out["10.png"]
+
+
+def test_samples_depend_on_their_index_alone(photos: Path) -> None:
+    """Otherwise a resumed run would train on something else than an unbroken one."""
+    data = PhotoSet([photos], held_back=0)
+    augment = Augment(32, (40, 64), degrade=1.0)
+    unbroken = list(Loader(data, augment, batch=4, seed=7).stream(0, 12))
+    resumed = list(Loader(data, augment, batch=4, seed=7, ahead=1).stream(9, 3))
+    for one, other in zip(unbroken[9:], resumed, strict=True):
+        assert np.array_equal(one.gray, other.gray)
+        assert np.array_equal(one.rgb, other.rgb)
+    assert not np.array_equal(unbroken[0].rgb, unbroken[8].rgb)
+
+
+def test_every_photograph_comes_once_an_epoch(photos: Path) -> None:
+    data = PhotoSet([photos], held_back=0)
+    seen = []
+    read = data.read
+
+    def spy(entry):  # noqa: ANN001, ANN202
+        seen.append(entry.name)
+        return read(entry)
+
+    data.read = spy  # type: ignore[method-assign]
+    list(Loader(data, Augment(32, (40, 64)), batch=5, seed=0).stream(0, 6))
+    assert len(set(seen)) == 30
+
+
+def test_gray_input_is_the_photographs_own_where_nothing_degrades_it(photos: Path) -> None:
+    rgb, gray = Augment(64).centre(Image.open(photos / "00.png").convert("RGB"), 64)
+    assert np.allclose(gray[0], np.tensordot([0.2989, 0.5870, 0.1140], rgb, 1), atol=1e-5)
+
+
+def test_no_photographs_is_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(NothingToDoError, match="No photographs"):
+        PhotoSet([tmp_path])
+    with pytest.raises(UsageError, match="neither"):
+        PhotoSet([tmp_path / "missing"])

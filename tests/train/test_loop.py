@@ -1,0 +1,82 @@
+"""The loop: resuming, stopping, and a run folder that is a model."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from colorcli.networks.backbones import EfficientNetLite0
+from colorcli.train.data import PhotoSet
+from colorcli.train.loop import DivergedError, Trainer
+from colorcli.train.recipe import Recipe
+from colorcli.train.run import Run
+
+
+def _trainer(recipe: Recipe, photos: Path, folder: Path) -> Trainer:
+    torch.manual_seed(1)
+    data = PhotoSet([photos], held_back=recipe.data.held_back)
+    return Trainer(recipe, data, Run(folder), EfficientNetLite0(3))
+
+
+def _records(folder: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_a_broken_and_resumed_run_ends_with_the_same_weights(photos: Path, recipe: Recipe, tmp_path: Path) -> None:
+    """After a power cut the night's training must go on as if nothing had happened."""
+    unbroken = _trainer(recipe, photos, tmp_path / "unbroken")
+    assert unbroken.fit()
+    broken = tmp_path / "broken"
+    assert not _trainer(recipe, photos, broken).fit(seconds=0)
+    while not _trainer(recipe, photos, broken).fit(seconds=0):
+        pass
+    resumed = _trainer(recipe, photos, broken)
+    assert resumed.fit()
+    assert resumed.step == unbroken.step == 8
+    for (name, ours), theirs in zip(
+        resumed.average.state_dict().items(), unbroken.average.state_dict().values(), strict=True
+    ):
+        assert torch.allclose(ours.float(), theirs.float(), atol=1e-6), name
+
+
+def test_the_run_folder_keeps_its_record(photos: Path, recipe: Recipe, tmp_path: Path) -> None:
+    _trainer(recipe, photos, tmp_path / "run").fit()
+    assert (tmp_path / "run" / "curves.png").stat().st_size > 0
+    assert (tmp_path / "run" / "samples" / "step-000008.png").stat().st_size > 0
+    validations = [record for record in _records(tmp_path / "run") if "val_psnr" in record]
+    assert [record["step"] for record in validations] == [3, 4, 6, 8]
+
+
+def test_divergence_is_a_sentence_and_leaves_the_last_checkpoint(
+    photos: Path, recipe: Recipe, tmp_path: Path
+) -> None:
+    trainer = _trainer(recipe, photos, tmp_path / "run")
+    trainer.fit(seconds=0)
+    broken = _trainer(recipe, photos, tmp_path / "run")
+    broken._generator_loss = lambda *_, **__: _nan_loss(broken)  # type: ignore[method-assign,assignment]
+    with pytest.raises(DivergedError, match="last checkpoint"):
+        broken.fit()
+    restored = Run(tmp_path / "run").restore()
+    assert restored is not None
+    assert all(torch.isfinite(t).all() for t in restored[1]["network"].values())
+
+
+def _nan_loss(trainer: Trainer):  # noqa: ANN202
+    from colorcli.train.loop import _Loss
+
+    weight = next(trainer.network.parameters())
+    return _Loss((weight * float("nan")).sum(), {})
+
+
+def test_a_half_written_checkpoint_does_not_hide_the_whole_one(photos: Path, recipe: Recipe, tmp_path: Path) -> None:
+    """A kill between two renames must leave something to resume from."""
+    folder = tmp_path / "run"
+    _trainer(recipe, photos, folder).fit(seconds=0)
+    (folder / "checkpoint").rename(folder / "checkpoint.old")
+    (folder / "checkpoint.new").mkdir()
+    restored = Run(folder).restore()
+    assert restored is not None
+    assert restored[0]["step"] == 1

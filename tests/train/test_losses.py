@@ -1,0 +1,49 @@
+"""Loss terms with known answers."""
+
+from __future__ import annotations
+
+import torch
+
+from colorcli.train import losses
+
+
+def test_hinge_is_zero_only_beyond_the_margins() -> None:
+    assert losses.discriminator_hinge(torch.tensor([1.5]), torch.tensor([-2.0])) == 0
+    assert losses.discriminator_hinge(torch.tensor([0.0]), torch.tensor([0.0])) == 2
+
+
+def test_vivid_scales_chromaticity_and_keeps_luma() -> None:
+    rgb = torch.tensor([0.4, 0.5, 0.45]).view(1, 3, 1, 1)
+    weights = torch.tensor([0.2989, 0.5870, 0.1140]).view(1, 3, 1, 1)
+    out = losses.vivid(rgb, 1.2)
+    luma = (rgb * weights).sum()
+    assert torch.allclose((out * weights).sum(), luma, atol=1e-4)
+    assert torch.allclose(out - luma, 1.2 * (rgb - luma), atol=1e-4)
+
+
+def test_a_global_tint_or_noise_is_no_diversity() -> None:
+    """Otherwise the generator could earn the term by tinting or by rainbow noise."""
+    torch.manual_seed(0)
+    one = torch.randn(1, 2, 64, 64)
+    codes = (torch.zeros(1, 68), torch.ones(1, 68))
+    tinted = losses.diversity_shortfall((one, one + 20), codes, 4.0)
+    noisy = losses.diversity_shortfall((one, one + 4 * torch.randn(1, 2, 64, 64)), codes, 4.0)
+    regions = one.clone()
+    regions[..., :32] += 12
+    assert tinted > 0.98
+    assert noisy > 0.6
+    assert losses.diversity_shortfall((one, regions), codes, 4.0) < 0.01
+
+
+def test_chroma_error_is_per_photograph_and_zero_for_the_truth() -> None:
+    truth = torch.randn(2, 2, 8, 8) * 20
+    wrong = truth.clone()
+    wrong[1] += 11
+    error = losses.chroma_error(wrong, truth)
+    assert error[0] == 0
+    assert torch.isclose(error[1], torch.tensor(0.05), atol=1e-5)
+
+
+def test_distillation_is_least_when_the_student_agrees() -> None:
+    teacher = torch.tensor([[2.0, 0.0, -1.0]])
+    assert losses.distillation(teacher, teacher) < losses.distillation(-teacher, teacher)
