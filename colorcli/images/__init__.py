@@ -1,0 +1,1 @@
+"""Photographs in and out: decoding, metadata, provenance and encoding."""

@@ -1,0 +1,120 @@
+"""What a photograph is, once it has been read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Format = Literal["JPEG", "PNG", "TIFF", "WEBP"]
+Kind = Literal["gray", "toned", "color"]
+Pixels = NDArray[np.unsignedinteger[Any]]
+
+
+@dataclass(frozen=True)
+class Resolution:
+    """Pixels per unit along x and y; ``unit`` is ``inch``, ``cm``, or ``none`` when only the ratio means anything."""
+
+    x: float
+    y: float
+    unit: Literal["inch", "cm", "none"] = "inch"
+
+    def per_inch(self) -> tuple[float, float]:
+        """The same in pixels per inch (unchanged when the unit is ``none``)."""
+        scale = 2.54 if self.unit == "cm" else 1.0
+        return self.x * scale, self.y * scale
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """What travels with the pixels, in the form in which it may be written again.
+
+    Attributes:
+        exif: an EXIF block (a TIFF structure without the ``Exif`` prefix), orientation already reset, no thumbnail.
+        xmp: the XMP packet as it was found.
+        iptc: IPTC-IIM datasets.
+        icc: the profile that was found. It has been applied to the pixels and is never written again.
+        resolution: pixels per unit of length, x and y as the upright picture has them.
+    """
+
+    exif: bytes | None = None
+    xmp: bytes | None = None
+    iptc: bytes | None = None
+    icc: bytes | None = None
+    resolution: Resolution | None = None
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A decoded photograph.
+
+    Attributes:
+        path: where it was read from.
+        format: of the file: ``JPEG``, ``PNG``, ``TIFF`` or ``WEBP``.
+        pixels: ``(H, W)`` or ``(H, W, 3)``, uint8 or uint16 over the whole range, sRGB-encoded, upright, 0 is black.
+        kind: ``gray``, ``toned`` (all chroma along one curve over lightness, such as sepia) or ``color``.
+        metadata: what travels with the pixels.
+        alpha: opacity ``(H, W)`` of the pixels' type, not premultiplied, or None.
+        notes: what a person should know, such as that only the first page of several was read.
+    """
+
+    path: Path
+    format: Format
+    pixels: Pixels
+    kind: Kind
+    metadata: Metadata = field(default_factory=Metadata)
+    alpha: Pixels | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def height(self) -> int:
+        """Rows of the upright picture."""
+        return int(self.pixels.shape[0])
+
+    @property
+    def width(self) -> int:
+        """Columns of the upright picture."""
+        return int(self.pixels.shape[1])
+
+    @property
+    def bits(self) -> int:
+        """Bits per sample: 8 or 16."""
+        return int(self.pixels.dtype.itemsize) * 8
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a file says about its picture before any pixel is decoded; ``bits`` is the depth it is decoded to."""
+
+    width: int
+    height: int
+    bits: int
+
+
+@dataclass
+class Decoded:
+    """What a format's decoder hands over: pixels as stored, and what the file says about them.
+
+    Attributes:
+        pixels: ``(H, W)`` or ``(H, W, 3)``, uint8 or uint16, as stored (neither upright nor sRGB yet).
+        gamma: encoding exponent from a PNG's gAMA chunk (about 0.4545 for sRGB), where nothing better is known.
+        orientation: EXIF orientation where the file has it outside of its EXIF block (TIFF).
+    """
+
+    pixels: Pixels
+    alpha: Pixels | None = None
+    exif: bytes | None = None
+    xmp: bytes | None = None
+    iptc: bytes | None = None
+    icc: bytes | None = None
+    resolution: Resolution | None = None
+    gamma: float | None = None
+    orientation: int | None = None
+    notes: tuple[str, ...] = ()
+
+
+class UnreadableError(Exception):
+    """The file is cut off, corrupt, or of a sort that is not supported; says which in one clause without the name."""

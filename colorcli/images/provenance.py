@@ -1,0 +1,280 @@
+"""The label that says what was made: an XMP packet (ISO 16684-1), merged into the one the photograph came with.
+
+Terms: IPTC Photo Metadata Standard 2025.1 (digital source type, AI system used) and XMP Media Management.
+"""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from xml.dom import Node, minidom
+from xml.parsers import expat
+
+DIGITAL_SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/compositeWithTrainedAlgorithmicMedia"
+
+RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
+IPTC_EXT = "http://iptc.org/std/Iptc4xmpExt/2008-02-29/"
+XMP_MM = "http://ns.adobe.com/xap/1.0/mm/"
+ST_REF = "http://ns.adobe.com/xap/1.0/sType/ResourceRef#"
+ST_EVT = "http://ns.adobe.com/xap/1.0/sType/ResourceEvent#"
+TIFF = "http://ns.adobe.com/tiff/1.0/"
+EXIF = "http://ns.adobe.com/exif/1.0/"
+XMP = "http://ns.adobe.com/xap/1.0/"
+XMP_NOTE = "http://ns.adobe.com/xmp/note/"
+PHOTOSHOP = "http://ns.adobe.com/photoshop/1.0/"
+_X = "adobe:ns:meta/"
+_XMLNS = "http://www.w3.org/2000/xmlns/"
+_PREFIXES = {
+    "rdf": RDF, "Iptc4xmpExt": IPTC_EXT, "xmpMM": XMP_MM, "stRef": ST_REF, "stEvt": ST_EVT
+}  # fmt: skip
+_MAX_PACKET = 1 << 24
+_UNPRINTABLE = frozenset(("Cc", "Cs", "Zl", "Zp"))
+
+_REPLACED = frozenset(
+    (
+        (IPTC_EXT, "DigitalSourceType"),
+        (IPTC_EXT, "AISystemUsed"),
+        (IPTC_EXT, "AISystemVersionUsed"),
+        (XMP_MM, "DerivedFrom"),
+    )
+)
+# true of the gray original and no longer of the picture in colour
+_STALE = frozenset(
+    (
+        (XMP, "Thumbnails"),
+        (XMP_NOTE, "HasExtendedXMP"),
+        (PHOTOSHOP, "ICCProfile"),
+        (PHOTOSHOP, "ColorMode"),
+        (TIFF, "PhotometricInterpretation"),
+        (TIFF, "SamplesPerPixel"),
+        (TIFF, "BitsPerSample"),
+        (TIFF, "Compression"),
+        (TIFF, "ImageWidth"),
+        (TIFF, "ImageLength"),
+        (EXIF, "ColorSpace"),
+        (EXIF, "PixelXDimension"),
+        (EXIF, "PixelYDimension"),
+    )
+)
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What made a picture, and from what.
+
+    Attributes:
+        model: exact name, such as ``bigcolor@lite``.
+        version: of the model.
+        weights_sha256: hexadecimal SHA-256 of the weights.
+        software: name and version, such as ``colorcli 0.1.0``.
+        parameters: what the colouring was steered by; anything JSON can hold.
+        input_name: name of the input, relative to the folder that was coloured.
+        input_sha256: hexadecimal SHA-256 of the input file.
+        when: time of the colouring in ISO 8601.
+    """
+
+    model: str
+    version: str
+    weights_sha256: str
+    software: str
+    parameters: Mapping[str, object] = field(default_factory=dict)
+    input_name: str = ""
+    input_sha256: str = ""
+    when: str = ""
+
+
+def provenance_packet(provenance: Provenance, existing_xmp: bytes | None = None) -> bytes:
+    """An XMP packet, UTF-8, with the label and whatever the existing packet said besides.
+
+    The existing packet keeps its properties, except those that were true of the gray original only; its history gets
+    one more entry. A packet that is not well-formed, has a document type (and so might define entities), or is larger
+    than 16 MB is left out.
+
+    Args:
+        provenance: what to state.
+        existing_xmp: the photograph's own packet.
+    """
+    document = _parse(existing_xmp) or _parse(_EMPTY)
+    assert document is not None
+    root = _rdf(document)
+    assert root is not None
+    existing = _descriptions(root)
+    previous = _remove_outdated(existing)
+    label = _element(document, root, RDF, "Description")
+    for prefix, namespace in _PREFIXES.items():
+        label.setAttributeNS(_XMLNS, f"xmlns:{prefix}", namespace)
+    about = next((d.getAttributeNS(RDF, "about") for d in existing if d.hasAttributeNS(RDF, "about")), "")
+    label.setAttributeNS(RDF, "rdf:about", about)
+    _text(document, label, IPTC_EXT, "DigitalSourceType", DIGITAL_SOURCE_TYPE)
+    _text(document, label, IPTC_EXT, "AISystemUsed", f"{provenance.model} ({provenance.software})")
+    _text(document, label, IPTC_EXT, "AISystemVersionUsed", provenance.version)
+    _derived_from(document, label, provenance, previous)
+    _add_to_history(document, existing, label, provenance)
+    if document.documentElement is not None:
+        _drop_blank_text(document.documentElement)
+    body = document.documentElement.toxml() if document.documentElement is not None else ""
+    wrapped = f'<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>\n{body}\n<?xpacket end="w"?>'
+    return wrapped.encode()
+
+
+def orientation(xmp: bytes | None) -> int | None:
+    """The ``tiff:Orientation`` 1..8 of a packet, or None."""
+    document = _parse(xmp) if xmp and b"Orientation" in xmp else None
+    root = _rdf(document) if document else None
+    for description in _descriptions(root) if root else ():
+        values = [description.getAttributeNS(TIFF, "Orientation")]
+        values += [_content(child) for child in _children(description, TIFF, "Orientation")]
+        for value in values:
+            if value.strip() in "12345678" and len(value.strip()) == 1:
+                return int(value)
+    return None
+
+
+def printable(text: str) -> str:
+    """``text`` on one line, in characters that XML and terminals can hold; others as backslash escapes."""
+    return "".join(
+        ascii(c)[1:-1] if unicodedata.category(c) in _UNPRINTABLE or c in "\ufffe\uffff" else c for c in text
+    )
+
+
+_EMPTY = f'<x:xmpmeta xmlns:x="{_X}"><rdf:RDF xmlns:rdf="{RDF}"/></x:xmpmeta>'.encode()
+
+
+class _DocumentTypeError(Exception):
+    pass
+
+
+def _parse(packet: bytes | None) -> minidom.Document | None:
+    """The packet as a document that has an ``rdf:RDF``; None where it is damaged or could be hostile."""
+    if not packet or len(packet) > _MAX_PACKET:
+        return None
+    packet = packet.strip(b"\0 \t\r\n")
+    end = packet.rfind(b"<?xpacket end")
+    if end >= 0:  # some writers leave rubbish after the packet
+        packet = packet[: packet.find(b">", end) + 1]
+
+    def refuse(*_: object) -> None:
+        raise _DocumentTypeError
+
+    guard = expat.ParserCreate()
+    guard.StartDoctypeDeclHandler = refuse
+    try:
+        guard.Parse(packet, True)
+        document = minidom.parseString(packet)
+    except (expat.ExpatError, _DocumentTypeError, ValueError, LookupError, RecursionError):
+        return None
+    return document if _rdf(document) is not None else None
+
+
+def _rdf(document: minidom.Document) -> minidom.Element | None:
+    found = document.getElementsByTagNameNS(RDF, "RDF")
+    return found[0] if found else None
+
+
+def _descriptions(root: minidom.Element) -> list[minidom.Element]:
+    return _children(root, RDF, "Description")
+
+
+def _children(parent: minidom.Element, namespace: str, name: str) -> list[minidom.Element]:
+    return [
+        child
+        for child in parent.childNodes
+        if isinstance(child, minidom.Element) and (child.namespaceURI, child.localName) == (namespace, name)
+    ]
+
+
+def _content(element: minidom.Element) -> str:
+    return "".join(child.data for child in element.childNodes if isinstance(child, minidom.Text))
+
+
+def _remove_outdated(descriptions: list[minidom.Element]) -> str:
+    """Remove what the label replaces or what is no longer true, reset the orientation; return the document's id."""
+    document_id = ""
+    for description in descriptions:
+        for attribute in list((description.attributes or {}).values()):
+            key = (attribute.namespaceURI, attribute.localName)
+            if key in _REPLACED or key in _STALE:
+                description.removeAttributeNode(attribute)
+            elif key == (TIFF, "Orientation"):
+                attribute.value = "1"
+            elif key == (XMP_MM, "DocumentID"):
+                document_id = attribute.value
+        for child in [c for c in description.childNodes if isinstance(c, minidom.Element)]:
+            key = (child.namespaceURI, child.localName)
+            if key in _REPLACED or key in _STALE:
+                description.removeChild(child)
+            elif key == (TIFF, "Orientation"):
+                _set_text(child, "1")
+            elif key == (XMP_MM, "DocumentID"):
+                document_id = _content(child)
+    return document_id
+
+
+def _set_text(element: minidom.Element, text: str) -> None:
+    for child in list(element.childNodes):
+        element.removeChild(child)
+    owner = element.ownerDocument
+    if owner is not None:
+        element.appendChild(owner.createTextNode(text))
+
+
+def _element(document: minidom.Document, parent: minidom.Element, namespace: str, name: str) -> minidom.Element:
+    prefix = next(prefix for prefix, known in _PREFIXES.items() if known == namespace)
+    element = document.createElementNS(namespace, f"{prefix}:{name}")
+    parent.appendChild(element)
+    return element
+
+
+def _text(document: minidom.Document, parent: minidom.Element, namespace: str, name: str, text: str) -> None:
+    _element(document, parent, namespace, name).appendChild(document.createTextNode(printable(text)))
+
+
+def _derived_from(document: minidom.Document, label: minidom.Element, provenance: Provenance, document_id: str) -> None:
+    reference = _element(document, label, XMP_MM, "DerivedFrom")
+    reference.setAttributeNS(RDF, "rdf:parseType", "Resource")
+    _text(document, reference, ST_REF, "instanceID", f"sha256:{provenance.input_sha256}")
+    if document_id:
+        _text(document, reference, ST_REF, "documentID", document_id)
+    _text(document, reference, ST_REF, "filePath", provenance.input_name)
+
+
+def _add_to_history(
+    document: minidom.Document, existing: list[minidom.Element], label: minidom.Element, provenance: Provenance
+) -> None:
+    histories = [history for description in existing for history in _children(description, XMP_MM, "History")]
+    sequences = _children(histories[0], RDF, "Seq") if histories else []
+    if sequences:
+        sequence = sequences[0]
+        # the existing packet may bind other prefixes
+        for prefix, namespace in _PREFIXES.items():
+            sequence.setAttributeNS(_XMLNS, f"xmlns:{prefix}", namespace)
+    else:
+        for history in histories:
+            if history.parentNode is not None:
+                history.parentNode.removeChild(history)
+        sequence = _element(document, _element(document, label, XMP_MM, "History"), RDF, "Seq")
+    event = _element(document, sequence, RDF, "li")
+    event.setAttributeNS(RDF, "rdf:parseType", "Resource")
+    details = {
+        "model": provenance.model,
+        "version": provenance.version,
+        "weights_sha256": provenance.weights_sha256,
+        "parameters": dict(provenance.parameters),
+    }
+    _text(document, event, ST_EVT, "action", "edited")
+    _text(document, event, ST_EVT, "when", provenance.when)
+    _text(document, event, ST_EVT, "softwareAgent", provenance.software)
+    _text(document, event, ST_EVT, "changed", "/")
+    _text(document, event, ST_EVT, "parameters", json.dumps(details, sort_keys=True, default=str, ensure_ascii=False))
+
+
+def _drop_blank_text(node: minidom.Element) -> None:
+    """Drop comments and white space between elements, padding above all; text beside elements means nothing in RDF."""
+    for child in list(node.childNodes):
+        blank = isinstance(child, minidom.Text) and not child.data.strip() and len(node.childNodes) > 1
+        if blank or child.nodeType == Node.COMMENT_NODE:
+            node.removeChild(child)
+        elif isinstance(child, minidom.Element):
+            _drop_blank_text(child)

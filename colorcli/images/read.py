@@ -1,0 +1,175 @@
+"""Reading photographs: which files are some, what their headers say, and their pixels."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from colorcli.errors import PhotoError
+from colorcli.images import exif, icc, jpeg, png, provenance, tiff, webp
+from colorcli.images.kind import kind_of
+from colorcli.images.photo import Decoded, Format, Header, Metadata, Photo, Pixels, Resolution, UnreadableError
+from colorcli.images.source import Source
+
+__all__ = ["MAX_PIXELS", "SUFFIXES", "Metadata", "Photo", "Resolution", "probe", "read_photo"]
+
+SUFFIXES = frozenset((".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".tif", ".tiff", ".webp"))
+"""Lower-case suffixes of files that are taken for photographs. What a file is, is read from its content."""
+
+MAX_PIXELS = 1_000_000_000
+_MAX_PACKED_BYTES = 1 << 32
+_HEADERS: dict[Format, Callable[[Source], Header]] = {
+    "JPEG": jpeg.header,
+    "PNG": png.header,
+    "TIFF": tiff.header,
+    "WEBP": webp.header,
+}
+_DECODERS: dict[Format, Callable[[bytes], Decoded]] = {"JPEG": jpeg.decode, "PNG": png.decode, "WEBP": webp.decode}
+
+
+def probe(path: Path) -> tuple[Format, int, int, int]:
+    """Format, width, height and bits per sample (8 or 16), from the header alone; sizes as stored, not yet upright.
+
+    Raises:
+        PhotoError: the file cannot be read, is no photograph, or is of a sort that is not supported.
+    """
+    with _opened(path) as source:
+        form = _sniff(source)
+        header = _HEADERS[form](source)
+        return form, header.width, header.height, header.bits
+
+
+def read_photo(path: Path, *, max_pixels: int = MAX_PIXELS) -> Photo:
+    """Decode a photograph: upright, sRGB-encoded, at its own depth.
+
+    The file is opened for reading only. What it is, is decided by its content, never by its name. Safe to call from
+    several threads.
+
+    Args:
+        path: the file.
+        max_pixels: refuse anything larger, before a pixel is decoded.
+
+    Raises:
+        PhotoError: the file cannot be read, is damaged or cut off, too large, or of a sort that is not supported.
+    """
+    with _opened(path) as source:
+        form = _sniff(source)
+        header = _HEADERS[form](source)
+        if header.width * header.height > max_pixels:
+            raise UnreadableError(
+                f"has {header.width} x {header.height} pixels, more than the limit of {max_pixels:,} pixels"
+            )
+        if form == "TIFF":
+            decoded = tiff.decode(source, source.handle)
+        elif source.size > _MAX_PACKED_BYTES:
+            raise UnreadableError("is larger than 4 GB, which is not supported")
+        else:
+            decoded = _DECODERS[form](source.read(0, source.size))
+        if decoded.pixels.shape[:2] != (header.height, header.width):
+            raise UnreadableError("cannot be decoded: its picture has not the size that it states")
+        return _finish(path, form, decoded)
+
+
+class _FileSource(Source):
+    def __init__(self, handle: BinaryIO, size: int) -> None:
+        super().__init__(handle, size)
+        self.handle = handle
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[_FileSource]:
+    """The file, with every failure turned into a sentence that names it."""
+    try:
+        with open(os.fspath(path), "rb", opener=_open_without_waiting) as handle:
+            yield _regular(handle)
+    except UnreadableError as damage:
+        raise PhotoError(f"{_shown(path)} {damage}.") from damage
+    except MemoryError as error:
+        raise PhotoError(f"{_shown(path)} does not fit into memory.") from error
+    except OSError as error:
+        raise PhotoError(f"{_shown(path)} cannot be read: {error.strerror or error}.") from error
+
+
+def _open_without_waiting(path: str, flags: int) -> int:
+    """A pipe called x.jpg must not hold up the run."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+def _regular(handle: BinaryIO) -> _FileSource:
+    status = os.fstat(handle.fileno())
+    if not stat.S_ISREG(status.st_mode):
+        raise UnreadableError("is not a regular file")
+    return _FileSource(handle, status.st_size)
+
+
+def _shown(path: Path) -> str:
+    """A path as it can be printed on one line."""
+    return provenance.printable(os.fspath(path))
+
+
+def _sniff(source: Source) -> Format:
+    head = source.read(0, 16)
+    if head[:3] == b"\xff\xd8\xff":
+        return "JPEG"
+    if head[:8] == png.SIGNATURE:
+        return "PNG"
+    if head[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+        return "TIFF"
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        return "WEBP"
+    raise UnreadableError("is empty" if not head else "is not a JPEG, PNG, TIFF or WebP file")
+
+
+def _finish(path: Path, form: Format, decoded: Decoded) -> Photo:
+    orientation = decoded.orientation or exif.orientation(decoded.exif) or provenance.orientation(decoded.xmp) or 1
+    turned = orientation >= 5
+    pixels = icc.to_srgb(decoded.pixels, decoded.icc, decoded.gamma)
+    kind = kind_of(pixels)
+    if kind == "gray" and pixels.ndim == 3 and _channels_equal(pixels):
+        pixels = np.ascontiguousarray(pixels[..., 0])
+    pixels = _upright(pixels, orientation)
+    alpha = None if decoded.alpha is None else _upright(decoded.alpha, orientation)
+    block = exif.upright(decoded.exif, width=pixels.shape[1], height=pixels.shape[0], turned=turned)
+    resolution = decoded.resolution
+    if resolution is None:
+        resolution = _exif_resolution(block)
+    elif turned:
+        resolution = replace(resolution, x=resolution.y, y=resolution.x)
+    metadata = Metadata(block, decoded.xmp, decoded.iptc, decoded.icc, resolution)
+    return Photo(path, form, pixels, kind, metadata, alpha, decoded.notes)
+
+
+def _upright(pixels: Pixels, orientation: int) -> Pixels:
+    """Apply an EXIF orientation (EXIF 2.32, tag 274)."""
+    if orientation >= 5:
+        pixels = pixels.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    return np.ascontiguousarray(pixels)
+
+
+def _channels_equal(pixels: Pixels) -> bool:
+    return all(
+        bool((strip[..., :1] == strip[..., 1:]).all())
+        for strip in (pixels[y : y + 256] for y in range(0, pixels.shape[0], 256))
+    )
+
+
+def _exif_resolution(block: bytes | None) -> Resolution | None:
+    reader = exif.TiffReader.open(Source(block)) if block else None
+    entries = reader.entries(reader.first) if reader else {}
+    x, y = (entries[tag].rational() if tag in entries else None for tag in (0x011A, 0x011B))
+    units = entries[0x0128].integers() if 0x0128 in entries else ()
+    if not (x and y):
+        return None
+    unit = units[0] if units else 2
+    return Resolution(x, y, "cm" if unit == 3 else "none" if unit == 1 else "inch")

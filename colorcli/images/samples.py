@@ -1,0 +1,90 @@
+"""A handful of gray photographs to try things on, made from the ones that scikit-image ships."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.resources import as_file, files
+from pathlib import Path
+from typing import cast
+
+import imagecodecs
+import numpy as np
+import tifffile
+from numpy.typing import NDArray
+from PIL import Image
+
+from colorcli.color.spaces import lightness_to_gray, srgb_to_lightness
+from colorcli.errors import OutputError
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One sample: where it is written, which photograph it shows, its longer side in pixels and bits per sample."""
+
+    name: str
+    source: str
+    side: int
+    bits: int = 8
+
+
+SAMPLES = (
+    Sample("astronaut.jpg", "astronaut.png", 512),
+    Sample("cat.png", "chelsea.png", 451),
+    Sample("coffee.tif", "coffee.png", 600, 16),
+    Sample("rocket.webp", "rocket.jpg", 640),
+    Sample("photographer.png", "camera.png", 512, 16),
+    Sample("1912.06.03-a.jpg", "astronaut.png", 320),
+    Sample("garage/motorcycle.tif", "motorcycle_left.png", 741),
+    Sample("garage/motorcycle, enlarged.jpg", "motorcycle_right.png", 2400),
+)
+
+
+def write_samples(folder: Path) -> list[Path]:
+    """Write gray photographs of several sizes, depths and formats below ``folder``, one folder inside it.
+
+    Nothing is downloaded, and what exists already is left as it is.
+
+    Returns:
+        The paths of all samples, whether they were written now or existed before.
+
+    Raises:
+        OutputError: the folder cannot be written.
+    """
+    paths = []
+    for sample in SAMPLES:
+        target = folder / sample.name
+        paths.append(target)
+        if target.exists():
+            continue
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            _write(target, _gray(sample))
+        except OSError as error:
+            raise OutputError(f"{target} cannot be written: {error.strerror or error}.") from error
+    return paths
+
+
+def _gray(sample: Sample) -> NDArray[np.uint8] | NDArray[np.uint16]:
+    """The photograph's lightness as gray codes of the sample's depth, at its size."""
+    with as_file(files("skimage").joinpath("data", sample.source)) as path, Image.open(path) as image:
+        rgb = image.convert("RGB")
+    scale = sample.side / max(rgb.size)
+    if scale != 1:
+        size = (max(1, round(rgb.width * scale)), max(1, round(rgb.height * scale)))
+        rgb = rgb.resize(size, Image.Resampling.LANCZOS)
+    gray = lightness_to_gray(srgb_to_lightness(np.asarray(rgb) / 255))
+    top, dtype = (255, np.uint8) if sample.bits == 8 else (65535, np.uint16)
+    return cast("NDArray[np.uint8]", np.rint(np.clip(gray, 0, 1) * top).astype(dtype))
+
+
+def _write(target: Path, gray: NDArray[np.uint8] | NDArray[np.uint16]) -> None:
+    part = target.with_name(f".{target.name}.part")
+    if target.suffix == ".tif":
+        tifffile.imwrite(part, gray, photometric="minisblack", compression="adobe_deflate", predictor=True,
+                         resolution=(300, 300), resolutionunit="inch", metadata=None)  # fmt: skip
+    elif gray.dtype == np.uint16:
+        part.write_bytes(imagecodecs.png_encode(gray, level=6))
+    else:
+        form = {".jpg": "JPEG", ".png": "PNG", ".webp": "WEBP"}[target.suffix]
+        Image.fromarray(gray).save(part, form, quality=92, dpi=(300, 300))
+    part.replace(target)

@@ -1,0 +1,90 @@
+"""WebP files (RFC 9649), through Pillow, which handles their containers."""
+
+from __future__ import annotations
+
+import io
+import struct
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, WebPImagePlugin
+
+from colorcli.images import exif, icc
+from colorcli.images.photo import Decoded, Header, Metadata, UnreadableError
+from colorcli.images.source import Source
+
+MAX_SIDE = 16383
+
+
+def header(source: Source) -> Header:
+    """Size and depth, from the first chunk."""
+    head = source.read(0, 30)
+    if len(head) < 30:
+        raise UnreadableError("is cut off inside its header")
+    if head[12:16] == b"VP8X":
+        width = int.from_bytes(head[24:27], "little") + 1
+        height = int.from_bytes(head[27:30], "little") + 1
+    elif head[12:16] == b"VP8L":
+        packed = struct.unpack_from("<I", head, 21)[0]
+        width, height = (packed & 0x3FFF) + 1, (packed >> 14 & 0x3FFF) + 1
+    elif head[12:16] == b"VP8 ":
+        width, height = (v & 0x3FFF for v in struct.unpack_from("<HH", head, 26))
+    else:
+        raise UnreadableError("has a damaged header")
+    if struct.unpack_from("<I", head, 4)[0] + 8 > source.size:
+        raise UnreadableError("is cut off")
+    if not (width and height):
+        raise UnreadableError("does not state its size")
+    return Header(width, height, 8)
+
+
+def decode(data: bytes) -> Decoded:
+    """The picture and its metadata. Raises ``UnreadableError``."""
+    header(Source(data))
+    try:
+        image = WebPImagePlugin.WebPImageFile(io.BytesIO(data))
+        array = np.asarray(image)
+    except Image.DecompressionBombError as error:
+        raise UnreadableError("is a WebP of more than 178 megapixels, which is not supported") from error
+    except (OSError, SyntaxError, ValueError, RuntimeError) as error:
+        raise UnreadableError(f"cannot be decoded: {error}") from error
+    pixels, alpha = array, None
+    if array.shape[2] == 4:
+        alpha = np.ascontiguousarray(array[..., 3])
+        pixels = np.ascontiguousarray(array[..., :3])
+        alpha = None if alpha.min() == 255 else alpha
+    return Decoded(
+        pixels,
+        alpha,
+        exif=exif.strip_prefix(image.info.get("exif")),
+        xmp=image.info.get("xmp"),
+        icc=image.info.get("icc_profile"),
+        notes=("only the first frame of an animation was read",) if image.is_animated else (),
+    )
+
+
+def encode(pixels: NDArray[np.uint8], metadata: Metadata, xmp: bytes, *, quality: int) -> Iterator[bytes]:
+    """The file, lossy, with sRGB profile and metadata. WebP has no place for IPTC datasets.
+
+    Args:
+        pixels: uint8 ``(H, W, 3)`` or ``(H, W, 4)``.
+        metadata: what to keep.
+        xmp: the packet.
+        quality: 0..100.
+    """
+    block = metadata.exif
+    if block is None and metadata.resolution is not None:
+        resolution = metadata.resolution
+        block = exif.resolution_block(resolution.x, resolution.y, {"none": 1, "inch": 2, "cm": 3}[resolution.unit])
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(
+        buffer,
+        "WEBP",
+        quality=quality,
+        exact=pixels.shape[2] == 4,
+        icc_profile=icc.srgb_profile(),
+        exif=block or b"",
+        xmp=xmp,
+    )
+    yield buffer.getvalue()

@@ -1,0 +1,398 @@
+"""Reading: a wrong picture, or a crash, is worse than a refusal."""
+
+from __future__ import annotations
+
+import io
+import os
+import struct
+import threading
+import zlib
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import imagecodecs
+import numpy as np
+import pytest
+import tifffile
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageCms, ImageOps
+
+from colorcli.errors import PhotoError
+from colorcli.images.read import SUFFIXES, probe, read_photo
+from tests.images.conftest import color_scene, gray_scene
+
+
+def save(path: Path, picture: np.ndarray, **options: object) -> Path:
+    if path.suffix == ".tif":
+        photometric = options.pop("photometric", "rgb" if picture.ndim == 3 else "minisblack")
+        tifffile.imwrite(path, picture, photometric=photometric, metadata=None, **options)
+    elif path.suffix == ".png" and picture.dtype == np.uint16:
+        path.write_bytes(imagecodecs.png_encode(picture))
+    else:
+        Image.fromarray(picture).save(path, **options)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "bits", "options"),
+    [
+        ("a.png", 8, {}),
+        ("a.png", 16, {}),
+        ("a.tif", 8, {}),
+        ("a.tif", 16, {"compression": "adobe_deflate", "predictor": True, "rowsperstrip": 5}),
+        ("a.tif", 16, {"tile": (16, 16), "compression": "lzw"}),
+        ("a.tif", 16, {"bigtiff": True, "byteorder": ">"}),
+        ("a.webp", 8, {"lossless": True}),
+    ],
+)
+@pytest.mark.parametrize("color", [False, True])
+def test_lossless_formats_are_read_exactly(tmp_path, name, bits, options, color):
+    """Without this, scans lose tones: 16-bit gray turned white is the classic fault."""
+    picture = color_scene(bits=bits) if color else gray_scene(bits=bits)
+    photo = read_photo(save(tmp_path / name, picture, **options))
+    assert photo.pixels.dtype == picture.dtype
+    assert photo.kind == ("color" if color else "gray")
+    np.testing.assert_array_equal(photo.pixels, picture)
+    assert (photo.height, photo.width, photo.bits) == (48, 64, bits)
+    assert probe(photo.path) == (photo.format, 64, 48, bits)
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+@pytest.mark.parametrize("color", [False, True])
+def test_jpeg_is_read_as_pillow_reads_it(tmp_path, progressive, color):
+    picture = color_scene() if color else gray_scene()
+    path = save(tmp_path / "a.jpg", picture, quality=90, progressive=progressive)
+    np.testing.assert_array_equal(read_photo(path).pixels, np.asarray(Image.open(path)))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.webp", "a.tif"])
+def test_orientation_is_applied_once_and_reset(tmp_path, orientation, name):
+    """Without this, portraits come out lying on their side, or are turned twice by the next viewer."""
+    path = tmp_path / name
+    tags = Image.Exif()
+    tags[0x0112] = orientation
+    if name == "a.tif":
+        save(path, gray_scene(), extratags=[(274, "H", 1, orientation, True)])
+    else:
+        options = {"lossless": True} if name == "a.webp" else {}
+        save(path, gray_scene(), exif=tags.tobytes(), **options)
+    photo = read_photo(path)
+    with Image.open(path) as image:
+        stored = Image.fromarray(gray_scene() if name == "a.tif" else np.asarray(image.convert("L")))
+    stored.getexif()[0x0112] = orientation
+    expected = np.asarray(ImageOps.exif_transpose(stored))
+    np.testing.assert_array_equal(photo.pixels, expected)
+    restored = Image.Exif()
+    restored.load(photo.metadata.exif or b"")
+    assert restored.get(0x0112, 1) == 1
+
+
+def test_orientation_in_xmp_alone_is_honoured(tmp_path):
+    packet = (
+        '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+        '<rdf:Description xmlns:tiff="http://ns.adobe.com/tiff/1.0/" tiff:Orientation="6"/></rdf:RDF></x:xmpmeta>'
+    )
+    photo = read_photo(save(tmp_path / "a.jpg", gray_scene(), xmp=packet.encode()))
+    assert photo.pixels.shape == (64, 48)
+
+
+def encoded_files(tmp_path: Path) -> list[Path]:
+    texture = np.random.default_rng(0).integers(0, 255, (40, 50), np.uint8)
+    wide = texture.astype(np.uint16) * 257
+    return [
+        save(tmp_path / "gray.jpg", texture),
+        save(tmp_path / "progressive.jpg", np.stack([texture] * 3, -1), progressive=True),
+        save(tmp_path / "8.png", texture),
+        save(tmp_path / "16.png", wide),
+        save(tmp_path / "16.tif", wide, compression="adobe_deflate", rowsperstrip=8),
+        save(tmp_path / "raw.tif", wide, rowsperstrip=8),
+        save(tmp_path / "lossy.webp", np.stack([texture] * 3, -1)),
+    ]
+
+
+def test_a_file_cut_off_anywhere_is_refused(tmp_path):
+    """Without this, half a photograph is coloured and called done."""
+    accepted = []
+    for path in encoded_files(tmp_path):
+        data = path.read_bytes()
+        read_photo(path)
+        cut = tmp_path / ("cut" + path.suffix)
+        for length in {*range(0, len(data), max(1, len(data) // 150)), *range(len(data) - 24, len(data))}:
+            cut.write_bytes(data[:length])
+            try:
+                photo = read_photo(cut)
+            except PhotoError:
+                continue
+            # a TIFF may end in bytes that nothing refers to; then the picture must be whole
+            if path.suffix != ".tif" or not np.array_equal(photo.pixels, read_photo(path).pixels):
+                accepted.append((path.name, length, len(data)))
+    assert not accepted
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_damaged_files_never_do_worse_than_a_sentence(tmp_path, data):
+    """Without this, one bad file among eighty thousand ends the run in a traceback."""
+    files = sorted(p for p in tmp_path.iterdir() if not p.name.startswith("bad")) or sorted(encoded_files(tmp_path))
+    path = data.draw(st.sampled_from(files))
+    content = bytearray(path.read_bytes())
+    for _ in range(data.draw(st.integers(1, 8))):
+        content[data.draw(st.integers(0, min(len(content) - 1, 600)))] = data.draw(st.integers(0, 255))
+    bad = tmp_path / ("bad" + path.suffix)
+    bad.write_bytes(content)
+    try:
+        photo = read_photo(bad, max_pixels=1_000_000)
+    except PhotoError as error:
+        assert "\n" not in str(error)
+    else:
+        assert photo.pixels.ndim in (2, 3)
+
+
+def test_content_decides_not_the_suffix(tmp_path):
+    path = tmp_path / "a.jpg"
+    Image.fromarray(gray_scene()).save(path, "PNG")
+    assert read_photo(path).format == "PNG"
+    (tmp_path / "b.jpg").write_bytes(b"GIF89a" + bytes(100))
+    with pytest.raises(PhotoError, match="not a JPEG, PNG, TIFF or WebP"):
+        read_photo(tmp_path / "b.jpg")
+    (tmp_path / "c.jpg").touch()
+    with pytest.raises(PhotoError, match="empty"):
+        read_photo(tmp_path / "c.jpg")
+
+
+def test_size_limit_is_checked_before_decoding(tmp_path):
+    """Without this, a few kilobytes that claim 3.6 gigapixels take the machine down."""
+    path = save(tmp_path / "a.png", gray_scene())
+    with pytest.raises(PhotoError, match="limit of 3,071"):
+        read_photo(path, max_pixels=64 * 48 - 1)
+    bomb = tmp_path / "bomb.tif"
+    tags = [(256, 4, 1, 60000), (257, 4, 1, 60000), (258, 3, 1, 1), (259, 3, 1, 4), (262, 3, 1, 0), (273, 4, 1, 8)]
+    tags += [(277, 3, 1, 1), (278, 4, 1, 60000), (279, 4, 1, 1)]
+    table = struct.pack("<H", len(tags)) + b"".join(struct.pack("<HHII", *tag) for tag in tags) + bytes(4)
+    bomb.write_bytes(b"II*\0" + struct.pack("<I", 8) + table)
+    with pytest.raises(PhotoError, match="60000 x 60000"):
+        read_photo(bomb)
+
+
+def test_large_pictures_do_not_meet_pillows_own_limit(tmp_path, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    for name in ("a.jpg", "a.png", "a.tif"):
+        assert read_photo(save(tmp_path / name, gray_scene())).width == 64
+    palette = Image.fromarray(color_scene()).quantize(16)
+    palette.save(tmp_path / "p.png")
+    assert read_photo(tmp_path / "p.png").width == 64
+
+
+def test_a_cyclic_directory_ends(tmp_path):
+    path = save(tmp_path / "a.tif", gray_scene())
+    data = bytearray(path.read_bytes())
+    first = struct.unpack_from("<I", data, 4)[0]
+    count = struct.unpack_from("<H", data, first)[0]
+    struct.pack_into("<I", data, first + 2 + 12 * count, first)
+    path.write_bytes(data)
+    np.testing.assert_array_equal(read_photo(path).pixels, gray_scene())
+
+
+def test_only_the_first_page_is_read_and_that_is_said(tmp_path):
+    path = tmp_path / "a.tif"
+    with tifffile.TiffWriter(path) as writer:
+        writer.write(gray_scene()[:8, :8], subfiletype=1, photometric="minisblack", metadata=None)
+        writer.write(gray_scene(), photometric="minisblack", metadata=None)
+        writer.write(gray_scene()[::-1], photometric="minisblack", metadata=None)
+    photo = read_photo(path)
+    np.testing.assert_array_equal(photo.pixels, gray_scene())
+    assert any("first page" in note for note in photo.notes)
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_min_is_white_is_inverted(tmp_path, bits):
+    """Without this, a film scan is coloured as its negative."""
+    photo = read_photo(save(tmp_path / "a.tif", gray_scene(bits=bits), photometric="miniswhite"))
+    np.testing.assert_array_equal(photo.pixels, ~gray_scene(bits=bits))
+
+
+def test_few_bits_fill_the_range(tmp_path):
+    """Without this, 1-, 4- and 12-bit scans come out all but black."""
+    bilevel = gray_scene() > 128
+    for name in ("1.tif", "1.png"):
+        Image.fromarray(bilevel).save(tmp_path / name)
+        np.testing.assert_array_equal(read_photo(tmp_path / name).pixels, bilevel.astype(np.uint8) * 255)
+    Image.fromarray(bilevel).save(tmp_path / "fax.tif", compression="group4")
+    np.testing.assert_array_equal(read_photo(tmp_path / "fax.tif").pixels, bilevel.astype(np.uint8) * 255)
+    four = gray_scene() >> 4
+    tifffile.imwrite(tmp_path / "4.tif", four, bitspersample=4, photometric="minisblack", metadata=None)
+    np.testing.assert_array_equal(read_photo(tmp_path / "4.tif").pixels, four * 17)
+    twelve = gray_scene(bits=16) >> 4
+    tifffile.imwrite(tmp_path / "12.tif", twelve, bitspersample=12, photometric="minisblack", metadata=None)
+    expected = np.rint(twelve / 4095 * 65535).astype(np.uint16)
+    np.testing.assert_array_equal(read_photo(tmp_path / "12.tif").pixels, expected)
+    save(tmp_path / "12in16.tif", twelve, extratags=[(281, "H", 1, 4095, True)])
+    np.testing.assert_array_equal(read_photo(tmp_path / "12in16.tif").pixels, expected)
+
+
+def test_palettes_are_resolved(tmp_path):
+    gray_palette = Image.fromarray(gray_scene() >> 4, "P")
+    gray_palette.putpalette([v for i in range(16) for v in (i * 17,) * 3])
+    for name in ("p.png", "p.tif"):
+        gray_palette.save(tmp_path / name)
+        np.testing.assert_array_equal(read_photo(tmp_path / name).pixels, (gray_scene() >> 4) * 17)
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+@pytest.mark.parametrize("channels", [2, 4])
+def test_alpha_is_kept_apart(tmp_path, bits, channels):
+    base = gray_scene(bits=bits)[..., None] if channels == 2 else color_scene(bits=bits)
+    alpha = gray_scene(bits=bits)[::-1]
+    picture = np.dstack([base, alpha])
+    (tmp_path / "a.png").write_bytes(imagecodecs.png_encode(picture))
+    save(
+        tmp_path / "a.tif",
+        picture,
+        photometric="rgb" if channels == 4 else "minisblack",
+        planarconfig="contig",
+        extrasamples=["unassalpha"],
+    )
+    for name in ("a.png", "a.tif"):
+        photo = read_photo(tmp_path / name)
+        np.testing.assert_array_equal(photo.alpha, alpha)
+        np.testing.assert_array_equal(photo.pixels, base[..., 0] if channels == 2 else base)
+
+
+def test_planar_rgb_is_put_together(tmp_path):
+    planes = np.ascontiguousarray(np.moveaxis(color_scene(bits=16), -1, 0))
+    path = save(tmp_path / "a.tif", planes, photometric="rgb", planarconfig="separate", compression="lzw")
+    np.testing.assert_array_equal(read_photo(path).pixels, color_scene(bits=16))
+
+
+def test_cmyk_jpeg_keeps_light_and_dark(tmp_path):
+    path = tmp_path / "a.jpg"
+    Image.fromarray(gray_scene()).convert("CMYK").save(path, quality=100)
+    pixels = read_photo(path).pixels.astype(int)
+    assert np.abs(pixels.reshape(48, 64, -1).mean(-1) - gray_scene()).max() < 8
+
+
+def test_float_tiff_is_taken_only_within_its_usual_range(tmp_path):
+    """Without this, radiance or elevation data would be coloured as if it were a photograph."""
+    values = gray_scene(bits=16) / np.float32(65535)
+    photo = read_photo(save(tmp_path / "a.tif", values.astype(np.float32)))
+    np.testing.assert_array_equal(photo.pixels, gray_scene(bits=16))
+    for bad in (values * 300, values - 0.5, np.where(values > 0.5, np.nan, values)):
+        with pytest.raises(PhotoError, match=r"0\.\.1"):
+            read_photo(save(tmp_path / "b.tif", bad.astype(np.float32)))
+
+
+@pytest.mark.parametrize("dtype", [np.int16, np.uint32, np.int8])
+def test_unknown_sample_types_are_refused_in_a_sentence(tmp_path, dtype):
+    with pytest.raises(PhotoError, match="not supported"):
+        read_photo(save(tmp_path / "a.tif", gray_scene().astype(dtype)))
+
+
+def gray_profile(gamma: float) -> bytes:
+    """A minimal gray profile with a one-number curve."""
+    tag = b"curv" + bytes(4) + struct.pack(">IH", 1, round(gamma * 256)) + bytes(2)
+    header = bytearray(128)
+    header[12:24] = b"mntrGRAYXYZ "
+    header[36:40] = b"acsp"
+    body = struct.pack(">I4sII", 1, b"kTRC", 144, len(tag)) + tag
+    profile = bytes(header) + body
+    return struct.pack(">I", len(profile)) + profile[4:]
+
+
+@pytest.mark.parametrize(("name", "bits"), [("a.jpg", 8), ("a.png", 8), ("a.tif", 16)])
+def test_gray_profiles_are_applied(tmp_path, name, bits):
+    """Without this, every tone of a scan made in Gray Gamma 1.8 comes out too dark."""
+    gray = gray_scene(bits=bits)
+    option = {"iccprofile" if name == "a.tif" else "icc_profile": gray_profile(1.8)}
+    stored = read_photo(save(tmp_path / ("plain" + name), gray)).pixels
+    photo = read_photo(save(tmp_path / name, gray, **option))
+    top = (1 << bits) - 1
+    linear = (stored / top) ** (round(1.8 * 256) / 256)
+    expected = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055) * top
+    assert np.abs(photo.pixels - expected).max() <= 0.51
+    assert np.abs(photo.pixels.astype(int) - stored).max() > 0.02 * top
+
+
+def test_an_unreadable_profile_counts_as_srgb(tmp_path):
+    for profile in (b"rubbish", gray_profile(1.8)[:140], bytes(200)):
+        path = save(tmp_path / "a.png", gray_scene(), icc_profile=profile)
+        np.testing.assert_array_equal(read_photo(path).pixels, gray_scene())
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_srgb_by_any_name_changes_nothing_and_other_rgb_is_converted(tmp_path, bits):
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    path = save(tmp_path / "a.tif", color_scene(bits=bits), iccprofile=srgb)
+    np.testing.assert_array_equal(read_photo(path).pixels, color_scene(bits=bits))
+    wide = imagecodecs.cms_profile(
+        "rgb", whitepoint=[0.3127, 0.329, 1], primaries=[0.64, 0.33, 1, 0.21, 0.71, 1, 0.15, 0.06, 1], gamma=2.2
+    )
+    photo = read_photo(save(tmp_path / "b.tif", color_scene(bits=bits), iccprofile=wide))
+    top = (1 << bits) - 1
+    red_as_stored, red = color_scene(bits=bits)[10, 40] / top, photo.pixels[10, 40] / top
+    # the wide red primary is redder than sRGB's, so the same colour needs a higher code there
+    assert red[0] > red_as_stored[0] + 0.02
+
+
+def test_hostile_places(tmp_path):
+    """A pipe must not block the run, a folder called x.tif must not end it, a vanished file is one sentence."""
+    os.mkfifo(tmp_path / "pipe.jpg")
+    (tmp_path / "folder.tif").mkdir()
+    (tmp_path / "loop.jpg").symlink_to(tmp_path / "loop.jpg")
+    for name in ("pipe.jpg", "folder.tif", "loop.jpg", "gone.jpg"):
+        with pytest.raises(PhotoError, match=name):
+            read_photo(tmp_path / name)
+        with pytest.raises(PhotoError):
+            probe(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["été 写真 🎞.jpg", "a\nb.jpg", "x" * 251 + ".jpg", "é" * 125 + ".jpg"])
+def test_hostile_names(tmp_path, name):
+    path = save(tmp_path / name, gray_scene())
+    assert read_photo(path).width == 64
+    path.write_bytes(b"")
+    with pytest.raises(PhotoError) as caught:
+        read_photo(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_inputs_are_never_opened_for_writing(tmp_path):
+    paths = encoded_files(tmp_path)
+    for path in paths:
+        path.chmod(0o444)
+        before = (path.stat().st_mtime_ns, path.read_bytes())
+        read_photo(path)
+        assert (path.stat().st_mtime_ns, path.read_bytes()) == before
+
+
+def test_reading_from_several_threads_gives_the_same_pictures(tmp_path):
+    paths = encoded_files(tmp_path)
+    alone = [read_photo(path).pixels for path in paths]
+    barrier = threading.Barrier(4)
+
+    def work(_: int) -> list[np.ndarray]:
+        barrier.wait()
+        return [read_photo(path).pixels for path in paths]
+
+    with ThreadPoolExecutor(4) as pool:
+        for result in pool.map(work, range(4)):
+            for a, b in zip(alone, result, strict=True):
+                np.testing.assert_array_equal(a, b)
+
+
+def test_png_text_bombs_are_not_unpacked(tmp_path):
+    buffer = io.BytesIO()
+    Image.fromarray(gray_scene()).save(buffer, "PNG")
+    data = buffer.getvalue()
+    content = b"iTXtXML:com.adobe.xmp\0\1\0\0\0" + zlib.compress(bytes(100 << 20), 9)
+    bomb = struct.pack(">I", len(content) - 4) + content + struct.pack(">I", zlib.crc32(content))
+    path = tmp_path / "a.png"
+    path.write_bytes(data[:33] + bomb + data[33:])
+    photo = read_photo(path)
+    assert photo.metadata.xmp is None
+    np.testing.assert_array_equal(photo.pixels, gray_scene())
+
+
+def test_suffixes_are_lower_case():
+    assert all(suffix == suffix.lower() and suffix.startswith(".") for suffix in SUFFIXES)
