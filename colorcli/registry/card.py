@@ -1,0 +1,216 @@
+"""The model card: ``model.toml`` beside ``weights.safetensors``."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import tempfile
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from colorcli.errors import ModelError
+from colorcli.networks.size import SizeRule
+from colorcli.registry import toml
+
+CARD = "model.toml"
+WEIGHTS = "weights.safetensors"
+
+_SIZE = {"size": int, "multiple_of": int, "fixed": bool, "max_aspect": float}
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """Everything that is known of a model without reading its weights.
+
+    Attributes:
+        name: of the system's weights as a user types it, such as ``bigcolor``.
+        tag: which of the weights of that name, such as ``lite`` or ``official``; empty for a run folder without one.
+        system: the network's registered name; ``preset`` says which of its presets was used, for people.
+        version: of the weights.
+        licence: one line, true to where the training photographs came from.
+        network: keyword arguments of the network's constructor.
+        size: the input sizes the network takes.
+        controls: what it can be steered by, any of ``z`` and ``class_index``.
+        source: paper, address, and what it was made from.
+        training: data, command, steps, metrics.
+        weights_sha256: hexadecimal SHA-256 of the weights file.
+        weights_dtype: how the tensors are stored; they are always run from float32.
+        folder: where the card was read, or None for a card not yet written.
+        weights_file: name of the weights file in that folder.
+        reference: how the user may name it: ``name@tag``, or the path of a run folder or file.
+    """
+
+    name: str
+    system: str
+    weights_sha256: str
+    tag: str = ""
+    preset: str = ""
+    version: str = "1"
+    licence: str = ""
+    network: dict[str, Any] = field(default_factory=dict)
+    size: SizeRule = field(default_factory=SizeRule)
+    controls: tuple[str, ...] = ()
+    source: dict[str, Any] = field(default_factory=dict)
+    training: dict[str, Any] = field(default_factory=dict)
+    weights_dtype: str = "float32"
+    folder: Path | None = None
+    weights_file: str = WEIGHTS
+    reference: str = ""
+
+    @property
+    def exact_name(self) -> str:
+        """``name@tag``, or the name alone where there is no tag."""
+        return f"{self.name}@{self.tag}" if self.tag else self.name
+
+    @property
+    def weights(self) -> Path:
+        """The path of the weights.
+
+        Raises:
+            ModelError: the card has not been written anywhere.
+        """
+        if self.folder is None:
+            raise ModelError(f"Model {self.exact_name} has no folder yet.")
+        return self.folder / self.weights_file
+
+    def to_dict(self) -> dict[str, Any]:
+        """The card as ``model.toml`` holds it."""
+        size = {"size": self.size.size, "multiple_of": self.size.multiple_of, "fixed": self.size.fixed}
+        return {
+            "name": self.name,
+            "tag": self.tag,
+            "system": self.system,
+            "preset": self.preset,
+            "version": self.version,
+            "licence": self.licence,
+            "controls": list(self.controls),
+            "network": dict(self.network),
+            "size": {**size, "max_aspect": self.size.max_aspect},
+            "source": dict(self.source),
+            "training": dict(self.training),
+            "weights": {"sha256": self.weights_sha256, "dtype": self.weights_dtype},
+        }
+
+
+def read_card(folder: Path) -> ModelCard:
+    """Read the card in ``folder``.
+
+    Raises:
+        ModelError: there is none, or it is not a card.
+    """
+    path = folder / CARD
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ModelError(f"There is no {CARD} in {folder}.") from error
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ModelError(f"The model card {path} cannot be read: {error}.") from error
+    try:
+        return _from_dict(table, folder)
+    except (KeyError, TypeError, ValueError) as error:
+        wrong = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
+        raise ModelError(f"The model card {path} cannot be used: {wrong}.") from error
+
+
+def write_card(card: ModelCard, folder: Path) -> Path:
+    """Write ``card`` into ``folder``, which must exist, replacing any card there; the path written.
+
+    Raises:
+        OSError: the folder cannot be written.
+        TypeError: the card holds a value that TOML cannot express, such as None.
+    """
+    target = folder / CARD
+    write_atomically(target, toml.dumps(card.to_dict()).encode("utf-8"))
+    return target
+
+
+def write_atomically(target: Path, content: bytes) -> None:
+    """Write a small file so that it is never seen half-written.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        # mkstemp makes files that only their owner may read.
+        Path(name).chmod(0o644)
+        Path(name).replace(target)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            Path(name).unlink()
+        raise
+
+
+def file_sha256(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _from_dict(table: Mapping[str, Any], folder: Path) -> ModelCard:
+    weights = _section(table, "weights")
+    card = ModelCard(
+        name=_text(table, "name"),
+        system=_text(table, "system"),
+        tag=_text(table, "tag", ""),
+        preset=_text(table, "preset", ""),
+        version=_text(table, "version", "1"),
+        licence=_text(table, "licence", ""),
+        network=_section(table, "network"),
+        size=_size(_section(table, "size")),
+        controls=tuple(_strings(table.get("controls", []))),
+        source=_section(table, "source"),
+        training=_section(table, "training"),
+        weights_sha256=_text(weights, "sha256").lower(),
+        weights_dtype=_text(weights, "dtype", "float32"),
+        folder=folder,
+    )
+    if not card.name or set(card.name) & set("@/\\"):
+        raise ValueError(f"'{card.name}' cannot be a model's name")
+    if len(card.weights_sha256) != 64 or set(card.weights_sha256) - set("0123456789abcdef"):
+        raise ValueError("weights.sha256 is not a SHA-256")
+    return card
+
+
+def _text(table: Mapping[str, Any], key: str, default: str | None = None) -> str:
+    value = table[key] if default is None else table.get(key, default)
+    if not isinstance(value, str):
+        raise TypeError(f"'{key}' should be text, not {value!r}")
+    return value
+
+
+def _strings(value: Any) -> list[str]:
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise TypeError(f"'controls' should be a list of names, not {value!r}")
+    return value
+
+
+def _section(table: Mapping[str, Any], key: str) -> dict[str, Any]:
+    value = table.get(key, {})
+    if not isinstance(value, dict):
+        raise TypeError(f"'{key}' should be a section")
+    return value
+
+
+def _size(table: Mapping[str, Any]) -> SizeRule:
+    for key, value in table.items():
+        if key not in _SIZE:
+            raise ValueError(f"there is no size.{key}")
+        if isinstance(value, bool) is not (_SIZE[key] is bool) or not isinstance(value, int | float):
+            raise TypeError(f"size.{key} should be {_SIZE[key].__name__}, not {value!r}")
+    rule = SizeRule(**{key: _SIZE[key](value) for key, value in table.items()})
+    if min(rule.size, rule.multiple_of) < 1 or rule.max_aspect < 1:
+        raise ValueError("sizes start at 1")
+    return rule

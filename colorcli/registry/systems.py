@@ -1,0 +1,93 @@
+"""The table of systems: names of networks, and the classes behind them.
+
+Outside packages add systems through the entry-point group ``colorcli.networks``; their values have the same form,
+``module:Class``, as the built-in ones below.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Iterable
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from typing import TYPE_CHECKING
+
+from colorcli.errors import ModelError
+
+if TYPE_CHECKING:
+    from colorcli.networks.colorizer import Colorizer
+
+GROUP = "colorcli.networks"
+
+# In code rather than in the package's own metadata, so that a bare checkout works and never sees a stale table.
+BUILT_IN = (EntryPoint("bigcolor", "colorcli.networks.bigcolor:BigColor", GROUP),)
+
+
+class Systems:
+    """The registered systems. Registering is cheap: a network is imported when it is first asked for."""
+
+    def __init__(self, points: Iterable[EntryPoint] = ()) -> None:
+        self._points: dict[str, EntryPoint] = {}
+        for point in points:
+            self.register(point)
+
+    def register(self, point: EntryPoint) -> None:
+        """Add a system.
+
+        Raises:
+            ModelError: the name is taken by another network; the table stays as it was.
+        """
+        known = self._points.get(point.name)
+        # The same network twice is one installed twice (a checkout and a wheel), which is nobody's fault.
+        if known is not None and known.value != point.value:
+            raise ModelError(
+                f"Two networks are called '{point.name}': {_origin(known)} and {_origin(point)}; uninstall one of them."
+            )
+        self._points.setdefault(point.name, point)
+
+    def names(self) -> list[str]:
+        """The names of all systems, sorted."""
+        return sorted(self._points)
+
+    def network_class(self, system: str) -> type[Colorizer]:
+        """The network class of a system. Imports torch.
+
+        Raises:
+            ModelError: there is no such system, or it cannot be imported, or it is no ``Colorizer``.
+        """
+        point = self._points.get(system)
+        if point is None:
+            raise ModelError(f"There is no system '{system}'{near(system, self.names())}.")
+        from colorcli.networks.colorizer import Colorizer
+
+        try:
+            found = point.load()
+        except Exception as error:
+            raise ModelError(f"The network '{system}' ({_origin(point)}) cannot be imported: {error}.") from error
+        if not (inspect.isclass(found) and issubclass(found, Colorizer)):
+            raise ModelError(f"The network '{system}' ({_origin(point)}) is not a subclass of Colorizer.")
+        return found
+
+
+@cache
+def systems() -> Systems:
+    """The built-in systems and those of installed plug-ins.
+
+    Raises:
+        ModelError: two packages claim the same name.
+    """
+    return Systems((*BUILT_IN, *entry_points(group=GROUP)))
+
+
+def near(name: str, known: Iterable[str]) -> str:
+    """A clause that names what the user may have meant, to follow "there is no X"."""
+    known = sorted(known)
+    close = difflib.get_close_matches(name, known, 3) or [entry for entry in known if name and name in entry][:3]
+    if close:
+        return f"; did you mean {' or '.join(close)}?"
+    return f"; there are: {', '.join(known)}" if known else ""
+
+
+def _origin(point: EntryPoint) -> str:
+    return f"{point.value} of {point.dist.name}" if point.dist is not None else point.value
