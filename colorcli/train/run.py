@@ -23,6 +23,8 @@ from torch import Tensor
 
 import colorcli
 from colorcli.errors import OutputError
+from colorcli.networks.colorizer import Colorizer
+from colorcli.registry.card import WEIGHTS, ModelCard, file_sha256, write_card
 from colorcli.train.recipe import Recipe
 
 _LINES = ((31, 119, 180), (214, 39, 40), (44, 160, 44), (148, 103, 189), (255, 127, 14), (23, 190, 207))
@@ -41,7 +43,7 @@ class Run:
 
     def describe(self, recipe: Recipe, data: dict[str, Any], command: list[str]) -> None:
         """Write the effective recipe and the environment."""
-        _write_json(self.folder / "recipe.json", recipe.to_dict())
+        write_json(self.folder / "recipe.json", recipe.to_dict())
         environment = {
             "command": command,
             "data": data,
@@ -51,7 +53,7 @@ class Run:
             "machine": platform.machine(),
             "threads": torch.get_num_threads(),
         }
-        _write_json(self.folder / "environment.json", environment)
+        write_json(self.folder / "environment.json", environment)
 
     def log(self, record: dict[str, Any]) -> None:
         """Append one record to metrics.jsonl."""
@@ -74,7 +76,7 @@ class Run:
             fresh.mkdir()
             for name, table in tensors.items():
                 save_file({key: value.contiguous() for key, value in table.items()}, fresh / f"{name}.safetensors")
-            _write_json(fresh / "state.json", state)
+            write_json(fresh / "state.json", state)
             shutil.rmtree(old, ignore_errors=True)
             if self.checkpoint.exists():
                 self.checkpoint.rename(old)
@@ -84,6 +86,32 @@ class Run:
             raise OutputError(
                 f"The checkpoint in {self.folder} could not be written ({error.strerror}); the one before it is whole."
             ) from error
+
+    def write_model(self, network: Colorizer, recipe: Recipe, training: dict[str, Any]) -> None:
+        """Make the run folder a model: float16 weights, and the card that describes them."""
+        weights = self.folder / WEIGHTS
+        tensors = {
+            name: (value.half() if value.is_floating_point() else value).contiguous().cpu()
+            for name, value in network.state_dict().items()
+        }
+        fresh = weights.with_name(f".{WEIGHTS}.new")
+        save_file(tensors, fresh)
+        fresh.replace(weights)
+        card = ModelCard(
+            name=recipe.system,
+            tag=recipe.preset,
+            system=recipe.system,
+            preset=recipe.preset,
+            network=network.presets[recipe.preset] | recipe.network,
+            size=network.size_rule,
+            controls=network.controls,
+            licence=recipe.licence,
+            source=recipe.source,
+            training={"recipe": recipe.name, **training},
+            weights_sha256=file_sha256(weights),
+            weights_dtype="float16",
+        )
+        write_card(card, self.folder)
 
     def restore(self) -> tuple[dict[str, Any], dict[str, dict[str, Tensor]]] | None:
         """The last whole checkpoint, or None."""
@@ -162,7 +190,8 @@ def _step(line: str) -> int:
         return 2**62
 
 
-def _write_json(path: Path, value: Any) -> None:
+def write_json(path: Path, value: Any) -> None:
+    """Write ``value`` so that the file is never seen half-written."""
     temporary = path.with_name(path.name + ".new")
     temporary.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
     temporary.replace(path)

@@ -54,7 +54,7 @@ def test_every_photograph_comes_once_an_epoch(photos: Path) -> None:
     seen = []
     read = data.read
 
-    def spy(entry):  # noqa: ANN001, ANN202
+    def spy(entry):
         seen.append(entry.name)
         return read(entry)
 

@@ -35,7 +35,7 @@ def test_a_broken_and_resumed_run_ends_with_the_same_weights(photos: Path, recip
         pass
     resumed = _trainer(recipe, photos, broken)
     assert resumed.fit()
-    assert resumed.step == unbroken.step == 8
+    assert resumed.step == unbroken.step == 9
     for (name, ours), theirs in zip(
         resumed.average.state_dict().items(), unbroken.average.state_dict().values(), strict=True
     ):
@@ -45,14 +45,12 @@ def test_a_broken_and_resumed_run_ends_with_the_same_weights(photos: Path, recip
 def test_the_run_folder_keeps_its_record(photos: Path, recipe: Recipe, tmp_path: Path) -> None:
     _trainer(recipe, photos, tmp_path / "run").fit()
     assert (tmp_path / "run" / "curves.png").stat().st_size > 0
-    assert (tmp_path / "run" / "samples" / "step-000008.png").stat().st_size > 0
+    assert (tmp_path / "run" / "samples" / "step-000009.png").stat().st_size > 0
     validations = [record for record in _records(tmp_path / "run") if "val_psnr" in record]
-    assert [record["step"] for record in validations] == [3, 4, 6, 8]
+    assert [record["step"] for record in validations] == [3, 4, 5, 6, 9, 9]
 
 
-def test_divergence_is_a_sentence_and_leaves_the_last_checkpoint(
-    photos: Path, recipe: Recipe, tmp_path: Path
-) -> None:
+def test_divergence_is_a_sentence_and_leaves_the_last_checkpoint(photos: Path, recipe: Recipe, tmp_path: Path) -> None:
     trainer = _trainer(recipe, photos, tmp_path / "run")
     trainer.fit(seconds=0)
     broken = _trainer(recipe, photos, tmp_path / "run")
@@ -64,7 +62,7 @@ def test_divergence_is_a_sentence_and_leaves_the_last_checkpoint(
     assert all(torch.isfinite(t).all() for t in restored[1]["network"].values())
 
 
-def _nan_loss(trainer: Trainer):  # noqa: ANN202
+def _nan_loss(trainer: Trainer):
     from colorcli.train.loop import _Loss
 
     weight = next(trainer.network.parameters())
@@ -80,3 +78,16 @@ def test_a_half_written_checkpoint_does_not_hide_the_whole_one(photos: Path, rec
     restored = Run(folder).restore()
     assert restored is not None
     assert restored[0]["step"] == 1
+
+
+def test_a_run_folder_is_a_model(photos: Path, recipe: Recipe, tmp_path: Path) -> None:
+    """`colorcli colorize --model RUN` takes what training leaves, as it is."""
+    import numpy as np
+
+    from colorcli.registry.registry import load
+
+    _trainer(recipe, photos, tmp_path / "run").fit(seconds=0)
+    session = load(str(tmp_path / "run"), device="cpu")
+    chroma = session.chroma(np.full((1, 1, 64, 64), 50, np.float32))
+    assert chroma.shape == (1, 2, 32, 32)
+    assert session.info.controls == ("z", "class_index")
