@@ -189,9 +189,9 @@ class Exif:
         if not (self.main or self.exif or self.gps):
             return None
         pointers = {tag: 0 for tag, entries in ((EXIF_IFD, self.exif), (GPS_IFD, self.gps)) if entries}
-        reserve = len(directory(_with_pointers(self.main, pointers), 8))
+        reserve = len(directory(with_pointers(self.main, pointers), 8))
         below, pointers = self.below(8 + reserve)
-        return b"II*\0" + struct.pack("<I", 8) + directory(_with_pointers(self.main, pointers), 8) + below
+        return b"II*\0" + struct.pack("<I", 8) + directory(with_pointers(self.main, pointers), 8) + below
 
     def below(self, offset: int, big: bool = False) -> tuple[bytes, dict[int, int]]:
         """The EXIF and GPS directories as bytes for ``offset``, and the offset of each by its pointer's tag."""
@@ -200,7 +200,7 @@ class Exif:
         if self.interop:
             interop_at = offset
             body += directory(self.interop, interop_at, big)
-            exif = _with_pointers(exif, {INTEROP_IFD: interop_at})
+            exif = with_pointers(exif, {INTEROP_IFD: interop_at}, big)
         for tag, entries in ((EXIF_IFD, exif), (GPS_IFD, self.gps)):
             if entries:
                 pointers[tag] = offset + len(body)
@@ -208,8 +208,10 @@ class Exif:
         return body, pointers
 
 
-def _with_pointers(entries: dict[int, Entry], pointers: dict[int, int]) -> dict[int, Entry]:
-    return entries | {tag: Entry(tag, 4, 1, struct.pack("<I", at)) for tag, at in pointers.items()}
+def with_pointers(entries: dict[int, Entry], pointers: dict[int, int], big: bool = False) -> dict[int, Entry]:
+    """The entries and those that say where other directories are, by tag."""
+    kind, code = (16, "<Q") if big else (4, "<I")
+    return entries | {tag: Entry(tag, kind, 1, struct.pack(code, at)) for tag, at in pointers.items()}
 
 
 def directory(entries: dict[int, Entry], offset: int, big: bool = False) -> bytes:

@@ -115,7 +115,7 @@ def _parametric(tag: bytes, x: NDArray[np.floating]) -> NDArray[np.floating] | N
         offset = c if kind == 2 else 0.0
         return np.where(x >= -b / a, np.maximum(a * x + b, 0) ** g + offset, offset)
     extra, floor = (e, f) if kind == 4 else (0.0, 0.0)
-    return np.where(x >= d, np.maximum(a * x + b, 0) ** g + extra, c * x + floor)
+    return np.asarray(np.where(x >= d, np.maximum(a * x + b, 0) ** g + extra, c * x + floor))
 
 
 def _through(pixels: Pixels, curve: NDArray[np.floating]) -> Pixels:

@@ -310,8 +310,6 @@ def _extra_tags(tree: exif.Exif, metadata: Metadata, xmp: bytes) -> list[tuple[i
     tags.append((_XMP, 1, len(xmp), xmp, True))
     if metadata.iptc:
         tags.append((_IPTC, 7, len(metadata.iptc), metadata.iptc, True))
-    # places for the offsets of directories that are appended when the pixels have been written
-    tags += [(tag, 4, 1, 0, True) for tag, inner in ((exif.EXIF_IFD, tree.exif), (exif.GPS_IFD, tree.gps)) if inner]
     return tags
 
 
@@ -340,17 +338,18 @@ def _compress(block: Pixels) -> bytes:
 
 
 def _append_below(handle: BinaryIO, tree: exif.Exif, big: bool) -> None:
-    """Append the EXIF and GPS directories, which tifffile cannot write, and fill in where they are."""
+    """Append the EXIF and GPS directories, which tifffile cannot write, and a main directory that points to them."""
     if not (tree.exif or tree.gps):
         return
     end = handle.seek(0, 2)
     start = end + end % 2
     body, pointers = tree.below(start, big)
-    handle.write(b"\0" * (start - end) + body)
-    reader = exif.TiffReader.open(Source(handle, start + len(body)))
+    reader = exif.TiffReader.open(Source(handle, end))
     if reader is None:
         raise UnreadableError("could not be read back")
-    for slot in reader.slots(reader.first)[0]:
-        if slot.tag in pointers:
-            handle.seek(slot.value_at)
-            handle.write(struct.pack("<I", pointers[slot.tag]))
+    main = exif.with_pointers(reader.entries(reader.first), pointers, big)
+    main_at = start + len(body)
+    handle.seek(end)
+    handle.write(b"\0" * (start - end) + body + exif.directory(main, main_at, big))
+    handle.seek(8 if big else 4)
+    handle.write(struct.pack("<Q" if big else "<I", main_at))

@@ -1,0 +1,86 @@
+"""Gray, toned or in colour: colour photographs must be left alone, toned prints must not be."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+from skimage import data
+from skimage.color import lab2rgb
+
+from colorcli.images.kind import kind_of
+from colorcli.images.read import read_photo
+
+SCENES = ["camera", "coins", "grass", "moon", "brick"]
+
+
+def photograph(name: str) -> np.ndarray:
+    return getattr(data, name)().astype(np.float64) / 255
+
+
+def toned(gray: np.ndarray, tone: str) -> np.ndarray:
+    middle = np.sin(np.pi * gray)
+    a, b = {
+        "sepia": (6 + 0 * gray, 18 * middle + 4),
+        "cyanotype": (-8 * middle, -30 * middle),
+        "split": (10 * (gray - 0.5), 30 * (gray - 0.5)),
+    }[tone]
+    return np.clip(lab2rgb(np.stack([gray * 100, a, b], axis=-1)), 0, 1)
+
+
+def as_jpeg(rgb: np.ndarray, quality: int = 75) -> np.ndarray:
+    noise = np.random.default_rng(0).normal(0, 0.02, rgb.shape[:2])[..., None]
+    buffer = io.BytesIO()
+    Image.fromarray((np.clip(rgb + noise, 0, 1) * 255).astype(np.uint8)).save(buffer, "JPEG", quality=quality)
+    return np.asarray(Image.open(buffer))
+
+
+@pytest.mark.parametrize("name", SCENES)
+@pytest.mark.parametrize("tone", ["sepia", "cyanotype", "split"])
+def test_toned_prints_are_recognized_through_noise_and_jpeg(name, tone):
+    """Without this, sepia prints are skipped as if they were in colour."""
+    assert kind_of(as_jpeg(toned(photograph(name), tone))) == "toned"
+
+
+def test_unevenly_faded_prints_are_toned():
+    gray = photograph("camera")
+    fade = np.linspace(0, 0.35, gray.shape[1])[None, :, None]
+    assert kind_of(as_jpeg(toned(gray, "sepia") * (1 - fade) + fade * np.array([0.9, 0.85, 0.7]))) == "toned"
+
+
+@pytest.mark.parametrize("name", ["astronaut", "coffee", "cat", "rocket"])
+@pytest.mark.parametrize("bits", [8, 16])
+def test_colour_photographs_are_recognized(name, bits):
+    """Without this, somebody's colour photographs are recoloured."""
+    picture = getattr(data, name)()
+    assert kind_of(picture if bits == 8 else picture.astype(np.uint16) * 257) == "color"
+
+
+def test_a_small_coloured_object_makes_a_colour_photograph():
+    picture = np.repeat(data.camera()[..., None], 3, axis=-1)
+    picture[200:240, 200:240] = (200, 30, 30)  # 0.6 % of the picture
+    assert kind_of(picture) == "color"
+
+
+@pytest.mark.parametrize("name", SCENES)
+def test_gray_with_jpeg_noise_is_gray(name):
+    rgb = np.repeat(photograph(name)[..., None], 3, axis=-1)
+    picture = as_jpeg(rgb, 60).astype(int)
+    picture += np.random.default_rng(1).integers(-3, 4, picture.shape)
+    assert kind_of(np.clip(picture, 0, 255).astype(np.uint8)) == "gray"
+    assert kind_of((photograph(name) * 65535).astype(np.uint16)) == "gray"
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 3), (1, 3000, 3), (2000, 2, 3), (129, 131, 3)])
+def test_odd_shapes_are_judged_too(shape):
+    assert kind_of(np.full(shape, 100, np.uint8)) == "gray"
+    assert kind_of(np.full(shape, (120, 100, 70), np.uint8)) == "toned"
+
+
+def test_gray_stored_as_rgb_takes_a_third_of_the_memory(tmp_path):
+    picture = np.repeat(data.camera()[..., None], 3, axis=-1)
+    Image.fromarray(picture).save(tmp_path / "a.png")
+    photo = read_photo(tmp_path / "a.png")
+    assert (photo.kind, photo.pixels.shape) == ("gray", (512, 512))

@@ -1,0 +1,94 @@
+"""The label: true, well-formed, and at peace with what the archive had written before."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from xml.etree import ElementTree
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from colorcli.images import provenance as terms
+from colorcli.images.provenance import Provenance, orientation, printable, provenance_packet
+from tests.images.conftest import PROVENANCE
+
+EXISTING = f"""<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
+<x:xmpmeta xmlns:x="adobe:ns:meta/" x:xmptk="Adobe XMP Core">
+ <r:RDF xmlns:r="{terms.RDF}">
+  <r:Description r:about="uuid:1" xmlns:tiff="{terms.TIFF}" xmlns:xmpMM="{terms.XMP_MM}"
+    xmlns:photoshop="{terms.PHOTOSHOP}" xmlns:archive="http://archive.example/ns/" xmlns:dc="http://purl.org/dc/elements/1.1/"
+    xmlns:e="{terms.ST_EVT}" tiff:Orientation="6" photoshop:ICCProfile="Dot Gain 20%" archive:box="17"
+    xmpMM:DocumentID="xmp.did:42">
+   <dc:title><r:Alt><r:li xml:lang="x-default">Père &amp; fils</r:li></r:Alt></dc:title>
+   <xmpMM:DerivedFrom r:parseType="Resource"><old/></xmpMM:DerivedFrom>
+   <xmpMM:History><r:Seq><r:li r:parseType="Resource"><e:action>created</e:action></r:li></r:Seq></xmpMM:History>
+  </r:Description>
+ </r:RDF>
+</x:xmpmeta>
+{" " * 2000}
+<?xpacket end="w"?>""".encode()
+
+
+def find_all(packet: bytes, namespace: str, name: str) -> list[ElementTree.Element]:
+    return ElementTree.fromstring(packet).findall(f".//{{{namespace}}}{name}")
+
+
+def test_existing_properties_are_kept_and_outdated_ones_replaced():
+    packet = provenance_packet(PROVENANCE, EXISTING)
+    description = ElementTree.fromstring(packet).find(f".//{{{terms.RDF}}}Description")
+    assert description.get("{http://archive.example/ns/}box") == "17"
+    assert description.get(f"{{{terms.TIFF}}}Orientation") == "1"
+    assert b"Dot Gain" not in packet
+    assert "Père &amp; fils".encode() in packet
+    assert len(find_all(packet, terms.XMP_MM, "DerivedFrom")) == 1
+    assert find_all(packet, terms.ST_REF, "documentID")[0].text == "xmp.did:42"
+    assert [e.text for e in find_all(packet, terms.ST_EVT, "action")] == ["created", "edited"]
+    abouts = {d.get(f"{{{terms.RDF}}}about") for d in find_all(packet, terms.RDF, "Description")}
+    assert abouts == {"uuid:1"}
+
+
+def test_colouring_twice_labels_once_and_remembers_both():
+    packet = provenance_packet(replace(PROVENANCE, model="other"), provenance_packet(PROVENANCE, EXISTING))
+    assert len(find_all(packet, terms.IPTC_EXT, "DigitalSourceType")) == 1
+    assert [e.text for e in find_all(packet, terms.IPTC_EXT, "AISystemUsed")] == ["other (colorcli 0.1.0)"]
+    assert len(find_all(packet, terms.ST_EVT, "action")) == 3
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    [
+        b'<!DOCTYPE x [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;">]>' + EXISTING.split(b"?>", 1)[1],
+        EXISTING[:-300][:900],
+        b"rubbish",
+        b"\xff\xfe\x00",
+        b"<a/>",
+        b"<a>" * 100000,
+        EXISTING.decode().replace('"?>', '"?><!DOCTYPE x SYSTEM "file:///etc/passwd">', 1).encode("utf-16"),
+    ],
+)
+def test_damaged_and_hostile_packets_are_left_out(hostile):
+    """An entity bomb must not expand, and a broken packet must not cost the photograph its label."""
+    assert provenance_packet(PROVENANCE, hostile) == provenance_packet(PROVENANCE)
+
+
+@given(st.text(), st.text(), st.dictionaries(st.text(), st.text() | st.integers() | st.none()))
+def test_any_text_gives_a_well_formed_packet(name, model, parameters):
+    packet = provenance_packet(Provenance(model, "1", "0", "s", parameters, input_name=name))
+    assert len(find_all(packet, terms.IPTC_EXT, "DigitalSourceType")) == 1
+
+
+def test_names_that_are_not_text_give_a_well_formed_packet():
+    undecodable = b"caf\xe9\n\x01.jpg".decode("utf-8", "surrogateescape")
+    packet = provenance_packet(replace(PROVENANCE, input_name=undecodable))
+    assert find_all(packet, terms.ST_REF, "filePath")[0].text == printable(undecodable) == "caf\\udce9\\n\\x01.jpg"
+
+
+def test_orientation_is_found_as_attribute_and_as_element():
+    assert orientation(EXISTING) == 6
+    element = EXISTING.replace(b'tiff:Orientation="6"', b"").replace(
+        b"<dc:title>", b"<tiff:Orientation>8</tiff:Orientation><dc:title>"
+    )
+    assert orientation(element) == 8
+    assert orientation(EXISTING.replace(b'"6"', b'"99"')) is None
+    assert orientation(None) is None

@@ -1,0 +1,60 @@
+"""What the network sees: the photograph's lightness, without aliasing or drift."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image
+from skimage.color import rgb2lab
+
+from colorcli.images.resize import working_lightness
+from tests.images.conftest import color_scene, gray_scene
+
+
+def lightness(gray: np.ndarray) -> np.ndarray:
+    return rgb2lab(np.repeat(gray[..., None], 3, axis=-1))[..., 0]
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_same_size_gives_cie_lightness(bits):
+    """Gray times 100 instead of L* is up to 3.4 L* off."""
+    picture = gray_scene(bits=bits)
+    result = working_lightness(picture, 48, 64)
+    assert result.dtype == np.float32
+    np.testing.assert_allclose(result, lightness(picture / ((1 << bits) - 1)), atol=0.05)
+
+
+@pytest.mark.parametrize("shape", [(48, 64), (1000, 700), (997, 1501), (3000, 200), (1, 1), (5, 900)])
+@pytest.mark.parametrize("bits", [8, 16])
+def test_reducing_agrees_with_pillow_on_the_whole_picture(shape, bits):
+    """Blocks that are cut at the edges must not shift the picture."""
+    picture = gray_scene(*shape, bits=bits)
+    reference = Image.fromarray((picture / ((1 << bits) - 1)).astype(np.float32))
+    expected = np.asarray(reference.resize((96, 64), Image.Resampling.LANCZOS, reducing_gap=2.0))
+    result = working_lightness(picture, 64, 96)
+    assert result.shape == (64, 96)
+    assert np.abs(result - lightness(np.clip(expected, 0, 1))).mean() < 0.25
+
+
+def test_fine_stripes_become_even_gray():
+    stripes = np.zeros((1024, 1024), np.uint8)
+    stripes[:, ::2] = 255
+    result = working_lightness(stripes, 100, 100)
+    inner = result[:, 3:-3]  # at the sides the window holds one stripe more of one sort
+    np.testing.assert_allclose(inner, lightness(np.array([[0.5]]))[0, 0], atol=1.5)
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_colour_counts_by_its_lightness(bits):
+    picture = color_scene(bits=bits)
+    np.testing.assert_allclose(
+        working_lightness(picture, 48, 64), rgb2lab(picture / ((1 << bits) - 1))[..., 0], atol=0.1
+    )
+
+
+def test_values_stay_within_lightness_range():
+    edges = np.zeros((40, 40), np.uint8)
+    edges[:, 20:] = 255
+    result = working_lightness(edges, 25, 25)
+    assert result.min() >= 0
+    assert result.max() <= 100

@@ -1,0 +1,51 @@
+"""The samples of the quick start."""
+
+from __future__ import annotations
+
+import socket
+
+import numpy as np
+import pytest
+
+from colorcli.errors import OutputError
+from colorcli.images.read import SUFFIXES, read_photo
+from colorcli.images.samples import write_samples
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("samples")
+    original = socket.socket
+    socket.socket = None  # a download would fail
+    try:
+        write_samples(folder)
+    finally:
+        socket.socket = original
+    return folder
+
+
+def test_samples_are_gray_photographs_of_all_sorts(folder):
+    """The first command of the README must show every format and depth at work, without a network."""
+    paths = [path for path in folder.rglob("*") if path.is_file()]
+    photos = [read_photo(path) for path in paths]
+    assert len(photos) == 8
+    assert {photo.format for photo in photos} == {"JPEG", "PNG", "TIFF", "WEBP"}
+    assert {photo.bits for photo in photos} == {8, 16}
+    assert {photo.kind for photo in photos} == {"gray"}
+    assert len({photo.width for photo in photos}) >= 5
+    assert any(path.parent != folder for path in paths)
+    assert all(path.suffix in SUFFIXES for path in paths)
+    assert all(np.ptp(photo.pixels) > 100 for photo in photos)
+
+
+def test_what_exists_is_left_alone(folder):
+    path = folder / "astronaut.jpg"
+    path.write_bytes(b"mine")
+    assert path in write_samples(folder)
+    assert path.read_bytes() == b"mine"
+
+
+def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match="cannot be written"):
+        write_samples(tmp_path / "file")

@@ -1,0 +1,375 @@
+"""Writing: an output is complete and labelled, or it is not there."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import io
+import os
+import struct
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image, ImageCms
+
+from colorcli.errors import OutputError, PhotoError
+from colorcli.images import provenance as terms
+from colorcli.images.photo import Format, Metadata, Resolution
+from colorcli.images.provenance import Provenance, provenance_packet
+from colorcli.images.read import probe, read_photo
+from colorcli.images.write import Written, part_path, write_photo
+from tests.images.conftest import PROVENANCE, color_scene, gray_scene, strips_of
+
+NAMES: dict[Format, str] = {"JPEG": "a.jpg", "PNG": "a.png", "TIFF": "a.tif", "WEBP": "a.webp"}
+ALL = [("JPEG", 8), ("PNG", 8), ("PNG", 16), ("TIFF", 8), ("TIFF", 16), ("WEBP", 8)]
+
+
+def write(target: Path, form: Format, bits: int = 8, metadata: Metadata | None = None, **options: object) -> Written:
+    picture = options.pop("picture", None)
+    picture = color_scene(bits=bits) if picture is None else picture
+    settings: dict[str, object] = {"provenance": PROVENANCE, "metadata": metadata, **options}
+    height, width = picture.shape[:2]
+    return write_photo(target, strips_of(picture), height=height, width=width, bits=bits, format=form, **settings)
+
+
+def xmp_of(path: Path) -> bytes:
+    """The packet, found by another program than the one that wrote it."""
+    with Image.open(path) as image:
+        if image.format == "TIFF":
+            return tifffile.TiffFile(path).pages[0].tags[700].value
+        packet = image.info.get("xmp") or image.info["XML:com.adobe.xmp"]
+        return packet if isinstance(packet, bytes) else packet.encode()
+
+
+def exif_block() -> bytes:
+    """A big-endian EXIF block with a maker note, a position and an orientation."""
+    exif = Image.Exif()
+    exif[0x010E], exif[0x010F], exif[0x8298] = "A description", "Kodak", "(c) the archive"
+    exif[0x0112] = 6
+    exif[0x011A], exif[0x011B], exif[0x0128] = 300.0, 600.0, 2
+    exif.get_ifd(0x8769).update({0x9003: "1912:06:03 10:00:00", 0x927C: b"maker note", 0xA001: 65535, 0xA002: 64})
+    exif.get_ifd(0x8825).update({1: "N", 2: (52.0, 31.0, 0.0)})
+    return exif.tobytes().removeprefix(b"Exif\0\0")
+
+
+@pytest.mark.parametrize(("form", "bits"), ALL)
+def test_round_trip(tmp_path, form, bits):
+    """Lossless formats return every code, 16-bit ones included; JPEG and WebP stay close."""
+    target = tmp_path / NAMES[form]
+    written = write(target, form, bits)
+    content = target.read_bytes()
+    assert written == Written(len(content), hashlib.sha256(content).hexdigest())
+    assert probe(target) == (form, 64, 48, bits)
+    pixels = read_photo(target).pixels
+    if form in ("PNG", "TIFF"):
+        np.testing.assert_array_equal(pixels, color_scene(bits=bits))
+    else:
+        difference = np.abs(pixels.astype(int) - color_scene().astype(int))
+        assert np.median(difference) <= (1 if form == "JPEG" else 3)
+    assert [p.name for p in tmp_path.iterdir()] == [target.name]
+
+
+@pytest.mark.parametrize("form", NAMES)
+def test_pillow_agrees_about_what_was_written(tmp_path, form):
+    """Files must be right for other programs, not only for our own reader."""
+    target = tmp_path / NAMES[form]
+    write(target, form)
+    with Image.open(target) as image:
+        assert (image.format, image.mode, image.size) == (form, "RGB", (64, 48))
+        profile = ImageCms.ImageCmsProfile(io.BytesIO(image.info["icc_profile"]))
+        assert "sRGB" in ImageCms.getProfileDescription(profile)
+        difference = np.abs(np.asarray(image).astype(int) - color_scene().astype(int))
+    assert np.median(difference) <= 3
+
+
+def test_jpeg_keeps_chroma_at_full_resolution(tmp_path):
+    write(tmp_path / "a.jpg", "JPEG")
+    with Image.open(tmp_path / "a.jpg") as image:
+        assert [layer[1:3] for layer in image.layer] == [(1, 1)] * 3
+
+
+def test_tiff_is_compressed_with_a_predictor(tmp_path):
+    write(tmp_path / "a.tif", "TIFF", 16)
+    page = tifffile.TiffFile(tmp_path / "a.tif").pages[0]
+    assert (int(page.compression), int(page.predictor), int(page.photometric)) == (8, 2, 2)
+    assert "Software" not in {tag.name for tag in page.tags}
+
+
+@pytest.mark.parametrize("rows", [1, 3, 48, 200])
+def test_tiff_strips_of_any_height_make_the_same_file(tmp_path, rows, monkeypatch):
+    monkeypatch.setattr("colorcli.images.tiff._STRIP_BYTES", 64 * 6 * 5)
+    shape = {"height": 48, "width": 64, "bits": 16, "format": "TIFF", "provenance": PROVENANCE}
+    write_photo(tmp_path / "a.tif", strips_of(color_scene(bits=16), rows), **shape)
+    np.testing.assert_array_equal(tifffile.imread(tmp_path / "a.tif"), color_scene(bits=16))
+    write_photo(tmp_path / "b.tif", strips_of(color_scene(bits=16), 5), **shape)
+    assert (tmp_path / "a.tif").read_bytes() == (tmp_path / "b.tif").read_bytes()
+
+
+def test_a_bigtiff_keeps_its_metadata(tmp_path, monkeypatch):
+    """Pictures of more than 4 GB are written as BigTIFF, whose directories have another layout."""
+    monkeypatch.setattr("colorcli.images.tiff._CLASSIC_LIMIT", 0)
+    write(tmp_path / "a.tif", "TIFF", 16, Metadata(exif=exif_block()))
+    assert tifffile.TiffFile(tmp_path / "a.tif").is_bigtiff
+    photo = read_photo(tmp_path / "a.tif")
+    np.testing.assert_array_equal(photo.pixels, color_scene(bits=16))
+    exif = Image.Exif()
+    exif.load(photo.metadata.exif or b"")
+    assert exif.get_ifd(0x8769)[0x9003] == "1912:06:03 10:00:00"
+    assert exif.get_ifd(0x8825)[1] == "N"
+
+
+@pytest.mark.parametrize(("form", "bits"), ALL)
+def test_the_same_picture_gives_the_same_bytes(tmp_path, form, bits):
+    """Without this, `verify` and a second run could not tell a change from noise."""
+    first = write(tmp_path / "first", form, bits)
+    assert write(tmp_path / "second", form, bits) == first
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+@pytest.mark.parametrize("form", ["PNG", "TIFF", "WEBP"])
+def test_alpha_is_kept(tmp_path, form, bits):
+    if form == "WEBP" and bits == 16:
+        bits = 8
+    alpha = gray_scene(bits=bits)
+    target = tmp_path / NAMES[form]
+    write(target, form, bits, alpha=alpha)
+    np.testing.assert_array_equal(read_photo(target).alpha, alpha)
+
+
+@pytest.mark.parametrize(("form", "bits"), ALL)
+def test_metadata_is_kept_and_true(tmp_path, form, bits):
+    """An archive's descriptions, dates, places and scanning resolution must come out as they went in."""
+    source = tmp_path / "source.jpg"
+    gray = Image.fromarray(gray_scene())
+    iptc = b"\x1c\x02\x78\x00\x07caption"
+    resource = b"Photoshop 3.0\x008BIM\x04\x04\0\0" + struct.pack(">I", len(iptc)) + iptc
+    resource += b"\0" * (len(iptc) % 2)
+    extra = b"\xff\xed" + struct.pack(">H", len(resource) + 2) + resource
+    gray.save(source, exif=b"Exif\0\0" + exif_block(), dpi=(300, 600), extra=extra)
+    photo = read_photo(source)
+    assert photo.pixels.shape == (64, 48)
+    assert photo.metadata.iptc == iptc
+    assert photo.metadata.resolution == Resolution(600, 300, "inch")
+
+    target = tmp_path / NAMES[form]
+    write(target, form, bits, photo.metadata, picture=color_scene(64, 48, bits))
+    again = read_photo(target)
+    assert again.pixels.shape == (64, 48, 3)
+    assert again.metadata.resolution is not None
+    assert again.metadata.resolution.per_inch() == pytest.approx((600, 300), abs=0.2)
+    assert again.metadata.iptc == (None if form == "WEBP" else iptc)
+    exif = Image.Exif()
+    exif.load(again.metadata.exif or b"")
+    assert (exif[0x010E], exif[0x010F], exif[0x8298]) == ("A description", "Kodak", "(c) the archive")
+    assert exif.get(0x0112, 1) == 1
+    inner = exif.get_ifd(0x8769)
+    assert (inner[0x9003], inner[0x927C]) == ("1912:06:03 10:00:00", b"maker note")
+    assert (inner[0xA001], inner[0xA002]) == (1, 48)
+    assert exif.get_ifd(0x8825)[2] == (52.0, 31.0, 0.0)
+    with Image.open(target) as image:
+        assert image.getexif().get_ifd(0x8769)[0x9003] == "1912:06:03 10:00:00"
+
+
+def test_resolution_in_centimetres_survives_every_format(tmp_path):
+    for form, name in NAMES.items():
+        write(tmp_path / name, form, 8, Metadata(resolution=Resolution(120, 118, "cm")))
+        resolution = read_photo(tmp_path / name).metadata.resolution
+        assert resolution is not None
+        assert resolution.per_inch() == pytest.approx((304.8, 299.72), abs=0.01)
+
+
+def test_the_gray_thumbnail_and_profile_are_dropped(tmp_path):
+    """Without this, file managers show the gray picture, and viewers apply a gray profile to colour."""
+    thumbnail = io.BytesIO()
+    Image.fromarray(gray_scene()).save(thumbnail, "JPEG")
+    picture = thumbnail.getvalue()
+    base = exif_block()
+    entries, first = struct.unpack_from(">H", base, 8)[0], 8
+    next_at = first + 2 + 12 * entries
+    ifd1 = len(base)
+    start = ifd1 + 2 + 2 * 12 + 4
+    block = bytearray(base)
+    struct.pack_into(">I", block, next_at, ifd1)
+    block += struct.pack(">HHHIIHHIII", 2, 0x0201, 4, 1, start, 0x0202, 4, 1, len(picture), 0) + picture
+    source = tmp_path / "source.jpg"
+    Image.fromarray(gray_scene()).save(source, exif=b"Exif\0\0" + bytes(block))
+    photo = read_photo(source)
+    for form, name in NAMES.items():
+        write(tmp_path / name, form, 8, replace(photo.metadata, icc=b"stale gray profile"))
+        content = (tmp_path / name).read_bytes()
+        assert picture[:200] not in content
+        assert b"stale gray profile" not in content
+    exif = Image.Exif()
+    exif.load(photo.metadata.exif or b"")
+    assert exif[0x010F] == "Kodak"
+
+
+@pytest.mark.parametrize(("form", "bits"), ALL)
+def test_every_format_carries_the_label(tmp_path, form, bits):
+    """Without this, a guess by a network passes for a colour photograph."""
+    target = tmp_path / NAMES[form]
+    write(target, form, bits)
+    root = ElementTree.fromstring(xmp_of(target))
+    assert root.find(f".//{{{terms.IPTC_EXT}}}DigitalSourceType").text == terms.DIGITAL_SOURCE_TYPE
+    assert "bigcolor@lite" in root.find(f".//{{{terms.IPTC_EXT}}}AISystemUsed").text
+    derived = root.find(f".//{{{terms.XMP_MM}}}DerivedFrom")
+    assert "cd" * 32 in derived.find(f"{{{terms.ST_REF}}}instanceID").text
+    assert derived.find(f"{{{terms.ST_REF}}}filePath").text == "album/père & <fils>.jpg"
+    event = root.find(f".//{{{terms.XMP_MM}}}History//{{{terms.RDF}}}li")
+    assert "ab" * 32 in event.find(f"{{{terms.ST_EVT}}}parameters").text
+    assert '"sigma": 0.8' in event.find(f"{{{terms.ST_EVT}}}parameters").text
+
+
+def test_the_label_stays_when_the_old_packet_is_too_large_for_jpeg(tmp_path):
+    filler = provenance_packet(Provenance("m", "1", "0", "s", {"note": "x" * 70000}))
+    write(tmp_path / "a.jpg", "JPEG", 8, Metadata(xmp=filler))
+    packet = xmp_of(tmp_path / "a.jpg")
+    assert terms.DIGITAL_SOURCE_TYPE.encode() in packet
+    assert len(packet) < 65000
+    write(tmp_path / "a.png", "PNG", 8, Metadata(xmp=filler))
+    assert b"x" * 70000 in xmp_of(tmp_path / "a.png")
+
+
+def test_exif_too_large_for_jpeg_loses_the_maker_note_first(tmp_path):
+    exif = Image.Exif()
+    exif[0x010F] = "Kodak"
+    exif.get_ifd(0x8769)[0x927C] = bytes(70000)
+    write(tmp_path / "a.jpg", "JPEG", 8, Metadata(exif=exif.tobytes().removeprefix(b"Exif\0\0")))
+    with Image.open(tmp_path / "a.jpg") as image:
+        assert image.getexif()[0x010F] == "Kodak"
+
+
+def test_strips_that_do_not_make_up_the_picture_are_refused(tmp_path):
+    """Without this, a network's wrong output would be written as a picture with garbage or too few rows."""
+    shape = {"height": 48, "width": 64, "bits": 8, "provenance": PROVENANCE}
+    good = color_scene()
+    for form, name in NAMES.items():
+        for bad in (good[:40], np.concatenate([good, good]), good[:, :60], good.astype(np.uint16), good[..., :1]):
+            with pytest.raises(PhotoError):
+                write_photo(tmp_path / name, strips_of(bad), format=form, **shape)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_failure_on_the_way_leaves_the_old_output_alone(tmp_path):
+    target = tmp_path / "a.tif"
+    target.write_bytes(b"what was here before")
+
+    def failing():
+        yield color_scene()[:10]
+        raise RuntimeError("the network died")
+
+    for form in NAMES:
+        with pytest.raises((RuntimeError, PhotoError), match="the network died"):
+            write_photo(target, failing(), height=48, width=64, bits=8, format=form, provenance=PROVENANCE)
+    assert target.read_bytes() == b"what was here before"
+    assert [p.name for p in tmp_path.iterdir()] == ["a.tif"]
+
+
+@pytest.mark.parametrize("form", NAMES)
+@pytest.mark.parametrize("fault", [errno.ENOSPC, errno.EIO])
+def test_a_full_or_failing_disk_is_an_output_error(tmp_path, monkeypatch, form, fault):
+    """Exit code 8 tells the user about the disk; the temporary file must not fill it further."""
+
+    def fail(_: int) -> None:
+        raise OSError(fault, os.strerror(fault))
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OutputError, match="disk is full" if fault == errno.ENOSPC else "rror"):
+        write(tmp_path / NAMES[form], form)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize("form", NAMES)
+def test_a_disk_that_fills_up_while_writing_is_an_output_error(tmp_path, monkeypatch, form):
+    monkeypatch.setattr("colorcli.images.write._created", lambda part: Path("/dev/full").open("r+b", buffering=0))  # noqa: SIM115
+    with pytest.raises(OutputError, match="disk is full"):
+        write(tmp_path / NAMES[form], form)
+
+
+def test_a_missing_folder_is_an_output_error(tmp_path):
+    with pytest.raises(OutputError):
+        write(tmp_path / "gone" / "a.jpg", "JPEG")
+
+
+def test_a_header_that_does_not_read_back_fails_the_photo(tmp_path, monkeypatch):
+    monkeypatch.setattr("colorcli.images.write.probe", lambda path: ("JPEG", 1, 1, 8))
+    with pytest.raises(PhotoError, match="read back"):
+        write(tmp_path / "a.jpg", "JPEG")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["x" * 251 + ".jpg", "é" * 125 + ".jpg", "a\nb.jpg", "写真.jpg"])
+def test_names_of_any_sort_can_be_written(tmp_path, name):
+    write(tmp_path / name, "JPEG")
+    assert [p.name for p in tmp_path.iterdir()] == [name]
+
+
+def test_what_a_killed_run_left_is_overwritten(tmp_path):
+    """The output path is absent until it is complete, whenever the process dies."""
+    script = f"""
+import os, signal, sys
+sys.path.insert(0, {str(Path.cwd())!r})
+from pathlib import Path
+from colorcli.images.write import write_photo
+from tests.images.conftest import PROVENANCE, color_scene
+def strips():
+    yield color_scene()[:20]
+    os.kill(os.getpid(), signal.SIGKILL)
+write_photo(Path(sys.argv[1]), strips(), height=48, width=64, bits=8, format="TIFF", provenance=PROVENANCE)
+"""
+    target = tmp_path / "a.tif"
+    assert subprocess.run([sys.executable, "-c", script, str(target)]).returncode == -9
+    assert [p.name for p in tmp_path.iterdir()] == [part_path(target).name]
+    write(target, "TIFF")
+    assert [p.name for p in tmp_path.iterdir()] == ["a.tif"]
+
+
+def test_part_files_are_never_taken_for_links(tmp_path):
+    """A link under the temporary name must not lead the write into somebody else's file."""
+    victim = tmp_path / "victim"
+    victim.write_bytes(b"precious")
+    target = tmp_path / "a.jpg"
+    part_path(target).symlink_to(victim)
+    write(target, "JPEG")
+    assert victim.read_bytes() == b"precious"
+
+
+@pytest.mark.parametrize(("form", "bits"), [("JPEG", 16), ("WEBP", 16)])
+def test_depths_that_a_format_lacks_are_refused(tmp_path, form, bits):
+    with pytest.raises(PhotoError, match="16 bits"):
+        write(tmp_path / "a", form, bits)
+
+
+def test_webp_has_a_largest_side(tmp_path):
+    with pytest.raises(PhotoError, match="16383"):
+        write_photo(tmp_path / "a.webp", iter(()), height=1, width=16384, bits=8, format="WEBP", provenance=PROVENANCE)
+
+
+def test_a_large_tiff_is_streamed(tmp_path):
+    """Without this, a 100-megapixel 16-bit scan needs a second full copy in memory (600 MB)."""
+    script = f"""
+import resource, sys
+sys.path.insert(0, {str(Path.cwd())!r})
+from pathlib import Path
+import numpy as np
+from colorcli.images.write import write_photo
+from tests.images.conftest import PROVENANCE
+base = (np.arange(4000 * 3, dtype=np.uint16) * 5).reshape(1, 4000, 3)
+def strips():
+    for y in range(0, 4000, 250):
+        yield np.repeat(base + np.uint16(y), 250, axis=0)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+write_photo(Path(sys.argv[1]), strips(), height=4000, width=4000, bits=16, format="TIFF", provenance=PROVENANCE)
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
+"""
+    result = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path / "a.tif")], capture_output=True, text=True, check=True
+    )
+    assert int(result.stdout) < 60  # MB, of 96 MB of pixels
