@@ -109,4 +109,4 @@ def delta_e_2000(lab: ArrayLike, reference: ArrayLike) -> Floats:
 def _saturation(chroma: NDArray[np.float64]) -> NDArray[np.float64]:
     """sqrt(C^7 / (C^7 + 25^7)), written so that huge chroma does not overflow."""
     tiny = np.finfo(np.float64).tiny
-    return 1 / np.sqrt(1 + (25 / np.maximum(chroma, tiny ** (1 / 8))) ** 7)
+    return np.asarray(1 / np.sqrt(1 + (25 / np.maximum(chroma, tiny ** (1 / 8))) ** 7))

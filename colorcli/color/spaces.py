@@ -25,7 +25,7 @@ RGB_TO_XYZ: NDArray[np.float64] = np.array(
 )
 """Linear sRGB to XYZ; its second row gives the luminance Y."""
 
-XYZ_TO_RGB: NDArray[np.float64] = np.linalg.inv(RGB_TO_XYZ)
+XYZ_TO_RGB: NDArray[np.float64] = np.linalg.inv(RGB_TO_XYZ).astype(np.float64)
 """XYZ to linear sRGB: the exact inverse."""
 
 WHITE_D65: NDArray[np.float64] = np.array([0.95047, 1.0, 1.08883])
@@ -71,7 +71,9 @@ def srgb_to_linear(encoded: ArrayLike) -> Floats:
 def linear_to_srgb(linear: ArrayLike) -> Floats:
     """Apply the sRGB transfer function (IEC 61966-2-1), elementwise; values below 0 stay on its straight part."""
     linear = _as_float(linear)
-    return np.where(linear > 0.0031308, 1.055 * np.maximum(linear, 0.0031308) ** (1 / 2.4) - 0.055, 12.92 * linear)
+    curve = 1.055 * np.maximum(linear, 0.0031308) ** (1 / 2.4) - 0.055
+    # The standard's constants are rounded: where its two parts meet the curve would step down by 3e-8.
+    return np.where(linear > 0.0031308, np.maximum(curve, 12.92 * 0.0031308), 12.92 * linear)
 
 
 def _f(ratio: Floats) -> Floats:
@@ -167,4 +169,4 @@ def code_values(bits: int) -> NDArray[np.float64]:
     """Every code of 8 or 16 bits as an encoded value 0..1, ascending. Raises ValueError for other depths."""
     if bits not in (8, 16):
         raise ValueError(f"photographs have 8 or 16 bits per channel, not {bits}")
-    return np.arange(2**bits) / (2**bits - 1)
+    return np.linspace(0, 1, 2**bits)

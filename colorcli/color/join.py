@@ -1,0 +1,201 @@
+"""The full-resolution join: a photograph's own lightness and a network's small chroma become one picture.
+
+The lightness of every pixel is kept: what the sRGB gamut cannot hold loses chroma, at constant CIELAB hue, never
+lightness. The loops are in ``kernel.py``, compiled; here is what goes in and what comes out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from colorcli.color.spaces import code_values, lightness_lut, srgb_to_linear
+
+Codes = NDArray[np.uint8] | NDArray[np.uint16]
+
+# No sRGB colour has more than 134. Beyond this a chroma only says its hue, and float32 cubes stay exact.
+_MAX_CHROMA = 500.0
+_MAX_STRENGTH = 1000.0
+
+
+@dataclass
+class FidelityReport:
+    """How true a joined picture is to the photograph and to the chroma; filled when its last strip has been made.
+
+    Attributes:
+        max_delta_l: largest |dL*| of a pixel, its output codes against the input.
+        fitted_share: share of the pixels, 0..1, whose chroma was reduced to fit the sRGB gamut.
+        mean_chroma: mean of hypot(a*, b*) as fitted, before rounding to codes.
+    """
+
+    max_delta_l: float = 0.0
+    fitted_share: float = 0.0
+    mean_chroma: float = 0.0
+
+
+def join_strips(
+    pixels: Codes,
+    chroma: NDArray[np.floating[Any]],
+    *,
+    bits: int = 8,
+    strength: float = 1.0,
+    strip_rows: int = 256,
+    report: FidelityReport | None = None,
+) -> Iterator[Codes]:
+    """Join a photograph's lightness with chroma, strip by strip from the top; memory does not grow with its height.
+
+    Chroma of zero gives back a gray photograph exactly (R = G = B = its code). Any other picture keeps L* within 0.5
+    at 8 bits and 0.01 at 16.
+
+    Args:
+        pixels: the photograph ``(H, W)`` or ``(H, W, 3)``, uint8 or uint16, sRGB-encoded. Of RGB, only L* is used.
+        chroma: a*, b* ``(2, h, w)`` of the same scene at any size; upsampled without blocks or overshoot.
+        bits: depth of the output, 8 or 16, whatever the photograph's.
+        strength: multiplies the chroma, >= 0.
+        strip_rows: rows in a strip, >= 1.
+        report: filled when the iterator is exhausted.
+
+    Returns:
+        Iterator of strips ``(rows, W, 3)``, uint8 or uint16.
+
+    Raises:
+        ValueError: at once, not at the first strip: wrong shape, dtype or parameter, or chroma that is not finite.
+    """
+    photo = _checked_photo(pixels)
+    if bits not in (8, 16):
+        raise ValueError(f"output has 8 or 16 bits per channel, not {bits}")
+    if strip_rows < 1:
+        raise ValueError(f"a strip has at least one row, not {strip_rows}")
+    if not 0 <= strength <= _MAX_STRENGTH:
+        raise ValueError(f"strength lies in 0..{_MAX_STRENGTH:g}, not {strength}")
+    height, width = photo.shape[:2]
+    ready = _ready_chroma(_checked_chroma(chroma), strength, height, width)
+    return _strips(photo, ready, bits, strip_rows, FidelityReport() if report is None else report)
+
+
+def join(
+    pixels: Codes,
+    chroma: NDArray[np.floating[Any]],
+    *,
+    bits: int = 8,
+    strength: float = 1.0,
+    report: FidelityReport | None = None,
+) -> Codes:
+    """``join_strips`` in one piece: ``(H, W, 3)``, uint8 or uint16."""
+    strips = join_strips(pixels, chroma, bits=bits, strength=strength, report=report)
+    return np.concatenate(list(strips))  # type: ignore[return-value]
+
+
+def warm_up() -> None:
+    """Load the compiled loops, or compile them where this machine has not done so yet (seconds), before a run."""
+    join(np.zeros((1, 1), np.uint8), np.zeros((2, 1, 1), np.float32))
+
+
+def _checked_photo(pixels: Codes) -> Codes:
+    if pixels.dtype.kind != "u" or pixels.dtype.itemsize > 2:
+        raise ValueError(f"a photograph has uint8 or uint16 pixels, not {pixels.dtype}")
+    if pixels.size == 0 or not (pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] == 3)):
+        raise ValueError(f"a photograph has the shape (H, W) or (H, W, 3) and at least one pixel, not {pixels.shape}")
+    return pixels[..., None] if pixels.ndim == 2 else pixels
+
+
+def _checked_chroma(chroma: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
+    if chroma.ndim != 3 or chroma.shape[0] != 2 or chroma.size == 0:
+        raise ValueError(f"chroma has the shape (2, h, w), not {chroma.shape}")
+    if not np.isfinite(chroma).all():
+        raise ValueError("chroma holds values that are not finite numbers")
+    return chroma.astype(np.float32)
+
+
+def _ready_chroma(chroma: NDArray[np.float32], strength: float, height: int, width: int) -> NDArray[np.float32]:
+    """Chroma times strength, no larger than the photograph, its edges repeated twice on each side."""
+    reduced = _reduce(_reduce(chroma, height, axis=1), width, axis=2) * strength
+    excess = np.hypot(reduced[0], reduced[1]) / _MAX_CHROMA
+    reduced = reduced / np.maximum(excess, 1)
+    return np.ascontiguousarray(np.pad(reduced, ((0, 0), (2, 2), (2, 2)), mode="edge"), np.float32)
+
+
+def _reduce(image: NDArray[np.floating[Any]], length: int, *, axis: int) -> NDArray[np.float64]:
+    """Average down to ``length`` along an axis by exact pixel coverage; unchanged where it is not longer."""
+    image = np.moveaxis(image.astype(np.float64), axis, 0)
+    count = image.shape[0]
+    if count > length:
+        sums = np.concatenate((np.zeros_like(image[:1]), np.cumsum(image, axis=0)))
+        edges = np.linspace(0, count, length + 1)
+        whole = np.minimum(edges.astype(np.intp), count - 1)
+        part = (edges - whole).reshape(-1, *[1] * (image.ndim - 1))
+        image = np.diff(sums[whole] + part * image[whole], axis=0) * (length / count)
+    return np.moveaxis(image, 0, axis)
+
+
+def _cubic_weights(count: int, length: int) -> tuple[NDArray[np.uint32], NDArray[np.float32]]:
+    """Where each of ``length`` pixels lies among ``count`` samples: its first tap in the padded row, four weights.
+
+    Pixel centres are at half-integers. The kernel is Mitchell and Netravali's (1988) with B + 2C = 1: Catmull-Rom
+    (B = 0, sharp) up to a factor of 2, towards the cubic B-spline (B = 1, smooth) as the factor grows and each sample
+    becomes a patch large enough for its shape to be seen.
+    """
+    b = max(0.0, 1 - 2 * count / length)
+    c = (1 - b) / 2
+    centre = (np.arange(length) + 0.5) * (count / length) - 0.5
+    base = np.floor(centre)
+    distance = np.abs((centre - base)[:, None] - np.arange(-1, 3))
+    inner = (12 - 9 * b - 6 * c) * distance**3 + (12 * b + 6 * c - 18) * distance**2 + (6 - 2 * b)
+    outer = -(b + 6 * c) * distance**3 + (6 * b + 30 * c) * distance**2 - (12 * b + 48 * c) * distance + 8 * b + 24 * c
+    weights = np.where(distance < 1, inner, outer) / 6
+    return (base + 1).astype(np.uint32), weights.astype(np.float32)
+
+
+@cache
+def _code_to_f(bits: int) -> NDArray[np.float32]:
+    return ((lightness_lut(bits).astype(np.float64) + 16) / 116).astype(np.float32)
+
+
+@cache
+def _code_to_linear(bits: int) -> NDArray[np.float32]:
+    return srgb_to_linear(code_values(bits)).astype(np.float32)
+
+
+def _strips(
+    photo: Codes, chroma: NDArray[np.float32], bits: int, strip_rows: int, report: FidelityReport
+) -> Iterator[Codes]:
+    # Imported here: numba takes longer to import than `colorcli --help` may take in all.
+    from colorcli.color import kernel
+
+    join_rows = kernel.join_rows()
+    height, width = photo.shape[:2]
+    in_bits = 8 * photo.dtype.itemsize
+    row_taps, row_weights = _cubic_weights(chroma.shape[1] - 4, height)
+    column_taps, column_weights = _cubic_weights(chroma.shape[2] - 4, width)
+    column_weights = np.ascontiguousarray(column_weights.T)
+    work = np.empty((kernel.WORK_ROWS, width), np.float32)
+    codes = np.empty((kernel.CODE_ROWS, width), np.int32)
+    largest, fitted, total = 0.0, 0, 0.0
+    for top in range(0, height, strip_rows):
+        rows = slice(top, top + strip_rows)
+        strip = np.ascontiguousarray(photo[rows], np.uint16)
+        out = np.empty((strip.shape[0], width, 3), np.uint16)
+        strip_largest, strip_fitted, strip_total = join_rows(
+            strip,
+            _code_to_f(in_bits),
+            _code_to_linear(in_bits),
+            chroma,
+            row_taps[rows],
+            row_weights[rows],
+            column_taps,
+            column_weights,
+            _code_to_linear(bits),
+            out,
+            work,
+            codes,
+        )
+        largest, fitted, total = max(largest, strip_largest), fitted + strip_fitted, total + strip_total
+        yield out.astype(np.uint8) if bits == 8 else out
+    report.max_delta_l = largest
+    report.fitted_share = fitted / (height * width)
+    report.mean_chroma = max(0.0, total / (height * width))

@@ -1,0 +1,359 @@
+"""The compiled loops of the full-resolution join. Importing this module imports numba; ``join.py`` does so when needed.
+
+A strip of the photograph is worked through row by row: interpolate the chroma, join it with the lightness, fit it into
+the gamut, encode, and measure what rounding did to the lightness. Each step is a loop over a row without branches, so
+that it compiles to vector instructions; the rows in between stay in the processor's cache.
+
+All is float32. Relative XYZ is divided by the white of the sRGB primaries themselves (R = G = B = 1), which differs
+from the tabulated D65 white by 8e-5 at most (0.006 units of b*): so zero chroma is exactly gray, at 16 bits too.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numba
+import numpy as np
+import platformdirs
+from numba import types
+from numpy.polynomial import chebyshev
+
+from colorcli.color.spaces import CUBE_ROOT_FROM, LUMINANCE, RGB_TO_XYZ, TOE_OFFSET, TOE_SLOPE, XYZ_TO_RGB, Floats
+
+WORK_ROWS = 19
+CODE_ROWS = 4
+"""Scratch rows of the photograph's width that ``join_rows`` needs: float32 and int32."""
+
+_single = np.float32
+
+# Columns scaled by the white of the primaries: each row sums to 1, so that channel = Y + c_x (X - Y) + c_z (Z - Y).
+_MIX = (XYZ_TO_RGB * RGB_TO_XYZ.sum(axis=1)).astype(np.float32)
+_RX, _RZ = _MIX[0, 0], _MIX[0, 2]
+_GX, _GZ = _MIX[1, 0], _MIX[1, 2]
+_BX, _BZ = _MIX[2, 0], _MIX[2, 2]
+_Y_RED, _Y_GREEN, _Y_BLUE = LUMINANCE.astype(np.float32)
+
+_Y_JOINT, _F_JOINT = _single(CUBE_ROOT_FROM), _single(np.cbrt(CUBE_ROOT_FROM))
+_TOE_SLOPE, _PER_TOE_SLOPE, _TOE_OFFSET = _single(TOE_SLOPE), _single(1 / TOE_SLOPE), _single(TOE_OFFSET)
+_PER_A, _PER_B = _single(1 / 500), _single(1 / 200)
+_ZERO, _HALF, _ONE, _TWO = _single(0), _single(0.5), _single(1), _single(2)
+# Linear light this far outside 0..1 is the noise of float32, not a colour out of gamut.
+_BELOW, _ABOVE = _single(-1e-6), _single(1 + 1e-6)
+_BISECTIONS = 16
+
+# The sRGB curve 1.055 c^(1/2.4) - 0.055 is u^(5/3) of the fourth root u, and that is so nearly straight over the range
+# needed that a polynomial of degree 8 follows it to 0.01 of a 16-bit code.
+_LINEAR_TO = 0.0031308
+_MIDDLE, _RADIUS = (1 + _LINEAR_TO**0.25) / 2, (1 - _LINEAR_TO**0.25) / 2
+
+
+def _curve(place: Floats) -> Floats:
+    return np.asarray(1.055 * (_MIDDLE + _RADIUS * place) ** (5 / 3) - 0.055)
+
+
+_P = tuple(_single(value) for value in chebyshev.cheb2poly(chebyshev.chebinterpolate(_curve, 8)))
+_CURVE_JOINT, _STRAIGHT = _single(_LINEAR_TO), _single(12.92)
+_PLACE_SCALE, _PLACE_SHIFT = _single(1 / _RADIUS), _single(-_MIDDLE / _RADIUS)
+
+# Not-a-number never gets here (join.py refuses it), so comparisons may assume its absence and be vectorised.
+_OPTIONS = {
+    "fastmath": {"reassoc", "contract", "nsz", "arcp", "nnan", "ninf"},
+    "error_model": "numpy",
+    "nogil": True,
+}
+_jit = numba.njit(**_OPTIONS)
+
+
+@_jit
+def _f_inverse(f):  # type: ignore[no-untyped-def]
+    return f * f * f if f > _F_JOINT else (f - _TOE_OFFSET) * _PER_TOE_SLOPE
+
+
+@_jit
+def _cube_root_step(guess, value):  # type: ignore[no-untyped-def]
+    """One step of Halley's iteration towards the cube root; triples the number of correct digits."""
+    cube = guess * guess * guess
+    return guess * (cube + _TWO * value) / (_TWO * cube + value)
+
+
+@_jit
+def _linear_rgb(f, a, b):  # type: ignore[no-untyped-def]
+    """Linear R, G, B of f = (L* + 16) / 116 and a*, b*."""
+    y = _f_inverse(f)
+    x_y = _f_inverse(f + a * _PER_A) - y
+    z_y = _f_inverse(f - b * _PER_B) - y
+    return y + _RX * x_y + _RZ * z_y, y + _GX * x_y + _GZ * z_y, y + _BX * x_y + _BZ * z_y
+
+
+@_jit
+def _is_outside(red, green, blue, below, above):  # type: ignore[no-untyped-def]
+    return (min(red, min(green, blue)) < below) | (max(red, max(green, blue)) > above)
+
+
+@_jit
+def _widen_row(row, taps, weights, out):  # type: ignore[no-untyped-def]
+    """Interpolate one row of the chroma to the photo's width with four taps, held within the range of those taps."""
+    for x in range(out.shape[0]):
+        k = taps[x]
+        p, q, r, s = row[k], row[k + 1], row[k + 2], row[k + 3]
+        value = weights[0, x] * p + weights[1, x] * q + weights[2, x] * r + weights[3, x] * s
+        out[x] = min(max(value, min(min(p, q), min(r, s))), max(max(p, q), max(r, s)))
+
+
+@_jit
+def _blend_rows(p, q, r, s, weights, out):  # type: ignore[no-untyped-def]
+    """Interpolate between four widened rows of the chroma, held within their range at each pixel."""
+    w0, w1, w2, w3 = weights[0], weights[1], weights[2], weights[3]
+    for x in range(out.shape[0]):
+        value = w0 * p[x] + w1 * q[x] + w2 * r[x] + w3 * s[x]
+        low = min(min(p[x], q[x]), min(r[x], s[x]))
+        high = max(max(p[x], q[x]), max(r[x], s[x]))
+        out[x] = min(max(value, low), high)
+
+
+@_jit
+def _gray_row(pixels, code_to_f, f):  # type: ignore[no-untyped-def]
+    """f = (L* + 16) / 116 of a row of gray codes ``(W, 1)``."""
+    for x in range(f.shape[0]):
+        f[x] = code_to_f[pixels[x, 0]]
+
+
+@_jit
+def _rgb_row(pixels, code_to_linear, f, luminance, guess):  # type: ignore[no-untyped-def]
+    """f = (L* + 16) / 116 of a row of RGB codes ``(W, 3)``, from their luminance; two scratch rows."""
+    for x in range(f.shape[0]):
+        red, green, blue = pixels[x, 0], pixels[x, 1], pixels[x, 2]
+        luminance[x] = _Y_RED * code_to_linear[red] + _Y_GREEN * code_to_linear[green] + _Y_BLUE * code_to_linear[blue]
+    bits, guess_bits = luminance.view(np.int32), guess.view(np.int32)
+    for x in range(f.shape[0]):
+        # A third of the float's exponent: the cube root to 4 %.
+        guess_bits[x] = bits[x] // np.int32(3) + np.int32(709921077)
+    for x in range(f.shape[0]):
+        above = max(luminance[x], _Y_JOINT)
+        root = _cube_root_step(_cube_root_step(guess[x], above), above)
+        f[x] = root if luminance[x] > _Y_JOINT else _TOE_SLOPE * luminance[x] + _TOE_OFFSET
+
+
+@_jit
+def _join_row(f, a, b, red, green, blue):  # type: ignore[no-untyped-def]
+    """Linear R, G, B of a row. Returns how many pixels are out of gamut and the sum of the row's chroma."""
+    outside = np.int32(0)
+    chroma = _ZERO
+    for x in range(f.shape[0]):
+        r, g, u = _linear_rgb(f[x], a[x], b[x])
+        red[x], green[x], blue[x] = r, g, u
+        outside += np.int32(_is_outside(r, g, u, _BELOW, _ABOVE))
+        chroma += np.sqrt(a[x] * a[x] + b[x] * b[x])
+    return outside, chroma
+
+
+@_jit
+def _bracket(f, a, b):  # type: ignore[no-untyped-def]
+    """Shares (low, high) of the chroma between which the gamut's boundary lies that is nearest to the full chroma.
+
+    Nearly every line of constant hue and lightness leaves the gamut once. Beside the yellow primary some leave it,
+    return and leave it again: there, search inwards by single units of chroma.
+    """
+    low, high = _ZERO, _ONE
+    if f > 0.94 and a < 0 and b > 0 and a * a + b * b > 3600:
+        step = _ONE / np.sqrt(a * a + b * b)
+        t = _ONE - step
+        while t > 0:
+            red, green, blue = _linear_rgb(f, t * a, t * b)
+            if not _is_outside(red, green, blue, _ZERO, _ONE):
+                low = t
+                break
+            high = t
+            t -= step
+    return low, high
+
+
+@_jit
+def _fit_row(f, a, b, red, green, blue, picked, work):  # type: ignore[no-untyped-def]
+    """Scale the chroma of what is out of gamut down to its boundary. Returns the sum of chroma taken away.
+
+    The pixels are gathered first: bisecting many side by side is several times faster than solving one by one.
+    """
+    count = 0
+    f_out, a_out, b_out, low, high = work[0], work[1], work[2], work[3], work[4]
+    for x in range(f.shape[0]):
+        if _is_outside(red[x], green[x], blue[x], _BELOW, _ABOVE):
+            picked[count] = x
+            f_out[count], a_out[count], b_out[count] = f[x], a[x], b[x]
+            low[count], high[count] = _bracket(f[x], a[x], b[x])
+            count += 1
+    for _ in range(_BISECTIONS):
+        for n in range(count):
+            t = (low[n] + high[n]) * _HALF
+            r, g, u = _linear_rgb(f_out[n], t * a_out[n], t * b_out[n])
+            outside = _is_outside(r, g, u, _ZERO, _ONE)
+            low[n], high[n] = low[n] if outside else t, t if outside else high[n]
+    taken = _ZERO
+    for n in range(count):
+        t, x = low[n], picked[n]
+        red[x], green[x], blue[x] = _linear_rgb(f_out[n], t * a_out[n], t * b_out[n])
+        taken += (_ONE - t) * np.sqrt(a_out[n] * a_out[n] + b_out[n] * b_out[n])
+    return taken
+
+
+@_jit
+def _encode_row(linear, top, codes):  # type: ignore[no-untyped-def]
+    """Linear light to codes 0..top, rounded."""
+    for x in range(linear.shape[0]):
+        light = min(max(linear[x], _ZERO), _ONE)
+        v = np.sqrt(np.sqrt(light)) * _PLACE_SCALE + _PLACE_SHIFT
+        curve = _P[7] + v * _P[8]
+        curve = _P[4] + v * (_P[5] + v * (_P[6] + v * curve))
+        curve = _P[0] + v * (_P[1] + v * (_P[2] + v * (_P[3] + v * curve)))
+        encoded = curve if light > _CURVE_JOINT else _STRAIGHT * light
+        codes[x] = np.int32(encoded * top + _HALF)
+
+
+@_jit
+def _largest_change(f, red, green, blue, code_to_linear):  # type: ignore[no-untyped-def]
+    """Largest difference between f = (L* + 16) / 116 and that of a row of codes."""
+    largest = _ZERO
+    for x in range(f.shape[0]):
+        y = (
+            _Y_RED * code_to_linear[np.uint32(red[x])]
+            + _Y_GREEN * code_to_linear[np.uint32(green[x])]
+            + _Y_BLUE * code_to_linear[np.uint32(blue[x])]
+        )
+        # Rounding moves f by few percent at most, so that one step from the wanted f finds the true one to 1e-6.
+        root = _cube_root_step(f[x], max(y, _Y_JOINT))
+        changed = root if y > _Y_JOINT else _TOE_SLOPE * y + _TOE_OFFSET
+        largest = max(largest, abs(changed - f[x]))
+    return largest
+
+
+@_jit
+def _interleave(red, green, blue, out):  # type: ignore[no-untyped-def]
+    for x in range(out.shape[0]):
+        out[x, 0], out[x, 1], out[x, 2] = red[x], green[x], blue[x]
+
+
+def _join_rows(  # type: ignore[no-untyped-def]
+    pixels,
+    code_to_f,
+    code_to_linear,
+    chroma,
+    row_taps,
+    row_weights,
+    column_taps,
+    column_weights,
+    out_code_to_linear,
+    out,
+    work,
+    codes,
+):
+    """Colour a strip of rows; the arguments' types are in ``_SIGNATURE``.
+
+    Args:
+        pixels: codes of the photograph ``(rows, W, 1 or 3)``.
+        code_to_f: (L* + 16) / 116 of every code of the photograph's depth.
+        code_to_linear: linear light of every code of the photograph's depth.
+        chroma: a*, b* ``(2, h + 4, w + 4)``, its edges repeated twice on each side.
+        row_taps: the first of the four rows of ``chroma`` that each row of the strip lies between.
+        row_weights: their weights ``(rows, 4)``.
+        column_taps: the same for the columns ``(W,)``.
+        column_weights: ``(4, W)``.
+        out_code_to_linear: linear light of every code of the output's depth.
+        out: codes of the output ``(rows, W, 3)``, written.
+        work: scratch, float32 ``(WORK_ROWS, W)``.
+        codes: scratch, int32 ``(CODE_ROWS, W)``.
+
+    Returns:
+        Largest |dL*| of the output's codes, number of pixels fitted, sum of chroma written.
+    """
+    f, a, b, red, green, blue = work[0], work[1], work[2], work[3], work[4], work[5]
+    wide_a, wide_b = work[6:10], work[10:14]
+    held = np.full(4, -1, np.int64)
+    top = np.float32(out_code_to_linear.shape[0] - 1)
+    largest, fitted, total = 0.0, 0, 0.0
+    for y in range(pixels.shape[0]):
+        first = np.int64(row_taps[y])
+        for k in range(first, first + 4):
+            if held[k & 3] != k:
+                held[k & 3] = k
+                _widen_row(chroma[0, k], column_taps, column_weights, wide_a[k & 3])
+                _widen_row(chroma[1, k], column_taps, column_weights, wide_b[k & 3])
+        p, q, r, s = first & 3, (first + 1) & 3, (first + 2) & 3, (first + 3) & 3
+        _blend_rows(wide_a[p], wide_a[q], wide_a[r], wide_a[s], row_weights[y], a)
+        _blend_rows(wide_b[p], wide_b[q], wide_b[r], wide_b[s], row_weights[y], b)
+        if pixels.shape[2] == 1:
+            _gray_row(pixels[y], code_to_f, f)
+        else:
+            _rgb_row(pixels[y], code_to_linear, f, red, green)
+        outside, row_chroma = _join_row(f, a, b, red, green, blue)
+        total += np.float64(row_chroma)
+        if outside > 0:
+            fitted += np.int64(outside)
+            total -= np.float64(_fit_row(f, a, b, red, green, blue, codes[3], work[14:19]))
+        _encode_row(red, top, codes[0])
+        _encode_row(green, top, codes[1])
+        _encode_row(blue, top, codes[2])
+        largest = max(largest, np.float64(_largest_change(f, codes[0], codes[1], codes[2], out_code_to_linear)))
+        _interleave(codes[0], codes[1], codes[2], out[y])
+    return largest * 116, fitted, total
+
+
+def _array(dtype: Any, ndim: int, *, readonly: bool = True) -> types.Array:
+    return types.Array(dtype, ndim, "C", readonly=readonly)
+
+
+_TABLE = _array(types.float32, 1)
+_TAPS = _array(types.uint32, 1)
+_WEIGHTS = _array(types.float32, 2)
+_SIGNATURE = types.Tuple((types.float64, types.int64, types.float64))(
+    _array(types.uint16, 3),
+    _TABLE,
+    _TABLE,
+    _array(types.float32, 3),
+    _TAPS,
+    _WEIGHTS,
+    _TAPS,
+    _WEIGHTS,
+    _TABLE,
+    _array(types.uint16, 3, readonly=False),
+    _array(types.float32, 2, readonly=False),
+    _array(types.int32, 2, readonly=False),
+)
+
+JoinRows = Callable[..., tuple[float, int, float]]
+_LOCK = threading.Lock()
+_compiled: list[JoinRows] = []
+
+
+def join_rows() -> JoinRows:
+    """The compiled ``_join_rows``, in its one specialisation: compiled once per machine and then kept in the cache.
+
+    The machine code is kept where ``NUMBA_CACHE_DIR`` says, else in the colorcli cache folder. Where that cannot be
+    written, the first call of each process compiles again.
+    """
+    with _LOCK:
+        if not _compiled:
+            _compiled.append(_compile())
+        return _compiled[0]
+
+
+def _compile() -> JoinRows:
+    users_choice = numba.config.CACHE_DIR
+    # Numba reads the setting when a function is decorated; other libraries' functions keep theirs.
+    numba.config.CACHE_DIR = users_choice or str(_cache_folder() / "numba")
+    try:
+        return numba.njit([_SIGNATURE], cache=True, **_OPTIONS)(_join_rows)  # type: ignore[no-any-return]
+    except Exception:
+        # A read-only or full disk, or a damaged cache file: whatever a cache does, it must not stop the work. A fault
+        # of the loops themselves is raised again here.
+        return numba.njit([_SIGNATURE], **_OPTIONS)(_join_rows)  # type: ignore[no-any-return]
+    finally:
+        numba.config.CACHE_DIR = users_choice
+
+
+def _cache_folder() -> Path:
+    chosen = os.environ.get("COLORCLI_CACHE_DIR")
+    return Path(chosen) if chosen else platformdirs.user_cache_path("colorcli", appauthor=False)
