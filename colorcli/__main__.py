@@ -1,0 +1,7 @@
+"""``python -m colorcli``."""
+
+import sys
+
+from colorcli.cli import main
+
+sys.exit(main())

@@ -1,0 +1,104 @@
+"""The command line: ``main`` is the console script. Errors are rendered here, once, and become exit codes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from types import FrameType
+from typing import Any
+
+from colorcli.errors import ColorcliError, ExitCode
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run the program on ``args`` (without its name; default ``sys.argv[1:]``) and return its exit code."""
+    arguments = list(sys.argv[1:] if args is None else args)
+    _on_terminate()
+    try:
+        code = _run(arguments)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        code = ExitCode.INTERRUPTED
+    except BrokenPipeError:
+        from colorcli.cli.command import CLOSED_PIPE, silence_stdout
+
+        silence_stdout()
+        code = CLOSED_PIPE
+    except Exception as error:
+        code = _render(error, debug=_wants_debug(arguments))
+    return int(code)
+
+
+def _run(arguments: list[str]) -> int:
+    import typer.main
+
+    from colorcli.cli.app import app
+    from colorcli.cli.config import read_defaults
+
+    command = typer.main.get_command(app)
+    defaults = read_defaults(_parameters(command))
+    result = command.main(arguments, prog_name="colorcli", standalone_mode=False, default_map=defaults)
+    return result if isinstance(result, int) else ExitCode.OK
+
+
+def _parameters(command: Any) -> Mapping[str, Any]:
+    """The parameter names of every command, nested as the commands are."""
+    return {
+        name: _parameters(child) if hasattr(child, "commands") else {param.name for param in child.params}
+        for name, child in command.commands.items()
+    }
+
+
+def _render(error: Exception, *, debug: bool) -> int:
+    if debug:
+        import traceback
+
+        traceback.print_exception(error)
+    if isinstance(error, ColorcliError):
+        _say(str(error))
+        return error.exit_code
+    if isinstance(error, MemoryError):
+        _say(f"There is not enough memory: {error}" if str(error) else "There is not enough memory.")
+        return ExitCode.DEVICE
+    if type(error).__name__ == "Abort":
+        return ExitCode.INTERRUPTED
+    # Typer's own exceptions, whose classes live in other places in other versions of Typer.
+    message, code = getattr(error, "format_message", None), getattr(error, "exit_code", ExitCode.USAGE)
+    if callable(message):
+        return _render_usage(error, str(message()), int(code))
+    first = str(error).strip().split("\n")[0]
+    _say(f"Unexpected {type(error).__name__}: {first}" + ("" if debug else " (run again with --debug to see where)"))
+    return ExitCode.UNEXPECTED
+
+
+def _render_usage(error: Exception, message: str, code: int) -> int:
+    if type(error).__name__ == "NoArgsIsHelpError":
+        # The message is the help, which Rich has already printed.
+        return code
+    _say(message)
+    context = getattr(error, "ctx", None)
+    if context is not None:
+        print(f"See: {context.command_path} --help", file=sys.stderr)  # noqa: T201
+    return code
+
+
+def _say(sentence: str) -> None:
+    print(f"Error: {sentence}", file=sys.stderr)  # noqa: T201
+
+
+def _wants_debug(arguments: list[str]) -> bool:
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    return "--debug" in arguments[:end] or os.environ.get("COLORCLI_DEBUG", "") not in ("", "0")
+
+
+def _on_terminate() -> None:
+    """Make SIGTERM unwind the stack, so that temporary files are removed and locks released."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _terminate)
+
+
+def _terminate(_signal: int, _frame: FrameType | None) -> None:
+    raise SystemExit(int(ExitCode.TERMINATED))

@@ -1,0 +1,48 @@
+"""The Typer app: every command, registered in one place. Importing it imports nothing heavy."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+import colorcli
+from colorcli.cli import models
+from colorcli.cli.command import Command, Group
+from colorcli.cli.doctor import doctor
+from colorcli.cli.samples import samples
+from colorcli.cli.train import train
+
+app = typer.Typer(
+    name="colorcli",
+    cls=Group,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "COLORCLI"},
+    epilog="Exit codes: 0 done, 1 unexpected, 2 usage, 3 some photos failed, 4 all failed, 5 nothing matched, 6 model, "
+    "7 device or memory, 8 output, 9 verification, 130 Ctrl-C, 141 closed pipe, 143 SIGTERM.",
+)
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"colorcli {colorcli.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)
+    ] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show a traceback of an error; may also follow the command.")
+    ] = False,
+) -> None:
+    """Colorize folders of black-and-white photographs; train and compare the networks that do it."""
+
+
+app.command("train", cls=Command)(train)
+app.command("samples", cls=Command)(samples)
+app.add_typer(models.app, name="models", help="The installed models, and where weights come from.")
+app.command("doctor", cls=Command)(doctor)

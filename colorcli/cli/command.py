@@ -1,0 +1,58 @@
+"""How every command runs: stdout kept for data, a closed pipe taken quietly, ``--debug`` anywhere."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from colorcli.cli import output
+
+# What a shell reports of a program that wrote into a closed pipe (128 + SIGPIPE).
+CLOSED_PIPE = 141
+
+
+class Command(TyperCommand):
+    """A command of ``colorcli``; pass it as ``cls`` when registering one."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for param in self.params:
+            # Every option can be set by the environment; saying so at each of them would bury the help.
+            vars(param)["show_envvar"] = False
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse as usual; a ``--debug`` that the command itself does not know is for the program as a whole."""
+        if not any("--debug" in param.opts for param in self.params):
+            end = args.index("--") if "--" in args else len(args)
+            args = [arg for arg in args[:end] if arg != "--debug"] + args[end:]
+        return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command with stdout kept for data."""
+        try:
+            with output.protected():
+                return super().invoke(ctx)
+        except BrokenPipeError as error:
+            silence_stdout()
+            raise typer.Exit(CLOSED_PIPE) from error
+
+
+class Group(TyperGroup):
+    """The program itself: its own options are not set by the environment, where COLORCLI_VERSION may mean anything."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for param in self.params:
+            vars(param)["allow_from_autoenv"] = False
+
+
+def silence_stdout() -> None:
+    """Let Python flush stdout at exit into nothing, once its reader has gone."""
+    try:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (OSError, ValueError, AttributeError):
+        return

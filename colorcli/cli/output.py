@@ -1,0 +1,93 @@
+"""What goes to stdout: data, and nothing but data.
+
+While a command runs, libraries that print, in Python or in C, reach stderr instead; ``emit`` and ``line`` alone
+reach the real stdout.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, TextIO
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+VERSION = 1
+
+_data: TextIO | None = None
+
+
+def stdout() -> TextIO:
+    """The stream for data, also while stdout is protected."""
+    return _data or sys.stdout
+
+
+def emit(event: str, **fields: Any) -> None:
+    """Write one JSON object in a line: ``{"v": 1, "event": event, ...}``."""
+    line(json.dumps({"v": VERSION, "event": event, **fields}))
+
+
+def line(text: str) -> None:
+    """Write a line of data, at once: a reader may be waiting for it."""
+    stream = stdout()
+    stream.write(f"{text}\n")
+    stream.flush()
+
+
+def note(text: str) -> None:
+    """Write a line for people, to stderr."""
+    print(text, file=sys.stderr)  # noqa: T201
+
+
+def console(*, stderr: bool = False) -> Console:
+    """A Rich console on the data stream (or stderr); it heeds NO_COLOR and FORCE_COLOR."""
+    from rich.console import Console
+
+    return Console(file=sys.stderr if stderr else stdout(), highlight=False)
+
+
+@contextlib.contextmanager
+def protected() -> Iterator[None]:
+    """Keep stdout for data: meanwhile, file descriptor 1 and ``sys.stdout`` lead to stderr."""
+    global _data
+    if _data is not None:
+        yield
+        return
+    original = sys.stdout
+    with contextlib.ExitStack() as stack:
+        _data = stack.enter_context(_keep_descriptor(original)) if _is_descriptor_1(original) else original
+        sys.stdout = sys.stderr
+        try:
+            yield
+        finally:
+            sys.stdout = original
+            _data = None
+
+
+@contextlib.contextmanager
+def _keep_descriptor(original: TextIO) -> Iterator[TextIO]:
+    """Point descriptor 1 at stderr; the stream that still leads to where it pointed."""
+    original.flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    stream = os.fdopen(os.dup(kept), "w", encoding=original.encoding, errors="backslashreplace", newline="\n")
+    try:
+        yield stream
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
+        # Closing flushes, which fails where the reader has gone; the error that says so was raised before.
+        with contextlib.suppress(BrokenPipeError):
+            stream.close()
+
+
+def _is_descriptor_1(stream: TextIO) -> bool:
+    try:
+        os.fstat(2)
+        return stream.fileno() == 1
+    except (OSError, ValueError, AttributeError):
+        return False
