@@ -45,11 +45,10 @@ def _run(arguments: list[str]) -> int:
 
 
 def _parameters(command: Any) -> Mapping[str, Any]:
-    """The parameter names of every command, nested as the commands are."""
-    return {
-        name: _parameters(child) if hasattr(child, "commands") else {param.name for param in child.params}
-        for name, child in command.commands.items()
-    }
+    """The parameters of every command by their options' names, nested as the commands are."""
+    if hasattr(command, "commands"):
+        return {name: _parameters(child) for name, child in command.commands.items()}
+    return {option.lstrip("-"): param.name for param in command.params for option in param.opts}
 
 
 def _render(error: Exception, *, debug: bool) -> int:

@@ -19,8 +19,7 @@ def read_defaults(known: Mapping[str, Any]) -> dict[str, Any]:
     """The file's settings as nested defaults by command and parameter name; empty if there is no file.
 
     Args:
-        known: the parameters of each command, nested as the commands are: a set of names for a command, a mapping
-            for a group.
+        known: nested as the commands are; for each command, the parameter behind each option's name.
 
     Raises:
         UsageError: the file cannot be read, or has a command or an option that does not exist.
@@ -33,21 +32,19 @@ def read_defaults(known: Mapping[str, Any]) -> dict[str, Any]:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise UsageError(f"The settings in {path} cannot be read: {error}.") from error
-    return _checked(table, known, path, ())
+    return _checked(table, known, path, "")
 
 
-def _checked(table: Mapping[str, Any], known: Any, path: Path, parents: tuple[str, ...]) -> dict[str, Any]:
+def _checked(table: Mapping[str, Any], known: Mapping[str, Any], path: Path, parent: str) -> dict[str, Any]:
     checked: dict[str, Any] = {}
     for key, value in table.items():
-        name = key.replace("-", "_") if not isinstance(known, Mapping) else key
-        where = ".".join((*parents, key))
-        if name not in known:
-            near = ", ".join(sorted(known))
-            raise UsageError(f"{path} sets '{where}', which does not exist; there are: {near}.")
-        if isinstance(known, Mapping):
-            if not isinstance(value, Mapping):
-                raise UsageError(f"{path}: '{where}' is a command, so it should be a table [{where}].")
-            checked[name] = _checked(value, known[name], path, (*parents, key))
+        if key not in known:
+            there_are = ", ".join(sorted(name for name in known if len(name) > 1))
+            raise UsageError(f"{path} sets '{parent}{key}', which does not exist; there are: {there_are}.")
+        if not isinstance(known[key], Mapping):
+            checked[known[key]] = value
+        elif isinstance(value, Mapping):
+            checked[key] = _checked(value, known[key], path, f"{parent}{key}.")
         else:
-            checked[name] = value
+            raise UsageError(f"{path}: '{parent}{key}' is a command, so it should be a table [{parent}{key}].")
     return checked

@@ -32,11 +32,11 @@ _PACKAGES = (
 
 
 def doctor(
-    json_lines: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> None:
     """Say what is installed: versions, devices, folders, models."""
     report = examine()
-    if json_lines:
+    if json:
         output.emit("doctor", **report)
         return
     for section, content in report.items():

@@ -21,12 +21,14 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True)
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON object a line on stdout.")]
-Model = Annotated[str, typer.Argument(help="NAME, NAME@TAG, run folder or weights file.", autocompletion=complete_model)]
+Model = Annotated[
+    str, typer.Argument(help="NAME, NAME@TAG, run folder or weights file.", autocompletion=complete_model)
+]
 System = Annotated[str, typer.Argument(help="The system, such as bigcolor.", autocompletion=complete_system)]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace other weights of that name.")]
 
 
-def list_command(json_lines: Json = False) -> None:
+def list_command(json: Json = False) -> None:
     """List the installed models; the default of each name is marked."""
     from rich.table import Table
 
@@ -34,7 +36,7 @@ def list_command(json_lines: Json = False) -> None:
 
     cards = list_models()
     defaults = _defaults(cards)
-    if json_lines:
+    if json:
         for card in cards:
             output.emit("model", **_record(card), default=card.exact_name in defaults)
         return
@@ -48,13 +50,13 @@ def list_command(json_lines: Json = False) -> None:
         output.note("No model is installed.")
 
 
-def show(model: Model, json_lines: Json = False) -> None:
+def show(model: Model, json: Json = False) -> None:
     """Show a model's card."""
     from colorcli.registry import toml
     from colorcli.registry.registry import find
 
     card = find(model)
-    if json_lines:
+    if json:
         output.emit("model", **_record(card))
         return
     output.line(f"# {card.folder}")
@@ -65,7 +67,7 @@ def verify(
     models: Annotated[
         list[str] | None, typer.Argument(help="Models; default: all that are installed.", autocompletion=complete_model)
     ] = None,
-    json_lines: Json = False,
+    json: Json = False,
 ) -> None:
     """Check weights against the SHA-256 in their cards."""
     from colorcli.registry import registry
@@ -78,7 +80,7 @@ def verify(
             registry.verify(card)
         except ModelError as error:
             reason, failures = str(error), failures + 1
-        if json_lines:
+        if json:
             output.emit("model.verified", name=card.reference, ok=reason is None, reason=reason)
         else:
             output.line(f"{card.reference}: {reason or 'ok'}")
@@ -93,7 +95,7 @@ def import_command(
         Path | None, typer.Option(help="Its moving average, such as EG_EMA_011.ckpt.", exists=True, dir_okay=False)
     ] = None,
     overwrite: Overwrite = False,
-    json_lines: Json = False,
+    json: Json = False,
 ) -> None:
     """Turn officially released files into the model SYSTEM@official. They are read as tensors; no pickle is run."""
     from colorcli.registry.importers import import_model
@@ -101,10 +103,10 @@ def import_command(
     card = import_model(system, checkpoint, ema, overwrite=overwrite)
     if ema is None:
         output.note("Without --ema these are the parameters of the last step, not those of the published results.")
-    _report_installed(card, json_lines)
+    _report_installed(card, json)
 
 
-def pull(system: System, overwrite: Overwrite = False, json_lines: Json = False) -> None:
+def pull(system: System, overwrite: Overwrite = False, json: Json = False) -> None:
     """Fetch a system's released files and import them. The only command that uses the network."""
     from colorcli.registry.importers import pull_model
 
@@ -113,17 +115,17 @@ def pull(system: System, overwrite: Overwrite = False, json_lines: Json = False)
     for one in fetched:
         known = "recorded now, as none was published" if one.pinned else "as expected"
         output.note(f"{one.path.name}: SHA-256 {one.sha256} ({known}).")
-    _report_installed(card, json_lines)
+    _report_installed(card, json)
 
 
 def default(
-    model: Annotated[str, typer.Argument(help="NAME@TAG.", autocompletion=complete_model)], json_lines: Json = False
+    model: Annotated[str, typer.Argument(help="NAME@TAG.", autocompletion=complete_model)], json: Json = False
 ) -> None:
     """Choose what a bare NAME stands for."""
     from colorcli.registry.registry import set_default
 
     card = set_default(model)
-    if json_lines:
+    if json:
         output.emit("model.default", name=card.name, default=card.exact_name)
     output.note(f"{card.name} now means {card.exact_name}.")
 
@@ -181,8 +183,8 @@ def _record(card: ModelCard) -> dict[str, Any]:
     return {"reference": card.reference, **card.to_dict(), "folder": str(card.folder)}
 
 
-def _report_installed(card: ModelCard, json_lines: bool) -> None:
-    if json_lines:
+def _report_installed(card: ModelCard, json: bool) -> None:
+    if json:
         output.emit("model.installed", **_record(card))
     output.note(f"{card.exact_name} is in {card.folder}; use it with --model {card.exact_name}.")
 

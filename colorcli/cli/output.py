@@ -18,12 +18,19 @@ if TYPE_CHECKING:
 
 VERSION = 1
 
-_data: TextIO | None = None
+
+class _Protection:
+    """Where data goes while stdout is protected."""
+
+    data: TextIO | None = None
+
+
+_protection = _Protection()
 
 
 def stdout() -> TextIO:
     """The stream for data, also while stdout is protected."""
-    return _data or sys.stdout
+    return _protection.data or sys.stdout
 
 
 def emit(event: str, **fields: Any) -> None:
@@ -53,19 +60,19 @@ def console(*, stderr: bool = False) -> Console:
 @contextlib.contextmanager
 def protected() -> Iterator[None]:
     """Keep stdout for data: meanwhile, file descriptor 1 and ``sys.stdout`` lead to stderr."""
-    global _data
-    if _data is not None:
+    if _protection.data is not None:
         yield
         return
     original = sys.stdout
     with contextlib.ExitStack() as stack:
-        _data = stack.enter_context(_keep_descriptor(original)) if _is_descriptor_1(original) else original
+        separate = _is_descriptor_1(original)
+        _protection.data = stack.enter_context(_keep_descriptor(original)) if separate else original
         sys.stdout = sys.stderr
         try:
             yield
         finally:
             sys.stdout = original
-            _data = None
+            _protection.data = None
 
 
 @contextlib.contextmanager

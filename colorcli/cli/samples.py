@@ -12,13 +12,13 @@ from colorcli.cli import output
 
 def samples(
     folder: Annotated[Path, typer.Argument(help="Where to write them; made if need be.")],
-    json_lines: Annotated[bool, typer.Option("--json", help="One JSON object a line on stdout.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="One JSON object a line on stdout.")] = False,
 ) -> None:
     """Write a handful of gray photographs: several sizes, bit depths and formats, one in a subfolder."""
     from colorcli.images.samples import write_samples
 
     written = write_samples(folder)
     for path in written:
-        if json_lines:
+        if json:
             output.emit("sample", path=str(path))
     output.note(f"{len(written)} photographs are in {folder}; colour them with: colorcli colorize {folder}")

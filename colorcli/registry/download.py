@@ -103,7 +103,7 @@ def _fetch_part(remote: Remote, part: Path, progress: Progress) -> None:
     opener.addheaders = [("User-Agent", f"colorcli/{colorcli.__version__}")]
     for attempt in range(1, _ATTEMPTS + 1):
         try:
-            return _transfer(remote, part, opener, progress)
+            _transfer(remote, part, opener, progress)
         except urllib.error.HTTPError as error:
             if error.code < 500 or attempt == _ATTEMPTS:
                 raise ModelError(f"{remote.url} answered {error.code} {error.reason}; try again later.") from error
@@ -111,6 +111,8 @@ def _fetch_part(remote: Remote, part: Path, progress: Progress) -> None:
             # Without a first byte there is no network, and waiting would only hide it.
             if attempt == _ATTEMPTS or not part.exists():
                 raise _unreachable(remote, part, error) from error
+        else:
+            return
         time.sleep(min(2 ** (attempt - 1), 8))
 
 
