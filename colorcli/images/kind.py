@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -10,6 +12,7 @@ from colorcli.images.photo import Kind, Pixels
 
 _SIDE = 128
 _OVERSAMPLING = 4
+_STRIP_ROWS = 64
 # JPEG's chroma noise around gray is within 3 codes either way of the common value
 _GRAY_SPREAD = 6 / 255
 _STRAY_SHARE = 0.002
@@ -30,24 +33,46 @@ def kind_of(pixels: Pixels) -> Kind:
     """
     if pixels.ndim == 2:
         return "gray"
-    rgb = _reduced(pixels)
-    spread = rgb.max(axis=-1) - rgb.min(axis=-1)
-    if np.mean(spread > _GRAY_SPREAD) <= _STRAY_SHARE:
+    top = np.iinfo(pixels.dtype).max
+    sample = _sample(pixels)
+    # most files are told from the codes as they are; means of blocks take JPEG's noise out of the rest
+    if _is_gray(sample, _GRAY_SPREAD * top):
+        return "gray"
+    rgb = _block_means(sample) / top
+    if _is_gray(rgb, _GRAY_SPREAD):
         return "gray"
     return "toned" if _is_toned(srgb_to_lab(rgb).reshape(-1, 3)) else "color"
 
 
-def _reduced(pixels: Pixels) -> NDArray[np.float64]:
-    """Every so manieth pixel, then means of small blocks: noise goes, and large photographs cost no more than small."""
-    height, width = pixels.shape[:2]
-    step = max(1, max(height, width) // (_SIDE * _OVERSAMPLING))
-    sample = pixels[::step, ::step].astype(np.float64) / np.iinfo(pixels.dtype).max
+def gray_channel(pixels: Pixels) -> Pixels | None:
+    """The one channel ``(H, W)`` of RGB pixels whose three channels are exactly equal, else None."""
+    for y in range(0, pixels.shape[0], _STRIP_ROWS):
+        red, green, blue = np.moveaxis(pixels[y : y + _STRIP_ROWS], -1, 0)
+        if not (np.array_equal(red, green) and np.array_equal(red, blue)):
+            return None
+    return np.ascontiguousarray(pixels[..., 0])
+
+
+def _sample(pixels: Pixels) -> Pixels:
+    """Every so manieth pixel, so that large photographs cost no more than small ones."""
+    step = max(1, max(pixels.shape[:2]) // (_SIDE * _OVERSAMPLING))
+    return pixels[::step, ::step]
+
+
+def _block_means(sample: Pixels) -> NDArray[np.float64]:
     block = max(1, -(-max(sample.shape[:2]) // _SIDE))
     rows, columns = sample.shape[0] // block, sample.shape[1] // block
     if rows == 0 or columns == 0:
-        return sample
-    sample = sample[: rows * block, : columns * block]
-    return np.asarray(sample.reshape(rows, block, columns, block, 3).mean(axis=(1, 3)))
+        return sample.astype(np.float64)
+    whole = sample[: rows * block, : columns * block]
+    return np.asarray(whole.reshape(rows, block, columns, block, 3).mean(axis=(1, 3)))
+
+
+def _is_gray(rgb: NDArray[Any], spread: float) -> bool:
+    red, green, blue = np.moveaxis(rgb, -1, 0)
+    largest = np.maximum(np.maximum(red, green), blue)
+    smallest = np.minimum(np.minimum(red, green), blue)
+    return bool(np.mean(largest - smallest > spread) <= _STRAY_SHARE)
 
 
 def _is_toned(lab: NDArray[np.floating]) -> bool:

@@ -14,7 +14,7 @@ import numpy as np
 
 from colorcli.errors import PhotoError
 from colorcli.images import exif, icc, jpeg, png, provenance, tiff, webp
-from colorcli.images.kind import kind_of
+from colorcli.images.kind import gray_channel, kind_of
 from colorcli.images.photo import Decoded, Format, Header, Metadata, Photo, Pixels, Resolution, UnreadableError
 from colorcli.images.source import Source
 
@@ -132,8 +132,8 @@ def _finish(path: Path, form: Format, decoded: Decoded) -> Photo:
     turned = orientation >= 5
     pixels = icc.to_srgb(decoded.pixels, decoded.icc, decoded.gamma)
     kind = kind_of(pixels)
-    if kind == "gray" and pixels.ndim == 3 and _channels_equal(pixels):
-        pixels = np.ascontiguousarray(pixels[..., 0])
+    if kind == "gray" and pixels.ndim == 3 and (channel := gray_channel(pixels)) is not None:
+        pixels = channel
     pixels = _upright(pixels, orientation)
     alpha = None if decoded.alpha is None else _upright(decoded.alpha, orientation)
     block = exif.upright(decoded.exif, width=pixels.shape[1], height=pixels.shape[0], turned=turned)
@@ -155,13 +155,6 @@ def _upright(pixels: Pixels, orientation: int) -> Pixels:
     if orientation in (2, 3, 6, 7):
         pixels = pixels[:, ::-1]
     return np.ascontiguousarray(pixels)
-
-
-def _channels_equal(pixels: Pixels) -> bool:
-    return all(
-        bool((strip[..., :1] == strip[..., 1:]).all())
-        for strip in (pixels[y : y + 256] for y in range(0, pixels.shape[0], 256))
-    )
 
 
 def _exif_resolution(block: bytes | None) -> Resolution | None:
