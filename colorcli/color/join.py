@@ -88,7 +88,7 @@ def join(
 ) -> Codes:
     """``join_strips`` in one piece: ``(H, W, 3)``, uint8 or uint16."""
     strips = join_strips(pixels, chroma, bits=bits, strength=strength, report=report)
-    return np.concatenate(list(strips))  # type: ignore[return-value]
+    return np.concatenate(list(strips))
 
 
 def warm_up() -> None:
@@ -107,30 +107,32 @@ def _checked_photo(pixels: Codes) -> Codes:
 def _checked_chroma(chroma: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
     if chroma.ndim != 3 or chroma.shape[0] != 2 or chroma.size == 0:
         raise ValueError(f"chroma has the shape (2, h, w), not {chroma.shape}")
-    if not np.isfinite(chroma).all():
+    single = np.ascontiguousarray(chroma, np.float32)
+    if not np.isfinite(single).all():
         raise ValueError("chroma holds values that are not finite numbers")
-    return chroma.astype(np.float32)
+    return single
 
 
 def _ready_chroma(chroma: NDArray[np.float32], strength: float, height: int, width: int) -> NDArray[np.float32]:
     """Chroma times strength, no larger than the photograph, its edges repeated twice on each side."""
-    reduced = _reduce(_reduce(chroma, height, axis=1), width, axis=2) * strength
-    excess = np.hypot(reduced[0], reduced[1]) / _MAX_CHROMA
-    reduced = reduced / np.maximum(excess, 1)
-    return np.ascontiguousarray(np.pad(reduced, ((0, 0), (2, 2), (2, 2)), mode="edge"), np.float32)
+    ready = _reduce(_reduce(chroma, height, axis=1), width, axis=2) * np.float32(strength)
+    if np.abs(ready).max() > _MAX_CHROMA:
+        ready = ready / np.maximum(np.hypot(ready[0], ready[1]) / np.float32(_MAX_CHROMA), 1)
+    return np.pad(ready, ((0, 0), (2, 2), (2, 2)), mode="edge")
 
 
-def _reduce(image: NDArray[np.floating[Any]], length: int, *, axis: int) -> NDArray[np.float64]:
+def _reduce(image: NDArray[np.float32], length: int, *, axis: int) -> NDArray[np.float32]:
     """Average down to ``length`` along an axis by exact pixel coverage; unchanged where it is not longer."""
-    image = np.moveaxis(image.astype(np.float64), axis, 0)
-    count = image.shape[0]
-    if count > length:
-        sums = np.concatenate((np.zeros_like(image[:1]), np.cumsum(image, axis=0)))
-        edges = np.linspace(0, count, length + 1)
-        whole = np.minimum(edges.astype(np.intp), count - 1)
-        part = (edges - whole).reshape(-1, *[1] * (image.ndim - 1))
-        image = np.diff(sums[whole] + part * image[whole], axis=0) * (length / count)
-    return np.moveaxis(image, 0, axis)
+    count = image.shape[axis]
+    if count <= length:
+        return image
+    rows = np.moveaxis(image, axis, 0).astype(np.float64)
+    sums = np.concatenate((np.zeros_like(rows[:1]), np.cumsum(rows, axis=0)))
+    edges = np.linspace(0, count, length + 1)
+    whole = np.minimum(edges.astype(np.intp), count - 1)
+    part = (edges - whole).reshape(-1, *[1] * (image.ndim - 1))
+    means = np.diff(sums[whole] + part * rows[whole], axis=0) * (length / count)
+    return np.ascontiguousarray(np.moveaxis(means, 0, axis), np.float32)
 
 
 def _cubic_weights(count: int, length: int) -> tuple[NDArray[np.uint32], NDArray[np.float32]]:

@@ -14,20 +14,32 @@ import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import numba
 import numpy as np
 import platformdirs
 from numba import types
 from numpy.polynomial import chebyshev
+from numpy.typing import NDArray
 
-from colorcli.color.spaces import CUBE_ROOT_FROM, LUMINANCE, RGB_TO_XYZ, TOE_OFFSET, TOE_SLOPE, XYZ_TO_RGB, Floats
+from colorcli.color.spaces import CUBE_ROOT_FROM, LUMINANCE, RGB_TO_XYZ, TOE_OFFSET, TOE_SLOPE, XYZ_TO_RGB
 
 WORK_ROWS = 19
 CODE_ROWS = 4
 """Scratch rows of the photograph's width that ``join_rows`` needs: float32 and int32."""
 
+Row = NDArray[np.float32]
+Rows = NDArray[np.float32]
+Table = NDArray[np.float32]
+Weights = NDArray[np.float32]
+CodeRow = NDArray[np.int32]
+Taps = NDArray[np.uint32]
+Pixels = NDArray[np.uint16]
+Loop = TypeVar("Loop", bound=Callable[..., Any])
+
+_numba: Any = numba
+_types: Any = types
 _single = np.float32
 
 # Columns scaled by the white of the primaries: each row sums to 1, so that channel = Y + c_x (X - Y) + c_z (Z - Y).
@@ -51,8 +63,8 @@ _LINEAR_TO = 0.0031308
 _MIDDLE, _RADIUS = (1 + _LINEAR_TO**0.25) / 2, (1 - _LINEAR_TO**0.25) / 2
 
 
-def _curve(place: Floats) -> Floats:
-    return np.asarray(1.055 * (_MIDDLE + _RADIUS * place) ** (5 / 3) - 0.055)
+def _curve(place: NDArray[np.float64]) -> Any:
+    return 1.055 * (_MIDDLE + _RADIUS * place) ** (5 / 3) - 0.055
 
 
 _P = tuple(_single(value) for value in chebyshev.cheb2poly(chebyshev.chebinterpolate(_curve, 8)))
@@ -60,28 +72,31 @@ _CURVE_JOINT, _STRAIGHT = _single(_LINEAR_TO), _single(12.92)
 _PLACE_SCALE, _PLACE_SHIFT = _single(1 / _RADIUS), _single(-_MIDDLE / _RADIUS)
 
 # Not-a-number never gets here (join.py refuses it), so comparisons may assume its absence and be vectorised.
-_OPTIONS = {
+_OPTIONS: dict[str, Any] = {
     "fastmath": {"reassoc", "contract", "nsz", "arcp", "nnan", "ninf"},
     "error_model": "numpy",
     "nogil": True,
 }
-_jit = numba.njit(**_OPTIONS)
+
+
+def _jit(loop: Loop) -> Loop:
+    return cast(Loop, _numba.njit(**_OPTIONS)(loop))
 
 
 @_jit
-def _f_inverse(f):  # type: ignore[no-untyped-def]
+def _f_inverse(f: np.float32) -> np.float32:
     return f * f * f if f > _F_JOINT else (f - _TOE_OFFSET) * _PER_TOE_SLOPE
 
 
 @_jit
-def _cube_root_step(guess, value):  # type: ignore[no-untyped-def]
+def _cube_root_step(guess: np.float32, value: np.float32) -> np.float32:
     """One step of Halley's iteration towards the cube root; triples the number of correct digits."""
     cube = guess * guess * guess
     return guess * (cube + _TWO * value) / (_TWO * cube + value)
 
 
 @_jit
-def _linear_rgb(f, a, b):  # type: ignore[no-untyped-def]
+def _linear_rgb(f: np.float32, a: np.float32, b: np.float32) -> tuple[np.float32, np.float32, np.float32]:
     """Linear R, G, B of f = (L* + 16) / 116 and a*, b*."""
     y = _f_inverse(f)
     x_y = _f_inverse(f + a * _PER_A) - y
@@ -90,40 +105,42 @@ def _linear_rgb(f, a, b):  # type: ignore[no-untyped-def]
 
 
 @_jit
-def _is_outside(red, green, blue, below, above):  # type: ignore[no-untyped-def]
-    return (min(red, min(green, blue)) < below) | (max(red, max(green, blue)) > above)
+def _is_outside(
+    red: np.float32, green: np.float32, blue: np.float32, below: np.float32, above: np.float32
+) -> np.bool[bool]:
+    return (min(red, green, blue) < below) | (max(red, green, blue) > above)
 
 
 @_jit
-def _widen_row(row, taps, weights, out):  # type: ignore[no-untyped-def]
+def _widen_row(row: Row, taps: Taps, weights: Weights, out: Row) -> None:
     """Interpolate one row of the chroma to the photo's width with four taps, held within the range of those taps."""
     for x in range(out.shape[0]):
         k = taps[x]
         p, q, r, s = row[k], row[k + 1], row[k + 2], row[k + 3]
         value = weights[0, x] * p + weights[1, x] * q + weights[2, x] * r + weights[3, x] * s
-        out[x] = min(max(value, min(min(p, q), min(r, s))), max(max(p, q), max(r, s)))
+        out[x] = min(max(value, min(p, q, r, s)), max(p, q, r, s))
 
 
 @_jit
-def _blend_rows(p, q, r, s, weights, out):  # type: ignore[no-untyped-def]
+def _blend_rows(p: Row, q: Row, r: Row, s: Row, weights: Row, out: Row) -> None:
     """Interpolate between four widened rows of the chroma, held within their range at each pixel."""
     w0, w1, w2, w3 = weights[0], weights[1], weights[2], weights[3]
     for x in range(out.shape[0]):
         value = w0 * p[x] + w1 * q[x] + w2 * r[x] + w3 * s[x]
-        low = min(min(p[x], q[x]), min(r[x], s[x]))
-        high = max(max(p[x], q[x]), max(r[x], s[x]))
+        low = min(p[x], q[x], r[x], s[x])
+        high = max(p[x], q[x], r[x], s[x])
         out[x] = min(max(value, low), high)
 
 
 @_jit
-def _gray_row(pixels, code_to_f, f):  # type: ignore[no-untyped-def]
+def _gray_row(pixels: Pixels, code_to_f: Table, f: Row) -> None:
     """f = (L* + 16) / 116 of a row of gray codes ``(W, 1)``."""
     for x in range(f.shape[0]):
         f[x] = code_to_f[pixels[x, 0]]
 
 
 @_jit
-def _rgb_row(pixels, code_to_linear, f, luminance, guess):  # type: ignore[no-untyped-def]
+def _rgb_row(pixels: Pixels, code_to_linear: Table, f: Row, luminance: Row, guess: Row) -> None:
     """f = (L* + 16) / 116 of a row of RGB codes ``(W, 3)``, from their luminance; two scratch rows."""
     for x in range(f.shape[0]):
         red, green, blue = pixels[x, 0], pixels[x, 1], pixels[x, 2]
@@ -139,7 +156,7 @@ def _rgb_row(pixels, code_to_linear, f, luminance, guess):  # type: ignore[no-un
 
 
 @_jit
-def _join_row(f, a, b, red, green, blue):  # type: ignore[no-untyped-def]
+def _join_row(f: Row, a: Row, b: Row, red: Row, green: Row, blue: Row) -> tuple[np.int32, np.float32]:
     """Linear R, G, B of a row. Returns how many pixels are out of gamut and the sum of the row's chroma."""
     outside = np.int32(0)
     chroma = _ZERO
@@ -152,7 +169,7 @@ def _join_row(f, a, b, red, green, blue):  # type: ignore[no-untyped-def]
 
 
 @_jit
-def _bracket(f, a, b):  # type: ignore[no-untyped-def]
+def _bracket(f: np.float32, a: np.float32, b: np.float32) -> tuple[np.float32, np.float32]:
     """Shares (low, high) of the chroma between which the gamut's boundary lies that is nearest to the full chroma.
 
     Nearly every line of constant hue and lightness leaves the gamut once. Beside the yellow primary some leave it,
@@ -173,7 +190,7 @@ def _bracket(f, a, b):  # type: ignore[no-untyped-def]
 
 
 @_jit
-def _fit_row(f, a, b, red, green, blue, picked, work):  # type: ignore[no-untyped-def]
+def _fit_row(f: Row, a: Row, b: Row, red: Row, green: Row, blue: Row, picked: CodeRow, work: Rows) -> np.float32:
     """Scale the chroma of what is out of gamut down to its boundary. Returns the sum of chroma taken away.
 
     The pixels are gathered first: bisecting many side by side is several times faster than solving one by one.
@@ -201,7 +218,7 @@ def _fit_row(f, a, b, red, green, blue, picked, work):  # type: ignore[no-untype
 
 
 @_jit
-def _encode_row(linear, top, codes):  # type: ignore[no-untyped-def]
+def _encode_row(linear: Row, top: np.float32, codes: CodeRow) -> None:
     """Linear light to codes 0..top, rounded."""
     for x in range(linear.shape[0]):
         light = min(max(linear[x], _ZERO), _ONE)
@@ -214,7 +231,7 @@ def _encode_row(linear, top, codes):  # type: ignore[no-untyped-def]
 
 
 @_jit
-def _largest_change(f, red, green, blue, code_to_linear):  # type: ignore[no-untyped-def]
+def _largest_change(f: Row, red: CodeRow, green: CodeRow, blue: CodeRow, code_to_linear: Table) -> np.float32:
     """Largest difference between f = (L* + 16) / 116 and that of a row of codes."""
     largest = _ZERO
     for x in range(f.shape[0]):
@@ -231,25 +248,25 @@ def _largest_change(f, red, green, blue, code_to_linear):  # type: ignore[no-unt
 
 
 @_jit
-def _interleave(red, green, blue, out):  # type: ignore[no-untyped-def]
+def _interleave(red: CodeRow, green: CodeRow, blue: CodeRow, out: Pixels) -> None:
     for x in range(out.shape[0]):
         out[x, 0], out[x, 1], out[x, 2] = red[x], green[x], blue[x]
 
 
-def _join_rows(  # type: ignore[no-untyped-def]
-    pixels,
-    code_to_f,
-    code_to_linear,
-    chroma,
-    row_taps,
-    row_weights,
-    column_taps,
-    column_weights,
-    out_code_to_linear,
-    out,
-    work,
-    codes,
-):
+def _join_rows(
+    pixels: NDArray[np.uint16],
+    code_to_f: Table,
+    code_to_linear: Table,
+    chroma: NDArray[np.float32],
+    row_taps: Taps,
+    row_weights: Weights,
+    column_taps: Taps,
+    column_weights: Weights,
+    out_code_to_linear: Table,
+    out: NDArray[np.uint16],
+    work: Rows,
+    codes: NDArray[np.int32],
+) -> tuple[float, int, float]:
     """Colour a strip of rows; the arguments' types are in ``_SIGNATURE``.
 
     Args:
@@ -271,11 +288,11 @@ def _join_rows(  # type: ignore[no-untyped-def]
     """
     f, a, b, red, green, blue = work[0], work[1], work[2], work[3], work[4], work[5]
     wide_a, wide_b = work[6:10], work[10:14]
-    held = np.full(4, -1, np.int64)
+    held = np.full(4, -1)
     top = np.float32(out_code_to_linear.shape[0] - 1)
     largest, fitted, total = 0.0, 0, 0.0
     for y in range(pixels.shape[0]):
-        first = np.int64(row_taps[y])
+        first = int(row_taps[y])
         for k in range(first, first + 4):
             if held[k & 3] != k:
                 held[k & 3] = k
@@ -289,38 +306,38 @@ def _join_rows(  # type: ignore[no-untyped-def]
         else:
             _rgb_row(pixels[y], code_to_linear, f, red, green)
         outside, row_chroma = _join_row(f, a, b, red, green, blue)
-        total += np.float64(row_chroma)
+        total += float(row_chroma)
         if outside > 0:
-            fitted += np.int64(outside)
-            total -= np.float64(_fit_row(f, a, b, red, green, blue, codes[3], work[14:19]))
+            fitted += int(outside)
+            total -= float(_fit_row(f, a, b, red, green, blue, codes[3], work[14:19]))
         _encode_row(red, top, codes[0])
         _encode_row(green, top, codes[1])
         _encode_row(blue, top, codes[2])
-        largest = max(largest, np.float64(_largest_change(f, codes[0], codes[1], codes[2], out_code_to_linear)))
+        largest = max(largest, float(_largest_change(f, codes[0], codes[1], codes[2], out_code_to_linear)))
         _interleave(codes[0], codes[1], codes[2], out[y])
     return largest * 116, fitted, total
 
 
-def _array(dtype: Any, ndim: int, *, readonly: bool = True) -> types.Array:
-    return types.Array(dtype, ndim, "C", readonly=readonly)
+def _array(dtype: Any, ndim: int, *, readonly: bool = True) -> Any:
+    return _types.Array(dtype, ndim, "C", readonly=readonly)
 
 
-_TABLE = _array(types.float32, 1)
-_TAPS = _array(types.uint32, 1)
-_WEIGHTS = _array(types.float32, 2)
-_SIGNATURE = types.Tuple((types.float64, types.int64, types.float64))(
-    _array(types.uint16, 3),
+_TABLE = _array(_types.float32, 1)
+_TAPS = _array(_types.uint32, 1)
+_WEIGHTS = _array(_types.float32, 2)
+_SIGNATURE = _types.Tuple((_types.float64, _types.int64, _types.float64))(
+    _array(_types.uint16, 3),
     _TABLE,
     _TABLE,
-    _array(types.float32, 3),
+    _array(_types.float32, 3),
     _TAPS,
     _WEIGHTS,
     _TAPS,
     _WEIGHTS,
     _TABLE,
-    _array(types.uint16, 3, readonly=False),
-    _array(types.float32, 2, readonly=False),
-    _array(types.int32, 2, readonly=False),
+    _array(_types.uint16, 3, readonly=False),
+    _array(_types.float32, 2, readonly=False),
+    _array(_types.int32, 2, readonly=False),
 )
 
 JoinRows = Callable[..., tuple[float, int, float]]
@@ -341,17 +358,17 @@ def join_rows() -> JoinRows:
 
 
 def _compile() -> JoinRows:
-    users_choice = numba.config.CACHE_DIR
+    users_choice = _numba.config.CACHE_DIR
     # Numba reads the setting when a function is decorated; other libraries' functions keep theirs.
-    numba.config.CACHE_DIR = users_choice or str(_cache_folder() / "numba")
+    _numba.config.CACHE_DIR = users_choice or str(_cache_folder() / "numba")
     try:
-        return numba.njit([_SIGNATURE], cache=True, **_OPTIONS)(_join_rows)  # type: ignore[no-any-return]
+        return cast(JoinRows, _numba.njit([_SIGNATURE], cache=True, **_OPTIONS)(_join_rows))
     except Exception:
         # A read-only or full disk, or a damaged cache file: whatever a cache does, it must not stop the work. A fault
         # of the loops themselves is raised again here.
-        return numba.njit([_SIGNATURE], **_OPTIONS)(_join_rows)  # type: ignore[no-any-return]
+        return cast(JoinRows, _numba.njit([_SIGNATURE], **_OPTIONS)(_join_rows))
     finally:
-        numba.config.CACHE_DIR = users_choice
+        _numba.config.CACHE_DIR = users_choice
 
 
 def _cache_folder() -> Path:

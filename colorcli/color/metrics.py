@@ -103,7 +103,7 @@ def delta_e_2000(lab: ArrayLike, reference: ArrayLike) -> Floats:
     turn = 60 * np.exp(-np.square((hue - 275) / 25))
     rotation = -2 * _saturation(chroma) * np.sin(np.radians(turn))
     square = scaled_lightness**2 + scaled_chroma**2 + scaled_hue**2 + rotation * scaled_chroma * scaled_hue
-    return np.sqrt(np.maximum(square, 0))
+    return np.asarray(np.sqrt(np.maximum(square, 0)), np.float64)
 
 
 def _saturation(chroma: NDArray[np.float64]) -> NDArray[np.float64]:
