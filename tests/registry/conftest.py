@@ -1,0 +1,87 @@
+"""A user's folders, a bundle and a plug-in network, all made up and all in a temporary folder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from colorcli.registry import folders
+from colorcli.registry.card import WEIGHTS, ModelCard, file_sha256, write_card
+from colorcli.registry.systems import systems
+
+TINY = '''
+import torch
+from colorcli.networks.colorizer import Colorizer
+from colorcli.networks.size import SizeRule
+
+class Tiny(Colorizer):
+    """A plug-in: chroma is one convolution of lightness, plus the first two numbers of z."""
+    controls = ("z",)
+    size_rule = SizeRule(size=32, multiple_of=8)
+
+    def __init__(self, width: int = 2) -> None:
+        super().__init__()
+        self.conv = torch.nn.Conv2d(1, width, 1)
+
+    def chroma(self, lightness, *, z=None, class_index=None):
+        print("noise from a plug-in")
+        out = self.conv(lightness / 100)
+        return out if z is None else out + z[:, :2, None, None]
+
+class NotANetwork:
+    pass
+'''
+
+
+@pytest.fixture
+def user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The data folder of a user who has installed nothing yet."""
+    data = tmp_path / "data"
+    monkeypatch.setenv("COLORCLI_DATA_DIR", str(data))
+    monkeypatch.delenv("COLORCLI_OFFLINE", raising=False)
+    return data
+
+
+@pytest.fixture
+def bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, user: Path) -> Path:
+    """An empty folder in place of the bundled models."""
+    package = tmp_path / "package"
+    (package / "bundled").mkdir(parents=True)
+    monkeypatch.setattr(folders, "_PACKAGE", package)
+    return package / "bundled"
+
+
+@pytest.fixture
+def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The plug-in system ``tiny``, installed as a package's entry point is."""
+    site = tmp_path / "site"
+    install_plugin(site, "tiny-plugin", "tiny = tiny_network:Tiny", {"tiny_network.py": TINY})
+    monkeypatch.syspath_prepend(str(site))
+    systems.cache_clear()
+    yield "tiny"
+    systems.cache_clear()
+
+
+def install_plugin(site: Path, package: str, entry_point: str, modules: dict[str, str]) -> None:
+    """Put modules and a package's metadata into ``site``."""
+    metadata = site / f"{package.replace('-', '_')}-1.dist-info"
+    metadata.mkdir(parents=True)
+    (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1\n")
+    (metadata / "entry_points.txt").write_text(f"[colorcli.networks]\n{entry_point}\n")
+    for name, text in modules.items():
+        (site / name).write_text(text)
+
+
+def make_model(folder: Path, tensors: dict[str, torch.Tensor] | None = None, **changes: object) -> ModelCard:
+    """Write a model directory with the weights of a tiny network; its card."""
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = tensors or {"conv.weight": torch.tensor([1.0, -2.0]).reshape(2, 1, 1, 1), "conv.bias": torch.zeros(2)}
+    save_file(weights, folder / WEIGHTS)
+    facts = {"name": "tiny", "tag": "lite", "system": "tiny", "controls": ("z",), "licence": "CC0", "version": "3"}
+    card = ModelCard(**{**facts, "weights_sha256": file_sha256(folder / WEIGHTS), **changes})  # type: ignore[arg-type]
+    write_card(card, folder)
+    return card

@@ -1,0 +1,248 @@
+"""Released BigColor files, at a twelfth of their width: every tensor accounted for, nothing executed."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from colorcli.errors import ExitCode, ModelError
+from colorcli.networks.backbones import EfficientNetLite0
+from colorcli.networks.bigcolor import BigColor
+from colorcli.registry import importers, registry
+from colorcli.registry.card import WEIGHTS
+from colorcli.registry.importers import bigcolor_layout, bigcolor_parameters, convert_bigcolor, install
+
+from .conftest import make_model
+
+CH = 8
+DATA = Path(__file__).parent / "data"
+
+
+def _rows(name: str) -> list[list[str]]:
+    lines = (DATA / name).read_text().splitlines()
+    return [line.split("\t") for line in lines if not line.startswith("#")]
+
+
+def _random_state(seed: int) -> dict[str, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    state = {name: 0.2 * torch.randn(shape, generator=generator) for name, shape in bigcolor_layout(CH).items()}
+    return {name: tensor.abs() + 0.5 if name.endswith("stored_var") else tensor for name, tensor in state.items()}
+
+
+@pytest.fixture(scope="module")
+def classifier() -> dict[str, Tensor]:
+    torch.manual_seed(5)
+    network = EfficientNetLite0(in_channels=1)
+    return {f"classifier.{name}": tensor for name, tensor in network.state_dict().items()}
+
+
+@pytest.fixture
+def bundled_bigcolor(bundle: Path, classifier: dict[str, Tensor]) -> None:
+    """The bundled bigcolor, as far as the importer needs it: its classifier."""
+    make_model(bundle / "bigcolor", {**classifier, "E.x": torch.zeros(1)}, name="bigcolor", system="bigcolor")
+
+
+@pytest.fixture(scope="module")
+def state() -> dict[str, Tensor]:
+    return _random_state(1)
+
+
+@pytest.fixture(scope="module")
+def averaged() -> dict[str, Tensor]:
+    return _random_state(2)
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path, state: dict[str, Tensor]) -> Path:
+    torch.save(state, tmp_path / "EG_011.ckpt")
+    return tmp_path / "EG_011.ckpt"
+
+
+@pytest.fixture
+def ema(tmp_path: Path, averaged: dict[str, Tensor]) -> Path:
+    return _save_ema(tmp_path, [averaged[name] for name in bigcolor_parameters(CH)])
+
+
+def _save_ema(folder: Path, shadow: list[Tensor], **more: object) -> Path:
+    content = {"decay": 0.999, "num_updates": 9, "shadow_params": shadow, "collected_params": [], **more}
+    torch.save(content, folder / "EG_EMA_011.ckpt")
+    return folder / "EG_EMA_011.ckpt"
+
+
+def test_the_layout_is_that_of_the_released_file() -> None:
+    """A name or width off by one, and the official weights could not be had."""
+    rows = [
+        (name, () if shape == "scalar" else tuple(map(int, shape.split("x"))))
+        for name, shape in _rows("bigcolor_checkpoint.tsv")
+    ]
+    assert list(bigcolor_layout().items()) == rows
+
+
+def test_the_moving_average_is_in_the_order_of_the_released_list() -> None:
+    """The list has no names: one parameter out of order shifts all that follow."""
+    assert bigcolor_parameters() == [name for (name,) in _rows("bigcolor_average.txt")]
+
+
+@pytest.mark.usefixtures("bundled_bigcolor")
+def test_averaged_parameters_meet_the_other_files_buffers(
+    checkpoint: Path, ema: Path, state: dict[str, Tensor], averaged: dict[str, Tensor], classifier: dict[str, Tensor]
+) -> None:
+    """Published results use exactly this mixture; either file alone gives other colours."""
+    card, tensors = convert_bigcolor(checkpoint, ema, CH)
+    parameters = set(bigcolor_parameters(CH))
+    released = {name: tensor for name, tensor in tensors.items() if not name.startswith("classifier.")}
+    for name, tensor in released.items():
+        assert torch.equal(tensor, (averaged if name in parameters else state)[name]), name
+    dropped = set(state) - set(released)
+    assert all(name.startswith(("G.linear", "G.blocks.0", "G.blocks.1")) or ".in" in name for name in dropped)
+    assert (len(released), len(dropped)) == (204, 84)
+    assert all(torch.equal(tensors[name], tensor) for name, tensor in classifier.items())
+    assert card.source["parameters"] == "exponential moving average"
+    assert set(card.source["files"]) == {"EG_011.ckpt", "EG_EMA_011.ckpt"}
+
+
+@pytest.mark.usefixtures("bundled_bigcolor")
+def test_an_imported_model_is_float32_safetensors_in_the_users_folder_and_runs(
+    checkpoint: Path,
+    ema: Path,
+    user: Path,
+    averaged: dict[str, Tensor],
+    state: dict[str, Tensor],
+    classifier: dict[str, Tensor],
+) -> None:
+    """The whole way: files in, colours out, the network's own output that of the tensors in the files."""
+    card = install(*convert_bigcolor(checkpoint, ema, CH))
+    assert card.folder == user / "models" / "bigcolor@official"
+    assert [path.name for path in card.folder.parent.iterdir()] == ["bigcolor@official"]
+    stored = load_file(card.weights)
+    assert {tensor.dtype for name, tensor in stored.items() if tensor.is_floating_point()} == {torch.float32}
+    assert registry.find("bigcolor").exact_name == "bigcolor@lite"
+
+    with torch.device("meta"):
+        expected = BigColor(preset="paper", ch=CH).eval()
+    mixture = {name: (averaged if name in bigcolor_parameters(CH) else state)[name] for name in state}
+    whole = {**mixture, **classifier}
+    expected.load_state_dict({name: whole[name] for name in expected.state_dict()}, assign=True)
+    network = registry.build(card, registry.read_weights(card)).eval()
+    gray, z, index = torch.rand(1, 1, 32, 32), torch.randn(1, 119), torch.tensor([7])
+    with torch.no_grad():
+        rgb = expected(gray, z, index)
+        assert torch.equal(network(gray, z, index), rgb)
+    assert rgb.std() > 0.01
+    session = registry.load("bigcolor@official", device="cpu")
+    lightness = (torch.rand(1, 1, 32, 48) * 100).numpy()
+    assert session.chroma(lightness).shape == (1, 2, 32, 48)
+
+
+@pytest.mark.usefixtures("bundled_bigcolor")
+def test_without_the_average_the_card_says_so(checkpoint: Path) -> None:
+    """Numbers made with these weights are not the paper's; the card must not claim it."""
+    card, _ = convert_bigcolor(checkpoint, None, CH)
+    assert card.source["parameters"] == "last step, without moving average"
+
+
+@pytest.mark.usefixtures("bundled_bigcolor")
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        ({"G.blocks.4.0.conv1.u0": None}, "G.blocks.4.0.conv1.u0 is missing"),
+        ({"G.blocks.0.0.in2.bias": None}, "G.blocks.0.0.in2.bias is missing"),
+        ({"G.blocks.6.0.conv1.weight": torch.zeros(1)}, "G.blocks.6.0.conv1.weight is unknown"),
+        ({"E.res2.conv.bias": torch.zeros(5)}, r"E.res2.conv.bias has shape \(5,\), not \(16,\)"),
+        ({"G.linear.weight": torch.zeros(17, 2048)}, r"G.linear.weight has shape \(17, 2048\)"),
+        ({"E.res2.conv.bias": torch.full((16,), torch.nan)}, "E.res2.conv.bias holds"),
+        ({"E.res2.conv.bias": torch.zeros(16, dtype=torch.int64)}, "E.res2.conv.bias, which is not"),
+        ({"epoch": 11}, "epoch, which is not"),
+    ],
+)
+def test_every_tensor_is_accounted_for(
+    tmp_path: Path, state: dict[str, Tensor], change: dict[str, Tensor | None], fault: str
+) -> None:
+    """Another checkpoint of a like kind would load in part and colour nonsense."""
+    content = {name: tensor for name, tensor in {**state, **change}.items() if tensor is not None}
+    torch.save(content, tmp_path / "x.ckpt")
+    with pytest.raises(ModelError, match=fault) as caught:
+        convert_bigcolor(tmp_path / "x.ckpt", None, CH)
+    assert caught.value.exit_code == ExitCode.MODEL
+    assert "x.ckpt" in str(caught.value)
+
+
+@pytest.mark.usefixtures("bundled_bigcolor")
+def test_a_moving_average_of_something_else_is_refused(
+    tmp_path: Path, checkpoint: Path, averaged: dict[str, Tensor]
+) -> None:
+    """The unnamed list is only as good as its length and shapes."""
+    shadow = [averaged[name] for name in bigcolor_parameters(CH)]
+    for wrong, fault in (
+        (shadow[:-1], "holds 145 averaged parameters; the released file has 146"),
+        ([shadow[1], shadow[0], *shadow[2:]], "E.res1.conv.weight has shape"),
+    ):
+        with pytest.raises(ModelError, match=fault):
+            convert_bigcolor(checkpoint, _save_ema(tmp_path, wrong), CH)
+    with pytest.raises(ModelError, match="something unknown: optimizer"):
+        convert_bigcolor(checkpoint, _save_ema(tmp_path, shadow, optimizer=1), CH)
+    with pytest.raises(ModelError, match="no list shadow_params"):
+        convert_bigcolor(checkpoint, checkpoint, CH)
+
+
+class _Attack:
+    """Unpickling this makes a folder."""
+
+    def __init__(self, target: Path) -> None:
+        self.target = target
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        import os
+
+        return os.mkdir, (str(self.target),)
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_a_pickle_that_runs_a_command_runs_nothing(tmp_path: Path, user: Path, legacy: bool) -> None:
+    """A checkpoint off the net must not be able to do anything to the machine."""
+    target, path = tmp_path / "owned", tmp_path / "EG_011.ckpt"
+    if legacy:
+        path.write_bytes(pickle.dumps({"E.res1.conv.weight": _Attack(target)}))
+    else:
+        torch.save({"E.res1.conv.weight": _Attack(target)}, path)
+    with pytest.raises(ModelError, match="never run") as caught:
+        importers.import_model("bigcolor", path)
+    assert caught.value.exit_code == ExitCode.MODEL
+    assert not target.exists()
+    assert not user.exists()
+    # The attack is a real one: a plain unpickler falls for it.
+    pickle.loads(pickle.dumps(_Attack(target)))
+    assert target.exists()
+
+
+def test_a_truncated_file_is_refused(tmp_path: Path, checkpoint: Path, user: Path) -> None:
+    checkpoint.write_bytes(checkpoint.read_bytes()[:5000])
+    with pytest.raises(ModelError, match="damaged"):
+        importers.import_model("bigcolor", checkpoint)
+    with pytest.raises(ModelError, match="cannot be read"):
+        importers.import_model("bigcolor", tmp_path / "nowhere.ckpt")
+
+
+def test_other_weights_are_replaced_only_when_asked(bundle: Path, user: Path) -> None:
+    """A second import must not silently change what ``@official`` means in old journals."""
+    card = make_model(bundle / "tiny", tag="official")
+    ones, twos = {"conv.weight": torch.ones(1)}, {"conv.weight": torch.full((1,), 2.0)}
+    first = install(card, ones)
+    assert install(card, ones) == first
+    with pytest.raises(ModelError, match="--overwrite"):
+        install(card, twos)
+    assert torch.equal(load_file(user / "models" / "tiny@official" / WEIGHTS)["conv.weight"], torch.ones(1))
+    assert install(card, twos, overwrite=True).weights_sha256 != first.weights_sha256
+    assert [path.name for path in (user / "models").iterdir()] == ["tiny@official"]
+
+
+def test_systems_without_released_files_are_named(user: Path, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"no released files of 'bigcolr'.*did you mean bigcolor"):
+        importers.import_model("bigcolr", tmp_path / "x")
+    with pytest.raises(ModelError, match="no released files"):
+        importers.pull_model("nothing")
