@@ -107,7 +107,8 @@ def _checked_photo(pixels: Codes) -> Codes:
 def _checked_chroma(chroma: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
     if chroma.ndim != 3 or chroma.shape[0] != 2 or chroma.size == 0:
         raise ValueError(f"chroma has the shape (2, h, w), not {chroma.shape}")
-    single = np.ascontiguousarray(chroma, np.float32)
+    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is refused as such
+        single = np.ascontiguousarray(chroma, np.float32)
     if not np.isfinite(single).all():
         raise ValueError("chroma holds values that are not finite numbers")
     return single
