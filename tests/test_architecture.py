@@ -1,0 +1,44 @@
+"""The tree's promises: imports point downwards, and nothing heavy is imported before it is needed."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+HEAVY = ("torch", "torchvision", "numba", "scipy", "skimage", "onnxruntime", "PIL", "tifffile", "imagecodecs")
+
+
+def test_imports_point_downwards_only() -> None:
+    """Once colour code imports the command line, nothing can be used or tested by itself any more."""
+    pytest.importorskip("importlinter", reason="part of the extra 'dev'")
+    script = Path(sys.executable).with_name("lint-imports")
+    result = subprocess.run([str(script)], cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+@pytest.mark.parametrize("arguments", [["--version"], ["--help"], ["colorize", "--help"], ["models", "list"]])
+def test_answering_a_question_imports_nothing_heavy(arguments: list[str]) -> None:
+    """Two seconds of importing torch for a help page, at every tab completion."""
+    code = (
+        "import sys\nfrom colorcli.cli import main\n"
+        f"code = main({arguments!r})\n"
+        f"heavy = [name for name in {HEAVY!r} if name in sys.modules]\n"
+        "sys.exit(f'imports {heavy}' if heavy else code)"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert result.returncode == 0, result.stderr
+
+
+def test_importing_the_package_imports_nothing_heavy() -> None:
+    """``colorcli.__version__`` and ``colorcli.load`` are both at the top; only the second is allowed to cost."""
+    code = (
+        "import sys, colorcli\n"
+        "assert colorcli.__version__ and not set(sys.modules) & {'torch', 'numpy', 'typer'}, sorted(sys.modules)\n"
+        "assert callable(colorcli.load)\n"
+        "assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
