@@ -12,6 +12,9 @@ from typing import Any
 
 from colorcli.errors import ColorcliError, ExitCode
 
+# What a shell reports of a program that wrote into a closed pipe (128 + SIGPIPE).
+CLOSED_PIPE = 141
+
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run the program on ``args`` (without its name; default ``sys.argv[1:]``) and return its exit code."""
@@ -23,9 +26,14 @@ def main(args: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         code = ExitCode.INTERRUPTED
     except BrokenPipeError:
-        from colorcli.cli.command import CLOSED_PIPE, silence_stdout
+        from colorcli.cli.command import silence_stdout
 
         silence_stdout()
+        code = CLOSED_PIPE
+    except SystemExit as error:
+        # Rich and Typer answer a closed pipe themselves, with the code of any failure.
+        if not isinstance(error.__context__, BrokenPipeError):
+            raise
         code = CLOSED_PIPE
     except Exception as error:
         code = _render(error, debug=_wants_debug(arguments))

@@ -9,10 +9,7 @@ from typing import Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from colorcli.cli import output
-
-# What a shell reports of a program that wrote into a closed pipe (128 + SIGPIPE).
-CLOSED_PIPE = 141
+from colorcli.cli import CLOSED_PIPE, output
 
 
 class Command(TyperCommand):

@@ -1,0 +1,271 @@
+"""The edge of the program: errors, exit codes, what reaches stdout."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import pytest
+import typer
+
+import colorcli.cli
+from colorcli import errors
+from colorcli.cli import app as app_module
+from colorcli.cli import output
+from colorcli.cli.command import Command
+
+from .conftest import ROOT, Run
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Make the program consist of one command, ``do``; register its function."""
+    app = typer.Typer()
+    app.callback()(lambda: None)
+    monkeypatch.setattr(app_module, "app", app)
+    return app.command("do", cls=Command)
+
+
+def test_version(run: Run) -> None:
+    result = run("--version")
+    assert (result.returncode, result.stdout) == (0, f"colorcli {colorcli.__version__}\n")
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (errors.UsageError("x"), 2),
+        (errors.PhotoError("x"), 3),
+        (errors.NothingToDoError("x"), 5),
+        (errors.ModelError("x"), 6),
+        (errors.DeviceError("x"), 7),
+        (MemoryError("x"), 7),
+        (errors.OutputError("x"), 8),
+        (errors.VerificationError("x"), 9),
+        (KeyboardInterrupt(), 130),
+        (typer.Exit(4), 4),
+        (typer.BadParameter("x"), 2),
+    ],
+)
+def test_every_error_has_its_exit_code_and_one_sentence(
+    command: Any, capsys: pytest.CaptureFixture[str], error: BaseException, code: int
+) -> None:
+    """Scripts branch on the code; people read one line, never a traceback."""
+
+    @command
+    def do() -> None:
+        raise error
+
+    assert colorcli.cli.main(["do"]) == code
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "Traceback" not in err
+    if isinstance(error, errors.ColorcliError):
+        assert err == "Error: x\n"
+
+
+def test_an_unexpected_error_is_one_line_and_a_hint(command: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """A user can report it, and is told how to report more."""
+
+    @command
+    def do() -> None:
+        raise ZeroDivisionError("first\nsecond")
+
+    assert colorcli.cli.main(["do"]) == 1
+    assert (
+        capsys.readouterr().err == "Error: Unexpected ZeroDivisionError: first (run again with --debug to see where)\n"
+    )
+
+
+@pytest.mark.parametrize("arguments", [["do", "--debug"], ["do"]])
+def test_debug_shows_where(
+    command: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, arguments: list[str]
+) -> None:
+    @command
+    def do() -> None:
+        raise errors.ModelError("x")
+
+    monkeypatch.setenv("COLORCLI_DEBUG", "1" if len(arguments) == 1 else "0")
+    assert colorcli.cli.main(arguments) == 6
+    err = capsys.readouterr().err
+    assert "Traceback" in err
+    assert err.endswith("Error: x\n")
+
+
+def test_an_argument_after_two_dashes_is_not_an_option(command: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """A folder may be called ``--debug``."""
+
+    @command
+    def do(name: str) -> None:
+        output.line(name)
+
+    assert colorcli.cli.main(["do", "--", "--debug"]) == 0
+    assert capsys.readouterr().out == "--debug\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        (["models", "list", "--jsn"], "--json"),
+        (["modls"], "models"),
+        (["models", "lst"], "list"),
+        (["models", "show"], "colorcli models show --help"),
+        (["samples"], "colorcli samples --help"),
+    ],
+)
+def test_usage_errors_are_2_and_helpful(run: Run, arguments: list[str], hint: str) -> None:
+    """An unknown option that is ignored colours eighty thousand photographs with the default."""
+    result = run(*arguments)
+    assert result.returncode == 2
+    assert result.stdout == ""
+    assert hint in result.stderr
+
+
+def test_without_a_command_the_help_is_shown(run: Run) -> None:
+    result = run()
+    assert result.returncode == 2
+    assert "samples" in result.stdout + result.stderr
+    assert "Error" not in result.stderr
+
+
+def test_what_libraries_print_does_not_reach_the_data(run: Run, tmp_path: Path) -> None:
+    """One line of a library's chatter breaks every reader of the JSON."""
+    (tmp_path / "chatty.py").write_text(
+        "import os, sys, typer\n"
+        "import colorcli.cli\n"
+        "from colorcli.cli import app as module, output\n"
+        "from colorcli.cli.command import Command\n"
+        "app = typer.Typer(); app.callback()(lambda: None); module.app = app\n"
+        "@app.command('do', cls=Command)\n"
+        "def do():\n"
+        "    output.emit('a', number=1)\n"
+        "    print('printed in Python')\n"
+        "    os.write(1, b'written in C\\n')\n"
+        "    os.system('echo said by a child')\n"
+        "    output.emit('b', name='\\udcff')\n"
+        "code = colorcli.cli.main(['do'])\n"
+        "print('after')\n"
+        "sys.exit(code)\n"
+    )
+    result = subprocess.run(
+        [sys.executable, str(tmp_path / "chatty.py")],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    *events, last = result.stdout.splitlines()
+    assert [json.loads(event) for event in events] == [
+        {"v": 1, "event": "a", "number": 1},
+        {"v": 1, "event": "b", "name": "\udcff"},
+    ]
+    assert last == "after"
+    for noise in ("printed in Python", "written in C", "said by a child"):
+        assert noise in result.stderr
+
+
+@pytest.mark.parametrize("arguments", ["samples s --json", "--help", "doctor"])
+def test_a_reader_that_goes_away_is_no_error(tmp_path: Path, arguments: str) -> None:
+    """``| head`` is how people look at things."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    process = subprocess.run(
+        [sys.executable, "-m", "colorcli", *arguments.split()],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    os.close(writer)
+    assert process.returncode == 141
+    assert "rror" not in process.stderr
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_signals_unwind_and_have_their_codes(tmp_path: Path, number: signal.Signals, code: int) -> None:
+    """Killed politely, the program removes its temporary files and says by its code what happened."""
+    (tmp_path / "slow.py").write_text(
+        "import sys, time, typer\n"
+        "import colorcli.cli\n"
+        "from colorcli.cli import app as module, output\n"
+        "from colorcli.cli.command import Command\n"
+        "app = typer.Typer(); app.callback()(lambda: None); module.app = app\n"
+        "@app.command('do', cls=Command)\n"
+        "def do():\n"
+        "    try:\n"
+        "        output.line('ready'); time.sleep(60)\n"
+        "    finally:\n"
+        "        output.line('unwound')\n"
+        "sys.exit(colorcli.cli.main(['do']))\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, str(tmp_path / "slow.py")],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    time.sleep(0.1)
+    process.send_signal(number)
+    out, err = process.communicate(timeout=30)
+    assert (process.returncode, out, err) == (code, "unwound\n", "")
+
+
+def test_settings_rank_flag_environment_file(
+    command: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The documented order; a file that beat a flag could not be overruled."""
+
+    @command
+    def do(sigma: float = 0.8, some_names: Annotated[list[str] | None, typer.Option("--name")] = None) -> None:
+        output.line(f"{sigma} {','.join(some_names or [])}")
+
+    monkeypatch.chdir(tmp_path)
+    colorcli.cli.main(["do"])
+    (tmp_path / "colorcli.toml").write_text('[do]\nsigma = 2\nname = ["a", "b"]\n')
+    colorcli.cli.main(["do"])
+    monkeypatch.setenv("COLORCLI_DO_SIGMA", "3")
+    app_module.app.info.context_settings = {"auto_envvar_prefix": "COLORCLI"}
+    colorcli.cli.main(["do"])
+    colorcli.cli.main(["do", "--sigma", "4", "--name", "c"])
+    assert capsys.readouterr().out.splitlines() == ["0.8 ", "2.0 a,b", "3.0 a,b", "4.0 c"]
+
+
+def test_the_environment_sets_options(run: Run) -> None:
+    result = run("doctor", COLORCLI_DOCTOR_JSON="1", COLORCLI_VERSION="1")
+    assert json.loads(result.stdout)["event"] == "doctor"
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("[samples]\njsn = true\n", "samples.jsn"),
+        ("[sample]\n", "sample"),
+        ("samples = 3\n", "should be a table"),
+        ("[samples\n", "cannot be read"),
+    ],
+)
+def test_a_settings_file_with_a_mistake_is_refused(run: Run, tmp_path: Path, text: str, fault: str) -> None:
+    """A misspelt setting that is ignored is a run with the wrong setting."""
+    (tmp_path / "colorcli.toml").write_text(text)
+    result = run("samples", "s")
+    assert result.returncode == 2
+    assert fault in result.stderr
+    assert not (tmp_path / "s").exists()
+    assert run("samples", "s", COLORCLI_CONFIG="nowhere.toml").returncode == 2
+
+
+@pytest.mark.parametrize(("variable", "colored"), [("FORCE_COLOR", True), ("NO_COLOR", False)])
+def test_colors_follow_the_environment(run: Run, variable: str, colored: bool) -> None:
+    """Escape codes in a log file, or a log viewer without its colours."""
+    environment = {"NO_COLOR": "", "FORCE_COLOR": "", variable: "1", "TERM": "xterm"}
+    result = run("--help", **environment)
+    assert ("\x1b[" in result.stdout) is colored

@@ -1,0 +1,125 @@
+"""``colorcli models`` as a user and as a script see it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from colorcli.registry.card import ModelCard, file_sha256, write_card
+
+from .conftest import Run
+
+
+@pytest.fixture
+def installed(tmp_path: Path) -> Path:
+    """A model in the user's folder."""
+    folder = tmp_path / "data" / "models" / "tiny@official"
+    folder.mkdir(parents=True)
+    save_file({"x": torch.ones(3)}, folder / "weights.safetensors")
+    card = ModelCard(
+        name="tiny",
+        tag="official",
+        system="bigcolor",
+        weights_sha256=file_sha256(folder / "weights.safetensors"),
+        licence="CC0",
+        controls=("z",),
+    )
+    write_card(card, folder)
+    return folder
+
+
+def test_list_says_what_a_bare_name_means(run: Run, installed: Path) -> None:
+    """People see the default marked; scripts read it."""
+    lines = run("models", "list").stdout.splitlines()
+    assert any(line.split()[:2] == ["tiny@official", "yes"] for line in lines)
+    records = [json.loads(line) for line in run("models", "list", "--json").stdout.splitlines()]
+    tiny = next(record for record in records if record["name"] == "tiny")
+    assert (tiny["v"], tiny["event"], tiny["default"], tiny["tag"]) == (1, "model", True, "official")
+    assert tiny["weights"]["sha256"] == file_sha256(installed / "weights.safetensors")
+
+
+def test_show_prints_the_card(run: Run, installed: Path) -> None:
+    assert 'licence = "CC0"' in run("models", "show", "tiny").stdout
+    record = json.loads(run("models", "show", str(installed), "--json").stdout)
+    assert (record["licence"], record["reference"]) == ("CC0", str(installed))
+    missing = run("models", "show", "tinny")
+    assert (missing.returncode, missing.stdout) == (6, "")
+    assert "did you mean tiny" in missing.stderr
+
+
+def test_verify_finds_changed_weights(run: Run, installed: Path) -> None:
+    """What an archive runs once a year, over disks that rot."""
+    assert run("models", "verify", "tiny").returncode == 0
+    with (installed / "weights.safetensors").open("ab") as file:
+        file.write(b"x")
+    result = run("models", "verify", "tiny", "--json")
+    assert result.returncode == 6
+    record = json.loads(result.stdout)
+    assert (record["name"], record["ok"]) == ("tiny@official", False)
+    assert "SHA-256" in record["reason"]
+
+
+def test_default_is_stored_for_the_user(run: Run, installed: Path) -> None:
+    result = run("models", "default", "tiny@official")
+    assert (result.returncode, result.stderr) == (0, "tiny now means tiny@official.\n")
+    assert json.loads((installed.parents[1] / "defaults.json").read_text()) == {"tiny": "official"}
+    assert run("models", "default", "tiny@lite").returncode == 6
+
+
+def test_importing_something_else_is_refused(run: Run, tmp_path: Path) -> None:
+    """A photograph, a folder, a checkpoint of another program: one sentence each, nothing installed."""
+    torch.save({"conv.weight": torch.zeros(1)}, tmp_path / "other.ckpt")
+    (tmp_path / "photo.jpg").write_bytes(b"\xff\xd8\xff")
+    for name, code in (("other.ckpt", 6), ("photo.jpg", 6), ("nowhere.ckpt", 2)):
+        result = run("models", "import", "bigcolor", name)
+        assert (result.returncode, result.stdout) == (code, "")
+        assert name in result.stderr
+        assert "Traceback" not in result.stderr
+    assert not (tmp_path / "data" / "models").exists()
+
+
+def test_pulling_offline_is_one_sentence(run: Run) -> None:
+    result = run("models", "pull", "bigcolor", COLORCLI_OFFLINE="1")
+    assert (result.returncode, result.stdout) == (6, "")
+    assert result.stderr.count("\n") == 1
+    assert "COLORCLI_OFFLINE" in result.stderr
+
+
+def test_model_names_complete_without_torch(run: Run, installed: Path, tmp_path: Path) -> None:
+    """Tab must answer at once."""
+    answer = run(
+        "models",
+        COMP_WORDS="colorcli models show ti",
+        COMP_CWORD="3",
+        _COLORCLI_COMPLETE="complete_bash",
+    )
+    assert answer.stdout.split() == ["tiny", "tiny@official"]
+    code = "import sys, colorcli.cli.completion as c; c.complete_model(''); sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_doctor_reports_what_is_here(run: Run, installed: Path) -> None:
+    """The first thing asked of anyone who reports a fault."""
+    report = json.loads(run("doctor", "--json").stdout)
+    assert report["packages"]["torch"] == torch.__version__.split("+")[0]
+    assert "tiny@official" in report["models"]
+    assert report["systems"] == ["bigcolor"] or "bigcolor" in report["systems"]
+    assert report["folders"]["data"] == {"path": str(installed.parents[1]), "exists": True, "writable": True}
+    assert report["devices"]["torch_threads"] >= 1
+    assert "providers" in report["onnxruntime"] or "error" in report["onnxruntime"]
+    assert "torch" in run("doctor").stdout
+
+
+def test_samples_are_listed_and_a_full_place_is_an_output_error(run: Run, tmp_path: Path) -> None:
+    result = run("samples", "old photos", "--json")
+    paths = [json.loads(line)["path"] for line in result.stdout.splitlines()]
+    assert len(paths) >= 5
+    assert all((tmp_path / path).is_file() for path in paths)
+    (tmp_path / "a file").write_text("x")
+    assert run("samples", "a file").returncode == 8
