@@ -9,6 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
+from colorcli.cli.output import line
+
 
 def train(
     recipe: Annotated[str | None, typer.Argument(help="A recipe's name (see --list) or a TOML file.")] = None,
@@ -38,7 +40,7 @@ def train(
 
     if list_recipes:
         for name in recipes.names():
-            print(name)  # noqa: T201
+            line(name)
         return
     if recipe is None or not data:
         raise typer.BadParameter("RECIPE and --data are needed (or --list).")

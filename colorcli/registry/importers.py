@@ -108,6 +108,8 @@ def install(card: ModelCard, tensors: dict[str, Tensor], *, overwrite: bool = Fa
             fresh = Path(temporary, "model")
             fresh.mkdir()
             save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, fresh / WEIGHTS)
+            # safetensors makes files that only their owner may read.
+            (fresh / WEIGHTS).chmod(0o644)
             sha256 = file_sha256(fresh / WEIGHTS)
             if folder.exists() and not overwrite and _installed_sha256(folder) != sha256:
                 raise ModelError(f"Another {card.exact_name} is installed in {folder}; use --overwrite to replace it.")
