@@ -96,6 +96,8 @@ class Run:
         }
         fresh = weights.with_name(f".{WEIGHTS}.new")
         save_file(tensors, fresh)
+        # safetensors makes files that only their owner may read.
+        fresh.chmod(0o644)
         fresh.replace(weights)
         card = ModelCard(
             name=recipe.system,
