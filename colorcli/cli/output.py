@@ -54,7 +54,9 @@ def console(*, stderr: bool = False) -> Console:
     """A Rich console on the data stream (or stderr); it heeds NO_COLOR and FORCE_COLOR."""
     from rich.console import Console
 
-    return Console(file=sys.stderr if stderr else stdout(), highlight=False)
+    stream = sys.stderr if stderr else stdout()
+    # A file or a pipe has no width to wrap at.
+    return Console(file=stream, highlight=False, width=None if stream.isatty() else 1000)
 
 
 @contextlib.contextmanager

@@ -6,6 +6,7 @@ import hashlib
 import http.cookiejar
 import json
 import re
+import ssl
 import time
 import urllib.error
 import urllib.parse
@@ -29,6 +30,20 @@ _ATTEMPTS = 4
 _CHUNK = 1 << 20
 _PAGE_LIMIT = 1 << 20
 _DRIVE_HOSTS = {"drive.google.com", "drive.usercontent.google.com", "docs.google.com"}
+
+
+class _BrokenOffError(Exception):
+    """The connection ended before the file did."""
+
+
+_LINE_FAULTS = (
+    urllib.error.URLError,
+    HTTPException,
+    TimeoutError,
+    ConnectionError,
+    ssl.SSLError,
+    _BrokenOffError,
+)
 
 
 @dataclass(frozen=True)
@@ -107,7 +122,7 @@ def _fetch_part(remote: Remote, part: Path, progress: Progress) -> None:
         except urllib.error.HTTPError as error:
             if error.code < 500 or attempt == _ATTEMPTS:
                 raise ModelError(f"{remote.url} answered {error.code} {error.reason}; try again later.") from error
-        except (urllib.error.URLError, HTTPException, TimeoutError, ConnectionError, _BrokenOffError) as error:
+        except _LINE_FAULTS as error:
             # Without a first byte there is no network, and waiting would only hide it.
             if attempt == _ATTEMPTS or not part.exists():
                 raise _unreachable(remote, part, error) from error
@@ -122,10 +137,6 @@ def _unreachable(remote: Remote, part: Path, error: Exception) -> ModelError:
         return ModelError(f"The connection broke while {remote.name} was fetched ({reason}); run again to go on.")
     host = urllib.parse.urlsplit(remote.url).hostname
     return ModelError(f"{remote.name} cannot be fetched: {host} is not reachable ({reason}).")
-
-
-class _BrokenOffError(Exception):
-    """The connection ended before the file did."""
 
 
 def _transfer(remote: Remote, part: Path, opener: urllib.request.OpenerDirector, progress: Progress) -> None:

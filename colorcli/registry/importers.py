@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from colorcli.errors import ModelError, OutputError
-from colorcli.registry.card import WEIGHTS, ModelCard, file_sha256, read_card, write_card
+from colorcli.registry.card import CARD, WEIGHTS, ModelCard, file_sha256, read_card, write_card
 from colorcli.registry.download import Fetched, Progress, Remote, drive, fetch
 from colorcli.registry.folders import bundled_models_dir, data_dir, user_models_dir
-from colorcli.registry.registry import difference, empty_network, read_weights, shapes
+from colorcli.registry.registry import difference, empty_network, find, read_weights, shapes
 from colorcli.registry.systems import near
 
 if TYPE_CHECKING:
@@ -75,13 +75,17 @@ def pull_model(
 ) -> tuple[ModelCard, list[Fetched]]:
     """Fetch a system's released files and import them; the new card, and what was fetched.
 
-    The files are deleted once they are imported; what was fetched of them before an error is kept, to go on from.
+    Nothing is fetched if they are installed already. The files are deleted once they are imported; what was fetched of
+    them before an error is kept, to go on from.
 
     Raises:
         ModelError: the system has no released files, or they cannot be fetched or imported.
         OutputError: the data folder cannot be written.
     """
     importer = _importer(system)
+    name = f"{system}@official"
+    if not overwrite and (user_models_dir() / name / CARD).exists():
+        return find(name), []
     folder = data_dir() / "downloads" / system
     fetched = [fetch(remote, folder, progress) for remote in importer.files]
     paths = [one.path for one in fetched]

@@ -246,8 +246,8 @@ def test_pulling_fetches_imports_and_cleans_up(
 
     from .conftest import make_model
 
-    card = make_model(bundle / "tiny", tag="official")
-    server.content = (bundle / "tiny" / "weights.safetensors").read_bytes()
+    card = make_model(bundle.parent / "source", tag="official")
+    server.content = (bundle.parent / "source" / "weights.safetensors").read_bytes()
     files = (_remote(server, "EG.ckpt"), _remote(server, "EMA.ckpt"))
     converted: list[tuple[str, str | None]] = []
 
@@ -261,3 +261,7 @@ def test_pulling_fetches_imports_and_cleans_up(
     assert converted == [("EG.ckpt", "EMA.ckpt")]
     assert [one.pinned for one in fetched] == [True, True]
     assert not (user / "downloads" / "tiny").exists()
+
+    server.requests.clear()
+    assert importers.pull_model("tiny") == (installed, [])
+    assert server.requests == []
