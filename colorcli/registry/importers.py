@@ -231,7 +231,7 @@ def gray_classifier() -> dict[str, Tensor]:
 def _importer(system: str) -> Importer:
     known = importers()
     if system not in known:
-        raise ModelError(f"There are no released files of '{system}' to import{near(system, known)}.")
+        raise ModelError(f"There are no released files of '{system}' to import{near(system, known)}")
     return known[system]
 
 

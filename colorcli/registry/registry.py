@@ -97,7 +97,7 @@ def set_default(name: str) -> ModelCard:
     cards = list_models()
     card = next((card for card in cards if card.exact_name == name), None)
     if card is None or not card.tag:
-        raise ModelError(f"There is no model '{name}'{near(name, (card.exact_name for card in cards))}.")
+        raise ModelError(f"There is no model '{name}'{near(name, (card.exact_name for card in cards))}")
     table = default_tags() | {card.name: card.tag}
     target = _defaults_file()
     try:
@@ -126,7 +126,7 @@ def find(name: str) -> ModelCard:
             return default
         if not (path / CARD).is_file():
             known = {card.exact_name for card in cards} | {card.name for card in cards}
-            raise ModelError(f"There is no model '{name}'{near(name, known)}.")
+            raise ModelError(f"There is no model '{name}'{near(name, known)}")
     return _find_path(path)
 
 

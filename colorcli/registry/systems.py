@@ -58,7 +58,7 @@ class Systems:
         """
         point = self._points.get(system)
         if point is None:
-            raise ModelError(f"There is no system '{system}'{near(system, self.names())}.")
+            raise ModelError(f"There is no system '{system}'{near(system, self.names())}")
         from colorcli.networks.colorizer import Colorizer
 
         try:
@@ -81,12 +81,12 @@ def systems() -> Systems:
 
 
 def near(name: str, known: Iterable[str]) -> str:
-    """A clause that names what the user may have meant, to follow "there is no X"."""
+    """The end of a sentence that begins "There is no X": what the user may have meant, or what there is."""
     known = sorted(known)
     close = difflib.get_close_matches(name, known, 3) or [entry for entry in known if name and name in entry][:3]
     if close:
         return f"; did you mean {' or '.join(close)}?"
-    return f"; there are: {', '.join(known)}" if known else ""
+    return f"; there are: {', '.join(known)}." if known else "."
 
 
 def _origin(point: EntryPoint) -> str:
