@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -72,20 +72,20 @@ class Model:
             sRGB-encoded RGB ``(H, W, 3)`` of the photograph's own depth.
 
         Raises:
-            colorcli.errors.PhotoError: the file cannot be read.
+            colorcli.errors.PhotoError: the file cannot be read, or is far too long for its width.
             colorcli.errors.UsageError: a parameter is out of range, or a control is not one of the model's.
         """
         from colorcli.color.join import join
-        from colorcli.images.resize import working_lightness
+        from colorcli.colorize.tiles import blend, windows
 
         if not 0 <= strength <= 2:
             raise UsageError(f"strength goes from 0 to 2, not {strength:g}.")
         pixels, name = _pixels(photo)
-        height, width = self.info.size_rule.working_shape(pixels.shape[0], pixels.shape[1], size)
-        lightness = working_lightness(pixels, height, width)[None, None]
-        z = self._code(sigma, seed, name, sample)
-        index = self._class(class_name)
-        chroma = self._session.chroma(lightness, z=z, class_index=index)[0]
+        layout = windows(pixels, self.info.size_rule, size or self.info.size_rule.size)
+        batch = np.stack(layout.lightness)[:, None]
+        z, index = self._code(sigma, seed, name, sample), self._class(class_name)
+        parts = self._session.chroma(batch, z=_repeated(z, len(batch)), class_index=_repeated(index, len(batch)))
+        chroma = blend(list(parts), layout)
         bits = 8 * pixels.dtype.itemsize
         return join(pixels, chroma, bits=bits, strength=strength)
 
@@ -140,6 +140,11 @@ class Model:
         if control not in self.info.controls:
             takes = ", ".join(self.info.controls) or "none"
             raise UsageError(f"{self.info.name} does not take the control {control}; its controls: {takes}.")
+
+
+def _repeated(control: NDArray[Any] | None, count: int) -> NDArray[Any] | None:
+    """One photograph's control, for each of its windows."""
+    return None if control is None else np.repeat(control, count, axis=0)
 
 
 def _pixels(photo: Photo | Path | str | Pixels) -> tuple[Pixels, str]:

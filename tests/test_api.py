@@ -75,6 +75,17 @@ def test_controls_reach_the_network(gray: NDArray[np.uint8]) -> None:
     assert call["lightness"].shape == (1, 1, 64, 96)
 
 
+def test_long_photographs_are_coloured_in_windows() -> None:
+    """A panorama squeezed into one square would be coloured as something else."""
+    stub = Stub()
+    strip = np.full((40, 600), 120, np.uint8)
+    rgb = Model(stub).colorize(strip, seed=1)
+    assert rgb.shape == (40, 600, 3)
+    (call,) = stub.calls
+    assert len(call["lightness"]) == len(call["z"]) > 3
+    assert np.ptp(call["z"], axis=0).max() == 0
+
+
 def test_strength_scales_the_chroma(gray: NDArray[np.uint8]) -> None:
     rgb = Model(Stub()).colorize(gray, strength=0)
     assert np.array_equal(rgb, np.stack([gray] * 3, -1))
