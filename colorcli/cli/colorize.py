@@ -1,0 +1,342 @@
+"""``colorcli colorize``: colour photographs."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from colorcli.cli import output as data
+from colorcli.cli.completion import complete_model
+from colorcli.errors import ColorcliError, ExitCode, NothingToDoError, UsageError
+
+if TYPE_CHECKING:
+    from colorcli.colorize.engine import Report
+    from colorcli.colorize.options import Execution, Parameters
+    from colorcli.colorize.plan import Plan
+    from colorcli.images.photo import Format
+    from colorcli.sessions.session import Session
+
+_FORMATS: dict[str, Format] = {
+    "jpeg": "JPEG", "jpg": "JPEG", "png": "PNG", "tiff": "TIFF", "tif": "TIFF", "webp": "WEBP"
+}  # fmt: skip
+_MANY = 20
+
+
+def colorize(
+    inputs: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="INPUT…", help="Folders and files; - for a list of names (--files-from, else stdin)."),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Folder (or file, of a single one). [default: INPUT_colorized]"),
+    ] = None,
+    model: Annotated[
+        str, typer.Option(help="Name, run folder or weights file.", autocompletion=complete_model)
+    ] = "bigcolor",
+    sigma: Annotated[
+        float | None, typer.Option(help="How far colours stray from the expected. [default: 0.8]", min=0, max=100)
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Of what is random. [default: 0]")] = None,
+    samples: Annotated[int, typer.Option(help="Colourings of each photograph.", min=1, max=1000)] = 1,
+    class_name: Annotated[
+        str | None, typer.Option("--class", help="ImageNet class by name or index, in place of the classifier's.")
+    ] = None,
+    size: Annotated[
+        int | None, typer.Option(help="Working size in pixels. [default: the model's]", min=32, max=4096)
+    ] = None,
+    strength: Annotated[float, typer.Option(help="Factor on chroma.", min=0, max=2)] = 1.0,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda[:N] or mps.")] = "auto",
+    precision: Annotated[str, typer.Option(help="auto, fp32, fp16 or bf16.")] = "auto",
+    batch_size: Annotated[str, typer.Option(metavar="auto|N", help="Photographs in one pass.")] = "auto",
+    jobs: Annotated[
+        int | None, typer.Option("--jobs", "-j", help="Threads that decode and encode. [default: as CPUs]", min=1)
+    ] = None,
+    form: Annotated[
+        str | None, typer.Option("--format", metavar="jpeg|png|tiff|webp", help="[default: as each input]")
+    ] = None,
+    quality: Annotated[int, typer.Option(help="Of JPEG and WebP.", min=1, max=100)] = 95,
+    include: Annotated[list[str] | None, typer.Option(help="Only what matches, such as '*.tif'; repeatable.")] = None,
+    exclude: Annotated[list[str] | None, typer.Option(help="Not what matches, such as 'drafts/*'.")] = None,
+    files_from: Annotated[
+        Path | None, typer.Option(help="File of names, one a line (or NUL between them); - for stdin.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(help="Only the first N photographs: a proof.", min=1)] = None,
+    shard: Annotated[str | None, typer.Option(metavar="I/N", help="Only the I-th of N parts.")] = None,
+    recolor: Annotated[bool, typer.Option("--recolor", help="Also photographs that are in colour.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace outputs of other parameters, or of unknown origin.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and change nothing.")] = False,
+    fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Stop at the first failure.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Events on stdout, one JSON object a line.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Nothing on stderr but errors.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="A line for every photograph.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show where failures come from.")] = False,
+) -> None:
+    """Colour photographs: folders with all that is in them, or single files. Run again to continue or repair a run.
+
+    Finished photographs are left as they are; nothing is ever written over an input.
+    """
+    configuration = {name: _plain(value) for name, value in locals().items()}
+    from colorcli.colorize import discover, naming, options
+    from colorcli.colorize import plan as plans
+    from colorcli.registry import registry
+    from colorcli.sessions.classes import find_class
+
+    wanted = _format(form)
+    batch = _batch_size(batch_size)
+    selection = plans.Selection(plans.parse_shard(shard) if shard else None, limit)
+    card = registry.find(model)
+    folders, listed = _inputs(inputs or [], files_from)
+    sources = discover.sources(folders, listed, output)
+    if output is not None and len(sources) == 1 and sources[0].target == output.name and not output.is_dir():
+        wanted = _format_of_file(wanted, naming.format_of_name(output.name), output)
+    parameters = options.choose_parameters(
+        registry.model_info(card),
+        sigma=sigma,
+        seed=seed,
+        samples=samples,
+        class_index=find_class(class_name) if class_name is not None else None,
+        size=size,
+        strength=strength,
+        format=wanted,
+        quality=quality,
+    )
+    found = discover.discover(sources, include=include or (), exclude=exclude or ())
+
+    def make_plan() -> Plan:
+        return plans.make_plan(
+            found,
+            parameters,
+            card.weights_sha256,
+            samples=samples,
+            selection=selection,
+            overwrite=overwrite,
+            recolor=recolor,
+        )
+
+    plan = make_plan()
+    if not plan.matched:
+        others = f"; {found.ignored} files there are none" if found.ignored else ""
+        raise NothingToDoError(f"No photograph matched (JPEG, PNG, TIFF and WebP are known{others}).")
+    if dry_run:
+        _print_plan(plan, json=json)
+        return
+    execution = options.Execution(
+        batch_size=batch,
+        recolor=recolor,
+        fail_fast=fail_fast,
+        jobs=jobs or options.Execution.jobs,
+    )
+
+    def load() -> Session:
+        session = registry.load(card, device=device, precision=precision)
+        if not quiet:
+            _introduce(session, automatic=device == "auto")
+        return session
+
+    report = _carry_out(
+        plan, load, parameters, execution, make_plan, configuration, quiet=quiet, verbose=verbose, json=json
+    )
+    if not quiet:
+        _summarize(report, plan, verbose=verbose, debug=debug)
+    if report.fatal is not None:
+        raise report.fatal
+    raise typer.Exit(int(report.exit_code))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def _format(name: str | None) -> Format | None:
+    if name is None:
+        return None
+    if name.lower() not in _FORMATS:
+        raise UsageError(f"--format is jpeg, png, tiff or webp, not '{name}'.")
+    return _FORMATS[name.lower()]
+
+
+def _format_of_file(wanted: Format | None, named: Format | None, output: Path) -> Format | None:
+    if wanted is not None and named is not None and wanted != named:
+        raise UsageError(f"--format {wanted.lower()} does not go with the name {output}.")
+    return wanted or named
+
+
+def _batch_size(text: str) -> int | None:
+    if text == "auto":
+        return None
+    if text.isdecimal() and int(text) >= 1:
+        return int(text)
+    raise UsageError(f"--batch-size is auto or a number from 1, not '{text}'.")
+
+
+def _inputs(inputs: Sequence[Path], files_from: Path | None) -> tuple[list[Path], list[str]]:
+    """The inputs that were named, and the names from a list."""
+    folders = [path for path in inputs if str(path) != "-"]
+    if files_from is None and len(folders) == len(inputs):
+        if not inputs:
+            raise UsageError("Say what to colour: folders, files, or a list of names with --files-from.")
+        return folders, []
+    try:
+        piped = files_from is None or str(files_from) == "-"
+        content = sys.stdin.buffer.read() if piped or files_from is None else files_from.read_bytes()
+    except OSError as error:
+        raise UsageError(f"The list {files_from} cannot be read: {error.strerror or error}.") from error
+    text = content.decode(sys.getfilesystemencoding(), "surrogateescape")
+    names = text.split("\0") if "\0" in text else [line.removesuffix("\r") for line in text.split("\n")]
+    return folders, [name for name in names if name]
+
+
+def _introduce(session: Session, *, automatic: bool) -> None:
+    info = session.info
+    data.note(f"Using {info.name}, weights {info.weights_sha256[:6]}…, on {session.device}")
+    if automatic and session.device == "cpu":
+        data.note("No GPU was found, so the CPU does the work; --device cuda would make that an error.")
+
+
+def _carry_out(
+    plan: Plan,
+    load: Callable[[], Session],
+    parameters: Parameters,
+    execution: Execution,
+    make_plan: Callable[[], Plan],
+    configuration: dict[str, object],
+    *,
+    quiet: bool,
+    verbose: bool,
+    json: bool,
+) -> Report:
+    from colorcli.cli.progress import display
+    from colorcli.colorize.engine import run
+    from colorcli.colorize.events import to_line
+    from colorcli.colorize.flow import Stop, stopping_on_signals
+    from colorcli.colorize.plan import check_room
+
+    warning = check_room(plan)
+    if warning and not quiet:
+        data.note(warning)
+    stop = Stop()
+    closed: list[BrokenPipeError] = []
+    shown = display(plan.pending + len(plan.verdicts), quiet=quiet, verbose=verbose)
+
+    def observe(record: dict[str, object]) -> None:
+        if record["event"] == "notice":
+            shown.say(str(record["message"]))
+        shown.show(record)
+        if json and not closed:
+            try:
+                data.line(to_line(record).rstrip("\n"))
+            except BrokenPipeError as error:
+                closed.append(error)
+                stop.request()
+
+    def announce() -> None:
+        shown.say("Finishing what is in flight; once more aborts.")
+
+    with shown, stopping_on_signals(stop, announce):
+        report = run(
+            plan,
+            load,
+            parameters,
+            execution,
+            observe=observe,
+            stop=stop,
+            configuration=configuration,
+            make_plan=make_plan,
+        )
+    if closed:
+        raise closed[0]
+    return report
+
+
+def _summarize(report: Report, plan: Plan, *, verbose: bool, debug: bool) -> None:
+    from colorcli.images.provenance import printable
+
+    listed = report.skips if verbose or len(report.skips) <= _MANY else report.skips[:_MANY]
+    for skip in listed:
+        data.note(f"skipped {printable(skip.input)}: {printable(skip.reason)}")
+    if len(listed) < len(report.skips):
+        data.note(f"… and {len(report.skips) - len(listed)} more skipped; --verbose lists them all")
+    for failure in report.failures:
+        data.note(f"failed {printable(failure.input)}: {printable(failure.reason)}")
+        if debug and failure.trace:
+            data.note(failure.trace)
+    parts = [f"{report.done} coloured"]
+    parts += [f"{report.already} done already"] if report.already else []
+    parts += [f"{report.skipped} skipped", f"{report.failed} failed"]
+    parts += [f"{report.unprocessed} left for the next run"] if report.unprocessed else []
+    speed = f" ({report.done / report.seconds:.2f} photos/s)" if report.done and report.seconds > 0 else ""
+    places = ", ".join(printable(str(root)) for root in plan.roots)
+    data.note(f"{', '.join(parts)} in {_duration(report.seconds)}{speed}: {places}")
+    if report.exit_code in (ExitCode.INTERRUPTED, ExitCode.TERMINATED):
+        data.note("Stopped as asked; run again to go on.")
+
+
+def _print_plan(plan: Plan, *, json: bool) -> None:
+    from colorcli.colorize.plan import check_room
+
+    if json:
+        _emit_plan(plan)
+    else:
+        _show_plan(plan)
+    try:
+        warning = check_room(plan)
+    except ColorcliError as error:
+        warning = str(error)
+    if warning:
+        data.note(warning)
+
+
+def _emit_plan(plan: Plan) -> None:
+    for task in plan.tasks:
+        for item in task.outputs:
+            data.emit("plan.photo", input=task.found.relative, source=str(task.found.path), output=str(item.path))
+    for verdict in plan.verdicts:
+        fields = {"input": verdict.relative, "output": verdict.output, "code": verdict.code}
+        data.emit(f"plan.{verdict.status}", **fields, reason=verdict.reason)
+    for collision in plan.collisions:
+        data.emit("plan.collision", inputs=collision.inputs, outputs=collision.outputs)
+    data.emit(
+        "plan",
+        pending=plan.pending,
+        already_done=plan.already,
+        not_made=len(plan.verdicts),
+        estimated_seconds=round(plan.estimated_seconds()),
+        estimated_bytes=plan.estimated_bytes,
+        ignored=plan.ignored,
+    )
+
+
+def _show_plan(plan: Plan) -> None:
+    from colorcli.colorize.plan import human_bytes
+    from colorcli.images.provenance import printable
+
+    for task in plan.tasks:
+        for item in task.outputs:
+            data.line(f"{printable(str(task.found.path))} -> {printable(str(item.path))}")
+    for verdict in plan.verdicts:
+        data.line(f"{verdict.status} {printable(verdict.relative)}: {printable(verdict.reason)}")
+    for collision in plan.collisions:
+        names = printable(", ".join(collision.inputs))
+        data.line(f"would share a name: {names}; named {printable(', '.join(collision.outputs))}")
+    basis = "as fast as the last run" if plan.seconds_per_megapixel else "on an ordinary CPU"
+    data.note(
+        f"{plan.pending} to colour ({plan.megapixels:.1f} megapixels), {plan.already} done already, "
+        f"{len(plan.verdicts)} not to be made, {plan.ignored} other files; "
+        f"about {_duration(plan.estimated_seconds())} {basis}, about {human_bytes(plan.estimated_bytes)} of disk."
+    )
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"

@@ -1,0 +1,197 @@
+"""What a person sees of a run on stderr: a bar on a terminal, a line now and then elsewhere, nothing when quiet."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+from typing import Protocol, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from colorcli.images.provenance import printable
+
+_INTERVAL = 30.0
+_FIRST_INTERVAL = 5.0
+_STAGES = (("decode", ("hash", "decode", "resize")), ("network", ("network",)), ("encode", ("join", "encode")))
+
+
+class Display(Protocol):
+    """Shows the events of a run as they come; a context manager around the run."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+    def show(self, record: dict[str, object]) -> None:
+        """Take an event in."""
+
+    def say(self, text: str) -> None:
+        """Write a line for people."""
+
+
+def display(total: int, *, quiet: bool, verbose: bool) -> Display:
+    """The display that fits stderr, for a run that has ``total`` outputs to make."""
+    if quiet:
+        return _Silent()
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    if sys.stderr.isatty() and not console.is_dumb_terminal:
+        return _Bar(total, console, verbose=verbose)
+    return _Lines(total, verbose=verbose)
+
+
+class _Silent:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return
+
+    def show(self, record: dict[str, object]) -> None:
+        """Nothing."""
+
+    def say(self, text: str) -> None:
+        """Nothing."""
+
+
+class _Tally:
+    """Counts, and a moving average of the seconds that each stage takes for a photograph."""
+
+    def __init__(self) -> None:
+        self.counts = {"done": 0, "skipped": 0, "failed": 0}
+        self._seconds: dict[str, float] = {}
+
+    @property
+    def ended(self) -> int:
+        return sum(self.counts.values())
+
+    def take(self, record: dict[str, object]) -> bool:
+        """Whether the event ended a photograph."""
+        _, _, status = str(record["event"]).partition("photo.")
+        if status not in self.counts:
+            return False
+        self.counts[status] += 1
+        seconds = record.get("seconds")
+        if isinstance(seconds, dict):
+            for stage, parts in _STAGES:
+                spent = sum(float(seconds.get(part, 0)) for part in parts)
+                self._seconds[stage] = spent + 0.9 * (self._seconds.get(stage, spent) - spent)
+        return True
+
+    def shown_counts(self) -> str:
+        return ", ".join(f"{count} {status}" for status, count in self.counts.items())
+
+    def shown_rates(self) -> str:
+        """How many photographs a second each stage manages by itself, in one thread."""
+        return " · ".join(f"{stage} {_rate(seconds)}" for stage, seconds in self._seconds.items())
+
+
+def _rate(seconds: float) -> str:
+    rate = 1 / max(seconds, 1e-6)
+    return f"{rate:.0f}/s" if rate >= 10 else f"{rate:.1f}/s"
+
+
+def photo_line(record: dict[str, object]) -> str:
+    """One line about a photograph that has ended."""
+    name = printable(str(record["input"]))
+    if record["event"] == "photo.done":
+        notes = record.get("notes")
+        return "; ".join([f"done {name}", *(str(note) for note in (notes if isinstance(notes, list) else ()))])
+    return f"{record['status']} {name}: {printable(str(record['reason']))}"
+
+
+class _Lines:
+    """Plain lines for logs."""
+
+    def __init__(self, total: int, *, verbose: bool) -> None:
+        self._total, self._verbose = total, verbose
+        self._tally = _Tally()
+        self._start = time.monotonic()
+        self._next = self._start + _FIRST_INTERVAL
+
+    def __enter__(self) -> Self:
+        self._start = time.monotonic()
+        self._next = self._start + _FIRST_INTERVAL
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return
+
+    def show(self, record: dict[str, object]) -> None:
+        if not self._tally.take(record):
+            return
+        if self._verbose:
+            self.say(photo_line(record))
+        now = time.monotonic()
+        if now >= self._next:
+            self._next = now + _INTERVAL
+            self.say(self._summary(now - self._start))
+
+    def say(self, text: str) -> None:
+        try:
+            print(text, file=sys.stderr, flush=True)  # noqa: T201
+        except BrokenPipeError:
+            # whoever read the log has gone; the work goes on
+            return
+
+    def _summary(self, elapsed: float) -> str:
+        from tqdm import tqdm
+
+        meter = tqdm.format_meter(
+            self._tally.ended,
+            self._total,
+            elapsed,
+            unit=" photos",
+            bar_format="{n_fmt}/{total_fmt}, {rate_noinv_fmt}, {remaining} left",
+        )
+        return f"{meter}; {self._tally.shown_counts()}; {self._tally.shown_rates()}"
+
+
+class _Bar:
+    """One bar, with photographs per second and the time left; below it the counts and how fast each stage is."""
+
+    def __init__(self, total: int, console: Console, *, verbose: bool) -> None:
+        self._verbose = verbose
+        self._tally = _Tally()
+        self._progress = Progress(
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]}"),
+            TimeRemainingColumn(),
+            TextColumn("left\n{task.fields[counts]}"),
+            TextColumn("[dim]{task.fields[stages]}"),
+            console=console,
+            transient=True,
+        )
+        self._total = total
+        self._task: TaskID | None = None
+        self._start = time.monotonic()
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        self._start = time.monotonic()
+        self._task = self._progress.add_task("", total=self._total, rate="", counts="", stages="")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def show(self, record: dict[str, object]) -> None:
+        if not self._tally.take(record) or self._task is None:
+            return
+        if self._verbose:
+            self.say(photo_line(record))
+        rate = self._tally.ended / max(time.monotonic() - self._start, 1e-3)
+        self._progress.update(
+            self._task,
+            completed=self._tally.ended,
+            rate=f"{rate:.2f} photos/s",
+            counts=self._tally.shown_counts(),
+            stages=self._tally.shown_rates(),
+        )
+
+    def say(self, text: str) -> None:
+        self._progress.console.print(text, markup=False)

@@ -1,0 +1,93 @@
+"""``colorcli status`` and ``colorcli verify``: what became of an output folder's photographs."""
+
+from __future__ import annotations
+
+import csv as csv_module
+import io
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from colorcli.cli import output
+from colorcli.errors import VerificationError
+
+Folder = Annotated[Path, typer.Argument(metavar="OUT", help="A folder that colorize has written to.")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON object a line on stdout.")]
+
+
+def status(
+    folder: Folder,
+    csv: Annotated[bool, typer.Option("--csv", help="A table of all photographs as CSV on stdout.")] = False,
+    json: Json = False,
+) -> None:
+    """Say what became of every photograph: done, skipped, failed or unfinished, and why."""
+    from colorcli.colorize.audit import COLUMNS, read_status
+    from colorcli.images.provenance import printable
+
+    found = read_status(folder)
+    counts = found.counts()
+    if csv:
+        output.line(_csv_row(COLUMNS))
+        for state, record in found.records:
+            output.line(_csv_row([state, *(record.get(column, "") for column in COLUMNS[1:])]))
+        return
+    if json:
+        for state, record in found.records:
+            fields = {key: value for key, value in record.items() if key not in ("v", "event")}
+            output.emit("status.photo", state=state, **fields)
+        output.emit("status", folder=str(folder), runs=found.runs, **counts)
+        return
+    for state, record in found.records:
+        if state in ("failed", "skipped"):
+            output.line(f"{state} {printable(str(record['input']))}: {printable(str(record['reason']))}")
+        elif state == "unfinished":
+            output.line(f"unfinished {printable(str(record['input']))}: run colorize again")
+    output.line(", ".join(f"{count} {state}" for state, count in counts.items()))
+    if found.runs:
+        last = found.last_run
+        ended = "" if found.last_end else "; it did not come to its end, run it again to continue"
+        output.line(
+            f"{found.runs} runs; the last began {last.get('time')} with {last.get('model')}, "
+            f"weights {str(last.get('weights_sha256'))[:6]}…, on {last.get('device')}{ended}"
+        )
+
+
+def verify(
+    folder: Folder,
+    inputs: Annotated[bool, typer.Option("--inputs", help="Compare the originals too.")] = False,
+    json: Json = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Nothing on stderr but errors.")] = False,
+) -> None:
+    """Compare every finished output with the SHA-256 in the journal; exit code 9 if any differs."""
+    from colorcli.colorize.audit import verify as compare
+    from colorcli.images.provenance import printable
+
+    live = not quiet and sys.stderr.isatty()
+
+    def report(done: int, total: int) -> None:
+        if live and (done % 50 == 0 or done == total):
+            print(f"\r{done}/{total}", end="\n" if done == total else "", file=sys.stderr, flush=True)  # noqa: T201
+
+    compared, mismatches = compare(folder, inputs=inputs, report=report)
+    for mismatch in mismatches:
+        if json:
+            output.emit("verify.mismatch", path=mismatch.path, fault=mismatch.fault, side=mismatch.side)
+        else:
+            output.line(f"{mismatch.fault} {mismatch.side} {printable(mismatch.path)}")
+    if json:
+        output.emit("verify", folder=str(folder), compared=compared, mismatches=len(mismatches))
+    if mismatches:
+        raise VerificationError(
+            f"{len(mismatches)} of {compared} files in {folder} are not what the journal says. "
+            "Remove them and run colorize again to make them anew."
+        )
+    if not quiet:
+        output.note(f"{compared} files are what the journal says.")
+
+
+def _csv_row(values: object) -> str:
+    text = io.StringIO()
+    csv_module.writer(text, lineterminator="").writerow(values)  # type: ignore[arg-type]
+    return text.getvalue()

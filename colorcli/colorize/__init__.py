@@ -1,0 +1,1 @@
+"""Colouring many photographs: plan a run, stream photographs through it, journal it, resume it."""

@@ -1,0 +1,145 @@
+"""Reading a journal back: what became of every photograph, and whether the files are still the same."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from colorcli.colorize.journal import journal_path, read_journal
+from colorcli.errors import UsageError
+
+State = Literal["done", "skipped", "failed", "unfinished"]
+Fault = Literal["missing", "changed", "unreadable"]
+
+COLUMNS = (
+    "state", "input", "output", "sample", "reason", "kind", "input_sha256", "output_sha256", "model", "weights_sha256",
+    "max_delta_l", "fitted_share", "mean_chroma", "time",
+)  # fmt: skip
+"""Fields of a record that ``status --csv`` lists, in order."""
+
+
+@dataclass
+class Status:
+    """What the journal says: the last record of every output with its state, and the last run's own records."""
+
+    records: list[tuple[State, dict[str, object]]] = field(default_factory=list)
+    runs: int = 0
+    last_run: dict[str, object] = field(default_factory=dict)
+    last_end: dict[str, object] | None = None
+
+    def counts(self) -> dict[State, int]:
+        """Number of outputs in each state."""
+        found = Counter(state for state, _ in self.records)
+        return {state: found.get(state, 0) for state in ("done", "skipped", "failed", "unfinished")}
+
+
+@dataclass(frozen=True)
+class Mismatch:
+    """A file that is not what the journal says: the path as journalled, what is wrong, and which side it is on."""
+
+    path: str
+    fault: Fault
+    side: Literal["output", "input"]
+
+
+def read_status(root: Path) -> Status:
+    """The state of every photograph that a run has taken up in an output folder.
+
+    Raises:
+        UsageError: the folder has no journal.
+        OutputError: the journal cannot be read.
+    """
+    if not journal_path(root).is_file():
+        raise UsageError(f"{root} holds no journal ({journal_path(root)}); give a folder that colorize has written to.")
+    latest: dict[str, tuple[State, dict[str, object]]] = {}
+    status = Status()
+    for record in read_journal(root):
+        kind = record["event"]
+        if kind == "run.start":
+            status.runs += 1
+            status.last_run, status.last_end = record, None
+        elif kind == "run.end":
+            status.last_end = record
+        elif isinstance(kind, str) and kind.startswith("photo."):
+            _take(latest, kind, record)
+    status.records = [latest[key] for key in sorted(latest)]
+    return status
+
+
+def _take(latest: dict[str, tuple[State, dict[str, object]]], kind: str, record: dict[str, object]) -> None:
+    states: dict[str, State] = {
+        "photo.start": "unfinished", "photo.done": "done", "photo.skipped": "skipped", "photo.failed": "failed"
+    }  # fmt: skip
+    if kind in states:
+        latest[str(record.get("output") or record.get("input"))] = (states[kind], record)
+
+
+def verify(
+    root: Path,
+    *,
+    inputs: bool = False,
+    jobs: int = 2,
+    report: Callable[[int, int], None] = lambda done, total: None,
+) -> tuple[int, list[Mismatch]]:
+    """Compare size and SHA-256 of every finished output with the journal; with ``inputs``, of the inputs too.
+
+    Args:
+        root: the output folder.
+        inputs: whether to compare the originals as well, where they lay when they were coloured.
+        jobs: threads.
+        report: is told how many of how many files have been compared.
+
+    Returns:
+        The number of files that were compared, and those that differ.
+
+    Raises:
+        UsageError: the folder has no journal.
+    """
+    files = list(_finished_files(root, inputs=inputs))
+    mismatches = []
+    with ThreadPoolExecutor(jobs) as pool:
+        for done, mismatch in enumerate(pool.map(_compare, files), 1):
+            report(done, len(files))
+            if mismatch is not None:
+                mismatches.append(mismatch)
+    return len(files), mismatches
+
+
+@dataclass(frozen=True)
+class _File:
+    path: Path
+    shown: str
+    side: Literal["output", "input"]
+    size: object
+    sha256: object
+
+
+def _finished_files(root: Path, *, inputs: bool) -> Iterator[_File]:
+    originals: set[str] = set()
+    for state, record in read_status(root).records:
+        if state != "done":
+            continue
+        output, source = str(record.get("output")), str(record.get("source"))
+        yield _File(root / output, output, "output", record.get("output_size"), record.get("output_sha256"))
+        if inputs and source not in originals:
+            originals.add(source)
+            yield _File(Path(source), source, "input", record.get("input_size"), record.get("input_sha256"))
+
+
+def _compare(file: _File) -> Mismatch | None:
+    try:
+        if file.path.stat().st_size != file.size:
+            return Mismatch(file.shown, "changed", file.side)
+        with file.path.open("rb") as handle:
+            if hashlib.file_digest(handle, "sha256").hexdigest() != file.sha256:
+                return Mismatch(file.shown, "changed", file.side)
+    except FileNotFoundError:
+        return Mismatch(file.shown, "missing", file.side)
+    except OSError:
+        return Mismatch(file.shown, "unreadable", file.side)
+    return None

@@ -1,0 +1,238 @@
+"""Finding the photographs: folders recursively, files, and lists of names."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from pathlib import Path, PurePosixPath
+
+from colorcli.colorize.journal import STATE_FOLDER
+from colorcli.errors import UsageError
+from colorcli.images.read import SUFFIXES
+from colorcli.images.write import PART_PREFIX, PART_SUFFIX
+
+Identity = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A photograph to be coloured.
+
+    Attributes:
+        path: the file.
+        relative: POSIX path relative to the input it was found in; what its random code depends on.
+        root: the output folder.
+        target: POSIX path of the output relative to ``root``, before formats, samples and collisions change its name.
+        size: bytes, and ``mtime_ns`` when it was found.
+        identity: device and inode; the same for two names of one file.
+    """
+
+    path: Path
+    relative: str
+    root: Path
+    target: str
+    size: int
+    mtime_ns: int
+    identity: Identity
+
+
+@dataclass(frozen=True, slots=True)
+class Unusable:
+    """Something that should have been a photograph or a folder and is not; ``failed`` or only passed over."""
+
+    relative: str
+    root: Path
+    reason: str
+    failed: bool
+
+
+@dataclass
+class Discovery:
+    """What was found: photographs sorted by root and relative path, what is unusable, and how many other files."""
+
+    photographs: list[Found] = field(default_factory=list)
+    unusable: list[Unusable] = field(default_factory=list)
+    ignored: int = 0
+
+
+@dataclass(frozen=True)
+class Source:
+    """An input with the output folder that belongs to it.
+
+    Attributes:
+        path: a folder or a file.
+        root: the output folder.
+        prefix: folder below ``root`` for what is found here; empty for none.
+        relative: of a file, what to call it; None for a folder.
+        target: of a file, where below ``root`` its output goes.
+    """
+
+    path: Path
+    root: Path
+    prefix: str = ""
+    relative: str | None = None
+    target: str | None = None
+
+
+def sources(inputs: Sequence[Path], listed: Sequence[str], output: Path | None) -> list[Source]:
+    """Give every input its output folder.
+
+    Without ``output`` a folder ``old`` goes to ``old_colorized`` beside it, a file ``a.jpg`` to ``a_colorized.jpg``.
+    With it, a single folder's tree is mirrored in ``output``; of several folders, each below its own name. ``output``
+    may be a file name when the input is a single file. Names from a list are mirrored as they are given.
+
+    Raises:
+        UsageError: an input does not exist, or the output would be the input.
+    """
+    if listed and output is None:
+        raise UsageError("A list of files needs an output folder: -o OUT.")
+    if len(inputs) == 1 and not listed and output is not None and _names_a_file(inputs[0], output):
+        return [Source(inputs[0], _absolute(output).parent, relative=inputs[0].name, target=output.name)]
+    several = len(inputs) + bool(listed) > 1
+    result = [_source(path, output, several=several) for path in inputs]
+    if output is not None:
+        result += [_listed(name, _absolute(output)) for name in listed]
+    return result
+
+
+def discover(inputs: Sequence[Source], *, include: Sequence[str] = (), exclude: Sequence[str] = ()) -> Discovery:
+    """Find all photographs of the inputs, in an order that depends on their names only.
+
+    Folders are searched recursively, links to folders too, each folder once. Output folders are passed over. In
+    folders, what has not the suffix of a photograph is ignored; a file that is named is taken whatever its name.
+
+    Args:
+        inputs: from ``sources``.
+        include: patterns such as ``*.tif`` or ``1912/*``, matched with the relative path and the name; at least one
+            must match where any is given.
+        exclude: patterns none of which may match.
+    """
+    discovery = Discovery()
+    outputs = {_identity(source.root) for source in inputs if source.relative is None}
+    seen: set[tuple[Path, str, Identity]] = set()
+    for source in inputs:
+        if source.relative is not None:
+            entries: Iterator[tuple[Path, str]] = iter([(source.path, source.relative)])
+        else:
+            entries = _walk(source, outputs, discovery)
+        for path, relative in entries:
+            if not _matches(relative, include, exclude):
+                continue
+            found = _examine(source, path, relative)
+            if isinstance(found, Unusable):
+                discovery.unusable.append(found)
+                continue
+            named = (found.root, found.target, found.identity)
+            if named not in seen:  # otherwise the same file was given twice
+                seen.add(named)
+                discovery.photographs.append(found)
+    discovery.photographs.sort(key=lambda found: (str(found.root), found.relative, found.target))
+    return discovery
+
+
+def _names_a_file(path: Path, output: Path) -> bool:
+    return path.is_file() and not output.is_dir() and output.suffix.lower() in SUFFIXES
+
+
+def _absolute(path: Path) -> Path:
+    return Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would follow links
+
+
+def _source(path: Path, output: Path | None, *, several: bool) -> Source:
+    absolute = _absolute(path)
+    if path.is_dir():
+        if output is None:
+            if not absolute.name:
+                raise UsageError(f"{path} has no place beside it for the output; give a folder with -o.")
+            return Source(path, absolute.with_name(f"{absolute.name}_colorized"))
+        if output.exists() and output.samefile(path):
+            raise UsageError(f"The output folder {output} is the input; nothing is written over originals.")
+        return Source(path, _absolute(output), absolute.name if several else "")
+    if not os.path.lexists(path):
+        raise UsageError(f"There is no file or folder {path}.")
+    if output is not None:
+        return Source(path, _absolute(output), relative=path.name, target=path.name)
+    target = f"{path.stem}_colorized{path.suffix}"
+    return Source(path, absolute.parent, relative=path.name, target=target)
+
+
+def _listed(name: str, root: Path) -> Source:
+    normal = os.path.normpath(name)
+    if normal.startswith(".."):
+        normal = os.path.abspath(normal)  # noqa: PTH100
+    relative = Path(normal)
+    if relative.is_absolute():
+        relative = relative.relative_to(relative.anchor)
+    return Source(Path(name), root, relative=relative.as_posix(), target=relative.as_posix())
+
+
+def _identity(path: Path) -> Identity | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _walk(source: Source, outputs: set[Identity | None], discovery: Discovery) -> Iterator[tuple[Path, str]]:
+    """Files with a photograph's suffix below a folder, each with its relative path."""
+    visited = set(outputs)
+    pending = [(source.path, "")]
+    while pending:
+        folder, prefix = pending.pop()
+        identity = _identity(folder)
+        if identity in visited:
+            continue
+        visited.add(identity)
+        try:
+            with os.scandir(folder) as scan:
+                entries = sorted(scan, key=lambda entry: entry.name)
+        except OSError as error:
+            reason = f"cannot be read: {error.strerror or error}"
+            discovery.unusable.append(Unusable(prefix.rstrip("/") or ".", source.root, reason, failed=True))
+            continue
+        below = []
+        for entry in entries:
+            path, relative = folder / entry.name, prefix + entry.name
+            if entry.is_dir():
+                if entry.name != STATE_FOLDER:
+                    below.append((path, f"{relative}/"))
+            elif _is_photograph(entry.name):
+                yield path, relative
+            else:
+                discovery.ignored += 1
+        pending += reversed(below)
+
+
+def _is_photograph(name: str) -> bool:
+    if name.startswith(PART_PREFIX) and name.endswith(PART_SUFFIX):
+        return False
+    # macOS keeps attributes in files named ._x.jpg beside x.jpg
+    return os.path.splitext(name)[1].lower() in SUFFIXES and not name.startswith("._")  # noqa: PTH122
+
+
+def _matches(relative: str, include: Sequence[str], exclude: Sequence[str]) -> bool:
+    name = PurePosixPath(relative).name
+
+    def match(patterns: Sequence[str]) -> bool:
+        return any(fnmatchcase(relative, pattern) or fnmatchcase(name, pattern) for pattern in patterns)
+
+    return (not include or match(include)) and not match(exclude)
+
+
+def _examine(source: Source, path: Path, relative: str) -> Found | Unusable:
+    try:
+        status = path.stat()
+    except OSError as error:
+        return Unusable(relative, source.root, f"cannot be read: {error.strerror or error}", failed=True)
+    if not stat.S_ISREG(status.st_mode):
+        sort = "a folder" if stat.S_ISDIR(status.st_mode) else "a pipe, a socket or a device"
+        return Unusable(relative, source.root, f"is {sort}, not a file", failed=source.relative is not None)
+    target = source.target if source.target is not None else relative
+    target = f"{source.prefix}/{target}" if source.prefix else target
+    return Found(
+        path, relative, source.root, target, status.st_size, status.st_mtime_ns, (status.st_dev, status.st_ino)
+    )

@@ -1,0 +1,95 @@
+"""What keeps a run within bounds: how much is in flight, and how it is asked to stop."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+_LEAST_PIXELS = 1 << 20
+
+
+class PixelBudget:
+    """Admits photographs as long as their pixels together stay within a limit; a larger one travels alone.
+
+    Small photographs count as one megapixel, which bounds their number too.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._used = self._count = 0
+        self._changed = threading.Condition()
+
+    def acquire(self, pixels: int, stopped: Callable[[], bool] = lambda: False) -> bool:
+        """Wait for room; False where ``stopped`` became true meanwhile, and nothing was taken."""
+        pixels = max(pixels, _LEAST_PIXELS)
+        with self._changed:
+            while self._count and self._used + pixels > self._limit:
+                if stopped():
+                    return False
+                self._changed.wait(0.1)
+            if stopped():
+                return False
+            self._used += pixels
+            self._count += 1
+        return True
+
+    def release(self, pixels: int) -> None:
+        """Give back what was acquired."""
+        with self._changed:
+            self._used -= max(pixels, _LEAST_PIXELS)
+            self._count -= 1
+            self._changed.notify_all()
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is in flight."""
+        with self._changed:
+            return self._count == 0
+
+
+class Stop:
+    """A request to finish what is in flight and begin nothing new; ``signal_number`` says which signal asked for it."""
+
+    def __init__(self) -> None:
+        self._event = threading.Event()
+        self.signal_number: int | None = None
+
+    def __call__(self) -> bool:
+        """Whether it was requested."""
+        return self._event.is_set()
+
+    def request(self, signal_number: int | None = None) -> None:
+        """Ask for it."""
+        self.signal_number = self.signal_number or signal_number
+        self._event.set()
+
+
+@contextmanager
+def stopping_on_signals(stop: Stop, announce: Callable[[], None]) -> Iterator[None]:
+    """The first Ctrl-C or SIGTERM requests ``stop`` and is announced; the second raises, and so aborts.
+
+    The second raises KeyboardInterrupt or SystemExit(143). Does nothing outside of the main thread, which alone gets
+    signals.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def handle(number: int, _frame: FrameType | None) -> None:
+        if not stop():
+            stop.request(number)
+            announce()
+        elif number == signal.SIGTERM:
+            raise SystemExit(143)
+        else:
+            raise KeyboardInterrupt
+
+    previous = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

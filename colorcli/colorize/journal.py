@@ -1,0 +1,221 @@
+"""The journal of an output folder: append-only, one JSON object a line, and the only memory a run has.
+
+An output counts as finished because the journal says so, never because a file exists. Before a photograph is written
+its ``photo.start`` is, so that an output which was renamed just before a power cut, and whose ``photo.done`` never
+came, is known to be ours.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from colorcli.colorize.events import VERSION, to_line
+from colorcli.colorize.options import recipe
+from colorcli.errors import OutputError
+
+STATE_FOLDER = ".colorcli"
+_NAME = "journal.jsonl"
+
+
+def journal_path(root: Path) -> Path:
+    """Where the journal of an output folder lies."""
+    return root / STATE_FOLDER / _NAME
+
+
+class Journal:
+    """An open journal. Lines may be appended from several threads.
+
+    Raises:
+        OutputError: the journal cannot be opened or written.
+    """
+
+    def __init__(self, root: Path, *, fsync: bool = True) -> None:
+        self.path = journal_path(root)
+        self._fsync = fsync
+        self._write_lock = threading.Lock()
+        self._sync_lock = threading.Lock()
+        self._written = self._synced = 0
+        self._fault: OutputError | None = None
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
+            self._descriptor = os.open(self.path, flags, 0o666)
+            self._torn = _ends_torn(self._descriptor)
+        except OSError as error:
+            raise self._explained(error) from error
+
+    def append(self, record: Mapping[str, object], *, sync: bool = True) -> None:
+        """Add one line by a single write; with ``sync``, return only once it is on the disk."""
+        if self._fault is not None:
+            # a later line would contradict the one that is missing
+            raise self._fault
+        line = to_line(record).encode("ascii")
+        try:
+            with self._write_lock:
+                # a torn line stays where it is: what follows starts on a line of its own
+                line = b"\n" + line if self._torn else line
+                self._torn = True
+                self._write(line)
+                self._torn = False
+                self._written += 1
+                position = self._written
+            if sync:
+                self._sync(position)
+        except OSError as error:
+            self._fault = self._explained(error)
+            raise self._fault from error
+
+    def close(self) -> None:
+        """Close the file; nothing can be appended afterwards."""
+        with self._write_lock:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def _write(self, line: bytes) -> None:
+        if os.write(self._descriptor, line) != len(line):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def _sync(self, position: int) -> None:
+        """Bring at least the first ``position`` lines to the disk; one fsync serves all threads that wait for it."""
+        if not self._fsync:
+            return
+        with self._sync_lock:
+            if self._synced >= position:
+                return
+            written = self._written
+            os.fsync(self._descriptor)
+            self._synced = written
+
+    def _explained(self, error: OSError) -> OutputError:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return OutputError(f"{self.path} cannot be written: the disk is full. Free some room and run again.")
+        return OutputError(f"{self.path} cannot be written: {error.strerror or error}. Choose another folder with -o.")
+
+
+def _ends_torn(descriptor: int) -> bool:
+    end = os.lseek(descriptor, 0, os.SEEK_END)
+    if end == 0:
+        return False
+    os.lseek(descriptor, end - 1, os.SEEK_SET)
+    return os.read(descriptor, 1) != b"\n"
+
+
+def read_journal(root: Path) -> Iterator[dict[str, object]]:
+    """The records of a journal in order; lines that were torn by a crash are passed over. None where there is none.
+
+    Raises:
+        OutputError: the journal cannot be read, or was written by a newer version.
+    """
+    path = journal_path(root)
+    try:
+        with path.open("rb") as lines:
+            for line in lines:
+                record = _parse(line)
+                if record is None:
+                    continue
+                version = record.get("v")
+                if not isinstance(version, int) or version > VERSION:
+                    raise OutputError(f"{path} was written by a newer colorcli; upgrade to go on with this folder.")
+                yield record
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise OutputError(f"{path} cannot be read: {error.strerror or error}.") from error
+
+
+def _parse(line: bytes) -> dict[str, object] | None:
+    try:
+        record = json.loads(line)
+    except ValueError:
+        return None
+    return record if isinstance(record, dict) and "event" in record else None
+
+
+@dataclass(slots=True)
+class Finished:
+    """An output as it was when it was last finished; ``recipe`` joins weights and parameters."""
+
+    input: str
+    sample: int
+    input_size: int
+    input_mtime_ns: int
+    output_size: int
+    recipe: str
+
+
+@dataclass(slots=True)
+class Past:
+    """What the journal knows of one output.
+
+    Attributes:
+        finished: the last time it was finished.
+        begun: recipe of an attempt of which no end is known: the run was killed.
+        in_color: (size, mtime in ns) of an input that was left alone because it is in colour.
+    """
+
+    finished: Finished | None = None
+    begun: str | None = None
+    in_color: tuple[int, int] | None = None
+
+
+@dataclass
+class History:
+    """What the journal of an output folder knows, by output path relative to that folder.
+
+    ``seconds_per_megapixel`` is how fast the last run that did something was, or None.
+    """
+
+    outputs: dict[str, Past] = field(default_factory=dict)
+    seconds_per_megapixel: float | None = None
+
+    @classmethod
+    def of(cls, root: Path) -> History:
+        """Read the journal of ``root``; empty where there is none."""
+        history = cls()
+        for record in read_journal(root):
+            history._add(record)
+        return history
+
+    def _add(self, record: dict[str, object]) -> None:
+        kind, output = record["event"], record.get("output")
+        if kind == "run.end":
+            seconds, megapixels = record.get("seconds"), record.get("megapixels")
+            if isinstance(seconds, int | float) and isinstance(megapixels, int | float) and megapixels > 0:
+                self.seconds_per_megapixel = seconds / megapixels
+        if not isinstance(output, str):
+            return
+        past = self.outputs.setdefault(output, Past())
+        try:
+            if kind == "photo.start":
+                past.begun = _recipe_of(record)
+            elif kind == "photo.done":
+                past.finished, past.begun = _finished(record), None
+            elif kind in ("photo.failed", "photo.skipped"):
+                past.begun = None
+                if record.get("code") == "in_color":
+                    past.in_color = (int(str(record["input_size"])), int(str(record["input_mtime_ns"])))
+        except (KeyError, ValueError):
+            # a record that lacks what it should have says nothing
+            return
+
+
+def _finished(record: dict[str, object]) -> Finished:
+    sample, size, mtime, output = (
+        int(str(record[key])) for key in ("sample", "input_size", "input_mtime_ns", "output_size")
+    )
+    return Finished(str(record["input"]), sample, size, mtime, output, _recipe_of(record))
+
+
+def _recipe_of(record: dict[str, object]) -> str:
+    parameters = record["parameters"]
+    if not isinstance(parameters, dict):
+        raise ValueError("parameters")  # noqa: TRY004 - a damaged record, caught above
+    # thousands of outputs share one recipe
+    return sys.intern(recipe(str(record["weights_sha256"]), parameters))

@@ -1,0 +1,147 @@
+"""Names of outputs: the tree is mirrored, stems stay whole, and no two outputs share a name on any system."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import unicodedata
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from colorcli.colorize.discover import Found
+from colorcli.errors import UsageError
+from colorcli.images.photo import Format
+from colorcli.images.write import SUFFIX
+
+_MAX_NAME = 255
+_SUFFIXES: dict[Format, frozenset[str]] = {
+    "JPEG": frozenset((".jpg", ".jpeg", ".jpe", ".jfif")),
+    "PNG": frozenset((".png",)),
+    "TIFF": frozenset((".tif", ".tiff")),
+    "WEBP": frozenset((".webp",)),
+}
+
+
+@dataclass(frozen=True)
+class Collision:
+    """Outputs that would have had one name, and what they are called instead."""
+
+    root: Path
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+
+def format_of_name(name: str) -> Format | None:
+    """The format that a file name's suffix stands for, or None."""
+    suffix = PurePosixPath(name).suffix.lower()
+    return next((form for form, suffixes in _SUFFIXES.items() if suffix in suffixes), None)
+
+
+def name_outputs(
+    photographs: Sequence[Found], form: Format | None, samples: int
+) -> tuple[list[tuple[str, ...]], list[Collision]]:
+    """The outputs of every photograph, one for each sample: POSIX paths relative to its root; and the collisions.
+
+    An output has its input's name. Where a format changes the suffix and two names become one (``a.tif`` beside
+    ``a.jpg``), the changed one keeps its whole input name (``a.tif.jpg``). Names that differ only by case, or only in
+    how Unicode is composed, get a number that depends on nothing but the input's relative path, since many disks
+    hold them for one.
+
+    Raises:
+        UsageError: two inputs have the same relative path.
+    """
+    _refuse_twins(photographs)
+    targets = [_suffixed(found.target, form, whole=False) for found in photographs]
+    clashes = _clashes(photographs, targets)
+    named = list(targets)
+    for index in clashes:
+        named[index] = _suffixed(photographs[index].target, form, whole=True)
+    for index in _clashes(photographs, named):
+        named[index] = _numbered(named[index], photographs[index].target)
+    left = _clashes(photographs, named)
+    if left:
+        raise UsageError(f"No names can be found for the outputs of {photographs[left[0]].path} and another.")
+    outputs = [tuple(_fitted(_sampled(name, sample, samples)) for sample in range(samples)) for name in named]
+    return outputs, _collisions(photographs, targets, named, clashes)
+
+
+def _refuse_twins(photographs: Sequence[Found]) -> None:
+    first: dict[tuple[Path, str], Found] = {}
+    for found in photographs:
+        other = first.setdefault((found.root, found.target), found)
+        if other is not found:
+            raise UsageError(
+                f"{other.path} and {found.path} would have the same output; colour them into different folders, "
+                "or give the folder that holds both."
+            )
+
+
+def _suffixed(target: str, form: Format | None, *, whole: bool) -> str:
+    path = PurePosixPath(target)
+    if form is None or path.suffix.lower() in _SUFFIXES[form]:
+        return target
+    keeps = whole or format_of_name(target) is None
+    return str(path.with_name((path.name if keeps else path.stem) + SUFFIX[form]))
+
+
+def _numbered(target: str, original: str) -> str:
+    path = PurePosixPath(target)
+    return str(path.with_name(f"{path.stem}.{_number(original)}{path.suffix}"))
+
+
+def _number(text: str) -> str:
+    return hashlib.sha256(os.fsencode(text)).hexdigest()[:8]
+
+
+def _sampled(target: str, sample: int, samples: int) -> str:
+    if samples == 1:
+        return target
+    path = PurePosixPath(target)
+    digits = max(2, len(str(samples - 1)))
+    return str(path.with_name(f"{path.stem}.s{sample:0{digits}d}{path.suffix}"))
+
+
+def _fitted(target: str) -> str:
+    """The name cut to what file systems hold, with a number in place of what was cut."""
+    path = PurePosixPath(target)
+    if len(os.fsencode(path.name)) <= _MAX_NAME:
+        return target
+    end = f"~{_number(target)}{path.suffix}"
+    stem = path.stem
+    while len(os.fsencode(stem + end)) > _MAX_NAME:
+        stem = stem[:-1]
+    return str(path.with_name(stem + end))
+
+
+def _key(target: str) -> str:
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", target).casefold())
+
+
+def _clashes(photographs: Sequence[Found], targets: Sequence[str]) -> list[int]:
+    """Those whose target is also another's, or a folder of another's."""
+    keys = [(found.root, _key(target)) for found, target in zip(photographs, targets, strict=True)]
+    counts = Counter(keys)
+    folders = {
+        (found.root, _key(str(parent)))
+        for found, target in zip(photographs, targets, strict=True)
+        for parent in PurePosixPath(target).parents
+    }
+    return [index for index, key in enumerate(keys) if counts[key] > 1 or key in folders]
+
+
+def _collisions(
+    photographs: Sequence[Found], targets: Sequence[str], named: Sequence[str], clashes: Sequence[int]
+) -> list[Collision]:
+    groups: dict[tuple[Path, str], list[int]] = {}
+    for index in clashes:
+        groups.setdefault((photographs[index].root, _key(targets[index])), []).append(index)
+    return [
+        Collision(
+            root,
+            tuple(photographs[index].relative for index in members),
+            tuple(named[index] for index in members),
+        )
+        for (root, _), members in groups.items()
+    ]

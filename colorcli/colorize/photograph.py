@@ -1,0 +1,237 @@
+"""One photograph's way through a run: decoded, coloured, joined, written. No threads here."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from io import BufferedReader
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+import colorcli
+from colorcli.color.join import Codes, FidelityReport, join_strips
+from colorcli.colorize.options import Parameters
+from colorcli.colorize.plan import IN_COLOR, Output, Task
+from colorcli.colorize.tiles import Windows, blend, windows
+from colorcli.errors import OutputError, PhotoError
+from colorcli.images.photo import Format, Photo, Pixels
+from colorcli.images.provenance import Provenance
+from colorcli.images.read import read_photo
+from colorcli.images.write import BITS, Written, write_photo
+from colorcli.sessions.session import ModelInfo
+
+# a* and b* below this leave 8-bit pixels gray
+_LEAST_CHROMA = 0.5
+# what rounding to codes can cost, and some more: beyond it something is broken
+_MOST_DELTA_L: dict[int, float] = {8: 0.75, 16: 0.05}
+
+
+class SkippedError(Exception):
+    """A photograph is left alone; carries the reason and its code."""
+
+    def __init__(self, code: str, reason: str) -> None:
+        super().__init__(reason)
+        self.code = code
+
+
+@dataclass(frozen=True)
+class Input:
+    """The file that was read: its size, modification time and hexadecimal SHA-256."""
+
+    size: int
+    mtime_ns: int
+    sha256: str
+
+
+@dataclass
+class Prepared:
+    """A decoded photograph, ready for the network; ``seconds`` by stage."""
+
+    task: Task
+    photo: Photo
+    input: Input
+    windows: Windows
+    notes: tuple[str, ...]
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Result:
+    """A finished output and how true it is to the photograph."""
+
+    written: Written
+    format: Format
+    bits: Literal[8, 16]
+    fidelity: FidelityReport
+    notes: tuple[str, ...]
+    seconds: dict[str, float]
+
+
+def prepare(task: Task, info: ModelInfo, parameters: Parameters, *, recolor: bool) -> Prepared:
+    """Hash and decode a photograph and bring its lightness to the network's size.
+
+    Raises:
+        SkippedError: it is in colour, and ``recolor`` is not asked for.
+        PhotoError: it cannot be read, or changed while it was.
+    """
+    start = time.perf_counter()
+    path = task.found.path
+    try:
+        with _opened(path) as handle:
+            before = os.fstat(handle.fileno())
+            sha256 = hashlib.file_digest(handle, "sha256").hexdigest()
+        hashed = time.perf_counter()
+        photo = read_photo(path)
+        after = path.stat()
+    except OSError as error:
+        raise PhotoError(f"cannot be read: {error.strerror or error}") from error
+    if _version(before) != _version(after):
+        raise PhotoError("changed while it was read; run again when it is complete")
+    if photo.kind == "color" and not recolor:
+        raise SkippedError("in_color", IN_COLOR)
+    decoded = time.perf_counter()
+    layout = windows(photo.pixels, info.size_rule, parameters.size)
+    seconds = {"hash": hashed - start, "decode": decoded - hashed, "resize": time.perf_counter() - decoded}
+    digest = Input(before.st_size, before.st_mtime_ns, sha256)
+    return Prepared(task, photo, digest, layout, _notes(photo, len(layout.starts)), seconds)
+
+
+def checked_chroma(chroma: object, count: int) -> list[NDArray[np.float32] | PhotoError]:
+    """A network's answer for ``count`` windows, each by itself; what is unusable as the error that says why."""
+    array = np.asarray(chroma)
+    if array.ndim != 4 or array.shape[:2] != (count, 2) or 0 in array.shape or array.dtype.kind != "f":
+        error = PhotoError(f"the network's answer has the wrong shape: {array.shape}, not ({count}, 2, h, w)")
+        return [error] * count
+    return [_checked(part) for part in array.astype(np.float32, copy=False)]
+
+
+def _checked(part: NDArray[np.float32]) -> NDArray[np.float32] | PhotoError:
+    if not np.isfinite(part).all():
+        return PhotoError("the network's answer holds values that are not numbers (NaN or infinity)")
+    return part.copy()
+
+
+def finish(
+    prepared: Prepared,
+    output: Output,
+    parts: list[NDArray[np.float32]],
+    info: ModelInfo,
+    parameters: Parameters,
+    *,
+    fsync: bool = True,
+) -> Result:
+    """Join the chroma of a photograph's windows with its lightness and write it.
+
+    Raises:
+        OutputError: the output folder cannot be written or the disk is full.
+        PhotoError: the picture came out gray, has lost its lightness, or cannot be written.
+    """
+    photo = prepared.photo
+    chroma = blend(parts, prepared.windows)
+    if parameters.strength > 0 and float(np.abs(chroma).max()) < _LEAST_CHROMA:
+        raise PhotoError("got no colour from the network; a gray picture is not written as a result")
+    form: Format = parameters.format or photo.format
+    bits: Literal[8, 16] = 16 if min(photo.bits, BITS[form]) == 16 else 8
+    fidelity, clock = FidelityReport(), _Clock()
+    strips = join_strips(photo.pixels, chroma, bits=bits, strength=parameters.strength, report=fidelity)
+    guarded = clock.timed(_guarded(strips, fidelity, bits, gray_wanted=parameters.strength == 0))
+    try:
+        output.path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{output.path.parent} cannot be made: {error.strerror or error}.") from error
+    start = time.perf_counter()
+    written = write_photo(
+        output.path,
+        guarded,
+        height=photo.height,
+        width=photo.width,
+        bits=bits,
+        format=form,
+        quality=parameters.quality,
+        metadata=photo.metadata,
+        provenance=_provenance(prepared, output, info, parameters),
+        alpha=None if photo.alpha is None or form == "JPEG" else _at_depth(photo.alpha, bits),
+        fsync=fsync,
+    )
+    seconds = {"join": clock.seconds, "encode": time.perf_counter() - start - clock.seconds}
+    lost = []
+    if photo.alpha is not None and form == "JPEG":
+        lost.append("its transparency is left out: JPEG has none")
+    if bits < photo.bits:
+        lost.append(f"{photo.bits} bits per sample became {bits}: {form} holds no more")
+    return Result(written, form, bits, fidelity, (*prepared.notes, *lost), seconds)
+
+
+class _Clock:
+    """The time that an iterator takes to make its items."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def timed(self, items: Iterator[Codes]) -> Iterator[Codes]:
+        while True:
+            start = time.perf_counter()
+            item = next(items, None)
+            self.seconds += time.perf_counter() - start
+            if item is None:
+                return
+            yield item
+
+
+def _guarded(strips: Iterator[Codes], fidelity: FidelityReport, bits: int, *, gray_wanted: bool) -> Iterator[Codes]:
+    """The strips; raises after the last, while the file still has its temporary name, if they are no good result."""
+    yield from strips
+    if not fidelity.max_delta_l <= _MOST_DELTA_L[bits]:
+        raise PhotoError(f"lost its lightness, which changed by up to {fidelity.max_delta_l:.2f} L*")
+    if not gray_wanted and not fidelity.mean_chroma > 0:
+        raise PhotoError("came out without any colour, as a photograph does that is all black or all white")
+
+
+def _notes(photo: Photo, tiles: int) -> tuple[str, ...]:
+    notes = list(photo.notes)
+    if photo.kind == "toned":
+        notes.append("toned: coloured from its lightness, the tone is left out")
+    if photo.kind == "color":
+        notes.append("in colour: coloured anew from its lightness")
+    if tiles > 1:
+        notes.append(f"very long: coloured in {tiles} overlapping windows")
+    return tuple(notes)
+
+
+def _provenance(prepared: Prepared, output: Output, info: ModelInfo, parameters: Parameters) -> Provenance:
+    # without the time of day: the same input and parameters give the same bytes; the journal has the time
+    return Provenance(
+        model=info.name,
+        version=info.version,
+        weights_sha256=info.weights_sha256,
+        software=f"colorcli {colorcli.__version__}",
+        parameters={**parameters.record(), "sample": output.sample},
+        input_name=prepared.task.found.relative,
+        input_sha256=prepared.input.sha256,
+    )
+
+
+def _at_depth(alpha: Pixels, bits: int) -> Pixels:
+    if alpha.dtype.itemsize * 8 == bits:
+        return alpha
+    return (alpha >> 8).astype(np.uint8) if bits == 8 else alpha.astype(np.uint16) * np.uint16(257)
+
+
+def _opened(path: Path) -> BufferedReader:
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    handle = os.fdopen(descriptor, "rb")
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        handle.close()
+        raise PhotoError("is not a regular file")
+    return handle
+
+
+def _version(status: os.stat_result) -> tuple[int, int]:
+    return status.st_size, status.st_mtime_ns

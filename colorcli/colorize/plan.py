@@ -1,0 +1,354 @@
+"""The plan of a run: what will be coloured into which file, and what will not and why, before the first photograph."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import mmap
+import os
+import shutil
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from colorcli.colorize.discover import Discovery, Found, Unusable
+from colorcli.colorize.journal import Finished, History, Past, journal_path
+from colorcli.colorize.naming import Collision, name_outputs
+from colorcli.colorize.options import Parameters, recipe
+from colorcli.errors import OutputError, PhotoError, UsageError
+from colorcli.images.photo import Format
+from colorcli.images.provenance import DIGITAL_SOURCE_TYPE
+from colorcli.images.read import probe
+
+Code = Literal["other_parameters", "other_input", "changed", "unknown", "in_color", "not_a_file", "unreadable"]
+CONFLICTS: frozenset[Code] = frozenset(("other_parameters", "other_input", "changed", "unknown"))
+"""Why an existing output stands in the way; ``--overwrite`` removes these reasons."""
+
+_ASSUMED_PIXELS = 12_000_000
+_MARGIN = 64 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """A file to be made: its sample index, its path, and the path relative to the output folder (POSIX)."""
+
+    sample: int
+    path: Path
+    relative: str
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A photograph with the outputs that are still to be made; ``pixels`` is known from its header, or assumed."""
+
+    found: Found
+    outputs: tuple[Output, ...]
+    pixels: int
+    estimated_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """An output that will not be made: skipped or failed, why, and the reason's code."""
+
+    relative: str
+    root: Path
+    output: str | None
+    sample: int
+    status: Literal["skipped", "failed"]
+    code: Code
+    reason: str
+    found: Found | None = None
+
+
+@dataclass
+class Plan:
+    """What a run will do.
+
+    Attributes:
+        roots: the output folders.
+        tasks: photographs with outputs to be made, in order.
+        verdicts: outputs that will not be made.
+        already: number of outputs that are finished.
+        collisions: outputs that were given other names.
+        ignored: number of files in the input folders that are no photographs.
+        seconds_per_megapixel: how fast an earlier run was, or None.
+        journal_sizes: bytes of each root's journal when it was read.
+    """
+
+    roots: list[Path]
+    tasks: list[Task] = field(default_factory=list)
+    verdicts: list[Verdict] = field(default_factory=list)
+    already: int = 0
+    collisions: list[Collision] = field(default_factory=list)
+    ignored: int = 0
+    seconds_per_megapixel: float | None = None
+    journal_sizes: dict[Path, int] = field(default_factory=dict)
+
+    def is_outdated(self) -> bool:
+        """Whether a journal has grown since the plan was made."""
+        return any(_journal_size(root) != size for root, size in self.journal_sizes.items())
+
+    @property
+    def pending(self) -> int:
+        """Number of outputs to be made."""
+        return sum(len(task.outputs) for task in self.tasks)
+
+    @property
+    def matched(self) -> int:
+        """Number of outputs in all."""
+        return self.already + len(self.verdicts) + self.pending
+
+    @property
+    def megapixels(self) -> float:
+        """Of all outputs to be made."""
+        return sum(task.pixels * len(task.outputs) for task in self.tasks) / 1e6
+
+    @property
+    def estimated_bytes(self) -> int:
+        """Room that the outputs will need, about."""
+        return sum(task.estimated_bytes for task in self.tasks)
+
+    def estimated_seconds(self, fixed: float = 0.3, per_megapixel: float = 0.35) -> float:
+        """Time that the run will take, about: as fast as the last run into the folder, else as a plain CPU."""
+        if self.seconds_per_megapixel is not None:
+            return self.megapixels * self.seconds_per_megapixel
+        return self.pending * fixed + self.megapixels * per_megapixel
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which photographs are this run's: those of ``shard`` (i, n), i from 1; of these the first ``limit``."""
+
+    shard: tuple[int, int] | None = None
+    limit: int | None = None
+
+    def takes(self, relative: str) -> bool:
+        """Whether a photograph belongs to the shard; depends on its relative path only."""
+        if self.shard is None:
+            return True
+        index, count = self.shard
+        digest = hashlib.sha256(relative.encode("utf-8", "surrogateescape")).digest()
+        return int.from_bytes(digest[:8], "big") % count == index - 1
+
+
+def parse_shard(text: str) -> tuple[int, int]:
+    """``i/n`` with i from 1 to n. Raises UsageError for anything else."""
+    index, _, count = text.partition("/")
+    if index.isdecimal() and count.isdecimal() and 1 <= int(index) <= int(count):
+        return int(index), int(count)
+    raise UsageError(f"--shard takes i/n with i from 1 to n, such as 2/4, not '{text}'.")
+
+
+def make_plan(
+    discovery: Discovery,
+    parameters: Parameters,
+    weights_sha256: str,
+    *,
+    samples: int = 1,
+    selection: Selection = Selection(),
+    overwrite: bool = False,
+    recolor: bool = False,
+) -> Plan:
+    """Name the outputs and decide, from the journals, which of them are to be made.
+
+    An output is finished when the journal says that it was made from an input of this path, size and modification time
+    with these parameters and weights, and it still has its size. An existing file of which that is not true stands in
+    the way until ``overwrite``.
+
+    Raises:
+        UsageError: an output would overwrite an input, or names cannot be told apart.
+        OutputError: a journal cannot be read.
+    """
+    outputs, collisions = name_outputs(discovery.photographs, parameters.format, samples)
+    _protect_inputs(discovery.photographs, outputs)
+    chosen = [
+        (found, names)
+        for found, names in zip(discovery.photographs, outputs, strict=True)
+        if selection.takes(found.relative)
+    ]
+    roots = sorted({found.root for found, _ in chosen} | {unusable.root for unusable in discovery.unusable})
+    journal_sizes = {root: _journal_size(root) for root in roots}
+    histories = {root: History.of(root) for root in roots}
+    plan = Plan(roots, collisions=collisions, ignored=discovery.ignored, journal_sizes=journal_sizes)
+    plan.verdicts = [_verdict_of(item) for item in discovery.unusable if selection.takes(item.relative)]
+    plan.seconds_per_megapixel = next(
+        (h.seconds_per_megapixel for h in histories.values() if h.seconds_per_megapixel), None
+    )
+    judge = _Judge(recipe(weights_sha256, parameters.record()), overwrite=overwrite, recolor=recolor)
+    for found, names in chosen[: selection.limit]:
+        pending = []
+        for sample, name in enumerate(names):
+            output = Output(sample, found.root / name, name)
+            verdict = judge(found, output, histories[found.root].outputs.get(name))
+            if verdict is None:
+                pending.append(output)
+            elif verdict == "finished":
+                plan.already += 1
+            else:
+                plan.verdicts.append(verdict)
+        if pending:
+            plan.tasks.append(_task(found, pending, parameters.format))
+    return plan
+
+
+def check_room(plan: Plan) -> str | None:
+    """Compare the room that the outputs need with what the disks have; a sentence when it may become tight.
+
+    Raises:
+        OutputError: the outputs will certainly not fit.
+    """
+    needed: dict[int, int] = {}
+    free: dict[int, tuple[int, Path]] = {}
+    for root in plan.roots:
+        place = next(folder for folder in (root, *root.parents) if folder.exists())
+        try:
+            device = place.stat().st_dev
+            free[device] = (shutil.disk_usage(place).free, root)
+        except OSError:
+            continue
+        needed[device] = needed.get(device, 0) + sum(t.estimated_bytes for t in plan.tasks if t.found.root == root)
+    warning = None
+    for device, estimate in needed.items():
+        room, root = free[device]
+        sentence = f"The outputs need about {human_bytes(estimate)} and {root} has room for {human_bytes(room)}"
+        # half of the estimate is less than any photograph has been seen to need
+        if estimate // 2 > room:
+            raise OutputError(f"{sentence}. Free some room, choose another folder with -o, or use --limit.")
+        if estimate + _MARGIN > room:
+            warning = f"{sentence}: it may become full."
+    return warning
+
+
+def human_bytes(count: float) -> str:
+    """A number of bytes for people, such as ``1.4 GB``."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "bytes" or count >= 100 else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"
+
+
+def estimate_output(width: int, height: int, bits: int, form: Format) -> int:
+    """Bytes that a coloured photograph takes, about, from scans in color of ordinary grain."""
+    per_pixel = {"JPEG": 0.9, "WEBP": 0.4, "PNG": 1.9, "TIFF": 2.1}[form]
+    return int(width * height * per_pixel * (2.5 if bits == 16 and form in ("PNG", "TIFF") else 1)) + 20_000
+
+
+@dataclass(frozen=True)
+class _Judge:
+    recipe: str
+    overwrite: bool
+    recolor: bool
+
+    def __call__(self, found: Found, output: Output, past: Past | None) -> Verdict | Literal["finished"] | None:
+        """None where the output is to be made."""
+        past = past or Past()
+        if past.in_color == (found.size, found.mtime_ns) and not self.recolor:
+            return _in_color(found, output)
+        try:
+            size: int | None = output.path.lstat().st_size
+        except OSError:
+            size = None
+        if size is None:
+            return None
+        made = past.finished
+        if past.begun is not None and _is_labelled(output.path):
+            # a killed run may or may not have replaced the file; making it again gives the same bytes
+            if self.overwrite or self.recipe in (past.begun, made.recipe if made else None):
+                return None
+            code, reason = self._other_parameters(past.begun)
+        elif made and self._is_wanted(made, found, output, size):
+            return "finished"
+        elif self.overwrite:
+            return None
+        else:
+            code, reason = self._conflict(made, found, output, size)
+        reason += "; --overwrite replaces it, another -o keeps it"
+        return Verdict(found.relative, found.root, output.relative, output.sample, "skipped", code, reason, found)
+
+    def _is_wanted(self, made: Finished, found: Found, output: Output, size: int) -> bool:
+        return made == Finished(found.relative, output.sample, found.size, found.mtime_ns, size, self.recipe)
+
+    def _conflict(self, made: Finished | None, found: Found, output: Output, size: int) -> tuple[Code, str]:
+        """Why an existing file is not the output that is wanted."""
+        if made is None:
+            return "unknown", "has an output that no run has finished"
+        if made.output_size != size:
+            return "changed", "has an output that was changed since it was made"
+        if (made.input, made.sample) != (found.relative, output.sample):
+            return "other_input", f"has an output made from another input ({made.input}, sample {made.sample})"
+        if made.recipe != self.recipe:
+            return self._other_parameters(made.recipe)
+        return "other_input", "was changed since its output was made"
+
+    def _other_parameters(self, before: str) -> tuple[Code, str]:
+        return "other_parameters", f"has an output made with other parameters ({_difference(before, self.recipe)})"
+
+
+def _journal_size(root: Path) -> int:
+    try:
+        return journal_path(root).stat().st_size
+    except OSError:
+        return 0
+
+
+def _difference(before: str, now: str) -> str:
+    old, new = json.loads(before), json.loads(now)
+    changed = [key for key in new if old.get(key) != new[key]]
+
+    def shown(value: object) -> str:
+        return f"{value[:8]}…" if isinstance(value, str) and len(value) == 64 else str(value)
+
+    return ", ".join(f"{key} {shown(old.get(key))}, now {shown(new[key])}" for key in changed)
+
+
+def _in_color(found: Found, output: Output) -> Verdict:
+    return Verdict(found.relative, found.root, output.relative, output.sample, "skipped", "in_color", IN_COLOR, found)
+
+
+IN_COLOR = "is in colour already; --recolor colours it from its lightness"
+
+
+def _verdict_of(item: Unusable) -> Verdict:
+    status: Literal["skipped", "failed"] = "failed" if item.failed else "skipped"
+    code: Code = "unreadable" if item.failed else "not_a_file"
+    return Verdict(item.relative, item.root, None, 0, status, code, item.reason)
+
+
+def _task(found: Found, outputs: Sequence[Output], wanted: Format | None) -> Task:
+    try:
+        form, width, height, bits = probe(found.path)
+    except PhotoError:
+        # its decoding will say why
+        return Task(found, tuple(outputs), _ASSUMED_PIXELS, 0)
+    size = estimate_output(width, height, bits, wanted or form)
+    return Task(found, tuple(outputs), width * height, size * len(outputs))
+
+
+def _protect_inputs(photographs: Sequence[Found], outputs: Sequence[tuple[str, ...]]) -> None:
+    inputs = Counter(found.identity for found in photographs)
+    for found, names in zip(photographs, outputs, strict=True):
+        for name in names:
+            target = found.root / name
+            try:
+                status = target.lstat()
+            except OSError:
+                continue
+            if (status.st_dev, status.st_ino) in inputs:
+                raise UsageError(f"The output of {found.path} would replace the input {target}; choose another -o.")
+
+
+def _is_labelled(path: Path) -> bool:
+    """Whether a file holds the label that every output of ours carries."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+        try:
+            with mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ) as content:
+                return content.find(DIGITAL_SOURCE_TYPE.encode()) >= 0
+        finally:
+            os.close(descriptor)
+    except (OSError, ValueError):
+        return False
