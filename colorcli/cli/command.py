@@ -20,9 +20,16 @@ class Command(TyperCommand):
         for param in self.params:
             # Every option can be set by the environment; saying so at each of them would bury the help.
             vars(param)["show_envvar"] = False
+            # Rich would take "[default: 0.8]" for markup and leave it out.
+            vars(param)["help"] = (getattr(param, "help", None) or "").replace("[", r"\[")
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parse as usual; a ``--debug`` that the command itself does not know is for the program as a whole."""
+        for param in self.params:
+            # Named after the option that people see, not after the function's parameter.
+            if ctx.auto_envvar_prefix and any(option.startswith("--") for option in param.opts):
+                option = next(option for option in param.opts if option.startswith("--"))
+                vars(param)["envvar"] = f"{ctx.auto_envvar_prefix}_{option[2:].replace('-', '_').upper()}"
         if not any("--debug" in param.opts for param in self.params):
             end = args.index("--") if "--" in args else len(args)
             args = [arg for arg in args[:end] if arg != "--debug"] + args[end:]

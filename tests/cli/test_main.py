@@ -127,6 +127,11 @@ def test_usage_errors_are_2_and_helpful(run: Run, arguments: list[str], hint: st
     assert hint in result.stderr
 
 
+def test_help_shows_defaults_that_a_command_chooses_itself(run: Run) -> None:
+    """What happens without an option is the first thing anyone looks up."""
+    assert "[default: 0.8]" in run("colorize", "--help").stdout
+
+
 def test_without_a_command_the_help_is_shown(run: Run) -> None:
     result = run()
     assert result.returncode == 2
@@ -233,10 +238,11 @@ def test_settings_rank_flag_environment_file(
     (tmp_path / "colorcli.toml").write_text('[do]\nsigma = 2\nname = ["a", "b"]\n')
     colorcli.cli.main(["do"])
     monkeypatch.setenv("COLORCLI_DO_SIGMA", "3")
+    monkeypatch.setenv("COLORCLI_DO_NAME", "e f")
     app_module.app.info.context_settings = {"auto_envvar_prefix": "COLORCLI"}
     colorcli.cli.main(["do"])
     colorcli.cli.main(["do", "--sigma", "4", "--name", "c"])
-    assert capsys.readouterr().out.splitlines() == ["0.8 ", "2.0 a,b", "3.0 a,b", "4.0 c"]
+    assert capsys.readouterr().out.splitlines() == ["0.8 ", "2.0 a,b", "3.0 e,f", "4.0 c"]
 
 
 def test_the_environment_sets_options(run: Run) -> None:
