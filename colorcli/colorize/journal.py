@@ -124,7 +124,7 @@ def read_journal(root: Path) -> Iterator[dict[str, object]]:
                 if not isinstance(version, int) or version > VERSION:
                     raise OutputError(f"{path} was written by a newer colorcli; upgrade to go on with this folder.")
                 yield record
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return
     except OSError as error:
         raise OutputError(f"{path} cannot be read: {error.strerror or error}.") from error

@@ -186,12 +186,18 @@ class _Clock:
 
 
 def _guarded(strips: Iterator[Codes], fidelity: FidelityReport, bits: int, *, gray_wanted: bool) -> Iterator[Codes]:
-    """The strips; raises after the last, while the file still has its temporary name, if they are no good result."""
-    yield from strips
+    """The strips; raises before the last is handed on, so before the file is complete, if they are no good result."""
+    held: Codes | None = None
+    for strip in strips:
+        if held is not None:
+            yield held
+        held = strip
     if not fidelity.max_delta_l <= _MOST_DELTA_L[bits]:
         raise PhotoError(f"lost its lightness, which changed by up to {fidelity.max_delta_l:.2f} L*")
     if not gray_wanted and not fidelity.mean_chroma > 0:
         raise PhotoError("came out without any colour, as a photograph does that is all black or all white")
+    if held is not None:
+        yield held
 
 
 def _notes(photo: Photo, tiles: int) -> tuple[str, ...]:

@@ -1,0 +1,139 @@
+"""A network that takes no time, photographs that take no room, and a run in one call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from colorcli.colorize import discover, engine, plan
+from colorcli.colorize.events import Event
+from colorcli.colorize.flow import Stop
+from colorcli.colorize.options import Execution, choose_parameters
+from colorcli.networks.size import SizeRule
+from colorcli.sessions.session import ModelInfo
+
+INFO = ModelInfo("fake@test", "fake", "ab" * 32, ("z", "class_index"), SizeRule(64, 16), "none", "1")
+
+Answer = NDArray[np.float32]
+
+
+class FakeSession:
+    """Colours by lightness, position and z; ``fault`` may raise, or replace the answer, and sees what is asked."""
+
+    device, precision, backend = "cpu", "fp32", "fake"
+
+    def __init__(self, fault: Callable[[Answer, Answer], Any] | None = None, info: ModelInfo = INFO) -> None:
+        self.info = info
+        self.fault = fault
+        self.batches: list[tuple[int, ...]] = []
+
+    def chroma(self, lightness: Answer, *, z: Answer | None = None, class_index: Any = None) -> Answer:
+        self.batches.append(lightness.shape)
+        count, _, height, width = lightness.shape
+        code = np.zeros((count, 68), np.float32) if z is None else z
+        chroma = np.empty((count, 2, height // 2, width // 2), np.float32)
+        chroma[:, 0] = 30 + 8 * code[:, :1, None] + np.linspace(-10, 10, width // 2)
+        chroma[:, 1] = 20 + 8 * code[:, 1:2, None] + lightness[:, 0, ::2, ::2] / 10
+        answer = self.fault(lightness, chroma) if self.fault else None
+        return chroma if answer is None else answer
+
+
+def write_gray(path: Path, width: int = 48, height: int = 32, value: int | None = None, **save: Any) -> Path:
+    """A small gray photograph; its pixels depend on its name, or are all ``value``."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(sum(path.name.encode("utf-8", "surrogateescape")))
+    pixels = rng.integers(40, 200, (height, width), dtype=np.uint8)
+    if value is not None:
+        pixels[:] = value
+    form = {".jpg": "JPEG", ".png": "PNG", ".tif": "TIFF", ".webp": "WEBP"}[path.suffix.lower()]
+    with path.open("wb") as file:
+        Image.fromarray(pixels).save(file, form, **save)
+    return path
+
+
+@pytest.fixture
+def old(tmp_path: Path) -> Path:
+    """A folder of six photographs, two of them in a subfolder."""
+    for name in ("a.png", "b.png", "c.jpg", "d.tif", "sub/e.png", "sub/f.png"):
+        write_gray(tmp_path / "old" / name)
+    return tmp_path / "old"
+
+
+class Colour:
+    """Runs a folder through the engine; ``events`` and ``plan`` are the last run's."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+        self.plan: plan.Plan
+        self.session = FakeSession()
+
+    def __call__(
+        self,
+        *inputs: Path,
+        output: Path | None = None,
+        listed: Sequence[str] = (),
+        session: Any = None,
+        samples: int = 1,
+        selection: plan.Selection | None = None,
+        overwrite: bool = False,
+        include: Sequence[str] = (),
+        exclude: Sequence[str] = (),
+        stop: Stop | None = None,
+        observe: Callable[[Event], None] | None = None,
+        execution: Execution | None = None,
+        **parameters: Any,
+    ) -> engine.Report:
+        self.session = session or FakeSession()
+        execution = execution or Execution(jobs=2, fsync=False)
+        chosen = choose_parameters(self.session.info, samples=samples, **parameters)
+        found = discover.discover(discover.sources(inputs, listed, output), include=include, exclude=exclude)
+        self.plan = plan.make_plan(
+            found,
+            chosen,
+            self.session.info.weights_sha256,
+            samples=samples,
+            selection=selection or plan.Selection(),
+            overwrite=overwrite,
+            recolor=execution.recolor,
+        )
+        self.events = []
+
+        def tell(record: Event) -> None:
+            self.events.append(record)
+            if observe:
+                observe(record)
+
+        return engine.run(self.plan, lambda: self.session, chosen, execution, observe=tell, stop=stop)
+
+    def of(self, kind: str) -> list[Event]:
+        return [record for record in self.events if record["event"] == kind]
+
+    def reasons(self) -> dict[str, str]:
+        """Why what was not made was not, by input."""
+        return {str(r["input"]): str(r["reason"]) for r in self.events if "reason" in r}
+
+
+@pytest.fixture
+def colour() -> Colour:
+    return Colour()
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every file below a folder but the journal and its lock."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and ".colorcli" not in path.parts
+    }
+
+
+def with_info(**changes: Any) -> FakeSession:
+    """A session of a network that is different in some way."""
+    return FakeSession(info=replace(INFO, **changes))

@@ -1,0 +1,446 @@
+"""A run from end to end with a fake network: what is written, what is said, and what happens when something breaks."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import os
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+from colorcli.colorize import engine
+from colorcli.colorize.flow import PixelBudget, Stop
+from colorcli.colorize.journal import read_journal
+from colorcli.colorize.options import Execution
+from colorcli.errors import ExitCode, OutputError, UsageError
+from colorcli.networks.size import SizeRule
+from colorcli.sessions.session import OutOfMemoryError
+
+from .conftest import Colour, FakeSession, contents, with_info, write_gray
+
+
+def test_a_folder_is_coloured_and_its_tree_mirrored(old: Path, colour: Colour) -> None:
+    """The main job."""
+    before = contents(old)
+    report = colour(old)
+    outputs = contents(old.with_name("old_colorized"))
+    assert list(outputs) == list(before)
+    assert (report.done, report.failed, report.exit_code) == (6, 0, ExitCode.OK)
+    assert contents(old) == before
+    for name in outputs:
+        with Image.open(old.with_name("old_colorized") / name) as image:
+            assert image.mode == "RGB"
+            assert np.asarray(image, float).std(axis=2).mean() > 5
+
+
+def test_the_journal_says_what_was_made_from_what(old: Path, colour: Colour) -> None:
+    """An archive can prove years later which file came from which, by which weights."""
+    colour(old, sigma=2.0)
+    root = old.with_name("old_colorized")
+    records = list(read_journal(root))
+    done = {str(r["output"]): r for r in records if r["event"] == "photo.done"}
+    assert set(done) == set(contents(root))
+    for name, record in done.items():
+        assert record["input_sha256"] == hashlib.sha256((old / name).read_bytes()).hexdigest()
+        assert record["output_sha256"] == hashlib.sha256((root / name).read_bytes()).hexdigest()
+        assert record["output_size"] == (root / name).stat().st_size
+        assert (record["model"], record["weights_sha256"]) == ("fake@test", "ab" * 32)
+        assert isinstance(record["parameters"], dict)
+        assert record["parameters"]["sigma"] == 2.0
+        assert 0 <= float(str(record["max_delta_l"])) <= 0.5
+        assert float(str(record["mean_chroma"])) > 5
+        assert isinstance(record["seconds"], dict)
+        assert set(record["seconds"]) == {"hash", "decode", "resize", "network", "join", "encode"}
+    assert records[0]["event"] == "run.start"
+    assert {"colorcli", "libraries", "host", "parameters", "execution", "device"} <= set(records[0])
+    assert records[-1]["event"] == "run.end"
+
+
+def test_a_second_run_does_nothing(old: Path, colour: Colour) -> None:
+    """Eighty thousand photographs are not coloured twice, and no network is loaded to find that out."""
+    colour(old)
+    before = contents(old.with_name("old_colorized"))
+    report = colour(old)
+    assert colour.session.batches == []
+    assert (report.already, report.done, report.exit_code) == (6, 0, ExitCode.OK)
+    assert contents(old.with_name("old_colorized")) == before
+
+
+def test_results_depend_on_neither_batches_nor_threads_nor_order(old: Path, colour: Colour, tmp_path: Path) -> None:
+    """A resumed or sharded run gives the picture that the whole run would have given."""
+    colour(old, output=tmp_path / "one", execution=Execution(batch_size=1, jobs=1))
+    colour(old, output=tmp_path / "many", execution=Execution(batch_size=4, jobs=4))
+    colour(old, output=tmp_path / "part", include=["f.png"])
+    assert contents(tmp_path / "one") == contents(tmp_path / "many")
+    assert contents(tmp_path / "part")["sub/f.png"] == contents(tmp_path / "one")["sub/f.png"]
+
+
+def test_photographs_of_one_shape_share_a_pass(old: Path, colour: Colour) -> None:
+    """A GPU that gets one photograph at a time is mostly idle."""
+    gate = threading.Event()
+
+    def wait(lightness: Any, chroma: Any) -> None:
+        gate.wait(5)
+
+    session = FakeSession(wait)
+    threading.Timer(0.5, gate.set).start()
+    colour(old, session=session, execution=Execution(batch_size=4, jobs=4))
+    assert max(shape[0] for shape in session.batches) == 4
+
+
+def test_samples_differ_and_never_collide(old: Path, colour: Colour) -> None:
+    report = colour(old, samples=3)
+    outputs = contents(old.with_name("old_colorized"))
+    assert report.done == len(outputs) == 18
+    assert {"a.s00.png", "a.s01.png", "a.s02.png", "sub/e.s02.png"} <= set(outputs)
+    assert len({outputs[f"a.s0{i}.png"] for i in range(3)}) == 3
+
+
+def test_16_bits_stay_16_bits_and_transparency_stays(tmp_path: Path, colour: Colour) -> None:
+    ramp = np.linspace(0, 65535, 64 * 48).astype(np.uint16).reshape(48, 64)
+    (tmp_path / "in").mkdir()
+    tifffile.imwrite(tmp_path / "in" / "deep.tif", ramp)
+    rgba = np.dstack([np.full((48, 64, 3), 120, np.uint8), np.arange(64, dtype=np.uint8)[None].repeat(48, 0)])
+    Image.fromarray(rgba).save(tmp_path / "in" / "clear.png")
+    colour(tmp_path / "in")
+    deep = tifffile.imread(tmp_path / "in_colorized" / "deep.tif")
+    assert (deep.dtype, deep.shape) == (np.uint16, (48, 64, 3))
+    assert len(np.unique(deep)) > 2000
+    assert (np.asarray(Image.open(tmp_path / "in_colorized" / "clear.png"))[..., 3] == rgba[..., 3]).all()
+    assert max(float(str(r["max_delta_l"])) for r in colour.of("photo.done") if r["bits"] == 16) <= 0.01
+
+
+def test_another_format(tmp_path: Path, colour: Colour) -> None:
+    write_gray(tmp_path / "in" / "1912.06.03-a.tif")
+    write_gray(tmp_path / "in" / "1912.06.03-b.tif")
+    colour(tmp_path / "in", format="JPEG")
+    assert set(contents(tmp_path / "in_colorized")) == {"1912.06.03-a.jpg", "1912.06.03-b.jpg"}
+    assert Image.open(tmp_path / "in_colorized" / "1912.06.03-a.jpg").format == "JPEG"
+
+
+def test_photographs_in_colour_are_left_alone_until_asked(tmp_path: Path, colour: Colour) -> None:
+    """Somebody's only colour slides do not come back in invented colours."""
+    rng = np.random.default_rng(0)
+    blocks = rng.integers(0, 255, (8, 8, 3), dtype=np.uint8).repeat(8, 0).repeat(8, 1)
+    (tmp_path / "in").mkdir()
+    Image.fromarray(blocks).save(tmp_path / "in" / "slide.png")
+    write_gray(tmp_path / "in" / "gray.png")
+    report = colour(tmp_path / "in")
+    assert (report.done, report.skipped, report.exit_code) == (1, 1, ExitCode.OK)
+    assert "--recolor" in colour.reasons()["slide.png"]
+    again = colour(tmp_path / "in")
+    assert (again.already, again.skipped) == (1, 1)
+    assert colour.session.batches == [], "what is known to be in colour is not decoded again"
+    assert colour(tmp_path / "in", execution=Execution(recolor=True)).done == 1
+
+
+def test_toned_photographs_are_coloured_and_the_journal_says_so(tmp_path: Path, colour: Colour) -> None:
+    gray = np.linspace(0, 1, 128 * 96).reshape(96, 128)
+    sepia = np.stack([gray**0.8, gray, gray**1.3], axis=-1)
+    (tmp_path / "in").mkdir()
+    Image.fromarray((sepia * 255).astype(np.uint8)).save(tmp_path / "in" / "sepia.png")
+    report = colour(tmp_path / "in")
+    assert report.done == 1
+    (record,) = colour.of("photo.done")
+    assert record["kind"] == "toned"
+    assert "toned" in str(record["notes"])
+
+
+def nan(lightness: Any, chroma: Any) -> Any:
+    chroma[0, 0, 0, 0] = np.nan
+    return chroma
+
+
+def raises(lightness: Any, chroma: Any) -> Any:
+    raise ValueError("the network broke")
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        (nan, "not numbers"),
+        (lambda lightness, chroma: chroma * np.inf, "not numbers"),
+        (lambda lightness, chroma: chroma * 0, "no colour"),
+        (lambda lightness, chroma: chroma[:, :1], "wrong shape"),
+        (lambda lightness, chroma: chroma[:0], "wrong shape"),
+        (lambda lightness, chroma: chroma[..., :0], "wrong shape"),
+        (lambda lightness, chroma: None if False else chroma[0], "wrong shape"),
+        (raises, "the network broke"),
+    ],
+)
+def test_a_broken_answer_is_a_failure_never_a_gray_picture(
+    old: Path, colour: Colour, fault: Any, reason: str
+) -> None:
+    """The commonest lie of such tools: the gray input, called a result."""
+    report = colour(old, session=FakeSession(fault))
+    assert (report.failed, report.done, report.exit_code) == (6, 0, ExitCode.ALL_FAILED)
+    assert all(reason in text for text in colour.reasons().values())
+    assert contents(old.with_name("old_colorized")) == {}
+
+
+@pytest.mark.parametrize("value", [0, 255])
+def test_what_has_no_room_for_colour_is_not_called_coloured(tmp_path: Path, colour: Colour, value: int) -> None:
+    write_gray(tmp_path / "in" / "blank.png", value=value)
+    report = colour(tmp_path / "in")
+    assert report.failed == 1
+    assert "without any colour" in colour.reasons()["blank.png"]
+    assert contents(tmp_path / "in_colorized") == {}
+
+
+def test_strength_zero_may_be_gray(old: Path, colour: Colour) -> None:
+    assert colour(old, strength=0.0).done == 6
+
+
+def test_one_bad_photograph_in_a_batch_fails_alone(old: Path, colour: Colour) -> None:
+    """One NaN among eighty thousand does not take its neighbours along."""
+
+    def fault(lightness: Any, chroma: Any) -> Any:
+        if lightness.shape[0] > 1 or abs(float(lightness.mean()) - marked) < 1e-3:
+            raise ValueError("not this one")
+
+    marks: list[float] = []
+    colour(old, output=old.with_name("x"), session=FakeSession(lambda light, _: marks.append(float(light.mean()))))
+    marked = marks[2]
+    report = colour(old, session=FakeSession(fault), execution=Execution(batch_size=4, jobs=2))
+    assert (report.done, report.failed, report.exit_code) == (5, 1, ExitCode.SOME_FAILED)
+
+
+def test_out_of_memory_lowers_the_batch_and_never_the_working_size(old: Path, colour: Colour, tmp_path: Path) -> None:
+    gate = threading.Event()
+
+    def fault(lightness: Any, chroma: Any) -> None:
+        gate.wait(5)
+        if lightness.shape[0] > 1:
+            raise OutOfMemoryError("8 GB are not enough")
+
+    colour(old, output=tmp_path / "roomy")
+    sizes = {shape[2:] for shape in colour.session.batches}
+    threading.Timer(0.5, gate.set).start()
+    report = colour(old, output=tmp_path / "tight", session=FakeSession(fault), execution=Execution(batch_size=4, jobs=4))
+    assert (report.done, report.failed) == (6, 0)
+    assert contents(tmp_path / "tight") == contents(tmp_path / "roomy")
+    assert {shape[2:] for shape in colour.session.batches} == sizes
+    assert [n["batch_size"] for n in colour.of("notice")] == [2, 1]
+
+
+def test_out_of_memory_with_a_single_photograph_fails_it_and_says_so(old: Path, colour: Colour) -> None:
+    def fault(lightness: Any, chroma: Any) -> None:
+        raise OutOfMemoryError("no")
+
+    report = colour(old, session=FakeSession(fault))
+    assert report.exit_code == ExitCode.ALL_FAILED
+    assert all("out of memory" in reason and "96 x 64" in reason for reason in colour.reasons().values())
+
+
+def test_a_damaged_photograph_fails_alone_and_is_tried_again(old: Path, colour: Colour) -> None:
+    whole = (old / "a.png").read_bytes()
+    (old / "a.png").write_bytes(whole[:200])
+    report = colour(old)
+    assert (report.done, report.failed, report.exit_code) == (5, 1, ExitCode.SOME_FAILED)
+    assert not colour.reasons()["a.png"].startswith(str(old)), "the name is said once"
+    (old / "a.png").write_bytes(whole)
+    report = colour(old)
+    assert (report.done, report.already, report.exit_code) == (1, 5, ExitCode.OK)
+
+
+def test_a_photograph_that_vanishes_fails_alone(old: Path, colour: Colour) -> None:
+    def vanish(record: Any) -> None:
+        if record["event"] == "run.start":
+            (old / "d.tif").unlink()
+
+    report = colour(old, observe=vanish)
+    assert (report.done, report.failed) == (5, 1)
+    assert "No such file" in colour.reasons()["d.tif"]
+
+
+def test_a_photograph_that_grows_while_it_is_read_fails(
+    old: Path, colour: Colour, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A scan that is still being copied is not journalled with the checksum of half of it."""
+    from colorcli.colorize import photograph
+
+    read = photograph.read_photo
+
+    def growing(path: Path, **kwargs: Any) -> Any:
+        photo = read(path, **kwargs)
+        if path.name == "a.png":
+            with path.open("ab") as file:
+                file.write(b"more")
+        return photo
+
+    monkeypatch.setattr(photograph, "read_photo", growing)
+    assert colour(old).failed == 1
+    assert "changed while" in colour.reasons()["a.png"]
+
+
+def test_fail_fast_stops(tmp_path: Path, colour: Colour) -> None:
+    for index in range(300):
+        write_gray(tmp_path / "in" / f"{index:03}.png", 8, 8)
+    report = colour(
+        tmp_path / "in", session=FakeSession(raises), execution=Execution(fail_fast=True, jobs=1, max_pixels=1 << 21)
+    )
+    assert 1 <= report.failed < 100
+    assert report.exit_code == ExitCode.SOME_FAILED
+    assert report.unprocessed == 300 - report.failed
+
+
+def test_a_stop_finishes_what_is_in_flight_and_a_later_run_the_rest(tmp_path: Path, colour: Colour) -> None:
+    """The first Ctrl-C loses no work and leaves nothing half-done."""
+    for index in range(100):
+        write_gray(tmp_path / "in" / f"{index:03}.png", 8, 8)
+    stop = Stop()
+
+    def observe(record: Any) -> None:
+        if record["event"] == "photo.done":
+            stop.request(2)
+
+    report = colour(tmp_path / "in", stop=stop, observe=observe, execution=Execution(jobs=1, max_pixels=1 << 22))
+    assert report.exit_code == ExitCode.INTERRUPTED
+    assert 0 < report.done < 100
+    assert report.done == len(contents(tmp_path / "in_colorized"))
+    assert colour(tmp_path / "in").done == 100 - report.done
+
+
+def full_disk(monkeypatch: pytest.MonkeyPatch, after: int, suffix: str, error: int) -> None:
+    """From the ``after``-th on, fsync of files whose name ends in ``suffix`` fails with ``error``."""
+    fsync, count = os.fsync, itertools.count()
+
+    def failing(descriptor: int) -> None:
+        name = str(Path(f"/proc/self/fd/{descriptor}").readlink())
+        if name.endswith(suffix) and next(count) >= after:
+            raise OSError(error, os.strerror(error))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", failing)
+
+
+@pytest.mark.parametrize("error", [28, 5], ids=["ENOSPC", "EIO"])
+@pytest.mark.parametrize("suffix", [".part", ".jsonl"])
+@pytest.mark.parametrize("after", [0, 3, 4])
+def test_a_full_disk_ends_the_run_and_a_re_run_completes_it(
+    old: Path, colour: Colour, monkeypatch: pytest.MonkeyPatch, suffix: str, error: int, after: int
+) -> None:
+    """Nothing half-written is left, the exit code says what it was, and freeing room is all that is needed."""
+    with monkeypatch.context() as patch:
+        full_disk(patch, after, suffix, error)
+        try:
+            report = colour(old, execution=Execution(jobs=1))
+            assert report.exit_code == ExitCode.OUTPUT
+        except OutputError as fault:
+            assert fault.exit_code == ExitCode.OUTPUT  # noqa: PT017 - either way of ending is right
+    root = old.with_name("old_colorized")
+    assert not list(root.rglob("*.part"))
+    for name in contents(root):
+        with Image.open(root / name) as image:
+            image.load()
+    finished = {str(r["output"]) for r in read_journal(root) if r["event"] == "photo.done"}
+    report = colour(old)
+    assert report.exit_code == ExitCode.OK
+    assert report.done + report.already == 6
+    assert report.already == len(finished)
+
+
+def test_an_output_folder_that_cannot_be_written(old: Path, colour: Colour) -> None:
+    """Said before the network is loaded."""
+    old.with_name("old_colorized").write_text("a file of that name")
+    with pytest.raises(OutputError, match="cannot be written"):
+        colour(old)
+
+
+def test_two_runs_on_one_folder_are_kept_apart(old: Path, colour: Colour) -> None:
+    other: list[str] = []
+
+    def observe(record: Any) -> None:
+        if record["event"] == "run.start":
+            with pytest.raises(OutputError) as caught:
+                Colour()(old)
+            other.append(str(caught.value))
+
+    assert colour(old, observe=observe).done == 6
+    assert str(os.getpid()) in other[0]
+
+
+def test_what_the_model_lacks_is_refused(old: Path, colour: Colour) -> None:
+    """An option that is silently ignored is a promise that is silently broken."""
+    plain = with_info(controls=())
+    for options in ({"sigma": 1.0}, {"seed": 1}, {"samples": 2}, {"class_index": 3}):
+        with pytest.raises(UsageError, match="fake@test"):
+            colour(old, session=plain, **options)
+    with pytest.raises(UsageError, match="64 pixels only"):
+        colour(old, session=with_info(size_rule=SizeRule(64, fixed=True)), size=128)
+    assert colour(old, session=plain).done == 6
+
+
+def test_a_long_panorama_is_coloured_in_windows(tmp_path: Path, colour: Colour) -> None:
+    write_gray(tmp_path / "in" / "long.png", 640, 40)
+    report = colour(tmp_path / "in", session=with_info(size_rule=SizeRule(64, 16, max_aspect=4.0)))
+    assert report.done == 1
+    assert len(colour.session.batches) > 4
+    assert {shape[2:] for shape in colour.session.batches} == {(64, 128)}
+    assert "windows" in str(colour.of("photo.done")[0]["notes"])
+
+
+def test_memory_is_bounded_by_pixels_in_flight(tmp_path: Path, colour: Colour) -> None:
+    """A thousand photographs need no more memory than ten."""
+    for index in range(60):
+        write_gray(tmp_path / "in" / f"{index}.png", 8, 8)
+    most = 0
+    lock, flying = threading.Lock(), [0]
+    acquire, release = PixelBudget.acquire, PixelBudget.release
+
+    def counted(budget: PixelBudget, pixels: int, stopped: Any = lambda: False) -> bool:
+        nonlocal most
+        admitted = acquire(budget, pixels, stopped)
+        with lock:
+            most = max(most, budget._used)
+        return admitted
+
+    PixelBudget.acquire = counted  # type: ignore[method-assign]
+    try:
+        report = colour(tmp_path / "in", execution=Execution(jobs=2, max_pixels=4 << 20))
+    finally:
+        PixelBudget.acquire, PixelBudget.release = acquire, release  # type: ignore[method-assign]
+    assert report.done == 60
+    assert 0 < most <= 4 << 20
+    assert flying == [0]
+
+
+def test_a_photograph_larger_than_the_bound_travels_alone() -> None:
+    budget = PixelBudget(10 << 20)
+    assert budget.acquire(100 << 20)
+    assert not budget.acquire(1, lambda: True)
+    budget.release(100 << 20)
+    assert budget.idle
+    assert budget.acquire(1)
+
+
+def test_the_counts_add_up(old: Path, colour: Colour) -> None:
+    """Done, done already, skipped, failed: every photograph is one of them."""
+    colour(old, include=["a.png", "b.png"])
+    (old / "c.jpg").write_bytes(b"no JPEG")
+    write_gray(old.with_name("old_colorized") / "d.tif")
+    os.mkfifo(old / "pipe.png")
+    report = colour(old)
+    assert (report.matched, report.already, report.done, report.skipped, report.failed) == (7, 2, 2, 2, 1)
+    assert report.unprocessed == 0
+    assert report.exit_code == ExitCode.SOME_FAILED
+    assert report.counts()["conflicts"] == 1
+
+
+def test_a_crash_of_the_engine_itself_is_raised_not_waited_for(
+    old: Path, colour: Colour, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A bug ends the run with an error instead of hanging it for the night."""
+
+    def broken(*_: Any, **__: Any) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(engine._Line, "_color", broken)
+    with pytest.raises(RuntimeError, match="a bug"):
+        colour(old)

@@ -1,0 +1,184 @@
+"""The journal under crashes, the lock under neighbours, and what status and verify read back."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from colorcli.colorize.audit import read_status, verify
+from colorcli.colorize.events import event, to_line
+from colorcli.colorize.journal import History, Journal, journal_path, read_journal
+from colorcli.colorize.lock import locked
+from colorcli.errors import OutputError, UsageError
+
+from .conftest import Colour, contents
+
+
+def test_every_torn_last_line_is_survived(old: Path, colour: Colour) -> None:
+    """A power cut in the middle of a line costs that line's photograph, not the journal."""
+    colour(old)
+    root = old.with_name("old_colorized")
+    whole = journal_path(root).read_bytes()
+    last = whole[: whole.rindex(b'"event":"photo.done"')].rindex(b"\n") + 1
+    end = whole.index(b"\n", last) + 1
+    for cut in range(last, end, 97):
+        journal_path(root).write_bytes(whole[:cut])
+        report = colour(old)
+        assert (report.already, report.done, report.failed, report.conflicts) == (5, 1, 0, 0), cut
+        lines = journal_path(root).read_bytes().split(b"\n")
+        assert json.loads(lines[-2])["event"] == "run.end"
+        assert colour(old).already == 6
+
+
+def test_lines_of_many_threads_stay_whole(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+
+    def write(number: int) -> None:
+        for index in range(50):
+            journal.append(event("test", {"thread": number, "index": index, "text": "x" * 500}))
+
+    threads = [threading.Thread(target=write, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    journal.close()
+    records = list(read_journal(tmp_path))
+    assert len(records) == 200
+    for number in range(4):
+        assert [r["index"] for r in records if r["thread"] == number] == list(range(50))
+
+
+def test_a_line_is_on_the_disk_when_append_returns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[int] = []
+    fsync = os.fsync
+
+    def recorded(descriptor: int) -> None:
+        synced.append(os.fstat(descriptor).st_size)
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", recorded)
+    journal = Journal(tmp_path)
+    journal.append(event("one"))
+    assert synced == [journal.path.stat().st_size]
+    journal.close()
+
+
+def test_after_a_failed_write_nothing_contradicts_what_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half a line on a full disk is followed by nothing that would make the rest of the journal lie."""
+    journal = Journal(tmp_path)
+    journal.append(event("one"))
+    write = os.write
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", lambda descriptor, data: write(descriptor, data[: len(data) // 2]))
+        with pytest.raises(OutputError, match="disk is full"):
+            journal.append(event("two"))
+    with pytest.raises(OutputError):
+        journal.append(event("three"))
+    journal.close()
+    journal = Journal(tmp_path)
+    journal.append(event("four"))
+    journal.close()
+    assert [record["event"] for record in read_journal(tmp_path)] == ["one", "four"]
+
+
+def test_a_journal_of_the_future_is_refused(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    journal.append({"v": 2, "event": "photo.done"})
+    journal.close()
+    with pytest.raises(OutputError, match="newer"):
+        History.of(tmp_path)
+
+
+def test_nan_is_not_json() -> None:
+    with pytest.raises(ValueError, match="JSON"):
+        to_line(event("x", {"max_delta_l": float("nan")}))
+
+
+def test_a_lock_of_a_killed_run_is_taken_over_and_explained(tmp_path: Path) -> None:
+    """After kill -9 the same command goes on, without a file to be removed by hand."""
+    code = (
+        "import os, signal, sys; from pathlib import Path; from colorcli.colorize.lock import locked\n"
+        "with locked(Path(sys.argv[1])): print(os.getpid(), flush=True); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    result = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True, check=False)
+    assert (tmp_path / ".colorcli" / "lock").is_file()
+    with locked(tmp_path) as stale:
+        assert stale is not None
+        assert result.stdout.strip() in stale
+    with locked(tmp_path) as stale:
+        assert stale is None
+
+
+def test_a_living_holder_is_named(tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from colorcli.colorize.lock import locked\n"
+        "with locked(Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code, tmp_path], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as holder:
+        assert holder.stdout is not None
+        assert holder.stdin is not None
+        holder.stdout.readline()
+        with pytest.raises(OutputError, match=f"process {holder.pid} on {socket.gethostname()}"), locked(tmp_path):
+            pass
+        holder.stdin.close()
+        holder.wait()
+    with locked(tmp_path) as stale:
+        assert stale is None
+
+
+def test_a_lock_of_another_machine_is_respected(tmp_path: Path) -> None:
+    """It cannot be seen from here whether that run lives; the user is told which file to remove."""
+    path = tmp_path / ".colorcli" / "lock"
+    path.parent.mkdir()
+    path.write_text(json.dumps({"pid": 1, "host": "elsewhere", "since": "yesterday"}))
+    with pytest.raises(OutputError, match=r"elsewhere.*remove .*lock"), locked(tmp_path):
+        pass
+    assert path.is_file()
+
+
+def test_status_adds_up(old: Path, colour: Colour) -> None:
+    (old / "c.jpg").write_bytes(b"no JPEG")
+    colour(old)
+    root = old.with_name("old_colorized")
+    status = read_status(root)
+    assert status.counts() == {"done": 5, "failed": 1, "skipped": 0, "unfinished": 0}
+    assert status.last_end is not None
+    journal = Journal(root)
+    journal.append(event("photo.start", {"input": "z.png", "output": "z.png"}))
+    journal.close()
+    assert read_status(root).counts()["unfinished"] == 1
+    with pytest.raises(UsageError, match="no journal"):
+        read_status(old)
+
+
+def test_verify_finds_every_change(old: Path, colour: Colour) -> None:
+    """A flipped bit after years on a disk is found, also where size and time are as they were."""
+    colour(old)
+    root = old.with_name("old_colorized")
+    assert verify(root) == (6, [])
+    assert verify(root, inputs=True) == (12, [])
+    data = bytearray((root / "a.png").read_bytes())
+    data[len(data) // 2] ^= 1
+    (root / "a.png").write_bytes(data)
+    (root / "b.png").unlink()
+    (old / "c.jpg").write_bytes(b"other")
+    compared, mismatches = verify(root, inputs=True)
+    assert compared == 12
+    assert {(m.path, m.fault, m.side) for m in mismatches} == {
+        ("a.png", "changed", "output"),
+        ("b.png", "missing", "output"),
+        (str(old / "c.jpg"), "changed", "input"),
+    }
+    assert len(contents(root)) == 5, "verify changes nothing"

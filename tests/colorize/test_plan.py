@@ -1,0 +1,268 @@
+"""What is found, what outputs are called, and what a plan says before the first photograph."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections import namedtuple
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from colorcli.colorize.discover import Found, discover, sources
+from colorcli.colorize.naming import name_outputs
+from colorcli.colorize.options import Execution
+from colorcli.colorize.plan import Selection, check_room, estimate_output, parse_shard
+from colorcli.errors import OutputError, UsageError
+
+from .conftest import Colour, contents, write_gray
+
+Usage = namedtuple("Usage", "total used free")
+
+
+def names(*inputs: Path, **kwargs: object) -> list[str]:
+    found = discover(sources(inputs, (), None), **kwargs)  # type: ignore[arg-type]
+    return [photo.relative for photo in found.photographs]
+
+
+def found(target: str, inode: int = 0) -> Found:
+    return Found(Path("/in") / target, target, Path("/out"), target, 1, 1, (1, inode))
+
+
+def test_hostile_places_are_survived(old: Path, colour: Colour) -> None:
+    """One odd entry in an archive of eighty thousand does not end, hang or distort the run."""
+    (old / "x.tif").mkdir()
+    write_gray(old / "x.tif" / "inside.png")
+    os.mkfifo(old / "fifo.jpg")
+    (old / "loop").symlink_to(old)
+    (old / "sub" / "up").symlink_to("..")
+    (old / "dangling.png").symlink_to("nowhere")
+    (old / "._a.png").write_bytes(b"resource fork")
+    (old / "notes.txt").write_text("ignored")
+    write_gray(old / "new\nline.png")
+    write_gray(old / "ü 写真.png")
+    write_gray(old / ("x" * 251 + ".png"))
+    raw = os.fsdecode(os.fsencode(old) + b"/\xff\xfe.png")
+    write_gray(Path(raw))
+    report = colour(old)
+    assert report.done == 11
+    assert (report.skipped, report.failed) == (1, 1)
+    assert "pipe" in colour.reasons()["fifo.jpg"]
+    assert "No such file" in colour.reasons()["dangling.png"]
+    assert colour.plan.ignored == 2
+    outputs = set(contents(old.with_name("old_colorized")))
+    assert {"new\nline.png", "ü 写真.png", "x.tif/inside.png", "x" * 251 + ".png", "\udcff\udcfe.png"} <= outputs
+    again = colour(old)
+    assert (again.already, again.done) == (11, 0), "every name comes back from the journal as it was"
+
+
+def test_a_folder_that_cannot_be_read_is_reported(old: Path, colour: Colour, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder is never left out in silence."""
+    scandir = os.scandir
+
+    def refusing(path: str | os.PathLike[str]) -> object:
+        if Path(path).name == "sub":
+            raise PermissionError(13, "Permission denied")
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    report = colour(old)
+    assert (report.done, report.failed) == (4, 1)
+    assert "Permission denied" in colour.reasons()["sub"]
+
+
+def test_output_inside_input_is_not_coloured_again(old: Path, colour: Colour) -> None:
+    assert colour(old, output=old / "out").done == 6
+    report = colour(old, output=old / "out")
+    assert (report.matched, report.already) == (6, 6)
+
+
+def test_the_input_is_never_the_output(old: Path, colour: Colour) -> None:
+    """The one mistake that cannot be undone."""
+    before = contents(old)
+    for inputs, output in (((old,), old), ((old / "a.png",), old), ((old / "a.png",), old / "a.png")):
+        with pytest.raises(UsageError):
+            colour(*inputs, output=output, overwrite=True)
+    (old.parent / "out").mkdir()
+    (old.parent / "out" / "a.png").hardlink_to(old / "a.png")
+    (old.parent / "out" / "sub").symlink_to(old / "sub")
+    with pytest.raises(UsageError, match="would replace the input"):
+        colour(old, output=old.parent / "out", overwrite=True)
+    assert contents(old) == before
+
+
+def test_single_files(old: Path, colour: Colour, tmp_path: Path) -> None:
+    assert colour(old / "a.png").done == 1
+    assert (old / "a_colorized.png").is_file()
+    assert colour(old / "b.png", output=tmp_path / "x" / "named.png").done == 1
+    assert list(contents(tmp_path / "x")) == ["named.png"]
+    assert colour(old / "b.png", output=tmp_path / "folder").done == 1
+    assert list(contents(tmp_path / "folder")) == ["b.png"]
+    assert contents(tmp_path / "folder")["b.png"] == contents(tmp_path / "x")["named.png"]
+
+
+def test_several_inputs(tmp_path: Path, colour: Colour) -> None:
+    """Each beside its own input, or all below one folder by their own names."""
+    for folder in ("one", "two"):
+        write_gray(tmp_path / folder / "a.png")
+    colour(tmp_path / "one", tmp_path / "two")
+    assert (tmp_path / "one_colorized" / "a.png").is_file()
+    assert (tmp_path / "two_colorized" / "a.png").is_file()
+    colour(tmp_path / "one", tmp_path / "two", output=tmp_path / "out")
+    assert list(contents(tmp_path / "out")) == ["one/a.png", "two/a.png"]
+    assert (tmp_path / "out/one/a.png").read_bytes() == (tmp_path / "one_colorized/a.png").read_bytes()
+    with pytest.raises(UsageError, match="same output"):
+        colour(tmp_path / "one" / "a.png", tmp_path / "two" / "a.png", output=tmp_path / "x")
+    assert colour(tmp_path / "one", tmp_path / "one", output=tmp_path / "twice").done == 1
+    with pytest.raises(UsageError, match="no file or folder"):
+        colour(tmp_path / "three")
+
+
+def test_listed_names_are_mirrored_as_given(old: Path, colour: Colour, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    report = colour(listed=["old/a.png", "./old/sub/e.png", str(old / "b.png"), "old/gone.png"], output=tmp_path / "out")
+    assert (report.done, report.failed) == (3, 1)
+    assert set(contents(tmp_path / "out")) == {"old/a.png", "old/sub/e.png", str(old / "b.png").lstrip("/")}
+    with pytest.raises(UsageError, match="-o OUT"):
+        colour(listed=["old/a.png"])
+
+
+def test_include_and_exclude(old: Path) -> None:
+    assert names(old, include=["*.png"]) == ["a.png", "b.png", "sub/e.png", "sub/f.png"]
+    assert names(old, include=["sub/*"], exclude=["e.*"]) == ["sub/f.png"]
+
+
+def test_a_change_of_format_that_makes_names_collide(tmp_path: Path, colour: Colour) -> None:
+    """``a.tif`` beside ``a.jpg`` would be one ``a.jpg``: the second silently replacing the first."""
+    write_gray(tmp_path / "in" / "a.tif")
+    write_gray(tmp_path / "in" / "a.jpg")
+    write_gray(tmp_path / "in" / "a.png")
+    report = colour(tmp_path / "in", format="JPEG")
+    assert report.done == 3
+    assert list(contents(tmp_path / "in_colorized")) == ["a.jpg", "a.png.jpg", "a.tif.jpg"]
+    assert len(colour.plan.collisions) == 1
+    part = colour(tmp_path / "in", format="JPEG", selection=Selection(limit=2))
+    assert (part.already, part.skipped) == (2, 0), "names do not depend on what is selected"
+
+
+@pytest.mark.parametrize(("first", "second"), [("A.png", "a.png"), ("é.png", "e\u0301.png"), ("B/x.png", "b/X.png")])
+def test_names_that_other_systems_hold_for_one(tmp_path: Path, colour: Colour, first: str, second: str) -> None:
+    """Copied to a Mac or to Windows, neither replaces the other."""
+    write_gray(tmp_path / "in" / first)
+    write_gray(tmp_path / "in" / second)
+    assert colour(tmp_path / "in").done == 2
+    folded = {name.casefold() for name in contents(tmp_path / "in_colorized")}
+    assert len(folded) == 2
+    assert colour.plan.collisions
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(
+        st.text("abAB.é\u0301_/", min_size=1, max_size=6).map(lambda s: s.strip("/.") or "a"), unique=True, max_size=12
+    ),
+    st.sampled_from(["JPEG", "TIFF", None]),
+    st.integers(1, 3),
+)
+def test_no_two_outputs_ever_share_a_name(stems: list[str], form: object, samples: int) -> None:
+    clean = {"/".join(p for p in stem.split("/") if p.strip(".")) or "a" for stem in stems}
+    photographs = [
+        found(stem + suffix, index) for index, stem in enumerate(sorted(clean)) for suffix in (".tif", ".jpg", ".JPG")
+    ]
+    outputs, _ = name_outputs(photographs, form, samples)  # type: ignore[arg-type]
+    flat = [name.casefold() for group in outputs for name in group]
+    assert len(set(flat)) == len(flat) == len(photographs) * samples
+
+
+def test_long_names_stay_within_what_disks_hold() -> None:
+    outputs, _ = name_outputs([found("写" * 83 + "x.tif"), found("写" * 83 + "y.tif", 1)], "JPEG", 2)
+    flat = [name for group in outputs for name in group]
+    assert max(len(os.fsencode(name)) for name in flat) <= 255
+    assert len(set(flat)) == 4
+
+
+def test_shards_part_the_whole_and_agree_on_names(tmp_path: Path, colour: Colour) -> None:
+    """Four machines that each take a quarter colour everything once."""
+    for index in range(20):
+        write_gray(tmp_path / "in" / f"{index}.png", 8, 8)
+    colour(tmp_path / "in", output=tmp_path / "whole")
+    merged: dict[str, bytes] = {}
+    for index in (1, 2, 3):
+        colour(tmp_path / "in", output=tmp_path / f"{index}", selection=Selection(shard=(index, 3)))
+        part = contents(tmp_path / f"{index}")
+        assert 0 < len(part) < 20
+        assert not set(part) & set(merged)
+        merged |= part
+    assert merged == contents(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("text", ["0/4", "5/4", "1", "a/b", "1/0", "-1/4", "1/4/2"])
+def test_a_wrong_shard_is_refused(text: str) -> None:
+    with pytest.raises(UsageError):
+        parse_shard(text)
+
+
+def test_outputs_of_other_parameters_stand_until_overwritten(old: Path, colour: Colour) -> None:
+    """Neither a stale result passed off as the new one, nor a result lost that was wanted."""
+    colour(old, sigma=1.0)
+    before = contents(old.with_name("old_colorized"))
+    report = colour(old, sigma=2.0)
+    assert (report.done, report.skipped, report.conflicts, int(report.exit_code)) == (0, 6, 6, 3)
+    assert "sigma 1.0, now 2.0" in colour.reasons()["a.png"]
+    assert contents(old.with_name("old_colorized")) == before
+    report = colour(old, sigma=2.0, overwrite=True)
+    assert (report.done, int(report.exit_code)) == (6, 0)
+    after = contents(old.with_name("old_colorized"))
+    assert all(after[name] != before[name] for name in before)
+    assert colour(old, sigma=2.0, overwrite=True).already == 6, "what is as wanted is not made twice"
+
+
+def test_done_by_the_journal_not_because_a_file_exists(old: Path, colour: Colour) -> None:
+    root = old.with_name("old_colorized")
+    write_gray(root / "a.png")
+    hand_made = (root / "a.png").read_bytes()
+    report = colour(old)
+    assert (report.done, report.conflicts, int(report.exit_code)) == (5, 1, 3)
+    assert (root / "a.png").read_bytes() == hand_made
+    (root / "b.png").write_bytes((root / "b.png").read_bytes() + b"edited")
+    (root / "c.jpg").unlink()
+    write_gray(old / "d.tif", 20, 20)
+    report = colour(old)
+    assert (report.done, report.conflicts, report.already) == (1, 3, 2)
+    assert "changed since it was made" in colour.reasons()["b.png"]
+    assert "changed since its output" in colour.reasons()["d.tif"]
+
+
+def test_more_samples_leave_the_first_ones_alone(old: Path, colour: Colour) -> None:
+    colour(old, samples=2)
+    report = colour(old, samples=3)
+    assert (report.already, report.done) == (12, 6)
+
+
+def test_the_disk_is_checked_before_the_first_photograph(
+    old: Path, colour: Colour, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that cannot end is not begun at night."""
+    colour(old, output=old.with_name("x"), execution=Execution(fsync=False))
+    plan = colour.plan
+    assert check_room(plan) is None
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(10**9, 10**9, plan.estimated_bytes))
+    warning = check_room(plan)
+    assert warning is not None
+    assert "may become full" in warning
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(10**9, 10**9, 1000))
+    with pytest.raises(OutputError, match="room for 1.0 kB"):
+        check_room(plan)
+
+
+def test_estimates_are_of_the_right_size(old: Path, colour: Colour) -> None:
+    """Within a factor of four for noise, the worst there is."""
+    write_gray(old / "large.tif", 800, 600)
+    write_gray(old / "large.jpg", 800, 600, quality=90)
+    colour(old, include=["large.*"])
+    root = old.with_name("old_colorized")
+    for name, form in (("large.tif", "TIFF"), ("large.jpg", "JPEG")):
+        ratio = (root / name).stat().st_size / estimate_output(800, 600, 8, form)  # type: ignore[arg-type]
+        assert 0.25 < ratio < 4
