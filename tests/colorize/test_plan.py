@@ -120,9 +120,13 @@ def test_several_inputs(tmp_path: Path, colour: Colour) -> None:
         colour(tmp_path / "three")
 
 
-def test_listed_names_are_mirrored_as_given(old: Path, colour: Colour, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_listed_names_are_mirrored_as_given(
+    old: Path, colour: Colour, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
-    report = colour(listed=["old/a.png", "./old/sub/e.png", str(old / "b.png"), "old/gone.png"], output=tmp_path / "out")
+    report = colour(
+        listed=["old/a.png", "./old/sub/e.png", str(old / "b.png"), "old/gone.png"], output=tmp_path / "out"
+    )
     assert (report.done, report.failed) == (3, 1)
     assert set(contents(tmp_path / "out")) == {"old/a.png", "old/sub/e.png", str(old / "b.png").lstrip("/")}
     with pytest.raises(UsageError, match="-o OUT"):
@@ -253,7 +257,7 @@ def test_the_disk_is_checked_before_the_first_photograph(
     assert warning is not None
     assert "may become full" in warning
     monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(10**9, 10**9, 1000))
-    with pytest.raises(OutputError, match="room for 1.0 kB"):
+    with pytest.raises(OutputError, match=r"room for 1\.0 kB"):
         check_room(plan)
 
 

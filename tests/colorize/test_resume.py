@@ -1,0 +1,175 @@
+"""Real processes, really killed: nothing finished is touched, nothing is lost, and no half file is ever seen."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from colorcli.colorize.journal import read_journal
+
+from .conftest import contents, write_gray
+
+ROOT = Path(__file__).parents[2]
+
+
+def start(folder: Path, seconds: float = 0.0, deadly: str = "no", *extra: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "tests.colorize.driver",
+            str(seconds),
+            deadly,
+            "colorize",
+            str(folder),
+            "-j",
+            "2",
+            *extra,
+        ],
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "COLORCLI_CONFIG": os.devnull},
+    )
+
+
+def complete(folder: Path, *extra: str) -> str:
+    """Run to the end; what was said."""
+    process = start(folder, 0.0, "no", *extra)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    return err
+
+
+def finished(root: Path) -> set[str]:
+    return {str(r["output"]) for r in read_journal(root) if r["event"] == "photo.done"}
+
+
+def has_finished(root: Path, count: int) -> bool:
+    return len(finished(root)) >= count
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 30) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.01)
+
+
+@pytest.fixture
+def many(tmp_path: Path) -> Path:
+    """Twenty photographs, coloured once without disturbance into ``reference``."""
+    for index in range(20):
+        write_gray(tmp_path / "in" / f"{index:02}.{('png', 'jpg', 'tif', 'webp')[index % 4]}")
+    complete(tmp_path / "in", "-o", str(tmp_path / "reference"))
+    return tmp_path / "in"
+
+
+def test_kill_9_at_any_moment_loses_nothing(many: Path) -> None:
+    """The power fails five times in a night; in the morning the set is complete and nothing was done twice."""
+    root, reference = many.with_name("in_colorized"), contents(many.with_name("reference"))
+    originals = contents(many)
+    rng = random.Random(0)
+    for _ in range(5):
+        before = {name: (root / name).stat().st_mtime_ns for name in finished(root)}
+        process = start(many, 0.15)
+        wait_for(partial(has_finished, root, len(before) + rng.randint(1, 2)))
+        time.sleep(rng.random() * 0.15)
+        process.kill()
+        process.communicate()
+        assert {name: (root / name).stat().st_mtime_ns for name in before} == before
+        for name in finished(root):
+            assert (root / name).read_bytes() == reference[name]
+        for name, data in contents(root).items():
+            assert name.endswith(".part") or data == reference[name], "under its final name a file is complete"
+    assert 5 <= len(finished(root)) < 20
+    before = {name: (root / name).stat().st_mtime_ns for name in finished(root)}
+    assert "ended without finishing" in complete(many)
+    assert contents(root) == reference, "and nothing is left under a temporary name"
+    assert {name: (root / name).stat().st_mtime_ns for name in before} == before
+    assert contents(many) == originals
+
+
+@pytest.mark.parametrize("stage", ["network", "part", "written"])
+def test_kill_9_at_each_stage(many: Path, stage: str) -> None:
+    """Also between the rename and the journal's line, where a file is there that no line tells of."""
+    root, reference = many.with_name("in_colorized"), contents(many.with_name("reference"))
+    process = start(many, 0.0, f"{stage}:4")
+    process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGKILL
+    done = finished(root)
+    assert len(done) < 20
+    complete(many)
+    assert contents(root) == reference, "and what the killed run left under a temporary name is gone"
+    assert len(finished(root)) == 20
+
+
+def test_a_killed_overwrite_is_continued(many: Path) -> None:
+    root = many.with_name("in_colorized")
+    complete(many)
+    process = start(many, 0.0, "written:4", "--seed", "7", "--overwrite")
+    process.communicate(timeout=60)
+    complete(many, "--seed", "7", "--overwrite")
+    complete(many, "--seed", "7", "-o", str(many.with_name("fresh")))
+    assert contents(root) == contents(many.with_name("fresh"))
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_the_first_signal_finishes_what_is_in_flight(many: Path, number: int, code: int) -> None:
+    root = many.with_name("in_colorized")
+    process = start(many, 0.1)
+    wait_for(partial(has_finished, root, 2))
+    process.send_signal(number)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert "Traceback" not in err
+    assert "run again to go on" in err
+    assert set(contents(root)) == finished(root)
+    assert not (root / ".colorcli" / "lock").exists()
+    complete(many)
+    assert contents(root) == contents(many.with_name("reference"))
+
+
+def test_the_second_signal_aborts_even_a_network_that_hangs(many: Path) -> None:
+    """Nobody has to look for kill -9."""
+    process = start(many, 600.0)
+    wait_for((many.with_name("in_colorized") / ".colorcli" / "journal.jsonl").is_file)
+    time.sleep(0.3)
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.5)
+    assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=15)
+    assert process.returncode == 130
+    assert "Traceback" not in err
+    complete(many)
+
+
+def test_a_reader_that_goes_away_ends_the_run_quietly(many: Path) -> None:
+    """``colorcli colorize … --json | head -1``."""
+    process = start(many, 0.05, "no", "--json")
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.readline()
+    process.stdout.close()
+    err = process.stderr.read()
+    process.wait(timeout=60)
+    assert process.returncode == 141
+    assert "Traceback" not in err
+    assert "Exception" not in err
+    root = many.with_name("in_colorized")
+    for name in contents(root):
+        with Image.open(root / name) as image:
+            image.load()
+    complete(many)
