@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -48,7 +49,7 @@ class FakeSession:
 def write_gray(path: Path, width: int = 48, height: int = 32, value: int | None = None, **save: Any) -> Path:
     """A small gray photograph; its pixels depend on its name, or are all ``value``."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    rng = np.random.default_rng(sum(path.name.encode("utf-8", "surrogateescape")))
+    rng = np.random.default_rng(zlib.crc32(path.name.encode("utf-8", "surrogateescape")))
     pixels = rng.integers(40, 200, (height, width), dtype=np.uint8)
     if value is not None:
         pixels[:] = value
