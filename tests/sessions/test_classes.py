@@ -20,7 +20,12 @@ def test_by_name_or_number(name: str, index: int) -> None:
 
 @pytest.mark.parametrize(
     ("name", "hint"),
-    [("golden retreiver", "golden retriever"), ("1000", "0 to 999"), ("-1", "0 to 999"), ("retriever", "flat-coated retriever")],
+    [
+        ("golden retreiver", "golden retriever"),
+        ("1000", "0 to 999"),
+        ("-1", "0 to 999"),
+        ("retriever", "flat-coated retriever"),
+    ],
 )
 def test_what_is_not_a_class_is_explained(name: str, hint: str) -> None:
     """A mistyped class must not colour eighty thousand photographs as something else."""
