@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -29,7 +30,7 @@ _MANY = 20
 def colorize(
     inputs: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="INPUT…", help="Folders and files; - for a list of names (--files-from, else stdin)."),
+        typer.Argument(metavar="INPUT", help="Folders and files; - for a list of names (--files-from, else stdin)."),
     ] = None,
     output: Annotated[
         Path | None,
@@ -241,17 +242,22 @@ def _carry_out(
     def announce() -> None:
         shown.say("Finishing what is in flight; once more aborts.")
 
-    with shown, stopping_on_signals(stop, announce):
-        report = run(
-            plan,
-            load,
-            parameters,
-            execution,
-            observe=observe,
-            stop=stop,
-            configuration=configuration,
-            make_plan=make_plan,
-        )
+    try:
+        with shown, stopping_on_signals(stop, announce):
+            report = run(
+                plan,
+                load,
+                parameters,
+                execution,
+                observe=observe,
+                stop=stop,
+                configuration=configuration,
+                make_plan=make_plan,
+            )
+    except (KeyboardInterrupt, SystemExit) as abort:
+        # threads may be in native code, which an orderly end of the interpreter would not survive
+        sys.stderr.flush()
+        os._exit(ExitCode.INTERRUPTED if isinstance(abort, KeyboardInterrupt) else ExitCode.TERMINATED)
     if closed:
         raise closed[0]
     return report

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Iterable
 from types import TracebackType
 from typing import Protocol, Self
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.text import Text
 
 from colorcli.images.provenance import printable
 
@@ -150,21 +152,31 @@ class _Lines:
         return f"{meter}; {self._tally.shown_counts()}; {self._tally.shown_rates()}"
 
 
+class _TwoLines(Progress):
+    """A progress bar with a line of text below it."""
+
+    below = ""
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        yield from super().get_renderables()
+        yield Text(self.below, style="dim", no_wrap=True, overflow="ellipsis")
+
+
 class _Bar:
     """One bar, with photographs per second and the time left; below it the counts and how fast each stage is."""
 
     def __init__(self, total: int, console: Console, *, verbose: bool) -> None:
         self._verbose = verbose
         self._tally = _Tally()
-        self._progress = Progress(
-            BarColumn(),
+        self._progress = _TwoLines(
+            BarColumn(bar_width=None),
             MofNCompleteColumn(),
             TextColumn("{task.fields[rate]}"),
             TimeRemainingColumn(),
-            TextColumn("left\n{task.fields[counts]}"),
-            TextColumn("[dim]{task.fields[stages]}"),
+            TextColumn("left"),
             console=console,
             transient=True,
+            expand=True,
         )
         self._total = total
         self._task: TaskID | None = None
@@ -173,7 +185,7 @@ class _Bar:
     def __enter__(self) -> Self:
         self._progress.start()
         self._start = time.monotonic()
-        self._task = self._progress.add_task("", total=self._total, rate="", counts="", stages="")
+        self._task = self._progress.add_task("", total=self._total, rate="")
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -185,13 +197,8 @@ class _Bar:
         if self._verbose:
             self.say(photo_line(record))
         rate = self._tally.ended / max(time.monotonic() - self._start, 1e-3)
-        self._progress.update(
-            self._task,
-            completed=self._tally.ended,
-            rate=f"{rate:.2f} photos/s",
-            counts=self._tally.shown_counts(),
-            stages=self._tally.shown_rates(),
-        )
+        self._progress.below = f"{self._tally.shown_counts()} · {self._tally.shown_rates()}"
+        self._progress.update(self._task, completed=self._tally.ended, rate=f"{rate:.2f} photos/s")
 
     def say(self, text: str) -> None:
         self._progress.console.print(text, markup=False)

@@ -41,6 +41,7 @@ _GPU_BATCH = 16
 # Measured with bigcolor lite: on the CPU larger batches take longer for each photograph, not less, and one at a time
 # makes the bytes of a result independent of what else is in the run.
 _CPU_BATCH = 1
+_PATIENCE = 5.0
 _LIBRARIES = ("numpy", "numba", "torch", "onnxruntime", "pillow", "tifffile", "imagecodecs")
 
 
@@ -248,6 +249,8 @@ class _Line:
         self._to_encode: queue.Queue[_Coloring | None] = queue.Queue()
         self._events: queue.Queue[Event] = queue.Queue()
         self._fed = threading.Event()
+        self._abandoned = threading.Event()
+        self._threads: list[threading.Thread] = []
         self._fatal: ColorcliError | None = None
         self._crash: BaseException | None = None
 
@@ -260,14 +263,23 @@ class _Line:
             self._start(loop)
         try:
             self._collect(report, observe)
-        finally:
-            for _ in range(jobs):
-                self._to_decode.put(None)
-                self._to_encode.put(None)
-            self._to_color.put(None)
+        except BaseException:
+            self._abandoned.set()
+            raise
+        self._finish()
         report.fatal = self._fatal
         if self._crash is not None:
             raise self._crash
+
+    def _finish(self) -> None:
+        """End the threads: one that is still in native code when the interpreter ends takes the process down."""
+        self._abandoned.set()
+        for _ in range(self._execution.jobs):
+            self._to_decode.put(None)
+            self._to_encode.put(None)
+        self._to_color.put(None)
+        for thread in self._threads:
+            thread.join(_PATIENCE if self._crash else None)
 
     def _collect(self, report: Report, observe: Observer) -> None:
         while self._crash is None:
@@ -292,11 +304,13 @@ class _Line:
                 self._crash = error
 
         # daemons: a network that hangs must not keep the program alive after a second Ctrl-C
-        threading.Thread(target=guarded, daemon=True).start()
+        thread = threading.Thread(target=guarded, daemon=True)
+        self._threads.append(thread)
+        thread.start()
 
     def _feed(self, tasks: list[Task]) -> None:
         for task in tasks:
-            if not self._budget.acquire(task.pixels, self._stop):
+            if not self._budget.acquire(task.pixels, lambda: self._stop() or self._abandoned.is_set()):
                 break
             self._to_decode.put(task)
         self._fed.set()
@@ -564,6 +578,7 @@ def _run_start(
             "device": session.device,
             "precision": session.precision,
             "backend": session.backend,
+            "threads": getattr(session, "threads", None),
             "matched": plan.matched,
             "already_done": plan.already,
             "pending": plan.pending,

@@ -72,7 +72,7 @@ class Provenance:
         parameters: what the colouring was steered by; anything JSON can hold.
         input_name: name of the input, relative to the folder that was coloured.
         input_sha256: hexadecimal SHA-256 of the input file.
-        when: time of the colouring in ISO 8601.
+        when: time of the colouring in ISO 8601; empty leaves it out, so that equal results have equal bytes.
     """
 
     model: str
@@ -264,7 +264,8 @@ def _add_to_history(
         "parameters": dict(provenance.parameters),
     }
     _text(document, event, ST_EVT, "action", "edited")
-    _text(document, event, ST_EVT, "when", provenance.when)
+    if provenance.when:
+        _text(document, event, ST_EVT, "when", provenance.when)
     _text(document, event, ST_EVT, "softwareAgent", provenance.software)
     _text(document, event, ST_EVT, "changed", "/")
     _text(document, event, ST_EVT, "parameters", json.dumps(details, sort_keys=True, default=str, ensure_ascii=False))

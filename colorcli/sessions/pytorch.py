@@ -69,8 +69,10 @@ class PyTorchSession:
         if precision == "fp16" and self._device.type == "cpu":
             raise UsageError("Precision fp16 is slower and less exact on the CPU; use fp32 or bf16 there.")
         self.precision = precision
-        if threads is not None:
-            torch.set_num_threads(threads)
+        # said aloud even where it is PyTorch's own choice: results repeat for a number of threads, and a thread that
+        # has not been told chooses for itself
+        self.threads = threads or torch.get_num_threads()
+        torch.set_num_threads(self.threads)
         network.prepare()
         self.network = network.to(self._device).to(memory_format=torch.channels_last)
 
