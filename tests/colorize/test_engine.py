@@ -91,8 +91,9 @@ def test_photographs_of_one_shape_share_a_pass(old: Path, colour: Colour) -> Non
         gate.wait(5)
 
     session = FakeSession(wait)
-    threading.Timer(0.5, gate.set).start()
-    colour(old, session=session, execution=Execution(batch_size=4, jobs=4))
+    threading.Timer(1.5, gate.set).start()
+    # Enough colourings for a full batch, however few the first one found ready.
+    colour(old, session=session, samples=3, execution=Execution(batch_size=4, jobs=4))
     assert max(shape[0] for shape in session.batches) == 4
 
 
@@ -214,10 +215,12 @@ def test_one_bad_photograph_in_a_batch_fails_alone(old: Path, colour: Colour) ->
 
 def test_out_of_memory_lowers_the_batch_and_never_the_working_size(old: Path, colour: Colour, tmp_path: Path) -> None:
     gate = threading.Event()
+    too_large = []
 
     def fault(lightness: Any, chroma: Any) -> None:
         gate.wait(5)
         if lightness.shape[0] > 1:
+            too_large.append(lightness.shape[0])
             raise OutOfMemoryError("8 GB are not enough")
 
     colour(old, output=tmp_path / "roomy")
@@ -229,7 +232,12 @@ def test_out_of_memory_lowers_the_batch_and_never_the_working_size(old: Path, co
     assert (report.done, report.failed) == (6, 0)
     assert contents(tmp_path / "tight") == contents(tmp_path / "roomy")
     assert {shape[2:] for shape in colour.session.batches} == sizes
-    assert [n["batch_size"] for n in colour.of("notice")] == [2, 1]
+    # How many photographs the first batch found ready depends on the machine's mood; what follows from it does not.
+    assert too_large
+    halves = [size // 2 for size in too_large]
+    lowered = [half for index, half in enumerate(halves) if half < min(halves[:index], default=5)]
+    assert [n["batch_size"] for n in colour.of("notice")] == lowered
+    assert colour.of("notice")[-1]["batch_size"] == 1
 
 
 def test_out_of_memory_with_a_single_photograph_fails_it_and_says_so(old: Path, colour: Colour) -> None:
