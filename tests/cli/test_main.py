@@ -196,7 +196,9 @@ def test_a_reader_that_goes_away_is_no_error(tmp_path: Path, arguments: str) -> 
 def test_signals_unwind_and_have_their_codes(tmp_path: Path, number: signal.Signals, code: int) -> None:
     """Killed politely, the program removes its temporary files and says by its code what happened."""
     (tmp_path / "slow.py").write_text(
-        "import sys, time, typer\n"
+        "import signal, sys, time, typer\n"
+        # A shell without job control hands its background jobs a SIGINT that is ignored.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "import colorcli.cli\n"
         "from colorcli.cli import app as module, output\n"
         "from colorcli.cli.command import Command\n"
