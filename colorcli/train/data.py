@@ -25,7 +25,7 @@ from colorcli.errors import NothingToDoError, UsageError
 
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff")
 _NEAR_GRAY = 4.0
-_LUMA601 = (0.2989, 0.5870, 0.1140)
+LUMA601 = (0.2989, 0.5870, 0.1140)
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ class Augment:
         rgb = np.asarray(image, np.float32) / 255
         if rng.random() < 0.3:
             rgb = rgb ** np.float32(np.exp(rng.normal(0, 0.2)))
-        weights = np.asarray(_LUMA601, np.float32)
+        weights = np.asarray(LUMA601, np.float32)
         if rng.random() < 0.3:
             # Films see colours differently: orthochromatic ones hardly see red.
             weights = rng.dirichlet(4 * weights / weights.sum() * 3).astype(np.float32)
@@ -138,7 +138,7 @@ class Augment:
         image = _resize_short(image, side)
         left, top = (image.width - side) // 2, (image.height - side) // 2
         rgb = np.asarray(image.crop((left, top, left + side, top + side)), np.float32) / 255
-        gray = rgb @ np.asarray(_LUMA601, np.float32)
+        gray = rgb @ np.asarray(LUMA601, np.float32)
         return np.ascontiguousarray(rgb.transpose(2, 0, 1)), np.asarray(gray[None], np.float32)
 
 

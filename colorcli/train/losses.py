@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-_LUMA601 = (0.2989, 0.5870, 0.1140)
+from colorcli.train.data import LUMA601
 
 
 def chroma_error(chroma: Tensor, truth: Tensor) -> Tensor:
@@ -21,7 +21,7 @@ def discriminator_hinge(real: Tensor, fake: Tensor) -> Tensor:
 
 def vivid(rgb: Tensor, gain: float) -> Tensor:
     """Scale the chromaticity of sRGB 0..1 by ``gain`` in YUV (004: 1.2), clipped to 0..1."""
-    weights = torch.tensor(_LUMA601, dtype=rgb.dtype, device=rgb.device).view(1, 3, 1, 1)
+    weights = torch.tensor(LUMA601, dtype=rgb.dtype, device=rgb.device).view(1, 3, 1, 1)
     luma = (rgb * weights).sum(1, keepdim=True)
     return (luma + gain * (rgb - luma)).clamp(0, 1)
 

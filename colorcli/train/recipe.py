@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import tomllib
 from dataclasses import dataclass, field
 from importlib import resources
@@ -63,8 +64,6 @@ class Phase:
 
     def rate(self, step: int) -> float:
         """The factor on every learning rate at ``step`` of this phase."""
-        import math
-
         if step < self.warmup:
             return (step + 1) / self.warmup
         progress = (step - self.warmup) / max(1, self.steps - self.warmup)
