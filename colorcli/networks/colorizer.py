@@ -12,14 +12,53 @@ from colorcli.networks.size import SizeRule
 class Colorizer(nn.Module):
     """A network that turns lightness into chroma.
 
-    Subclasses name the controls they take in ``controls`` (any of ``"z"`` and ``"class_index"``), their input
-    sizes in ``size_rule``, and keyword arguments for their constructor in ``presets``. A subclass's own
-    ``forward`` is native to its paper (RGB, UV, logits); ``chroma`` is what the rest of the program uses.
+    A system's network answers in its paper's own space (RGB, UV, ab over 110, bins): ``native`` gives that answer,
+    ``target`` what the answer should be for a known colour photograph, and ``to_chroma`` translates it. The program
+    itself only ever calls ``chroma``.
+
+    Attributes:
+        controls: what the network can be steered by, any of ``"z"`` and ``"class_index"``.
+        size_rule: the input sizes it takes.
+        presets: keyword arguments for its constructor, by the name of the preset.
+        native_space: space of the network's own answer: ``"ab"``, ``"rgb"``, ``"uv"`` or ``"bins"``.
+        slow_parts: names of the submodules that start from pretrained weights and learn at the slower rate.
+        frozen_parts: submodules that never learn, and the name of the backbone whose weights each one holds. Their
+            weights are kept apart from the model's own, so that several models can share them.
     """
 
     controls: ClassVar[tuple[str, ...]] = ()
     size_rule: ClassVar[SizeRule] = SizeRule()
     presets: ClassVar[dict[str, dict[str, Any]]] = {}
+    native_space: ClassVar[str] = "ab"
+    slow_parts: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.frozen_parts: dict[str, str] = {}
+
+    def freeze(self, part: str, backbone: str) -> None:
+        """Declare submodule ``part`` frozen, with the weights of ``backbone``: no gradients, always in eval mode."""
+        self.frozen_parts[part] = backbone
+        self.get_submodule(part).requires_grad_(False).eval()
+
+    def train(self, mode: bool = True) -> Colorizer:
+        """See ``torch.nn.Module.train``; frozen parts stay in inference mode."""
+        super().train(mode)
+        for part in self.frozen_parts:
+            self.get_submodule(part).eval()
+        return self
+
+    def native(self, lightness: Tensor, *, z: Tensor | None = None, class_index: Tensor | None = None) -> Tensor:
+        """The network's own answer ``(N, C, h, w)`` in its ``native_space``; arguments as for ``chroma``."""
+        raise NotImplementedError
+
+    def target(self, rgb: Tensor) -> Tensor:
+        """What ``native`` should answer for a photograph ``(N, 3, H, W)`` in sRGB 0..1: same space and units."""
+        raise NotImplementedError
+
+    def to_chroma(self, answer: Tensor, lightness: Tensor) -> Tensor:
+        """Translate a native answer into CIELAB a*, b* ``(N, 2, h, w)``; ``lightness`` as for ``chroma``."""
+        raise NotImplementedError
 
     def chroma(self, lightness: Tensor, *, z: Tensor | None = None, class_index: Tensor | None = None) -> Tensor:
         """Predict chroma.
@@ -33,7 +72,7 @@ class Colorizer(nn.Module):
         Returns:
             float ``(N, 2, h, w)``, CIELAB a* and b*; h and w may be smaller than H and W.
         """
-        raise NotImplementedError
+        return self.to_chroma(self.native(lightness, z=z, class_index=class_index), lightness)
 
     def prepare(self) -> None:
         """Get ready for inference; what training needs may be thrown away."""
