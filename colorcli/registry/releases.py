@@ -1,0 +1,107 @@
+"""The table of released files: what can be pulled or imported, from where, and under which licence."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path, PurePosixPath
+from typing import Any
+from urllib.parse import urlsplit
+
+from colorcli.errors import ModelError
+from colorcli.registry.systems import near
+
+TABLE = Path(__file__).with_name("releases.toml")
+
+
+@dataclass(frozen=True)
+class Remote:
+    """A released file.
+
+    Attributes:
+        name: its file name. A name such as ``x-9b330a0b.pth`` carries the first digits of the file's SHA-256.
+        url: its address, http or https.
+        max_bytes: more than this is refused.
+        sha256: the published hash, or its beginning; empty where only the name tells, or nothing does.
+    """
+
+    name: str
+    url: str
+    max_bytes: int
+    sha256: str = ""
+
+
+@dataclass(frozen=True)
+class Release:
+    """Something that others have released, in one or several files.
+
+    Attributes:
+        name: as a user types it.
+        kind: ``model``, ``backbone``, ``generator``, ``discriminator`` or ``metric network``.
+        title: what it is, in one line.
+        licence: one line.
+        files: in the order in which they are read.
+        network: whose names and shapes the tensors must have, ``torchvision:NAME``, ``timm:NAME`` or
+            ``colorcli:module:Class``; empty where the importer knows.
+        arguments: of that network.
+        unused: beginnings of the names of tensors that are accounted for and not stored.
+        heads: channels of LPIPS's linear heads, read together with the network's tensors.
+        bytes: size of all files, about.
+    """
+
+    name: str
+    kind: str
+    title: str
+    licence: str
+    files: tuple[Remote, ...]
+    network: str = ""
+    arguments: dict[str, Any] = field(default_factory=dict)
+    unused: tuple[str, ...] = ()
+    heads: tuple[int, ...] = ()
+    bytes: int = 0
+
+
+@cache
+def releases() -> dict[str, Release]:
+    """Everything in the table, by name, in its order."""
+    table = tomllib.loads(TABLE.read_text(encoding="utf-8"))
+    return {name: _release(name, entry) for name, entry in table.items()}
+
+
+def release(name: str) -> Release:
+    """One entry of the table.
+
+    Raises:
+        ModelError: there is none of that name.
+    """
+    known = releases()
+    if name not in known:
+        raise ModelError(f"There are no released files of '{name}'{near(name, known)}")
+    return known[name]
+
+
+def drive(file_id: str) -> str:
+    """The address of a file on Google Drive."""
+    return f"https://drive.google.com/uc?export=download&id={file_id}"
+
+
+def _release(name: str, entry: dict[str, Any]) -> Release:
+    return Release(
+        name=name,
+        kind=entry["kind"],
+        title=entry["title"],
+        licence=entry["licence"],
+        files=tuple(_remote(file) for file in entry["files"]),
+        network=entry.get("network", ""),
+        arguments=entry.get("arguments", {}),
+        unused=tuple(entry.get("unused", ())),
+        heads=tuple(entry.get("heads", ())),
+        bytes=round(sum(file["megabytes"] for file in entry["files"]) * 1e6),
+    )
+
+
+def _remote(file: dict[str, Any]) -> Remote:
+    url = file["url"] if "url" in file else drive(file["drive"])
+    name = file.get("name") or PurePosixPath(urlsplit(url).path).name
+    return Remote(name, url, round(2e6 * file["megabytes"]), file.get("sha256", ""))
