@@ -1,0 +1,142 @@
+"""One HTML file that holds all it shows: style, scripts, data and pictures. It is streamed, so memory stays flat.
+
+The page allows itself nothing but what it brings: its Content-Security-Policy names the hashes of its own style and
+scripts and admits pictures from ``data:`` only, so a name that smuggles markup in could still not run or send
+anything. Data travels as JSON in elements that no browser executes, pictures in one such element for each photograph,
+from which the page takes them when that photograph is looked at.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from importlib.resources import files
+from pathlib import Path
+from typing import TextIO
+
+import colorcli
+from colorcli.errors import OutputError
+from colorcli.images.provenance import printable
+from colorcli.images.write import part_path
+
+_GENERATOR = '<meta name="generator" content="colorcli '
+_HEAD_BYTES = 4096
+_ASSETS = "colorcli.report"
+
+
+def escaped(text: object) -> str:
+    """Text as HTML, in an element or an attribute; characters that cannot be printed as backslash escapes."""
+    return html.escape(printable(str(text)))
+
+
+def check_place(path: Path) -> None:
+    """Make sure that a page may be written to ``path``.
+
+    Raises:
+        OutputError: something stands there that is no page of ours.
+    """
+    try:
+        with path.open("rb") as file:
+            ours = _GENERATOR.encode() in file.read(_HEAD_BYTES)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise OutputError(f"The report {path} cannot be written: {error.strerror or error}.") from error
+    if not ours:
+        raise OutputError(f"{path} exists and is no report of colorcli; move it away, then run again.")
+
+
+def write_page(
+    path: Path,
+    *,
+    title: str,
+    body: str,
+    data: Mapping[str, object],
+    pictures: Iterable[Mapping[str, bytes]],
+    scripts: Sequence[str],
+) -> None:
+    """Write a page, complete under its name or not at all; an earlier page of ours is replaced.
+
+    Args:
+        path: the file.
+        title: plain text.
+        body: HTML, with whatever it quotes escaped already.
+        data: what the scripts work on; anything JSON can hold but NaN and infinity.
+        pictures: WebP files of each photograph by column, in the order of ``data["photos"]``.
+        scripts: names of files in ``assets``, in the order in which they run.
+
+    Raises:
+        OutputError: the file cannot be written, or something stands there that is no page of ours.
+    """
+    check_place(path)
+    part = part_path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with part.open("w", encoding="utf-8", newline="\n") as file:
+            _write(file, title, body, data, pictures, [_asset(name) for name in scripts])
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except OSError as error:
+        raise OutputError(f"The report {path} cannot be written: {error.strerror or error}.") from error
+    finally:
+        with suppress(OSError):
+            part.unlink()
+
+
+def _write(
+    file: TextIO,
+    title: str,
+    body: str,
+    data: Mapping[str, object],
+    pictures: Iterable[Mapping[str, bytes]],
+    scripts: Sequence[str],
+) -> None:
+    style = _asset("report.css")
+    policy = "; ".join(
+        (
+            "default-src 'none'",
+            "img-src data:",
+            f"style-src {_source(style)}",
+            f"script-src {' '.join(_source(script) for script in scripts)}",
+            "base-uri 'none'",
+            "form-action 'none'",
+        )
+    )
+    file.write(
+        "<!doctype html>\n"
+        '<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
+        f'{_GENERATOR}{colorcli.__version__}">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        '<meta name="color-scheme" content="light dark">\n'
+        '<link rel="icon" href="data:,">\n'
+        f"<title>{escaped(title)}</title>\n<style>{style}</style>\n</head>\n<body>\n{body}\n"
+    )
+    file.write(f'<script type="application/json" id="data">{_json(data)}</script>\n')
+    for index, columns in enumerate(pictures):
+        urls = {column: f"data:image/webp;base64,{base64.b64encode(c).decode()}" for column, c in columns.items()}
+        file.write(f'<script type="application/json" id="pictures-{index}">{_json(urls)}</script>\n')
+    for script in scripts:
+        file.write(f"<script>{script}</script>\n")
+    file.write("</body>\n</html>\n")
+
+
+def _asset(name: str) -> str:
+    return files(_ASSETS).joinpath("assets", name).read_text("utf-8")
+
+
+def _source(text: str) -> str:
+    """What a Content-Security-Policy calls an inline style or script."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
+def _json(value: object) -> str:
+    """JSON in ASCII that cannot end the element it stands in."""
+    text = json.dumps(value, allow_nan=False, separators=(",", ":"))
+    return text.replace("<", "\\u003c")
