@@ -76,7 +76,7 @@ class Model:
             colorcli.errors.UsageError: a parameter is out of range, or a control is not one of the model's.
         """
         from colorcli.color.join import join
-        from colorcli.colorize.tiles import blend, windows
+        from colorcli.images.tiles import blend, windows
 
         if not 0 <= strength <= 2:
             raise UsageError(f"strength goes from 0 to 2, not {strength:g}.")

@@ -31,10 +31,11 @@ from colorcli.colorize.flow import PixelBudget, Stop
 from colorcli.colorize.journal import Journal
 from colorcli.colorize.lock import locked
 from colorcli.colorize.options import Execution, Parameters
-from colorcli.colorize.photograph import Prepared, SkippedError, checked_chroma, finish, prepare
+from colorcli.colorize.photograph import Prepared, SkippedError, finish, prepare
 from colorcli.colorize.plan import CONFLICTS, Output, Plan, Task, Verdict
 from colorcli.errors import ColorcliError, ExitCode, OutputError, PhotoError
 from colorcli.images.provenance import printable
+from colorcli.images.tiles import checked_chroma
 from colorcli.sessions.session import OutOfMemoryError, Session, random_code
 
 _GPU_BATCH = 16

@@ -19,11 +19,11 @@ import colorcli
 from colorcli.color.join import Codes, FidelityReport, join_strips
 from colorcli.colorize.options import Parameters
 from colorcli.colorize.plan import IN_COLOR, Output, Task
-from colorcli.colorize.tiles import Windows, blend, windows
 from colorcli.errors import OutputError, PhotoError
 from colorcli.images.photo import Format, Photo, Pixels
 from colorcli.images.provenance import Provenance
 from colorcli.images.read import read_photo
+from colorcli.images.tiles import Windows, blend, windows
 from colorcli.images.write import BITS, Written, write_photo
 from colorcli.sessions.session import ModelInfo
 
@@ -101,21 +101,6 @@ def prepare(task: Task, info: ModelInfo, parameters: Parameters, *, recolor: boo
     seconds = {"hash": hashed - start, "decode": decoded - hashed, "resize": time.perf_counter() - decoded}
     digest = Input(before.st_size, before.st_mtime_ns, sha256)
     return Prepared(task, photo, digest, layout, _notes(photo, len(layout.starts)), seconds)
-
-
-def checked_chroma(chroma: object, count: int) -> list[NDArray[np.float32] | PhotoError]:
-    """A network's answer for ``count`` windows, each by itself; what is unusable as the error that says why."""
-    array = np.asarray(chroma)
-    if array.ndim != 4 or array.shape[:2] != (count, 2) or 0 in array.shape or array.dtype.kind != "f":
-        error = PhotoError(f"the network's answer has the wrong shape: {array.shape}, not ({count}, 2, h, w)")
-        return [error] * count
-    return [_checked(part) for part in array.astype(np.float32, copy=False)]
-
-
-def _checked(part: NDArray[np.float32]) -> NDArray[np.float32] | PhotoError:
-    if not np.isfinite(part).all():
-        return PhotoError("the network's answer holds values that are not numbers (NaN or infinity)")
-    return part.copy()
 
 
 def finish(

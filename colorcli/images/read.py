@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import stat
 from collections.abc import Callable, Iterator
@@ -18,7 +19,7 @@ from colorcli.images.kind import gray_channel, kind_of
 from colorcli.images.photo import Decoded, Format, Header, Metadata, Photo, Pixels, Resolution, UnreadableError
 from colorcli.images.source import Source
 
-__all__ = ["MAX_PIXELS", "SUFFIXES", "Metadata", "Photo", "Resolution", "probe", "read_photo"]
+__all__ = ["MAX_PIXELS", "SUFFIXES", "Metadata", "Photo", "Resolution", "decode_photo", "probe", "read_photo"]
 
 SUFFIXES = frozenset((".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".tif", ".tiff", ".webp"))
 """Lower-case suffixes of files that are taken for photographs. What a file is, is read from its content."""
@@ -60,35 +61,60 @@ def read_photo(path: Path, *, max_pixels: int = MAX_PIXELS) -> Photo:
         PhotoError: the file cannot be read, is damaged or cut off, too large, or of a sort that is not supported.
     """
     with _opened(path) as source:
-        form = _sniff(source)
-        header = _HEADERS[form](source)
-        if header.width * header.height > max_pixels:
-            raise UnreadableError(
-                f"has {header.width} x {header.height} pixels, more than the limit of {max_pixels:,} pixels"
-            )
-        if form == "TIFF":
-            decoded = tiff.decode(source, source.handle)
-        elif source.size > _MAX_PACKED_BYTES:
-            raise UnreadableError("is larger than 4 GB, which is not supported")
-        else:
-            decoded = _DECODERS[form](source.read(0, source.size))
-        if decoded.pixels.shape[:2] != (header.height, header.width):
-            raise UnreadableError("cannot be decoded: its picture has not the size that it states")
-        return _finish(path, form, decoded)
+        return _decode(source, path, max_pixels)
 
 
-class _FileSource(Source):
+def decode_photo(content: bytes, path: Path, *, max_pixels: int = MAX_PIXELS) -> Photo:
+    """``read_photo`` for a file's content in memory, such as a member of an archive.
+
+    Args:
+        content: of the file.
+        path: what to call it.
+        max_pixels: as for ``read_photo``.
+
+    Raises:
+        PhotoError: as ``read_photo`` does.
+    """
+    with _explained(path):
+        return _decode(_HandleSource(io.BytesIO(content), len(content)), path, max_pixels)
+
+
+def _decode(source: _HandleSource, path: Path, max_pixels: int) -> Photo:
+    form = _sniff(source)
+    header = _HEADERS[form](source)
+    if header.width * header.height > max_pixels:
+        raise UnreadableError(
+            f"has {header.width} x {header.height} pixels, more than the limit of {max_pixels:,} pixels"
+        )
+    if form == "TIFF":
+        decoded = tiff.decode(source, source.handle)
+    elif source.size > _MAX_PACKED_BYTES:
+        raise UnreadableError("is larger than 4 GB, which is not supported")
+    else:
+        decoded = _DECODERS[form](source.read(0, source.size))
+    if decoded.pixels.shape[:2] != (header.height, header.width):
+        raise UnreadableError("cannot be decoded: its picture has not the size that it states")
+    return _finish(path, form, decoded)
+
+
+class _HandleSource(Source):
     def __init__(self, handle: BinaryIO, size: int) -> None:
         super().__init__(handle, size)
         self.handle = handle
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[_FileSource]:
+def _opened(path: Path) -> Iterator[_HandleSource]:
     """The file, with every failure turned into a sentence that names it."""
+    with _explained(path), open(os.fspath(path), "rb", opener=_open_without_waiting) as handle:
+        yield _regular(handle)
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """Turn every failure into a sentence that names the file."""
     try:
-        with open(os.fspath(path), "rb", opener=_open_without_waiting) as handle:
-            yield _regular(handle)
+        yield
     except UnreadableError as damage:
         raise PhotoError(f"{_shown(path)} {damage}.") from damage
     except MemoryError as error:
@@ -102,11 +128,11 @@ def _open_without_waiting(path: str, flags: int) -> int:
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
-def _regular(handle: BinaryIO) -> _FileSource:
+def _regular(handle: BinaryIO) -> _HandleSource:
     status = os.fstat(handle.fileno())
     if not stat.S_ISREG(status.st_mode):
         raise UnreadableError("is not a regular file")
-    return _FileSource(handle, status.st_size)
+    return _HandleSource(handle, status.st_size)
 
 
 def _shown(path: Path) -> str:

@@ -64,6 +64,12 @@ def write_samples(folder: Path) -> list[Path]:
     return paths
 
 
+def color_photographs() -> dict[str, bytes]:
+    """The files of the colour photographs that the samples are made from, by name."""
+    sources = sorted({sample.source for sample in SAMPLES} - {"camera.png"})
+    return {source: files("skimage").joinpath("data", source).read_bytes() for source in sources}
+
+
 def _gray(sample: Sample) -> NDArray[np.uint8] | NDArray[np.uint16]:
     """The photograph's lightness as gray codes of the sample's depth, at its size."""
     with as_file(files("skimage").joinpath("data", sample.source)) as path, Image.open(path) as image:

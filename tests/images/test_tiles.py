@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from colorcli.colorize.tiles import blend, windows
 from colorcli.errors import PhotoError
+from colorcli.images.tiles import blend, windows
 from colorcli.networks.size import SizeRule
 
 
