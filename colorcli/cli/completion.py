@@ -18,8 +18,16 @@ def complete_model(incomplete: str) -> list[str]:
     return sorted(name for name in names if name.startswith(incomplete))
 
 
-def complete_system(incomplete: str) -> list[str]:
-    """Names of systems whose released files can be imported or pulled."""
-    from colorcli.registry.importers import importers
+def complete_weights(incomplete: str) -> list[str]:
+    """Names of installed models, and of backbones and the like, installed or not."""
+    from colorcli.registry.backbones import folders, known
 
-    return [name for name in importers() if name.startswith(incomplete)]
+    others = {*folders(), *known()}
+    return sorted({*complete_model(incomplete), *(name for name in others if name.startswith(incomplete))})
+
+
+def complete_release(incomplete: str) -> list[str]:
+    """Names of what can be pulled or imported."""
+    from colorcli.registry.releases import releases
+
+    return [name for name in releases() if name.startswith(incomplete)]

@@ -12,23 +12,34 @@ import typer
 
 from colorcli.cli import output
 from colorcli.cli.command import Command
-from colorcli.cli.completion import complete_model, complete_system
+from colorcli.cli.completion import complete_model, complete_release, complete_weights
 from colorcli.errors import ModelError
 
 if TYPE_CHECKING:
+    from colorcli.registry.backbones import Backbone
     from colorcli.registry.card import ModelCard
 
 app = typer.Typer(no_args_is_help=True)
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON object a line on stdout.")]
 Model = Annotated[
-    str, typer.Argument(help="NAME, NAME@TAG, run folder or weights file.", autocompletion=complete_model)
+    str,
+    typer.Argument(
+        help="NAME, NAME@TAG, run folder, weights file, or the name of a backbone.", autocompletion=complete_weights
+    ),
 ]
-System = Annotated[str, typer.Argument(help="The system, such as bigcolor.", autocompletion=complete_system)]
+Released = Annotated[
+    str, typer.Argument(help="A name that 'models list --all' shows.", autocompletion=complete_release)
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace other weights of that name.")]
 
 
-def list_command(json: Json = False) -> None:
+def list_command(
+    everything: Annotated[
+        bool, typer.Option("--all", help="Also backbones and metric networks, and what can be pulled.")
+    ] = False,
+    json: Json = False,
+) -> None:
     """List the installed models; the default of each name is marked."""
     from rich.table import Table
 
@@ -36,9 +47,12 @@ def list_command(json: Json = False) -> None:
 
     cards = list_models()
     defaults = _defaults(cards)
+    others = _others() if everything else []
     if json:
         for card in cards:
             output.emit("model", **_record(card), default=card.exact_name in defaults)
+        for other in others:
+            output.emit("release", **other)
         return
     table = Table("Model", "Default", "System", "Preset", "Size", "Controls", "Licence", box=None, pad_edge=False)
     for card in cards:
@@ -48,14 +62,34 @@ def list_command(json: Json = False) -> None:
     output.console().print(table)
     if not cards:
         output.note("No model is installed.")
+    if others:
+        table = Table("To pull or import", "Kind", "MB", "Here", "Licence", "What", box=None, pad_edge=False)
+        for other in others:
+            here = "yes" if other["installed"] else ""
+            table.add_row(
+                other["name"], other["kind"], f"{other['bytes'] / 1e6:.0f}", here, other["licence"], other["title"]
+            )
+        output.console().print()
+        output.console().print(table)
 
 
 def show(model: Model, json: Json = False) -> None:
-    """Show a model's card."""
+    """Show the card of a model, a backbone, or of something that can be pulled."""
     from colorcli.registry import toml
     from colorcli.registry.registry import find
 
-    card = find(model)
+    other = next((other for other in _others() if other["name"] == model), None)
+    try:
+        card = find(model)
+    except ModelError:
+        if other is None:
+            raise
+        if json:
+            output.emit("release", **other)
+            return
+        output.line(f"# {other['folder'] or 'not on this machine'}")
+        output.line(toml.dumps({key: value for key, value in other.items() if value not in (None, {})}).rstrip())
+        return
     if json:
         output.emit("model", **_record(card))
         return
@@ -65,57 +99,68 @@ def show(model: Model, json: Json = False) -> None:
 
 def verify(
     models: Annotated[
-        list[str] | None, typer.Argument(help="Models; default: all that are installed.", autocompletion=complete_model)
+        list[str] | None,
+        typer.Argument(help="Models and backbones; default: all that are installed.", autocompletion=complete_weights),
     ] = None,
     json: Json = False,
 ) -> None:
-    """Check weights against the SHA-256 in their cards."""
-    from colorcli.registry import registry
+    """Check weights against the SHA-256 recorded of them."""
+    from colorcli.registry import backbones, registry
 
-    cards = [registry.find(model) for model in models] if models else registry.list_models()
+    shared = backbones.folders()
+    names = models or [*(card.exact_name for card in registry.list_models()), *shared]
     failures = 0
-    for card in cards:
+    for name in names:
+        card = None if name in shared else registry.find(name)
+        reference = card.reference if card else name
         reason = None
         try:
-            registry.verify(card)
+            if card is None:
+                backbones.verify(name)
+            else:
+                registry.verify(card)
         except ModelError as error:
             reason, failures = str(error), failures + 1
         if json:
-            output.emit("model.verified", name=card.reference, ok=reason is None, reason=reason)
+            output.emit("model.verified", name=reference, ok=reason is None, reason=reason)
         else:
-            output.line(f"{card.reference}: {reason or 'ok'}")
+            output.line(f"{reference}: {reason or 'ok'}")
     if failures:
-        raise ModelError(f"{failures} of {len(cards)} models are not what their cards say.")
+        raise ModelError(f"{failures} of {len(names)} weights are not what was recorded of them.")
 
 
 def import_command(
-    system: System,
-    checkpoint: Annotated[Path, typer.Argument(help="The released file, such as EG_011.ckpt.", exists=True)],
+    name: Released,
+    files: Annotated[
+        list[Path], typer.Argument(help="The released files, such as EG_011.ckpt, in their order.", exists=True)
+    ],
     ema: Annotated[
         Path | None, typer.Option(help="Its moving average, such as EG_EMA_011.ckpt.", exists=True, dir_okay=False)
     ] = None,
     overwrite: Overwrite = False,
     json: Json = False,
 ) -> None:
-    """Turn officially released files into the model SYSTEM@official. They are read as tensors; no pickle is run."""
-    from colorcli.registry.importers import import_model
+    """Turn officially released files into NAME@official, or a backbone. They are read as tensors; no pickle is run."""
+    from colorcli.registry.importers import import_files
 
-    card = import_model(system, checkpoint, ema, overwrite=overwrite)
-    if ema is None:
+    installed = import_files(name, [*files, *([ema] if ema else [])], overwrite=overwrite)
+    if name == "bigcolor" and ema is None and len(files) == 1:
         output.note("Without --ema these are the parameters of the last step, not those of the published results.")
-    _report_installed(card, json)
+    _report_installed(installed, json)
 
 
-def pull(system: System, overwrite: Overwrite = False, json: Json = False) -> None:
-    """Fetch a system's released files and import them. The only command that uses the network."""
-    from colorcli.registry.importers import pull_model
+def pull(name: Released, overwrite: Overwrite = False, json: Json = False) -> None:
+    """Fetch released files and import them. The only command that uses the network."""
+    from colorcli.registry import importers
 
     with _Transfer() as transfer:
-        card, fetched = pull_model(system, overwrite=overwrite, progress=transfer)
+        installed, fetched = importers.pull(name, overwrite=overwrite, progress=transfer)
     for one in fetched:
         known = "recorded now, as none was published" if one.pinned else "as expected"
         output.note(f"{one.path.name}: SHA-256 {one.sha256} ({known}).")
-    _report_installed(card, json)
+    if not fetched:
+        output.note(f"Nothing was fetched: {name} is installed already.")
+    _report_installed(installed, json)
 
 
 def default(
@@ -179,14 +224,55 @@ def _defaults(cards: list[ModelCard]) -> set[str]:
     return found
 
 
+def _others() -> list[dict[str, Any]]:
+    """What can be pulled or imported, and the backbones that are here, whether they can be pulled or not."""
+    from colorcli.registry import backbones
+    from colorcli.registry.folders import user_models_dir
+    from colorcli.registry.releases import releases
+
+    here = backbones.installed()
+    found = []
+    for name, entry in releases().items():
+        folder = user_models_dir() / f"{name}@official" if entry.kind == "model" else None
+        backbone = here.pop(name, None)
+        if backbone is not None:
+            folder = backbone.folder
+        files = [{"name": remote.name, "url": remote.url, "sha256": remote.sha256_prefix} for remote in entry.files]
+        found.append(
+            {
+                "name": name,
+                "kind": entry.kind,
+                "title": entry.title,
+                "licence": entry.licence,
+                "bytes": entry.bytes,
+                "files": files,
+                "installed": folder is not None and folder.is_dir(),
+                "folder": str(folder) if folder is not None and folder.is_dir() else None,
+                "weights": {"sha256": backbone.sha256} if backbone is not None else {},
+            }
+        )
+    for name, backbone in here.items():
+        record = {"bytes": backbones.locate(name).stat().st_size, "installed": True, "folder": str(backbone.folder)}
+        found.append({**backbone.to_dict(), "files": [], **record})
+    return found
+
+
 def _record(card: ModelCard) -> dict[str, Any]:
     return {"reference": card.reference, **card.to_dict(), "folder": str(card.folder)}
 
 
-def _report_installed(card: ModelCard, json: bool) -> None:
+def _report_installed(installed: ModelCard | Backbone, json: bool) -> None:
+    from colorcli.registry.card import ModelCard
+
+    if isinstance(installed, ModelCard):
+        if json:
+            output.emit("model.installed", **_record(installed))
+        name = installed.exact_name
+        output.note(f"{name} is in {installed.folder}; use it with --model {name}.")
+        return
     if json:
-        output.emit("model.installed", **_record(card))
-    output.note(f"{card.exact_name} is in {card.folder}; use it with --model {card.exact_name}.")
+        output.emit("backbone.installed", **installed.to_dict(), folder=str(installed.folder))
+    output.note(f"{installed.name} is in {installed.folder}, SHA-256 {installed.sha256}.")
 
 
 app.command("list", cls=Command)(list_command)

@@ -9,13 +9,53 @@ classes and no auxiliary head).
 
 from __future__ import annotations
 
+import tomllib
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from colorcli.errors import ModelError
-from colorcli.registry.card import WEIGHTS
+from colorcli.registry import toml
+from colorcli.registry.card import WEIGHTS, file_sha256, write_atomically
 from colorcli.registry.folders import bundled_models_dir, data_dir
 from colorcli.registry.releases import Release, releases
 from colorcli.registry.systems import near
+
+CARD = "backbone.toml"
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """What ``backbone.toml`` beside the weights says.
+
+    Attributes:
+        name: as models and commands name it.
+        sha256: hexadecimal SHA-256 of the weights file when it was made; empty where there is no ``backbone.toml``.
+        kind: ``backbone``, ``generator``, ``discriminator`` or ``metric network``.
+        title: what it is, in one line.
+        licence: one line.
+        files: SHA-256 of the files it was made from, by their names.
+        folder: where it was read.
+    """
+
+    name: str
+    sha256: str = ""
+    kind: str = "backbone"
+    title: str = ""
+    licence: str = ""
+    files: dict[str, str] = field(default_factory=dict)
+    folder: Path | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The content of ``backbone.toml``."""
+        return {
+            "name": self.name,
+            "kind": self.kind,
+            "title": self.title,
+            "licence": self.licence,
+            "weights": {"sha256": self.sha256},
+            "files": dict(self.files),
+        }
 
 
 def known() -> dict[str, Release]:
@@ -55,3 +95,62 @@ def locate(name: str) -> Path:
             f"'colorcli models pull {name}', or take it from a file with 'colorcli models import {name} FILE'."
         )
     raise ModelError(f"There is no backbone '{name}'{near(name, {*found, *known()})}")
+
+
+def installed() -> dict[str, Backbone]:
+    """All that is on this machine, by name.
+
+    Raises:
+        ModelError: a ``backbone.toml`` cannot be read.
+    """
+    return {name: read_card(folder) for name, folder in folders().items()}
+
+
+def read_card(folder: Path) -> Backbone:
+    """What is known of the backbone in ``folder``.
+
+    Raises:
+        ModelError: there is a ``backbone.toml`` that cannot be read.
+    """
+    path = folder / CARD
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        return Backbone(
+            name=str(table["name"]),
+            sha256=str(table["weights"]["sha256"]),
+            kind=str(table["kind"]),
+            title=str(table["title"]),
+            licence=str(table["licence"]),
+            files={str(name): str(sha256) for name, sha256 in table.get("files", {}).items()},
+            folder=folder,
+        )
+    except FileNotFoundError:
+        return Backbone(folder.name, folder=folder)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ModelError(f"{path} cannot be read ({error}); install {folder.name} again.") from error
+
+
+def write_card(backbone: Backbone, folder: Path) -> None:
+    """Write ``backbone.toml`` into ``folder``.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    write_atomically(folder / CARD, toml.dumps(backbone.to_dict()).encode("utf-8"))
+
+
+def verify(name: str) -> None:
+    """Check the weights of a backbone against the SHA-256 recorded when they were made.
+
+    Raises:
+        ModelError: it is not on this machine, changed, or nothing was recorded.
+    """
+    path = locate(name)
+    recorded, found = read_card(path.parent).sha256, file_sha256(path)
+    if not recorded:
+        raise ModelError(f"Nothing was recorded of {name}: there is no {CARD} beside {path} (SHA-256 {found}).")
+    if found != recorded:
+        raise ModelError(
+            f"The weights of {name} have changed ({path}: SHA-256 {found[:12]}…, recorded {recorded[:12]}…); "
+            f"install them again with 'colorcli models pull {name} --overwrite'."
+        )

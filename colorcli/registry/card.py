@@ -23,6 +23,14 @@ _SIZE = {"size": int, "multiple_of": int, "fixed": bool, "max_aspect": float}
 
 
 @dataclass(frozen=True)
+class Shared:
+    """Weights that a model shares with others: the name of the backbone, and the SHA-256 of its weights file."""
+
+    name: str
+    sha256: str
+
+
+@dataclass(frozen=True)
 class ModelCard:
     """Everything that is known of a model without reading its weights.
 
@@ -37,7 +45,8 @@ class ModelCard:
         controls: what it can be steered by, any of ``z`` and ``class_index``.
         source: paper, address, and what it was made from.
         training: data, command, steps, metrics.
-        weights_sha256: hexadecimal SHA-256 of the weights file.
+        backbones: the network's frozen parts whose weights are not in the model's own file, by the part's name.
+        weights_sha256: hexadecimal SHA-256 of the model's own weights file.
         weights_dtype: how the tensors are stored; they are always run from float32.
         folder: where the card was read, or None for a card not yet written.
         weights_file: name of the weights file in that folder.
@@ -56,6 +65,7 @@ class ModelCard:
     controls: tuple[str, ...] = ()
     source: dict[str, Any] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
+    backbones: dict[str, Shared] = field(default_factory=dict)
     weights_dtype: str = "float32"
     folder: Path | None = None
     weights_file: str = WEIGHTS
@@ -80,6 +90,7 @@ class ModelCard:
     def to_dict(self) -> dict[str, Any]:
         """The card as ``model.toml`` holds it."""
         size = {"size": self.size.size, "multiple_of": self.size.multiple_of, "fixed": self.size.fixed}
+        backbones = {part: {"name": shared.name, "sha256": shared.sha256} for part, shared in self.backbones.items()}
         return {
             "name": self.name,
             "tag": self.tag,
@@ -92,6 +103,7 @@ class ModelCard:
             "size": {**size, "max_aspect": self.size.max_aspect},
             "source": dict(self.source),
             "training": dict(self.training),
+            **({"backbones": backbones} if backbones else {}),
             "weights": {"sha256": self.weights_sha256, "dtype": self.weights_dtype},
         }
 
@@ -173,15 +185,30 @@ def _from_dict(table: Mapping[str, Any], folder: Path) -> ModelCard:
         controls=tuple(_strings(table.get("controls", []))),
         source=_section(table, "source"),
         training=_section(table, "training"),
+        backbones=_backbones(_section(table, "backbones")),
         weights_sha256=_text(weights, "sha256").lower(),
         weights_dtype=_text(weights, "dtype", "float32"),
         folder=folder,
     )
     if not card.name or set(card.name) & set("@/\\"):
         raise ValueError(f"'{card.name}' cannot be a model's name")
-    if len(card.weights_sha256) != 64 or set(card.weights_sha256) - set("0123456789abcdef"):
+    if not _is_sha256(card.weights_sha256):
         raise ValueError("weights.sha256 is not a SHA-256")
     return card
+
+
+def _backbones(table: Mapping[str, Any]) -> dict[str, Shared]:
+    shared = {}
+    for part in table:
+        entry = _section(table, part)
+        shared[part] = Shared(_text(entry, "name"), _text(entry, "sha256").lower())
+        if not _is_sha256(shared[part].sha256):
+            raise ValueError(f"backbones.{part}.sha256 is not a SHA-256")
+    return shared
+
+
+def _is_sha256(text: str) -> bool:
+    return len(text) == 64 and not set(text) - set("0123456789abcdef")
 
 
 def _text(table: Mapping[str, Any], key: str, default: str | None = None) -> str:

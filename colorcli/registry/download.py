@@ -22,6 +22,7 @@ import colorcli
 from colorcli.errors import ModelError
 from colorcli.registry.card import write_atomically
 from colorcli.registry.folders import data_dir, offline
+from colorcli.registry.releases import Remote
 
 Progress = Callable[[str, int, int | None], None]
 
@@ -47,27 +48,6 @@ _LINE_FAULTS = (
 
 
 @dataclass(frozen=True)
-class Remote:
-    """A released file.
-
-    Attributes:
-        name: its file name. A name such as ``x-9b330a0b.pth`` carries the first digits of the file's SHA-256.
-        url: its address, http or https.
-        max_bytes: more than this is refused.
-    """
-
-    name: str
-    url: str
-    max_bytes: int
-
-    @property
-    def sha256_prefix(self) -> str:
-        """The hash digits in the name; empty if there are none."""
-        match = re.search(r"-([0-9a-f]{8,64})\.[^.]+$", self.name)
-        return match.group(1) if match else ""
-
-
-@dataclass(frozen=True)
 class Fetched:
     """A file that was fetched: where it is, its SHA-256, and whether that was ``pinned`` (seen for the first time)."""
 
@@ -76,16 +56,11 @@ class Fetched:
     pinned: bool
 
 
-def drive(file_id: str) -> str:
-    """The address of a file on Google Drive."""
-    return f"https://drive.google.com/uc?export=download&id={file_id}"
-
-
 def fetch(remote: Remote, folder: Path, progress: Progress | None = None) -> Fetched:
     """Fetch a file into ``folder``, going on where an earlier attempt stopped.
 
-    The SHA-256 must begin with the digits in the file's name, if it has any, and be the one recorded when this file
-    was first fetched; the first time it is recorded ("pinned") in the data folder.
+    The SHA-256 must be the published one, as far as that is known, and the one recorded when this file was first
+    fetched; the first time it is recorded ("pinned") in the data folder.
 
     Args:
         remote: what to fetch.

@@ -1,238 +1,207 @@
-"""Officially released checkpoints, turned into models of ours. They are read as tensors; no pickle is executed.
+"""Officially released files, turned into models and backbones of ours. They are read as tensors; no pickle is executed.
 
-An importer accounts for every tensor of its files: one that is missing, unknown or misshaped is an error.
+Every tensor of a file is accounted for: one that is missing, unknown or misshaped is an error.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import json
 import shutil
 import tempfile
-import warnings
-import zipfile
-from collections.abc import Callable
-from dataclasses import dataclass
-from itertools import pairwise
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from colorcli.errors import ModelError, OutputError
-from colorcli.registry.card import CARD, WEIGHTS, ModelCard, file_sha256, read_card, write_card
-from colorcli.registry.download import Fetched, Progress, Remote, drive, fetch
-from colorcli.registry.folders import bundled_models_dir, data_dir, user_models_dir
-from colorcli.registry.registry import difference, empty_network, find, read_weights, shapes
-from colorcli.registry.systems import near
+from colorcli.registry import backbones, bigcolor
+from colorcli.registry.backbones import Backbone
+from colorcli.registry.card import CARD, WEIGHTS, ModelCard, Shared, file_sha256, read_card, write_card
+from colorcli.registry.checkpoints import network_layout, read_tensors
+from colorcli.registry.download import Fetched, Progress, fetch
+from colorcli.registry.folders import data_dir, user_models_dir
+from colorcli.registry.registry import difference, empty_network, find, own_tensors, shapes
+from colorcli.registry.releases import Release, release
+from colorcli.registry.systems import systems
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-Shape = tuple[int, ...]
+Installed = ModelCard | Backbone
 
-_BUFFERS = (".stored_mean", ".stored_var", ".u0", ".sv0")
-_EMA_KEYS = {"decay", "num_updates", "shadow_params", "collected_params"}
-
-
-@dataclass(frozen=True)
-class Importer:
-    """How a system's released files become a model.
-
-    Attributes:
-        files: what ``models pull`` fetches, in the order in which ``convert`` takes them.
-        convert: (files, ema file or None) to a card without hash or folder, and its tensors.
-    """
-
-    files: tuple[Remote, ...]
-    convert: Callable[[Path, Path | None], tuple[ModelCard, dict[str, Tensor]]]
+DISCRIMINATOR = "discriminator.safetensors"
 
 
-def importers() -> dict[str, Importer]:
-    """The systems whose released files can be imported."""
-    return {
-        "bigcolor": Importer(
-            files=(
-                Remote("EG_011.ckpt", drive("1SCrcIxhm2F1SMTUUcNTEtB4fQu6y7RDK"), 2_000_000_000),
-                Remote("EG_EMA_011.ckpt", drive("1A6JwWeedJa56_6lDOkkR3hqvJ_aNUghE"), 4_000_000_000),
-            ),
-            convert=convert_bigcolor,
-        )
-    }
+def import_files(name: str, files: Sequence[Path], *, overwrite: bool = False) -> Installed:
+    """Install released files: a model as ``name@official``, anything else as a backbone, in the user's data folder.
 
-
-def import_model(system: str, checkpoint: Path, ema: Path | None = None, *, overwrite: bool = False) -> ModelCard:
-    """Install a released checkpoint as ``system@official`` in the user's data folder; the new card.
+    Args:
+        name: as in the table of released files.
+        files: in the order of the table; those that are optional there may be left out.
+        overwrite: whether to replace other weights of that name.
 
     Raises:
-        ModelError: the system has no importer, the files are not its released ones, or other weights are installed.
+        ModelError: the name is unknown, the files are not the released ones, or other weights are installed.
         OutputError: the data folder cannot be written.
     """
-    importer = _importer(system)
-    card, tensors = importer.convert(checkpoint, ema)
-    return install(card, tensors, overwrite=overwrite)
+    entry = release(name)
+    required = [remote for remote in entry.files if not remote.optional]
+    if not len(required) <= len(files) <= len(entry.files):
+        names = ", ".join(f"{remote.name} (optional)" if remote.optional else remote.name for remote in entry.files)
+        raise ModelError(f"{name} is read from these files, in this order: {names}; {len(files)} were given.")
+    if entry.kind != "model":
+        return install_backbone(entry, _read_backbone(entry, files), files, overwrite=overwrite)
+    card, tensors = convert(name, files)
+    discriminator = _read_discriminator(files[1]) if name == "pix2pix" and len(files) > 1 else None
+    return install(card, tensors, discriminator=discriminator, overwrite=overwrite)
 
 
-def pull_model(
-    system: str, *, overwrite: bool = False, progress: Progress | None = None
-) -> tuple[ModelCard, list[Fetched]]:
-    """Fetch a system's released files and import them; the new card, and what was fetched.
+def pull(name: str, *, overwrite: bool = False, progress: Progress | None = None) -> tuple[Installed, list[Fetched]]:
+    """Fetch released files and install them; what is installed then, and what was fetched.
 
     Nothing is fetched if they are installed already. The files are deleted once they are imported; what was fetched of
     them before an error is kept, to go on from.
 
     Raises:
-        ModelError: the system has no released files, or they cannot be fetched or imported.
+        ModelError: there are no such released files, or they cannot be fetched or imported.
         OutputError: the data folder cannot be written.
     """
-    importer = _importer(system)
-    name = f"{system}@official"
-    if not overwrite and (user_models_dir() / name / CARD).exists():
-        return find(name), []
-    folder = data_dir() / "downloads" / system
-    fetched = [fetch(remote, folder, progress) for remote in importer.files]
-    paths = [one.path for one in fetched]
-    card = import_model(system, paths[0], paths[1] if len(paths) > 1 else None, overwrite=overwrite)
+    entry = release(name)
+    if not overwrite and (present := _present(entry)) is not None:
+        return present, []
+    if not all(remote.url for remote in entry.files):
+        raise ModelError(f"{name} has no published address; take it from a file: colorcli models import {name} FILE")
+    folder = data_dir() / "downloads" / name
+    fetched = [fetch(remote, folder, progress) for remote in entry.files]
+    done = import_files(name, [one.path for one in fetched], overwrite=overwrite)
     shutil.rmtree(folder, ignore_errors=True)
-    return card, fetched
+    return done, fetched
 
 
-def install(card: ModelCard, tensors: dict[str, Tensor], *, overwrite: bool = False) -> ModelCard:
-    """Put a model into the user's data folder, whole or not at all; its card with hash and folder.
-
-    Installing the same weights again changes nothing.
-
-    Raises:
-        ModelError: other weights of that name are installed and ``overwrite`` is false.
-        OutputError: the folder cannot be written.
-    """
-    from safetensors.torch import save_file
-
-    folder = user_models_dir() / card.exact_name
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".new-") as temporary:
-            fresh = Path(temporary, "model")
-            fresh.mkdir()
-            save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, fresh / WEIGHTS)
-            # safetensors makes files that only their owner may read.
-            (fresh / WEIGHTS).chmod(0o644)
-            sha256 = file_sha256(fresh / WEIGHTS)
-            if folder.exists() and not overwrite and _installed_sha256(folder) != sha256:
-                raise ModelError(f"Another {card.exact_name} is installed in {folder}; use --overwrite to replace it.")
-            write_card(dataclasses.replace(card, weights_sha256=sha256, folder=None), fresh)
-            if folder.exists():
-                folder.rename(Path(temporary, "old"))
-            fresh.rename(folder)
-    except OSError as error:
-        raise OutputError(f"The model could not be installed in {folder}: {error.strerror or error}.") from error
-    return dataclasses.replace(read_card(folder), reference=card.exact_name)
-
-
-def read_checkpoint(path: Path) -> Any:
-    """What a PyTorch checkpoint holds, tensors and plain containers only.
-
-    Raises:
-        ModelError: the file cannot be read, or holds anything that would have to be executed.
-    """
-    import torch
-
-    try:
-        mapped = zipfile.is_zipfile(path)
-        path.open("rb").close()
-    except OSError as error:
-        raise ModelError(f"The checkpoint {path} cannot be read: {error.strerror or error}.") from error
-    try:
-        with warnings.catch_warnings(action="ignore"):
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
-    except Exception as error:
-        # torch raises whatever its unpickler stumbled over; none of it was executed.
-        raise ModelError(
-            f"'{path}' is not a checkpoint of tensors alone: it is damaged, or holds code, which is never run."
-        ) from error
-
-
-def bigcolor_layout(ch: int = 96) -> dict[str, Shape]:
-    """Names and shapes of every tensor in the released ``EG_011.ckpt``, in file order.
-
-    BigGAN-256's generator at width ``ch`` with its first two blocks, which BigColor does not run, and unused
-    instance-norm parameters ``in1``/``in2`` in every block.
-    """
-    layout: dict[str, Shape] = {}
-    for index, (before, after) in enumerate(pairwise((1, ch, 2 * ch, 4 * ch, 8 * ch, 8 * ch)), start=1):
-        layout |= _encoder_block(f"E.res{index}", before, after)
-    layout["G.shared.weight"] = (1000, 128)
-    layout |= _spectral("G.linear", (256 * ch, 17), bias=True)
-    for index, (before, after) in enumerate(pairwise(ch * width for width in (16, 16, 8, 8, 4, 2, 1))):
-        layout |= _generator_block(f"G.blocks.{index}.0", before, after)
-        if index == 3:
-            layout |= _attention(f"G.blocks.{index}.1", after)
-    last = "G.output_layer.0"
-    layout |= {f"{last}.{name}": (ch,) for name in ("gain", "bias", "stored_mean", "stored_var")}
-    return layout | _spectral("G.output_layer.2", (3, ch, 3, 3), bias=True)
-
-
-def bigcolor_parameters(ch: int = 96) -> list[str]:
-    """The names that ``shadow_params`` of ``EG_EMA_011.ckpt``, a list without names, follows."""
-    return [name for name in bigcolor_layout(ch) if not name.endswith(_BUFFERS)]
-
-
-def convert_bigcolor(checkpoint: Path, ema: Path | None, ch: int = 96) -> tuple[ModelCard, dict[str, Tensor]]:
-    """The released BigColor: EMA parameters with the other file's buffers, as the published results use them.
+def convert(name: str, files: Sequence[Path], **changes: Any) -> tuple[ModelCard, dict[str, Tensor]]:
+    """A released model as a card without hash or folder, and the tensors of its own file.
 
     Args:
-        checkpoint: ``EG_011.ckpt``.
-        ema: ``EG_EMA_011.ckpt``; without it, the parameters are those of the last step, not the published ones.
-        ch: width, 96 for the released files.
+        name: of the system; its ``paper`` preset has the names and shapes of the released files.
+        files: as for ``import_files``.
+        changes: to the arguments of that preset.
 
-    Returns:
-        the card (without hash) and the tensors of the ``paper`` preset, float32.
+    Raises:
+        ModelError: the files are not the released ones, or a backbone that the network shares is missing.
     """
-    from colorcli.networks.bigcolor import BigColor
-
-    layout = bigcolor_layout(ch)
-    state = _checked_tensors(read_checkpoint(checkpoint), layout, checkpoint)
-    if ema is not None:
-        state |= _ema_parameters(ema, layout, ch)
-    network = {**BigColor.presets["paper"], "ch": ch}
-    tensors = {name: tensor for name, tensor in state.items() if not _unused(name)} | gray_classifier()
-    empty = empty_network("bigcolor", network)
-    wrong = difference({name: tuple(tensor.shape) for name, tensor in tensors.items()}, shapes(empty))
-    if wrong:
-        raise ModelError(f"The checkpoint {checkpoint} does not make a whole network: {wrong}.")
-    files = [path for path in (checkpoint, ema) if path is not None]
+    entry = release(name)
+    network = {**systems().network_class(name).presets["paper"], **changes}
+    empty = empty_network(name, network)
+    shared = {part: _shared(backbone) for part, backbone in empty.frozen_parts.items()}
+    own = {part: tuple(tensor.shape) for part, tensor in own_tensors(empty, shared).items()}
+    source: dict[str, Any] = {"paper": entry.paper}
+    if name == "bigcolor":
+        tensors, source["parameters"] = bigcolor.read(files[0], files[1] if len(files) > 1 else None, network["ch"])
+        if "classifier" not in shared:
+            tensors |= bigcolor.gray_classifier()
+            source["classifier"] = "the gray-aware classifier of the bundled bigcolor"
+        wrong = difference({part: tuple(tensor.shape) for part, tensor in tensors.items()}, own)
+        if wrong:
+            raise ModelError(f"The checkpoint {files[0]} does not make a whole network: {wrong}.")
+    else:
+        tensors = read_tensors(files[0], own)
     card = ModelCard(
-        name="bigcolor",
+        name=name,
         tag="official",
-        system="bigcolor",
+        system=name,
         preset="paper",
-        licence="that of the released BigColor checkpoint, trained on ImageNet photographs: see its authors' terms",
+        licence=entry.licence,
         network=network,
         size=empty.size_rule,
         controls=empty.controls,
-        source={
-            "paper": "Kim et al., BigColor: Colorization using a Generative Color Prior for Natural Images, ECCV 2022",
-            "parameters": "exponential moving average" if ema is not None else "last step, without moving average",
-            "classifier": "the gray-aware classifier of the bundled bigcolor",
-            "files": {path.name: file_sha256(path) for path in files},
-        },
+        source={**source, "files": {path.name: file_sha256(path) for path in files}},
+        backbones=shared,
         weights_sha256="",
     )
     return card, tensors
 
 
-def gray_classifier() -> dict[str, Tensor]:
-    """The tensors ``classifier.*`` of the bundled bigcolor: the released files have no classifier of their own.
+def install(
+    card: ModelCard,
+    tensors: dict[str, Tensor],
+    *,
+    discriminator: dict[str, Tensor] | None = None,
+    overwrite: bool = False,
+) -> ModelCard:
+    """Put a model into the user's data folder, whole or not at all; its card with hash and folder.
+
+    Installing the same weights again changes nothing. A discriminator is kept beside the weights.
 
     Raises:
-        ModelError: the bundled weights are missing or damaged.
+        ModelError: other weights of that name are installed and ``overwrite`` is false.
+        OutputError: the folder cannot be written.
     """
-    card = read_card(bundled_models_dir() / "bigcolor")
-    return {name: tensor for name, tensor in read_weights(card).items() if name.startswith("classifier.")}
+    folder = user_models_dir() / card.exact_name
+
+    def describe(fresh: Path, sha256: str) -> None:
+        write_card(dataclasses.replace(card, weights_sha256=sha256, folder=None), fresh)
+        if discriminator is not None:
+            _save(discriminator, fresh / DISCRIMINATOR)
+
+    _install(folder, tensors, describe, _installed_sha256(folder), overwrite)
+    return dataclasses.replace(read_card(folder), reference=card.exact_name)
 
 
-def _importer(system: str) -> Importer:
-    known = importers()
-    if system not in known:
-        raise ModelError(f"There are no released files of '{system}' to import{near(system, known)}")
-    return known[system]
+def install_backbone(
+    entry: Release, tensors: dict[str, Tensor], files: Sequence[Path], *, overwrite: bool = False
+) -> Backbone:
+    """Put a backbone into the user's data folder, whole or not at all.
+
+    Raises:
+        ModelError: other weights of that name are installed and ``overwrite`` is false.
+        OutputError: the folder cannot be written.
+    """
+    folder = backbones.user_backbones_dir() / entry.name
+    made_from = {path.name: file_sha256(path) for path in files}
+
+    def describe(fresh: Path, sha256: str) -> None:
+        card = Backbone(entry.name, sha256, entry.kind, entry.title, entry.licence, made_from)
+        backbones.write_card(card, fresh)
+
+    _install(folder, tensors, describe, backbones.read_card(folder).sha256, overwrite)
+    return backbones.read_card(folder)
+
+
+def _install(
+    folder: Path, tensors: dict[str, Tensor], describe: Callable[[Path, str], None], before: str, overwrite: bool
+) -> None:
+    """Write weights and what ``describe(folder, sha256)`` adds to them, then put the folder in its place."""
+    name = folder.name
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".new-") as temporary:
+            fresh = Path(temporary, "fresh")
+            fresh.mkdir()
+            _save(tensors, fresh / WEIGHTS)
+            sha256 = file_sha256(fresh / WEIGHTS)
+            if folder.exists() and not overwrite and before != sha256:
+                raise ModelError(f"Another {name} is installed in {folder}; use --overwrite to replace it.")
+            describe(fresh, sha256)
+            if folder.exists():
+                folder.rename(Path(temporary, "old"))
+            fresh.rename(folder)
+    except OSError as error:
+        raise OutputError(f"{name} could not be installed in {folder}: {error.strerror or error}.") from error
+
+
+def _save(tensors: dict[str, Tensor], path: Path) -> None:
+    from safetensors.torch import save_file
+
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path)
+    # safetensors makes files that only their owner may read.
+    path.chmod(0o644)
+
+
+def _present(entry: Release) -> Installed | None:
+    name = f"{entry.name}@official"
+    if entry.kind == "model":
+        return find(name) if (user_models_dir() / name / CARD).exists() else None
+    return backbones.installed().get(entry.name)
 
 
 def _installed_sha256(folder: Path) -> str:
@@ -242,85 +211,45 @@ def _installed_sha256(folder: Path) -> str:
         return ""
 
 
-def _ema_parameters(path: Path, layout: dict[str, Shape], ch: int) -> dict[str, Tensor]:
-    content = read_checkpoint(path)
-    if not isinstance(content, dict) or not isinstance(content.get("shadow_params"), list):
-        raise ModelError(f"'{path}' is not a moving average: it has no list shadow_params.")
-    unknown = sorted(str(key) for key in content if key not in _EMA_KEYS)
-    if unknown:
-        raise ModelError(f"'{path}' holds something unknown: {', '.join(unknown)}.")
-    shadow, names = content["shadow_params"], bigcolor_parameters(ch)
-    if len(shadow) != len(names):
-        raise ModelError(f"'{path}' holds {len(shadow)} averaged parameters; the released file has {len(names)}.")
-    return _checked_tensors(dict(zip(names, shadow, strict=True)), {name: layout[name] for name in names}, path)
+def _shared(name: str) -> Shared:
+    return Shared(name, file_sha256(backbones.locate(name)))
 
 
-def _checked_tensors(content: Any, layout: dict[str, Shape], path: Path) -> dict[str, Tensor]:
-    """``content`` as float32 tensors in the order of ``layout``, all of them and no other."""
-    import torch
-
-    if not isinstance(content, dict):
-        raise ModelError(f"'{path}' is not a state dict.")
-    for name, tensor in content.items():
-        if not isinstance(tensor, torch.Tensor) or not tensor.is_floating_point():
-            raise ModelError(f"'{path}' holds {name}, which is not a tensor of floating-point numbers.")
-    wrong = difference({str(name): tuple(tensor.shape) for name, tensor in content.items()}, layout)
-    if wrong:
-        raise ModelError(f"'{path}' is not the released checkpoint: {wrong}.")
-    tensors = {name: content[name].to(torch.float32) for name in layout}
-    broken = [name for name, tensor in tensors.items() if not bool(torch.isfinite(tensor).all())]
-    if broken:
-        raise ModelError(f"'{path}' is damaged: {broken[0]} holds infinite numbers or none.")
+def _read_backbone(entry: Release, files: Sequence[Path]) -> dict[str, Tensor]:
+    if entry.name in _READERS:
+        return _READERS[entry.name](files[0])
+    tensors = read_tensors(files[0], network_layout(entry), entry.unused)
+    if entry.heads:
+        heads = {f"lin{index}.model.1.weight": (1, width, 1, 1) for index, width in enumerate(entry.heads)}
+        tensors |= read_tensors(files[1], heads)
+    if entry.config and len(files) > 1:
+        _check_config(files[1], entry.config)
     return tensors
 
 
-def _unused(name: str) -> bool:
-    return name.startswith(("G.linear.", "G.blocks.0.", "G.blocks.1.")) or ".in1." in name or ".in2." in name
+_READERS: dict[str, Callable[[Path], dict[str, Tensor]]] = {
+    "biggan-256-generator": bigcolor.read_biggan_generator,
+    "biggan-256-discriminator": bigcolor.read_biggan_discriminator,
+}
 
 
-def _encoder_block(prefix: str, before: int, after: int) -> dict[str, Shape]:
-    block: dict[str, Shape] = {}
-    for name, shape in (
-        ("conv", (after, before, 1, 1)),
-        ("conv_1", (after, before, 3, 3)),
-        ("conv_2", (after, after, 3, 3)),
-    ):
-        block |= {f"{prefix}.{name}.weight": shape, f"{prefix}.{name}.bias": (after,)}
-    for name, channels in (("normalize_1", before), ("normalize_2", after)):
-        block |= {f"{prefix}.{name}.stored_mean": (channels,), f"{prefix}.{name}.stored_var": (channels,)}
-        block |= {f"{prefix}.{name}.{part}.weight": (channels, 128) for part in ("gain", "bias")}
-    return block
+def _check_config(path: Path, expected: dict[str, Any]) -> None:
+    """What the shapes cannot show: a network of another depth or epsilon would load, and draw something else."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        wrong = [
+            f"{key} is {found.get(key)}, not {value}" for key, value in expected.items() if found.get(key) != value
+        ]
+    except (OSError, ValueError, AttributeError) as error:
+        raise ModelError(f"The configuration {path} cannot be read: {error}.") from error
+    if wrong:
+        raise ModelError(f"'{path}' is the configuration of another network: {wrong[0]}.")
 
 
-def _generator_block(prefix: str, before: int, after: int) -> dict[str, Shape]:
-    block: dict[str, Shape] = {}
-    for name, shape in (
-        ("conv1", (after, before, 3, 3)),
-        ("conv2", (after, after, 3, 3)),
-        ("conv_sc", (after, before, 1, 1)),
-    ):
-        block |= _spectral(f"{prefix}.{name}", shape, bias=True)
-    for name, channels in (("bn1", before), ("bn2", after)):
-        block |= {f"{prefix}.{name}.stored_mean": (channels,), f"{prefix}.{name}.stored_var": (channels,)}
-        for part in ("gain", "bias"):
-            block |= _spectral(f"{prefix}.{name}.{part}", (channels, 145), bias=False)
-    for name, channels in (("in1", before), ("in2", after)):
-        block |= {f"{prefix}.{name}.weight": (channels,), f"{prefix}.{name}.bias": (channels,)}
-    return block
+def _read_discriminator(path: Path) -> dict[str, Tensor]:
+    import torch
 
+    from colorcli.networks.pix2pix import Discriminator
 
-def _attention(prefix: str, channels: int) -> dict[str, Shape]:
-    block: dict[str, Shape] = {f"{prefix}.gamma": ()}
-    for name, after, before in (
-        ("theta", channels // 8, channels),
-        ("phi", channels // 8, channels),
-        ("g", channels // 2, channels),
-        ("o", channels, channels // 2),
-    ):
-        block |= _spectral(f"{prefix}.{name}", (after, before, 1, 1), bias=False)
-    return block
-
-
-def _spectral(prefix: str, shape: Shape, bias: bool) -> dict[str, Shape]:
-    biases: dict[str, Shape] = {f"{prefix}.bias": (shape[0],)} if bias else {}
-    return {f"{prefix}.weight": shape, **biases, f"{prefix}.u0": (1, shape[0]), f"{prefix}.sv0": (1,)}
+    with torch.device("meta"):
+        return read_tensors(path, shapes(Discriminator()))

@@ -6,18 +6,19 @@ import dataclasses
 import hashlib
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from colorcli.errors import ModelError
-from colorcli.registry.card import CARD, WEIGHTS, ModelCard, file_sha256, read_card, write_atomically
+from colorcli.registry import backbones
+from colorcli.registry.card import CARD, WEIGHTS, ModelCard, Shared, file_sha256, read_card, write_atomically
 from colorcli.registry.folders import bundled_models_dir, data_dir, user_models_dir
 from colorcli.registry.systems import near, systems
 from colorcli.sessions.session import ModelInfo, Session
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from colorcli.networks.colorizer import Colorizer
 
@@ -164,61 +165,131 @@ def model_info(card: ModelCard) -> ModelInfo:
         size_rule=card.size,
         licence=card.licence,
         version=card.version,
+        backbones={shared.name: shared.sha256 for shared in card.backbones.values()},
     )
 
 
 def verify(card: ModelCard) -> None:
-    """Check the weights file against the card, without loading it into a network.
+    """Check the weights file, and those of shared backbones, against the card, without loading them into a network.
 
     Raises:
-        ModelError: the file is missing, unreadable, or another than the card describes.
+        ModelError: a file is missing, unreadable, or another than the card describes.
     """
     try:
         found = file_sha256(card.weights)
     except OSError as error:
         raise _unreadable(card, error) from error
     _check_hash(card, found)
+    for shared in card.backbones.values():
+        path = backbones.locate(shared.name)
+        _check_backbone(card, shared, path, file_sha256(path))
 
 
 def read_weights(card: ModelCard) -> dict[str, Tensor]:
-    """The tensors of a model, after the file's SHA-256 was found to be the card's; floating ones as float32.
+    """The tensors in a model's own file, after its SHA-256 was found to be the card's; floating ones as float32.
 
     Raises:
         ModelError: the file is missing, damaged, or another than the card describes.
     """
-    import safetensors.torch
-    import torch
-
     try:
         content = card.weights.read_bytes()
     except OSError as error:
         raise _unreadable(card, error) from error
     # The bytes that are checked are the bytes that are used: the file is read once.
     _check_hash(card, hashlib.sha256(content).hexdigest())
+    return _tensors(content, card.weights)
+
+
+def read_backbone(name: str) -> tuple[dict[str, Tensor], str]:
+    """The tensors of a backbone, generator or metric network, floating ones as float32; and its file's SHA-256.
+
+    Raises:
+        ModelError: it is not on this machine, or damaged.
+    """
+    path = backbones.locate(name)
     try:
-        tensors = safetensors.torch.load(content)
-    except Exception as error:
-        raise ModelError(f"The weights {card.weights} are not a readable safetensors file: {error}.") from error
-    return {
-        name: tensor.to(torch.float32) if tensor.is_floating_point() else tensor for name, tensor in tensors.items()
-    }
+        content = path.read_bytes()
+    except OSError as error:
+        raise ModelError(f"The weights {path} cannot be read: {error.strerror}.") from error
+    return _tensors(content, path), hashlib.sha256(content).hexdigest()
+
+
+def fit(tensors: dict[str, Tensor], wanted: dict[str, tuple[int, ...]], what: str) -> dict[str, Tensor]:
+    """Those tensors of a backbone that one of its modules holds, under the module's names.
+
+    The module may be the whole network, a submodule of it (VGG's ``features``), or either of them cut short.
+
+    Args:
+        tensors: of the backbone, under the names of the library that defines it.
+        wanted: names and shapes of the module's state dict.
+        what: the backbone's name, for messages.
+
+    Raises:
+        ModelError: the backbone has no such module.
+    """
+    first = next(iter(wanted), "")
+    faults = []
+    for prefix in sorted((name[: -len(first)] for name in tensors if f".{name}".endswith(f".{first}")), key=len):
+        chosen = {name: tensors[prefix + name] for name in wanted if prefix + name in tensors}
+        fault = difference({name: tuple(tensor.shape) for name, tensor in chosen.items()}, wanted)
+        if not fault:
+            return chosen
+        faults.append(fault)
+    raise ModelError(f"The backbone {what} does not fit: {faults[0] if faults else f'{first} is missing'}.")
+
+
+def fill_frozen(network: Colorizer) -> dict[str, Shared]:
+    """Give each frozen part of a network the weights of its backbone; what the network's card has to say of them.
+
+    Raises:
+        ModelError: a backbone is not on this machine, or has no such module.
+    """
+    shared = {}
+    for part, name in network.frozen_parts.items():
+        module = network.get_submodule(part)
+        tensors, sha256 = read_backbone(name)
+        module.load_state_dict(fit(tensors, shapes(module), name))
+        shared[part] = Shared(name, sha256)
+    return shared
+
+
+def own_tensors(network: Colorizer, shared: Iterable[str]) -> dict[str, Tensor]:
+    """The tensors that a model's own file holds: all but those of the ``shared`` parts."""
+    prefixes = tuple(f"{part}." for part in shared)
+    return {name: tensor for name, tensor in network.state_dict().items() if not name.startswith(prefixes)}
 
 
 def build(card: ModelCard, tensors: dict[str, Tensor]) -> Colorizer:
-    """The network that ``card`` describes, holding exactly ``tensors``.
+    """The network that ``card`` describes, holding exactly ``tensors`` and those of the shared backbones it names.
+
+    A frozen part that the card does not name is among ``tensors``.
 
     Raises:
-        ModelError: the system is unknown, its arguments do not fit, or a tensor is missing, unknown or misshaped.
+        ModelError: the system is unknown, its arguments do not fit, a tensor is missing, unknown or misshaped, or a
+            backbone is missing or another than the card describes.
     """
     network = empty_network(card.system, card.network)
-    wrong = difference({name: tuple(tensor.shape) for name, tensor in tensors.items()}, shapes(network))
+    own = shapes(network)
+    whole = dict(tensors)
+    for part, shared in card.backbones.items():
+        if network.frozen_parts.get(part) != shared.name:
+            raise ModelError(
+                f"The card of {card.exact_name} names {shared.name} as its part '{part}', "
+                f"which the network '{card.system}' does not have."
+            )
+        backbone, sha256 = read_backbone(shared.name)
+        _check_backbone(card, shared, backbones.locate(shared.name), sha256)
+        wanted = shapes(network.get_submodule(part))
+        whole |= {f"{part}.{name}": tensor for name, tensor in fit(backbone, wanted, shared.name).items()}
+        own = {name: shape for name, shape in own.items() if not name.startswith(f"{part}.")}
+    wrong = difference({name: tuple(tensor.shape) for name, tensor in tensors.items()}, own)
     if wrong:
         raise ModelError(f"The weights of {card.exact_name} do not fit the network '{card.system}': {wrong}.")
-    network.load_state_dict(tensors, strict=True, assign=True)
+    network.load_state_dict(whole, strict=True, assign=True)
     if any(tensor.is_meta for tensor in (*network.parameters(), *network.buffers())):
         # Something outside the state dict was made by the constructor, so it has to run for real.
         network = _construct(card.system, card.network)
-        network.load_state_dict(tensors, strict=True)
+        network.load_state_dict(whole, strict=True)
     return network
 
 
@@ -234,12 +305,12 @@ def empty_network(system: str, arguments: dict[str, Any]) -> Colorizer:
         return _construct(system, arguments)
 
 
-def shapes(network: Colorizer) -> dict[str, tuple[int, ...]]:
+def shapes(network: nn.Module) -> dict[str, tuple[int, ...]]:
     """Names and shapes of a network's state dict."""
     return {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
 
 
-def difference(found: dict[str, tuple[int, ...]], expected: dict[str, tuple[int, ...]]) -> str:
+def difference(found: Mapping[str, tuple[int, ...]], expected: Mapping[str, tuple[int, ...]]) -> str:
     """What is wrong with a table of tensors, naming the first of each kind; empty if nothing is."""
     missing = [name for name in expected if name not in found]
     unknown = [name for name in found if name not in expected]
@@ -293,6 +364,27 @@ def _check_hash(card: ModelCard, found: str) -> None:
             f"({card.weights}: SHA-256 {found[:12]}…, expected {card.weights_sha256[:12]}…); "
             "install or import it again."
         )
+
+
+def _check_backbone(card: ModelCard, shared: Shared, path: Path, found: str) -> None:
+    if found != shared.sha256:
+        raise ModelError(
+            f"{card.reference or card.exact_name} was made with another {shared.name} than is on this machine "
+            f"({path}: SHA-256 {found[:12]}…, expected {shared.sha256[:12]}…); install that one."
+        )
+
+
+def _tensors(content: bytes, path: Path) -> dict[str, Tensor]:
+    import safetensors.torch
+    import torch
+
+    try:
+        tensors = safetensors.torch.load(content)
+    except Exception as error:
+        raise ModelError(f"The weights {path} are not a readable safetensors file: {error}.") from error
+    return {
+        name: tensor.to(torch.float32) if tensor.is_floating_point() else tensor for name, tensor in tensors.items()
+    }
 
 
 def _unreadable(card: ModelCard, error: OSError) -> ModelError:

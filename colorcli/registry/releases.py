@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from dataclasses import dataclass, field
 from functools import cache
@@ -21,15 +22,23 @@ class Remote:
 
     Attributes:
         name: its file name. A name such as ``x-9b330a0b.pth`` carries the first digits of the file's SHA-256.
-        url: its address, http or https.
+        url: its address, http or https; empty where none is published.
         max_bytes: more than this is refused.
         sha256: the published hash, or its beginning; empty where only the name tells, or nothing does.
+        optional: whether an import can do without it.
     """
 
     name: str
     url: str
     max_bytes: int
     sha256: str = ""
+    optional: bool = False
+
+    @property
+    def sha256_prefix(self) -> str:
+        """The published hash or its first digits, those in the name if nothing else is known; empty if none are."""
+        match = re.search(r"-([0-9a-f]{8,64})\.[^.]+$", self.name)
+        return self.sha256 or (match.group(1) if match else "")
 
 
 @dataclass(frozen=True)
@@ -41,12 +50,14 @@ class Release:
         kind: ``model``, ``backbone``, ``generator``, ``discriminator`` or ``metric network``.
         title: what it is, in one line.
         licence: one line.
+        paper: of a model: who published it, and where.
         files: in the order in which they are read.
         network: whose names and shapes the tensors must have, ``torchvision:NAME``, ``timm:NAME`` or
             ``colorcli:module:Class``; empty where the importer knows.
         arguments: of that network.
         unused: beginnings of the names of tensors that are accounted for and not stored.
         heads: channels of LPIPS's linear heads, read together with the network's tensors.
+        config: what a configuration file has to say.
         bytes: size of all files, about.
     """
 
@@ -55,10 +66,12 @@ class Release:
     title: str
     licence: str
     files: tuple[Remote, ...]
+    paper: str = ""
     network: str = ""
     arguments: dict[str, Any] = field(default_factory=dict)
     unused: tuple[str, ...] = ()
     heads: tuple[int, ...] = ()
+    config: dict[str, Any] = field(default_factory=dict)
     bytes: int = 0
 
 
@@ -93,15 +106,18 @@ def _release(name: str, entry: dict[str, Any]) -> Release:
         title=entry["title"],
         licence=entry["licence"],
         files=tuple(_remote(file) for file in entry["files"]),
+        paper=entry.get("paper", ""),
         network=entry.get("network", ""),
         arguments=entry.get("arguments", {}),
         unused=tuple(entry.get("unused", ())),
         heads=tuple(entry.get("heads", ())),
+        config=entry.get("config", {}),
         bytes=round(sum(file["megabytes"] for file in entry["files"]) * 1e6),
     )
 
 
 def _remote(file: dict[str, Any]) -> Remote:
-    url = file["url"] if "url" in file else drive(file["drive"])
+    url = drive(file["drive"]) if "drive" in file else file.get("url", "")
     name = file.get("name") or PurePosixPath(urlsplit(url).path).name
-    return Remote(name, url, round(2e6 * file["megabytes"]), file.get("sha256", ""))
+    limit = round(2e6 * file["megabytes"])
+    return Remote(name, url, limit, file.get("sha256", ""), file.get("optional", False))

@@ -26,6 +26,7 @@ class ModelInfo:
         size_rule: the input sizes it takes.
         licence: one line.
         version: the model's version as its card states it.
+        backbones: SHA-256 of the weights that the model shares with others, by the backbone's name.
     """
 
     name: str
@@ -35,6 +36,7 @@ class ModelInfo:
     size_rule: SizeRule = field(default_factory=SizeRule)
     licence: str = ""
     version: str = ""
+    backbones: dict[str, str] = field(default_factory=dict)
 
 
 class Session(Protocol):

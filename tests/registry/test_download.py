@@ -14,9 +14,9 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from colorcli.errors import ExitCode, ModelError
-from colorcli.registry import download, importers
-from colorcli.registry.download import Remote, fetch
-from colorcli.registry.importers import Importer
+from colorcli.registry import download
+from colorcli.registry.download import fetch
+from colorcli.registry.releases import Remote
 
 CONTENT = bytes(range(256)) * 20_000
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -238,30 +238,3 @@ def test_only_web_addresses_are_fetched(user: Path, tmp_path: Path) -> None:
         fetch(Remote("x", f"file://{tmp_path}/secret", LIMIT), tmp_path)
 
 
-def test_pulling_fetches_imports_and_cleans_up(
-    server: Server, user: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """One command from nothing to an installed model."""
-    from safetensors.torch import load
-
-    from .conftest import make_model
-
-    card = make_model(bundle.parent / "source", tag="official")
-    server.content = (bundle.parent / "source" / "weights.safetensors").read_bytes()
-    files = (_remote(server, "EG.ckpt"), _remote(server, "EMA.ckpt"))
-    converted: list[tuple[str, str | None]] = []
-
-    def convert(checkpoint: Path, ema: Path | None) -> object:
-        converted.append((checkpoint.name, ema.name if ema else None))
-        return card, load(checkpoint.read_bytes())
-
-    monkeypatch.setattr(importers, "importers", lambda: {"tiny": Importer(files, convert)})  # type: ignore[arg-type]
-    installed, fetched = importers.pull_model("tiny")
-    assert installed.folder == user / "models" / "tiny@official"
-    assert converted == [("EG.ckpt", "EMA.ckpt")]
-    assert [one.pinned for one in fetched] == [True, True]
-    assert not (user / "downloads" / "tiny").exists()
-
-    server.requests.clear()
-    assert importers.pull_model("tiny") == (installed, [])
-    assert server.requests == []

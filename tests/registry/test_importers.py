@@ -14,8 +14,9 @@ from colorcli.errors import ExitCode, ModelError
 from colorcli.networks.backbones import EfficientNetLite0
 from colorcli.networks.bigcolor import BigColor
 from colorcli.registry import importers, registry
+from colorcli.registry.bigcolor import bigcolor_layout, bigcolor_parameters
 from colorcli.registry.card import WEIGHTS
-from colorcli.registry.importers import bigcolor_layout, bigcolor_parameters, convert_bigcolor, install
+from colorcli.registry.importers import convert, install
 
 from .conftest import make_model
 
@@ -93,7 +94,7 @@ def test_averaged_parameters_meet_the_other_files_buffers(
     checkpoint: Path, ema: Path, state: dict[str, Tensor], averaged: dict[str, Tensor], classifier: dict[str, Tensor]
 ) -> None:
     """Published results use exactly this mixture; either file alone gives other colours."""
-    card, tensors = convert_bigcolor(checkpoint, ema, CH)
+    card, tensors = convert("bigcolor", [checkpoint, ema], ch=CH)
     parameters = set(bigcolor_parameters(CH))
     released = {name: tensor for name, tensor in tensors.items() if not name.startswith("classifier.")}
     for name, tensor in released.items():
@@ -116,7 +117,7 @@ def test_an_imported_model_is_float32_safetensors_in_the_users_folder_and_runs(
     classifier: dict[str, Tensor],
 ) -> None:
     """The whole way: files in, colours out, the network's own output that of the tensors in the files."""
-    card = install(*convert_bigcolor(checkpoint, ema, CH))
+    card = install(*convert("bigcolor", [checkpoint, ema], ch=CH))
     assert card.folder == user / "models" / "bigcolor@official"
     assert [path.name for path in card.folder.parent.iterdir()] == ["bigcolor@official"]
     stored = load_file(card.weights)
@@ -142,7 +143,7 @@ def test_an_imported_model_is_float32_safetensors_in_the_users_folder_and_runs(
 @pytest.mark.usefixtures("bundled_bigcolor")
 def test_without_the_average_the_card_says_so(checkpoint: Path) -> None:
     """Numbers made with these weights are not the paper's; the card must not claim it."""
-    card, _ = convert_bigcolor(checkpoint, None, CH)
+    card, _ = convert("bigcolor", [checkpoint], ch=CH)
     assert card.source["parameters"] == "last step, without moving average"
 
 
@@ -167,7 +168,7 @@ def test_every_tensor_is_accounted_for(
     content = {name: tensor for name, tensor in {**state, **change}.items() if tensor is not None}
     torch.save(content, tmp_path / "x.ckpt")
     with pytest.raises(ModelError, match=fault) as caught:
-        convert_bigcolor(tmp_path / "x.ckpt", None, CH)
+        convert("bigcolor", [tmp_path / "x.ckpt"], ch=CH)
     assert caught.value.exit_code == ExitCode.MODEL
     assert "x.ckpt" in str(caught.value)
 
@@ -183,11 +184,11 @@ def test_a_moving_average_of_something_else_is_refused(
         ([shadow[1], shadow[0], *shadow[2:]], "E.res1.conv.weight has shape"),
     ):
         with pytest.raises(ModelError, match=fault):
-            convert_bigcolor(checkpoint, _save_ema(tmp_path, wrong), CH)
+            convert("bigcolor", [checkpoint, _save_ema(tmp_path, wrong)], ch=CH)
     with pytest.raises(ModelError, match="something unknown: optimizer"):
-        convert_bigcolor(checkpoint, _save_ema(tmp_path, shadow, optimizer=1), CH)
+        convert("bigcolor", [checkpoint, _save_ema(tmp_path, shadow, optimizer=1)], ch=CH)
     with pytest.raises(ModelError, match="no list shadow_params"):
-        convert_bigcolor(checkpoint, checkpoint, CH)
+        convert("bigcolor", [checkpoint, checkpoint], ch=CH)
 
 
 class _Attack:
@@ -211,7 +212,7 @@ def test_a_pickle_that_runs_a_command_runs_nothing(tmp_path: Path, user: Path, l
     else:
         torch.save({"E.res1.conv.weight": _Attack(target)}, path)
     with pytest.raises(ModelError, match="never run") as caught:
-        importers.import_model("bigcolor", path)
+        importers.import_files("bigcolor", [path])
     assert caught.value.exit_code == ExitCode.MODEL
     assert not target.exists()
     assert not user.exists()
@@ -223,9 +224,9 @@ def test_a_pickle_that_runs_a_command_runs_nothing(tmp_path: Path, user: Path, l
 def test_a_truncated_file_is_refused(tmp_path: Path, checkpoint: Path, user: Path) -> None:
     checkpoint.write_bytes(checkpoint.read_bytes()[:5000])
     with pytest.raises(ModelError, match="damaged"):
-        importers.import_model("bigcolor", checkpoint)
+        importers.import_files("bigcolor", [checkpoint])
     with pytest.raises(ModelError, match="cannot be read"):
-        importers.import_model("bigcolor", tmp_path / "nowhere.ckpt")
+        importers.import_files("bigcolor", [tmp_path / "nowhere.ckpt"])
 
 
 def test_other_weights_are_replaced_only_when_asked(bundle: Path, user: Path) -> None:
@@ -243,6 +244,6 @@ def test_other_weights_are_replaced_only_when_asked(bundle: Path, user: Path) ->
 
 def test_systems_without_released_files_are_named(user: Path, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"no released files of 'bigcolr'.*did you mean bigcolor"):
-        importers.import_model("bigcolr", tmp_path / "x")
+        importers.import_files("bigcolr", [tmp_path / "x"])
     with pytest.raises(ModelError, match="no released files"):
-        importers.pull_model("nothing")
+        importers.pull("nothing")
