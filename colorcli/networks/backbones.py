@@ -19,6 +19,17 @@ class Features(NamedTuple):
     s32: Tensor
 
 
+_IMAGENET_MEAN = (0.485, 0.456, 0.406)
+_IMAGENET_SD = (0.229, 0.224, 0.225)
+
+
+def imagenet_input(gray: Tensor) -> Tensor:
+    """Gray ``(N, 1, H, W)`` in 0..1, three times over and normalized as torchvision's backbones expect it."""
+    mean = gray.new_tensor(_IMAGENET_MEAN).view(1, 3, 1, 1)
+    sd = gray.new_tensor(_IMAGENET_SD).view(1, 3, 1, 1)
+    return (gray - mean) / sd
+
+
 def _bn(channels: int) -> nn.BatchNorm2d:
     return nn.BatchNorm2d(channels, eps=1e-3, momentum=0.01)
 
