@@ -5,8 +5,12 @@ All images are ``(N, 3, H, W)``; L* is 0..100, a* and b* are CIELAB units, sRGB 
 
 from __future__ import annotations
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
+
+from colorcli.color import bins
 
 _RGB_TO_XYZ = (
     (0.412453, 0.357580, 0.180423),
@@ -14,6 +18,9 @@ _RGB_TO_XYZ = (
     (0.019334, 0.119193, 0.950227),
 )
 _WHITE = (0.95047, 1.0, 1.08883)
+_LUMA_601 = (0.299, 0.587, 0.114)
+# Twice the largest blue - Y and red - Y, so that U and V fill -0.5..0.5.
+_BLUE_RANGE, _RED_RANGE = 2 * (1 - _LUMA_601[2]), 2 * (1 - _LUMA_601[0])
 _EPSILON = 0.008856
 _KAPPA_SLOPE = 7.787
 _TINY = 1e-8
@@ -72,6 +79,32 @@ def gray_to_lightness(gray: Tensor) -> Tensor:
     return 116 * _f(srgb_to_linear(gray)) - 16
 
 
+def srgb_to_yuv(rgb: Tensor) -> Tensor:
+    """Gamma-coded sRGB 0..1 to YUV, both ``(N, 3, H, W)``: Y (BT.601 luma) in 0..1, U and V in -0.5..0.5."""
+    red, _, blue = rgb.unbind(1)
+    luma = _mix(rgb, _matrix((_LUMA_601,), rgb))[:, 0]
+    return torch.stack((luma, (blue - luma) / _BLUE_RANGE, (red - luma) / _RED_RANGE), 1)
+
+
+def yuv_to_srgb(yuv: Tensor) -> Tensor:
+    """Undo ``srgb_to_yuv``; colours outside the gamut fall outside 0..1."""
+    luma, u, v = yuv.unbind(1)
+    red, blue = luma + _RED_RANGE * v, luma + _BLUE_RANGE * u
+    green = (luma - _LUMA_601[0] * red - _LUMA_601[2] * blue) / _LUMA_601[1]
+    return torch.stack((red, green, blue), 1)
+
+
+def uv_to_chroma(uv: Tensor, lightness: Tensor) -> Tensor:
+    """CIELAB a*, b* ``(N, 2, h, w)`` of UV ``(N, 2, h, w)`` on the gray of L* ``(N, 1, H, W)`` as its luma.
+
+    RGB is clipped in between, as it is where a picture is written from YUV.
+    """
+    luma = lightness_to_gray(lightness)
+    if luma.shape[-2:] != uv.shape[-2:]:
+        luma = torch.nn.functional.interpolate(luma, size=uv.shape[-2:], mode="bilinear", align_corners=False)
+    return srgb_to_lab(yuv_to_srgb(torch.cat((luma, uv), 1)).clamp(0, 1))[:, 1:]
+
+
 def with_chroma(lightness: Tensor, chroma: Tensor) -> Tensor:
     """Join ``(N, 1, H, W)`` L* with ``(N, 2, h, w)`` chroma, upsampled bilinearly: sRGB ``(N, 3, H, W)``, unclipped."""
     if chroma.shape[-2:] != lightness.shape[-2:]:
@@ -79,3 +112,43 @@ def with_chroma(lightness: Tensor, chroma: Tensor) -> Tensor:
             chroma, size=lightness.shape[-2:], mode="bilinear", align_corners=False
         )
     return lab_to_srgb(torch.cat((lightness, chroma), 1))
+
+
+def encode_bins(ab: Tensor) -> Tensor:
+    """Encode chroma ``(N, 2, H, W)`` as distributions ``(N, 313, H, W)`` over the ab bins; see ``bins.soft_encode``."""
+    table = bins.candidates()
+    centres = _constant(bins.ab_bins().centres, ab)
+    points = ab.permute(0, 2, 3, 1).reshape(-1, 2)
+    cell = ((points - table.origin) / table.side).floor().long().clamp(0, table.cells - 1)
+    near = torch.from_numpy(table.bins).to(ab.device)[cell[:, 0] * table.cells + cell[:, 1]]
+    squares = (points[:, None] - centres[near]).square().sum(-1)
+    squares, order = squares.topk(bins.NEIGHBOURS, largest=False, sorted=False)
+    weights = (-squares / (2 * bins.SIGMA**2)).softmax(1)
+    (n, _, height, width), many = ab.shape, len(centres)
+    code = torch.zeros(n, height * width, many, dtype=ab.dtype, device=ab.device)
+    code.view(-1, many).scatter_(1, near.gather(1, order), weights)
+    return code.transpose(1, 2).reshape(n, many, height, width)
+
+
+def annealed_mean(logits: Tensor, temperature: float = 0.38) -> Tensor:
+    """Decode logits ``(N, 313, h, w)`` over the ab bins to chroma ``(N, 2, h, w)`` (Zhang et al. 2016, section 2.3).
+
+    ``temperature`` 1 gives the mean of the distribution, towards 0 its mode.
+    """
+    centres = _constant(bins.ab_bins().centres, logits)
+    return torch.nn.functional.conv2d((logits / temperature).softmax(1), centres.T[:, :, None, None])
+
+
+def class_weight(target: Tensor, weights: Tensor) -> Tensor:
+    """The weight ``(N, 1, h, w)`` of each pixel: that of the likeliest class of its target ``(N, 313, h, w)``."""
+    return weights[target.argmax(1, keepdim=True)]
+
+
+def histogram_weight(ab: Tensor, weights: Tensor) -> Tensor:
+    """The weight ``(N, 1, h, w)`` of each pixel's chroma ``(N, 2, h, w)`` in a table of ``bins.histogram_weights``."""
+    row, column = (ab.floor().long() + bins.HISTOGRAM // 2).clamp(0, bins.HISTOGRAM - 1).unbind(1)
+    return weights[row, column][:, None]
+
+
+def _constant(values: NDArray[np.float64], like: Tensor) -> Tensor:
+    return torch.tensor(values, dtype=like.dtype, device=like.device)

@@ -1,0 +1,219 @@
+"""Image colorization using GAN and Inception-ResNet-v2 (Bruvik and Penfold), and its baseline Deep Koalarization.
+
+A convolutional encoder to an eighth of the size, the 1001 class scores of a frozen Inception-ResNet-v2 laid beside
+each of its positions and fused by a 1x1 convolution, and a decoder with nearest-neighbour upsampling; no skip
+connections (002, table 1). 002 adds the 21 class maps of a frozen DeepLabV3 to the gray input, and with them the
+first convolution of 24 channels; its discriminator is ``colorcli.networks.pix2pix.PatchDiscriminator``. Without the
+maps the generator is Baldassarre et al.'s Deep Koalarization (2017).
+
+In the ``lite`` presets the widths are three eighths of the paper's, and one frozen gray EfficientNet-Lite0 answers
+for both networks: its 1000 ImageNet logits are fused instead of Inception's. The 21 maps come from its 1000 class
+scores at each position (its classifier applied before the pooling) through a *learnt* 1x1 projection: the backbone
+knows dogs by the hundred breeds but hardly a person and no background, so that no fixed table takes its
+classes to DeepLab's; and what helps colour best can be learnt from colour alone, with 21,021 parameters.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from colorcli.color import tensors as colors
+from colorcli.errors import ModelError
+from colorcli.networks.backbones import EfficientNetLite0
+from colorcli.networks.colorizer import Colorizer
+from colorcli.networks.size import SizeRule
+
+AB_SCALE = 110.0
+SEMANTICS = 1001
+MAPS = 21
+_IMAGENET_MEAN = (0.485, 0.456, 0.406)
+_IMAGENET_STD = (0.229, 0.224, 0.225)
+_INCEPTION_SIDE = 299
+
+
+def _convolutions(in_channels: int, layers: tuple[tuple[int, int], ...]) -> nn.Sequential:
+    """3x3 convolutions with ReLU, each given as (channels, stride)."""
+    stack: list[nn.Module] = []
+    for channels, stride in layers:
+        stack += [nn.Conv2d(in_channels, channels, 3, stride, 1), nn.ReLU()]
+        in_channels = channels
+    return nn.Sequential(*stack)
+
+
+def _decoder(channels: int, dropout: float) -> nn.Sequential:
+    """From an eighth of the size to two channels in -1..1: table 1 of 002, right, for ``channels`` = 256."""
+
+    def convolution(before: int, after: int) -> list[nn.Module]:
+        return [nn.Conv2d(before, after, 3, 1, 1), nn.ReLU(), *([nn.Dropout(dropout)] if dropout else [])]
+
+    return nn.Sequential(
+        *convolution(channels, channels // 2),
+        nn.Upsample(scale_factor=2.0),
+        *convolution(channels // 2, channels // 4),
+        *convolution(channels // 4, channels // 4),
+        nn.Upsample(scale_factor=2.0),
+        *convolution(channels // 4, channels // 8)[:2],
+        nn.Conv2d(channels // 8, 2, 3, 1, 1),
+        nn.Tanh(),
+        nn.Upsample(scale_factor=2.0),
+    )
+
+
+class InceptionGAN(Colorizer):
+    """The generator of 002 in two presets; see the module's docstring.
+
+    Args:
+        preset: ``paper`` (DeepLabV3 and Inception-ResNet-v2, both frozen) or ``lite`` (one frozen EfficientNet-Lite0).
+        width: channels of the fused volume, 256 in the paper; all other widths follow.
+        maps: whether the 21 class maps join the input ("COCO layer" of 002's ablation).
+        semantics: whether the 1001 class scores are fused ("Inception" of 002's ablation).
+        dropout: probability after the decoder's convolutions but the last two, while training (002 tried 0.2 and 0.5
+            and found 0 best).
+
+    Raises:
+        ModelError: ``paper`` with ``semantics`` needs the package timm, which is not installed.
+    """
+
+    presets: ClassVar[dict[str, dict[str, Any]]] = {
+        "paper": {"preset": "paper", "width": 256},
+        "lite": {"preset": "lite", "width": 96},
+    }
+    size_rule: SizeRule  # type: ignore[misc]
+
+    def __init__(
+        self,
+        preset: str = "lite",
+        width: int = 96,
+        maps: bool = True,
+        semantics: bool = True,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.lite, self.maps, self.semantics = preset == "lite", maps, semantics
+        self.size_rule = SizeRule(size=256, multiple_of=32 if self.lite else 8, fixed=not self.lite)
+        first = 3 + MAPS if maps else 1
+        quarter, half = width // 4, width // 2
+        self.encoder = _convolutions(
+            first,
+            (
+                *(((first, 1),) if maps else ()),
+                (quarter, 2),
+                (half, 1),
+                (half, 2),
+                (width, 1),
+                (width, 2),
+                (2 * width, 1),
+                (2 * width, 1),
+                (width, 1),
+            ),
+        )
+        self.fusion = nn.Sequential(nn.Conv2d(width + (SEMANTICS if semantics else 0), width, 1), nn.ReLU())
+        self.decoder = _decoder(width, dropout)
+        self._initialize()
+        if self.lite and (maps or semantics):
+            self.backbone = EfficientNetLite0(in_channels=1)
+            self.freeze("backbone", "efficientnet-lite0-gray")
+            if maps:
+                self.projection = nn.Conv2d(1000, MAPS, 1)
+        elif not self.lite:
+            if maps:
+                self.segmentation = _deeplab()
+                self.freeze("segmentation", "deeplabv3_resnet50")
+            if semantics:
+                self.inception = _inception()
+                self.freeze("inception", "inception_resnet_v2")
+
+    def forward(self, x: Tensor) -> Tensor:
+        """L*/50 - 1 ``(N, 1, H, W)`` to a*/110, b*/110 ``(N, 2, H, W)``, in -1..1 as 002's pairs of training data."""
+        lightness = (x + 1) * 50
+        scores, maps = self._knowledge(colors.lightness_to_gray(lightness))
+        if maps is not None:
+            x = torch.cat((x, x, x, maps), 1)
+        fused = self.encoder(x)
+        if scores is not None:
+            scene = F.pad(scores, (1, 0))[:, :, None, None]
+            fused = torch.cat((fused, scene.expand(-1, -1, *fused.shape[-2:])), 1)
+        out: Tensor = self.decoder(self.fusion(fused))
+        return out
+
+    def native(self, lightness: Tensor, *, z: Tensor | None = None, class_index: Tensor | None = None) -> Tensor:
+        """a*/110 and b*/110 ``(N, 2, H, W)``, within -1..1."""
+        return self.forward(lightness / 50 - 1)
+
+    def target(self, rgb: Tensor) -> Tensor:
+        return colors.srgb_to_lab(rgb)[:, 1:] / AB_SCALE
+
+    def to_chroma(self, answer: Tensor, lightness: Tensor) -> Tensor:
+        return answer * AB_SCALE
+
+    def _knowledge(self, gray: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        """Of gray 0..1 the class scores ``(N, 1000)`` and the class maps ``(N, 21, H, W)``; None where not used."""
+        if not self.lite:
+            return (
+                self._inception_scores(gray) if self.semantics else None,
+                self._deeplab_maps(gray) if self.maps else None,
+            )
+        if not (self.maps or self.semantics):
+            return None, None
+        positions = self.backbone.classifier.weight[:, :, None, None]
+        there = F.conv2d(self.backbone.head(self.backbone(gray).s32), positions, self.backbone.classifier.bias)
+        maps = None
+        if self.maps:
+            maps = F.interpolate(self.projection(there), size=gray.shape[-2:], mode="bilinear", align_corners=False)
+        # The classifier is linear: the mean of its scores is its score of the mean.
+        return (there.mean((2, 3)) if self.semantics else None), maps
+
+    def _inception_scores(self, gray: Tensor) -> Tensor:
+        side = (_INCEPTION_SIDE, _INCEPTION_SIDE)
+        small = F.interpolate(gray, size=side, mode="bilinear", align_corners=False)
+        out: Tensor = self.inception((small * 2 - 1).expand(-1, 3, -1, -1))
+        return out
+
+    def _deeplab_maps(self, gray: Tensor) -> Tensor:
+        mean = torch.tensor(_IMAGENET_MEAN, device=gray.device, dtype=gray.dtype).view(1, 3, 1, 1)
+        std = torch.tensor(_IMAGENET_STD, device=gray.device, dtype=gray.dtype).view(1, 3, 1, 1)
+        # Without its auxiliary classifier, which is in the weights file for training only.
+        features = self.segmentation.get_submodule("backbone")((gray - mean) / std)["out"]
+        maps = self.segmentation.get_submodule("classifier")(features)
+        return F.interpolate(maps, size=gray.shape[-2:], mode="bilinear", align_corners=False)
+
+    def _initialize(self) -> None:
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+                assert module.bias is not None
+                nn.init.zeros_(module.bias)
+
+
+class DeepKoalarization(InceptionGAN):
+    """Deep Koalarization (Baldassarre et al. 2017), 002's first baseline: the generator without the class maps."""
+
+    presets: ClassVar[dict[str, dict[str, Any]]] = {
+        "paper": {"preset": "paper", "width": 256, "maps": False},
+        "lite": {"preset": "lite", "width": 96, "maps": False},
+    }
+
+
+def _deeplab() -> nn.Module:
+    """DeepLabV3-ResNet50 under torchvision's names, as in its file for COCO with VOC's labels."""
+    from torchvision.models.segmentation import deeplabv3_resnet50
+
+    network: nn.Module = deeplabv3_resnet50(weights=None, weights_backbone=None, num_classes=MAPS, aux_loss=True)
+    return network
+
+
+def _inception() -> nn.Module:
+    """Inception-ResNet-v2 under timm's names."""
+    try:
+        import timm
+    except ImportError as error:
+        raise ModelError(
+            "Inception-ResNet-v2 comes from the package timm, which is not installed; "
+            "install it with: pip install 'colorcli[train]'."
+        ) from error
+    network: nn.Module = timm.create_model("inception_resnet_v2", pretrained=False)
+    return network
