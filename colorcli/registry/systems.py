@@ -21,7 +21,13 @@ if TYPE_CHECKING:
 GROUP = "colorcli.networks"
 
 # In code rather than in the package's own metadata, so that a bare checkout works and never sees a stale table.
-BUILT_IN = (EntryPoint("bigcolor", "colorcli.networks.bigcolor:BigColor", GROUP),)
+BUILT_IN = (
+    EntryPoint("bigcolor", "colorcli.networks.bigcolor:BigColor", GROUP),
+    EntryPoint("deep-koalarization", "colorcli.networks.inception_gan:DeepKoalarization", GROUP),
+    EntryPoint("inception-gan", "colorcli.networks.inception_gan:InceptionGAN", GROUP),
+    EntryPoint("pix2pix", "colorcli.networks.pix2pix:Pix2Pix", GROUP),
+    EntryPoint("zhang2016", "colorcli.networks.zhang2016:Zhang2016", GROUP),
+)
 
 
 class Systems:
