@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +12,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from colorcli.errors import PhotoError
+from colorcli.report.gallery import GALLERY, Column, Entry, Measure, Role, facts, reasons, rounded
 from colorcli.report.page import escaped, write_page
-from colorcli.report.thumbnails import bounds_for, thumbnail
+from colorcli.report.thumbnails import MAX_PICTURES, bounds_for, thumbnail
 
 Pictures = Callable[[str, str], NDArray[np.uint8]]
+
+_ROLES: dict[str, Role] = {"gray": "input", "original": "truth"}
+# key in the report, heading, factor, decimals, unit in the heading
+_COSTS = (
+    ("parameters", "Parameters", 1e-6, 1, "millions"),
+    ("multiply_adds", "Multiply-adds", 1e-9, 2, "thousand millions"),
+    ("milliseconds", "Time", 1.0, 1, "ms a photograph"),
+    ("memory_mb", "Memory", 1.0, 0, "MB"),
+)
 
 
 def write_evaluation(path: Path, report: Mapping[str, Any], pictures: Pictures) -> None:
     """Write an evaluation as one HTML file that works offline; an earlier report there is replaced.
+
+    Every photograph is in the tables, plots and the gallery. Pictures are in it of as many as keep the file below
+    40 MB: where that is not all, of the best and worst by every metric, and of an even choice among the others.
 
     Args:
         path: the file, such as ``report.html``.
@@ -29,25 +44,258 @@ def write_evaluation(path: Path, report: Mapping[str, Any], pictures: Pictures) 
     Raises:
         OutputError: the file cannot be written, or something stands there that is no report.
     """
-    models = [str(model["name"]) for model in report["models"]]
+    columns = _columns(report["models"])
     images = report["images"]
-    bounds = bounds_for(len(images) * len(models))
+    shown = _shown(report, max(1, MAX_PICTURES // max(1, len(columns))))
+    bounds = bounds_for(len(shown) * len(columns))
 
     def packed() -> Iterator[dict[str, bytes]]:
-        for image in images:
+        for index, image in enumerate(images):
             found = {}
-            for model in models:
+            for column in columns if index in shown else ():
                 try:
-                    found[model] = thumbnail(pictures(str(image["name"]), model), bounds)
+                    found[column.id] = thumbnail(pictures(str(image["name"]), column.id), bounds)
                 except PhotoError:
                     continue
             yield found
 
+    data = {
+        "columns": [column.data() for column in columns],
+        "measures": [asdict(measure) for measure in _measures(report["metrics"])],
+        "photos": [_entry(image).data() for image in images],
+    }
     write_page(
         path,
         title=str(report["title"]),
-        body=f"<h1>{escaped(report['title'])}</h1>",
-        data=report,
+        body=_body(report, columns, len(shown)),
+        data=data,
         pictures=packed(),
-        scripts=[],
+        scripts=("gallery.js", "plots.js"),
     )
+
+
+def _columns(models: Sequence[Mapping[str, Any]]) -> list[Column]:
+    """Gray first and the original last, the models between them in the report's order."""
+    names = [str(model["name"]) for model in models]
+    ordered = sorted(names, key=lambda name: {"gray": 0, "original": 2}.get(name, 1))
+    return [Column(name, name, _ROLES.get(name, "result")) for name in ordered]
+
+
+def _measures(metrics: Sequence[Mapping[str, Any]]) -> list[Measure]:
+    return [
+        Measure(str(m["id"]), str(m["label"]), str(m.get("unit") or ""), str(m["better"]), int(m["decimals"]))
+        for m in metrics
+        if m.get("per_image")
+    ]
+
+
+def _entry(image: Mapping[str, Any]) -> Entry:
+    values = {
+        str(model): {str(metric): rounded(value) for metric, value in found.items()}
+        for model, found in image["values"].items()
+    }
+    size = f"{image['width']} × {image['height']}" if image.get("width") and image.get("height") else ""
+    return Entry(str(image["name"]), size, values, missing="not among the pictures that this page holds")
+
+
+def _shown(report: Mapping[str, Any], most: int) -> set[int]:
+    """Indices of the images whose pictures the page holds."""
+    images = report["images"]
+    if len(images) <= most:
+        return set(range(len(images)))
+    rankings = [ranking for model in report["models"] for ranking in _rankings(report, str(model["name"]))]
+    chosen: set[int] = set()
+    for rank in range(len(images)):
+        for ranking in rankings:
+            chosen.update(ranking[rank : rank + 1] + ranking[len(ranking) - 1 - rank : len(ranking) - rank])
+            if len(chosen) >= most // 2:
+                break
+        if len(chosen) >= most // 2 or not rankings:
+            break
+    others = [index for index in range(len(images)) if index not in chosen]
+    wanted = np.linspace(0, len(others) - 1, most - len(chosen)).round().astype(int)
+    return chosen | {others[int(place)] for place in wanted}
+
+
+def _rankings(report: Mapping[str, Any], model: str) -> Iterator[list[int]]:
+    """The images from one end of each metric to the other."""
+    if model in _ROLES:
+        return
+    for metric in report["metrics"]:
+        values = [rounded(image["values"].get(model, {}).get(metric["id"])) for image in report["images"]]
+        ranked = sorted((value, index) for index, value in enumerate(values) if value is not None)
+        if ranked:
+            yield [index for _, index in ranked]
+
+
+def _body(report: Mapping[str, Any], columns: Sequence[Column], shown: int) -> str:
+    protocol, images = report["protocol"], len(report["images"])
+    failed = [(str(failure["name"]), str(failure["reason"])) for failure in report.get("failures") or ()]
+    when = str(report["created"]).replace("T", " ")[:16]
+    line = f"{images} photographs · protocol {protocol['id']} · {when}"
+    note = ""
+    if shown < images:
+        note = (
+            f'<p class="small quiet">The page holds pictures of {shown} of the {images} photographs: the best and the '
+            "worst by each metric, and an even choice among the others.</p>"
+        )
+    return "\n".join(
+        (
+            '<a class="skip" href="#photographs">To the photographs</a>',
+            f"<header><h1>{escaped(report['title'])}</h1>",
+            f'<p class="quiet">{escaped(line)}</p><p>{escaped(protocol.get("text") or "")}</p></header>',
+            f"<main><h2>Results</h2>{_table(report, columns)}",
+            _differences(report),
+            '<h2>Plots</h2><div class="plots" id="plots"></div>' if images else "",
+            GALLERY.replace("</h2>", f"</h2>{note}", 1),
+            reasons("photographs could not be scored", failed),
+            _method(report),
+            "</main>",
+        )
+    )
+
+
+def _table(report: Mapping[str, Any], columns: Sequence[Column]) -> str:
+    models = {str(model["name"]): model for model in report["models"]}
+    metrics = [m for m in report["metrics"] if any(m["id"] in s for s in report["summary"].values())]
+    costs = [cost for cost in _COSTS if any(model.get(cost[0]) is not None for model in models.values())]
+    arrows = {"higher": "higher is better", "lower": "lower is better"}
+    heads = ['<th scope="col">Model</th>']
+    for metric in metrics:
+        unit = f", {escaped(metric['unit'])}" if metric.get("unit") else ""
+        hint = f"<br><small>{arrows[metric['better']]}</small>" if metric["better"] in arrows else ""
+        heads.append(f'<th scope="col"><span>{escaped(metric["label"])}{unit}{hint}</span></th>')
+    heads += [f'<th scope="col"><span>{name}<br><small>{unit}</small></span></th>' for _, name, _, _, unit in costs]
+    rows = []
+    for column in columns:
+        cells = [_score(report, column.id, metric) for metric in metrics]
+        for key, _, factor, decimals, _ in costs:
+            value = rounded(models[column.id].get(key))
+            cells.append(_cell(None if value is None else value * factor, decimals))
+        kind = ' class="baseline"' if column.role != "result" else ""
+        rows.append(f'<tr{kind}><th scope="row"><bdi>{escaped(column.label)}</bdi></th>{"".join(cells)}</tr>')
+    legend = (
+        "Means over the photographs, below each its 95 % interval (bootstrap). <i>gray</i> does nothing: what is not "
+        "above it has gained nothing."
+    )
+    if any(row["verdict"] != "no difference shown" for row in _against_gray(report)):
+        legend += (
+            ' <span class="better">▲</span> better and <span class="worse">▼</span> worse than gray, by a paired '
+            "difference whose interval leaves zero out."
+        )
+    return (
+        f'<div class="wide" tabindex="0" role="region" aria-label="Results"><table data-sortable><thead><tr>'
+        f'{"".join(heads)}</tr></thead><tbody>{"".join(rows)}</tbody></table></div><p class="small quiet">{legend}</p>'
+    )
+
+
+def _cell(value: float | None, decimals: int) -> str:
+    if value is None:
+        return '<td data-value="">–</td>'
+    return f'<td data-value="{value:.9g}">{_number(value, decimals)}</td>'
+
+
+def _number(value: float, decimals: int, *, sign: bool = False) -> str:
+    return f"{value:{'+' if sign else ''}.{decimals}f}".replace("-", "−")
+
+
+def _score(report: Mapping[str, Any], model: str, metric: Mapping[str, Any]) -> str:
+    """A table cell: the mean, its interval, its spread over seeds, and whether it is proven against gray."""
+    found = report["summary"].get(model, {}).get(metric["id"]) or {}
+    mean, low, high = (rounded(found.get(key)) for key in ("mean", "low", "high"))
+    decimals = int(metric["decimals"])
+    if mean is None:
+        return '<td data-value="">–</td>'
+    verdict = next(
+        (row["verdict"] for row in _against_gray(report) if row["a"] == model and row["metric"] == metric["id"]), ""
+    )
+    marks = {"better": ("better", "▲"), "worse": ("worse", "▼")}
+    sign = ""
+    if verdict in marks:
+        word, arrow = marks[verdict]
+        sign = f' <span class="{word}" role="img" aria-label="{word} than gray" title="{word} than gray">{arrow}</span>'
+    interval = ""
+    if low is not None and high is not None:
+        interval = f"<small>{_number(low, decimals)} … {_number(high, decimals)}</small>"
+    seeds = rounded(found.get("sd_over_seeds"))
+    spread = "" if seeds is None else f"<small>± {_number(seeds, decimals + 1)} over seeds</small>"
+    return f'<td data-value="{mean:.9g}">{_number(mean, decimals)}{sign}{interval}{spread}</td>'
+
+
+def _against_gray(report: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Paired differences of a model from gray, whichever way round they are stated."""
+    turned = {"better": "worse", "worse": "better"}
+    found = []
+    for row in report.get("paired") or ():
+        if row["b"] == "gray":
+            found.append(dict(row))
+        elif row["a"] == "gray":
+            found.append({**row, "a": row["b"], "b": "gray", "verdict": turned.get(row["verdict"], row["verdict"])})
+    return found
+
+
+def _differences(report: Mapping[str, Any]) -> str:
+    paired = report.get("paired") or ()
+    if not paired:
+        return ""
+    metrics = {metric["id"]: metric for metric in report["metrics"]}
+    rows = []
+    for row in paired:
+        metric = metrics.get(row["metric"], {"label": row["metric"], "decimals": 3})
+        decimals = int(metric["decimals"]) + 1
+        difference, low, high = (rounded(row.get(key)) for key in ("difference", "low", "high"))
+        kind = {"better": ' class="words better"', "worse": ' class="words worse"'}.get(
+            row["verdict"], ' class="words"'
+        )
+        value = "–" if difference is None else _number(difference, decimals, sign=True)
+        key = "" if difference is None else f"{difference:.9g}"
+        interval = "" if low is None or high is None else f"{_number(low, decimals)} … {_number(high, decimals)}"
+        models = f'{escaped(row["a"])} <span class="quiet">against</span> {escaped(row["b"])}'
+        rows.append(
+            f'<tr><th scope="row"><bdi>{models}</bdi></th>'
+            f'<td class="words">{escaped(metric["label"])}</td><td data-value="{key}">'
+            f"{value}</td><td>{interval}</td><td{kind}>{escaped(row['verdict'])}</td></tr>"
+        )
+    heads = (
+        '<th scope="col">Models</th><th scope="col" class="words">Metric</th><th scope="col">Difference</th>'
+        '<th scope="col">95 % interval</th><th scope="col" class="words">Verdict</th>'
+    )
+    opened = " open" if len(rows) <= 12 else ""
+    return (
+        f"<details{opened}><summary><strong>Paired differences between models</strong></summary>"
+        '<div class="wide" tabindex="0" role="region" aria-label="Paired differences">'
+        '<table class="pairs" data-sortable>'
+        f"<thead><tr>{heads}</tr></thead><tbody>{''.join(rows)}</tbody></table></div></details>"
+    )
+
+
+def _method(report: Mapping[str, Any]) -> str:
+    """How the numbers were taken, so that somebody else can take them again."""
+    protocol = {
+        f"protocol: {key}": _plain(value) for key, value in report["protocol"].items() if key not in ("id", "text")
+    }
+    data = report.get("data") or {}
+    pairs = {
+        "protocol": report["protocol"]["id"],
+        **protocol,
+        "command": " ".join(str(part) for part in report.get("command") or ()),
+        "photographs": _plain(data),
+        "software": _plain(report.get("software") or {}),
+        "machine": _plain(report.get("machine") or {}),
+        **{f"weights of {m['name']}": m["weights_sha256"] for m in report["models"] if m.get("weights_sha256")},
+    }
+    return (
+        "<h2>How this was measured</h2><details><summary>Protocol, command, software, machine, weights</summary>"
+        f"{facts(pairs)}</details>"
+    )
+
+
+def _plain(value: object) -> str:
+    """JSON-like values as people write them."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {_plain(item)}" for key, item in value.items())
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list | tuple):
+        return ", ".join(_plain(item) for item in value)
+    return json.dumps(value)
