@@ -10,19 +10,16 @@ from the tabulated D65 white by 8e-5 at most (0.006 units of b*): so zero chroma
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any
 
-import numba
 import numpy as np
-import platformdirs
-from numba import types
 from numpy.polynomial import chebyshev
 from numpy.typing import NDArray
 
+from colorcli.color.compiled import array, compiled, types
+from colorcli.color.compiled import jit as _jit
 from colorcli.color.spaces import CUBE_ROOT_FROM, LUMINANCE, RGB_TO_XYZ, TOE_OFFSET, TOE_SLOPE, XYZ_TO_RGB
 
 WORK_ROWS = 19
@@ -36,10 +33,7 @@ Weights = NDArray[np.float32]
 CodeRow = NDArray[np.int32]
 Taps = NDArray[np.uint32]
 Pixels = NDArray[np.uint16]
-Loop = TypeVar("Loop", bound=Callable[..., Any])
 
-_numba: Any = numba
-_types: Any = types
 _single = np.float32
 
 # Columns scaled by the white of the primaries: each row sums to 1, so that channel = Y + c_x (X - Y) + c_z (Z - Y).
@@ -70,17 +64,6 @@ def _curve(place: NDArray[np.float64]) -> Any:
 _P = tuple(_single(value) for value in chebyshev.cheb2poly(chebyshev.chebinterpolate(_curve, 8)))
 _CURVE_JOINT, _STRAIGHT = _single(_LINEAR_TO), _single(12.92)
 _PLACE_SCALE, _PLACE_SHIFT = _single(1 / _RADIUS), _single(-_MIDDLE / _RADIUS)
-
-# Not-a-number never gets here (join.py refuses it), so comparisons may assume its absence and be vectorised.
-_OPTIONS: dict[str, Any] = {
-    "fastmath": {"reassoc", "contract", "nsz", "arcp", "nnan", "ninf"},
-    "error_model": "numpy",
-    "nogil": True,
-}
-
-
-def _jit(loop: Loop) -> Loop:
-    return cast(Loop, _numba.njit(**_OPTIONS)(loop))
 
 
 @_jit
@@ -325,26 +308,22 @@ def _join_rows(
     return largest * 116, fitted, total
 
 
-def _array(dtype: Any, ndim: int, *, readonly: bool = True) -> Any:
-    return _types.Array(dtype, ndim, "C", readonly=readonly)
-
-
-_TABLE = _array(_types.float32, 1)
-_TAPS = _array(_types.uint32, 1)
-_WEIGHTS = _array(_types.float32, 2)
-_SIGNATURE = _types.Tuple((_types.float64, _types.int64, _types.float64))(
-    _array(_types.uint16, 3),
+_TABLE = array(types.float32, 1)
+_TAPS = array(types.uint32, 1)
+_WEIGHTS = array(types.float32, 2)
+_SIGNATURE = types.Tuple((types.float64, types.int64, types.float64))(
+    array(types.uint16, 3),
     _TABLE,
     _TABLE,
-    _array(_types.float32, 3),
+    array(types.float32, 3),
     _TAPS,
     _WEIGHTS,
     _TAPS,
     _WEIGHTS,
     _TABLE,
-    _array(_types.uint16, 3, readonly=False),
-    _array(_types.float32, 2, readonly=False),
-    _array(_types.int32, 2, readonly=False),
+    array(types.uint16, 3, readonly=False),
+    array(types.float32, 2, readonly=False),
+    array(types.int32, 2, readonly=False),
 )
 
 JoinRows = Callable[..., tuple[float, int, float]]
@@ -353,31 +332,8 @@ _compiled: list[JoinRows] = []
 
 
 def join_rows() -> JoinRows:
-    """The compiled ``_join_rows``, in its one specialisation: compiled once per machine and then kept in the cache.
-
-    The machine code is kept where ``NUMBA_CACHE_DIR`` says, else in the colorcli cache folder. Where that cannot be
-    written, the first call of each process compiles again.
-    """
+    """The compiled ``_join_rows``, in its one specialisation."""
     with _LOCK:
         if not _compiled:
-            _compiled.append(_compile())
+            _compiled.append(compiled(_join_rows, _SIGNATURE))
         return _compiled[0]
-
-
-def _compile() -> JoinRows:
-    users_choice = _numba.config.CACHE_DIR
-    # Numba reads the setting when a function is decorated; other libraries' functions keep theirs.
-    _numba.config.CACHE_DIR = users_choice or str(_cache_folder() / "numba")
-    try:
-        return cast(JoinRows, _numba.njit([_SIGNATURE], cache=True, **_OPTIONS)(_join_rows))
-    except Exception:
-        # A read-only or full disk, or a damaged cache file: whatever a cache does, it must not stop the work. A fault
-        # of the loops themselves is raised again here.
-        return cast(JoinRows, _numba.njit([_SIGNATURE], **_OPTIONS)(_join_rows))
-    finally:
-        _numba.config.CACHE_DIR = users_choice
-
-
-def _cache_folder() -> Path:
-    chosen = os.environ.get("COLORCLI_CACHE_DIR")
-    return Path(chosen) if chosen else platformdirs.user_cache_path("colorcli", appauthor=False)

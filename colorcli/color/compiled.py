@@ -1,0 +1,63 @@
+"""Compiling loops with numba once per machine. Importing this module imports numba."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import numba
+import platformdirs
+from numba import types as numba_types
+
+Loop = TypeVar("Loop", bound=Callable[..., Any])
+
+types: Any = numba_types
+_numba: Any = numba
+
+# Not-a-number never gets into the loops, so comparisons may assume its absence and be vectorised.
+_OPTIONS: dict[str, Any] = {
+    "fastmath": {"reassoc", "contract", "nsz", "arcp", "nnan", "ninf"},
+    "error_model": "numpy",
+    "nogil": True,
+}
+
+
+def jit(loop: Loop) -> Loop:
+    """Make a function callable from compiled ones; it is compiled together with its caller."""
+    return cast(Loop, _numba.njit(**_OPTIONS)(loop))
+
+
+def inlined(expression: Loop) -> Loop:
+    """``jit`` for a large expression within a loop, which is only vectorised if no call is left in it."""
+    return cast(Loop, _numba.njit(inline="always", **_OPTIONS)(expression))
+
+
+def compiled(loop: Loop, signature: Any) -> Loop:
+    """Compile a function in one specialisation, or take it from the cache.
+
+    The machine code is kept where ``NUMBA_CACHE_DIR`` says, else in the colorcli cache folder. Where that cannot be
+    written, the first call of each process compiles again.
+    """
+    users_choice = _numba.config.CACHE_DIR
+    # Numba reads the setting when a function is decorated; other libraries' functions keep theirs.
+    _numba.config.CACHE_DIR = users_choice or str(_cache_folder() / "numba")
+    try:
+        return cast(Loop, _numba.njit([signature], cache=True, **_OPTIONS)(loop))
+    except Exception:
+        # A read-only or full disk, or a damaged cache file: whatever a cache does, it must not stop the work. A fault
+        # of the loops themselves is raised again here.
+        return cast(Loop, _numba.njit([signature], **_OPTIONS)(loop))
+    finally:
+        _numba.config.CACHE_DIR = users_choice
+
+
+def array(dtype: Any, ndim: int, *, readonly: bool = True) -> Any:
+    """The numba type of a C-contiguous array."""
+    return types.Array(dtype, ndim, "C", readonly=readonly)
+
+
+def _cache_folder() -> Path:
+    chosen = os.environ.get("COLORCLI_CACHE_DIR")
+    return Path(chosen) if chosen else platformdirs.user_cache_path("colorcli", appauthor=False)

@@ -1,0 +1,85 @@
+"""If these fail, the tables of an evaluation say something else than the formulas that they name."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from skimage import data
+from skimage.color import deltaE_ciede2000, rgb2lab
+from skimage.metrics import structural_similarity
+
+from colorcli.color.metrics import delta_e_2000
+from colorcli.color.scoring import lab_rgb8, mean_delta_e_2000, ssim_rgb8
+
+Rgb8 = NDArray[np.uint8]
+
+
+def altered(photo: Rgb8) -> dict[str, Rgb8]:
+    """What a colorizer may make of a photograph: its gray, other hues, noise, something unrelated."""
+    gray = np.rint(photo @ [0.299, 0.587, 0.114]).astype(np.uint8)
+    noise = np.random.default_rng(0).integers(-20, 21, photo.shape)
+    return {
+        "gray": np.repeat(gray[..., None], 3, axis=2),
+        "other hues": np.roll(photo, 1, axis=2),
+        "noise": np.clip(photo + noise, 0, 255).astype(np.uint8),
+        "unrelated": np.random.default_rng(1).integers(0, 256, photo.shape, dtype=np.uint8),
+        "almost equal": np.where(np.arange(photo.shape[1])[:, None] % 7 == 0, photo ^ 1, photo),
+    }
+
+
+@pytest.mark.parametrize("kind", ["gray", "other hues", "noise", "unrelated", "almost equal"])
+@pytest.mark.parametrize("load", [data.astronaut, data.coffee, data.chelsea])
+def test_photographs_score_as_with_scikit_image(load: object, kind: str) -> None:
+    """Numbers that agree with nobody's can't be compared with anybody's."""
+    photo = np.ascontiguousarray(load()[50:190, 80:250])  # type: ignore[operator]
+    other = altered(photo)[kind]
+    ours = mean_delta_e_2000(lab_rgb8(other), lab_rgb8(photo))
+    assert ours == pytest.approx(deltaE_ciede2000(rgb2lab(photo), rgb2lab(other)).mean(), rel=1e-9)
+    theirs = structural_similarity(
+        photo, other, channel_axis=2, gaussian_weights=True, sigma=1.5, use_sample_covariance=False, data_range=255
+    )
+    assert ssim_rgb8(other, photo) == pytest.approx(theirs, rel=1e-9)
+
+
+def test_lab_of_every_shade_is_scikit_images() -> None:
+    codes = np.arange(256, dtype=np.uint8)
+    picture = np.stack(np.meshgrid(codes, codes[::5]), -1)
+    picture = np.concatenate([picture, picture[..., :1] // 2 + 60], 2)
+    np.testing.assert_allclose(np.moveaxis(lab_rgb8(picture), 0, 2), rgb2lab(picture), atol=1e-10)
+
+
+@settings(max_examples=50)
+@given(st.integers(0, 2**32 - 1))
+def test_delta_e_is_that_of_the_formula_for_any_two_colours(seed: int) -> None:
+    """Also for neutral colours, opposite hues and the blues where the formula turns."""
+    rng = np.random.default_rng(seed)
+    first, second = rng.uniform((0, -90, -110), (100, 100, 95), (2, 40, 3))
+    second[::4] = first[::4] * (1, -1, -1) + rng.uniform(-1, 1, (10, 3))
+    first[1::8, 1:] = 0
+    second[3::8, 1:] = 0
+    blue = np.radians(rng.uniform(230, 330, 10))
+    first[2::4, 1:] = 60 * np.stack([np.cos(blue), np.sin(blue)], 1)
+    second[2::4, 1:] = 40 * np.stack([np.cos(blue + 0.3), np.sin(blue + 0.3)], 1)
+    expected = delta_e_2000(first, second)
+    ours = [mean_delta_e_2000(a.reshape(3, 1, 1), b.reshape(3, 1, 1)) for a, b in zip(first, second, strict=True)]
+    np.testing.assert_allclose(ours, expected, atol=1e-8)
+
+
+def test_equal_pictures_have_no_difference() -> None:
+    photo = data.astronaut()[:40, :60]
+    assert ssim_rgb8(photo, photo) == pytest.approx(1, abs=1e-12)
+    assert mean_delta_e_2000(lab_rgb8(photo), lab_rgb8(photo)) == 0
+
+
+def test_what_cannot_be_compared_is_refused() -> None:
+    with pytest.raises(ValueError, match="different sizes"):
+        ssim_rgb8(np.zeros((20, 20, 3), np.uint8), np.zeros((20, 21, 3), np.uint8))
+    with pytest.raises(ValueError, match="at least 11"):
+        ssim_rgb8(np.zeros((10, 20, 3), np.uint8), np.zeros((10, 20, 3), np.uint8))
+    with pytest.raises(ValueError, match="8-bit RGB"):
+        lab_rgb8(np.zeros((4, 4, 3)))  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="different sizes"):
+        mean_delta_e_2000(np.zeros((3, 2, 2)), np.zeros((3, 2, 3)))
