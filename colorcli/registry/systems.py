@@ -23,9 +23,14 @@ GROUP = "colorcli.networks"
 # In code rather than in the package's own metadata, so that a bare checkout works and never sees a stale table.
 BUILT_IN = (
     EntryPoint("bigcolor", "colorcli.networks.bigcolor:BigColor", GROUP),
+    EntryPoint("biggan-encoder", "colorcli.networks.biggan_encoder:BigGANEncoder", GROUP),
+    EntryPoint("conv-fc-gan", "colorcli.networks.conv_fc_gan:ConvFCGAN", GROUP),
+    EntryPoint("convnet", "colorcli.networks.convnet:ConvNet", GROUP),
     EntryPoint("deep-koalarization", "colorcli.networks.inception_gan:DeepKoalarization", GROUP),
+    EntryPoint("efficientnet", "colorcli.networks.efficientnet:EfficientNet", GROUP),
     EntryPoint("inception-gan", "colorcli.networks.inception_gan:InceptionGAN", GROUP),
     EntryPoint("pix2pix", "colorcli.networks.pix2pix:Pix2Pix", GROUP),
+    EntryPoint("vgg16-dahl", "colorcli.networks.vgg16_dahl:VGG16Dahl", GROUP),
     EntryPoint("zhang2016", "colorcli.networks.zhang2016:Zhang2016", GROUP),
 )
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from colorcli.registry import folders
+from colorcli.registry import backbones, folders
 from colorcli.registry.card import WEIGHTS, ModelCard, file_sha256, write_card
 from colorcli.registry.systems import systems
 
@@ -21,6 +21,7 @@ from colorcli.networks.size import SizeRule
 class Tiny(Colorizer):
     """A plug-in: chroma is one convolution of lightness, plus the first two numbers of z."""
     controls = ("z",)
+    presets = {"paper": {}}
     size_rule = SizeRule(size=32, multiple_of=8)
 
     def __init__(self, width: int = 2) -> None:
@@ -31,6 +32,20 @@ class Tiny(Colorizer):
         print("noise from a plug-in")
         out = self.conv(lightness / 100)
         return out if z is None else out + z[:, :2, None, None]
+
+class Borrower(Colorizer):
+    """A plug-in whose encoder is frozen and shared: chroma is a convolution of the backbone's features."""
+    presets = {"paper": {}}
+    size_rule = SizeRule(size=32, multiple_of=8)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder = torch.nn.Sequential(torch.nn.Conv2d(1, 3, 1), torch.nn.BatchNorm2d(3))
+        self.head = torch.nn.Conv2d(3, 2, 1)
+        self.freeze("encoder", "resnet50")
+
+    def chroma(self, lightness, *, z=None, class_index=None):
+        return self.head(self.encoder(lightness / 100))
 
 class NotANetwork:
     pass
@@ -57,21 +72,22 @@ def bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, user: Path) -> Path:
 
 @pytest.fixture
 def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """The plug-in system ``tiny``, installed as a package's entry point is."""
+    """The plug-in systems ``tiny`` and ``borrower``, installed as a package's entry points are."""
     site = tmp_path / "site"
-    install_plugin(site, "tiny-plugin", "tiny = tiny_network:Tiny", {"tiny_network.py": TINY})
+    points = "tiny = tiny_network:Tiny\nborrower = tiny_network:Borrower"
+    install_plugin(site, "tiny-plugin", points, {"tiny_network.py": TINY})
     monkeypatch.syspath_prepend(str(site))
     systems.cache_clear()
     yield "tiny"
     systems.cache_clear()
 
 
-def install_plugin(site: Path, package: str, entry_point: str, modules: dict[str, str]) -> None:
+def install_plugin(site: Path, package: str, entry_points: str, modules: dict[str, str]) -> None:
     """Put modules and a package's metadata into ``site``."""
     metadata = site / f"{package.replace('-', '_')}-1.dist-info"
     metadata.mkdir(parents=True)
     (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1\n")
-    (metadata / "entry_points.txt").write_text(f"[colorcli.networks]\n{entry_point}\n")
+    (metadata / "entry_points.txt").write_text(f"[colorcli.networks]\n{entry_points}\n")
     for name, text in modules.items():
         (site / name).write_text(text)
 
@@ -85,3 +101,21 @@ def make_model(folder: Path, tensors: dict[str, torch.Tensor] | None = None, **c
     card = ModelCard(**{**facts, "weights_sha256": file_sha256(folder / WEIGHTS), **changes})  # type: ignore[arg-type]
     write_card(card, folder)
     return card
+
+
+def make_backbone(root: Path, name: str = "resnet50", scale: float = 1.0) -> Path:
+    """Write weights under ``root/name``: a convolution and a batch norm of three channels, and a head; their path."""
+    folder = root / name
+    folder.mkdir(parents=True)
+    norm = torch.nn.BatchNorm2d(3)
+    norm.running_mean = torch.tensor([1.0, 2.0, 3.0])
+    tensors = {
+        "features.0.weight": torch.full((3, 1, 1, 1), scale),
+        "features.0.bias": torch.zeros(3),
+        **{f"features.1.{key}": value for key, value in norm.state_dict().items()},
+        "fc.weight": torch.ones(5, 3),
+    }
+    save_file(tensors, folder / WEIGHTS)
+    sha256 = file_sha256(folder / WEIGHTS)
+    backbones.write_card(backbones.Backbone(name, sha256, licence="CC0", title="toy"), folder)
+    return folder / WEIGHTS

@@ -12,11 +12,15 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+import torch
+from safetensors.torch import load_file
+from torchvision import models
 
 from colorcli.errors import ExitCode, ModelError
-from colorcli.registry import download
+from colorcli.registry import backbones, download, importers, registry
+from colorcli.registry.card import WEIGHTS, ModelCard
 from colorcli.registry.download import fetch
-from colorcli.registry.releases import Remote
+from colorcli.registry.releases import Release, Remote
 
 CONTENT = bytes(range(256)) * 20_000
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -238,3 +242,74 @@ def test_only_web_addresses_are_fetched(user: Path, tmp_path: Path) -> None:
         fetch(Remote("x", f"file://{tmp_path}/secret", LIMIT), tmp_path)
 
 
+def _publish(monkeypatch: pytest.MonkeyPatch, entry: Release) -> None:
+    monkeypatch.setattr(importers, "release", {entry.name: entry}.__getitem__)
+
+
+def test_pulling_a_model_fetches_imports_and_cleans_up(
+    server: Server, user: Path, bundle: Path, tiny: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """One command from nothing to an installed model."""
+    torch.save({"conv.weight": torch.ones(2, 1, 1, 1), "conv.bias": torch.zeros(2)}, tmp_path / "net.pth")
+    server.content = (tmp_path / "net.pth").read_bytes()
+    _publish(monkeypatch, Release("tiny", "model", "Tiny", "CC0", (_remote(server, "net.pth"),), paper="Nobody 2001"))
+    card, fetched = importers.pull("tiny")
+    assert isinstance(card, ModelCard)
+    assert card.folder == user / "models" / "tiny@official"
+    assert (card.licence, card.preset, card.source["paper"]) == ("CC0", "paper", "Nobody 2001")
+    assert card.source["files"] == {"net.pth": fetched[0].sha256}
+    assert registry.load("tiny@official", device="cpu").info.weights_sha256 == card.weights_sha256
+    assert [one.pinned for one in fetched] == [True]
+    assert not (user / "downloads" / "tiny").exists()
+
+    server.requests.clear()
+    assert importers.pull("tiny") == (card, [])
+    assert server.requests == []
+
+
+def test_pulling_a_backbone_leaves_safetensors_and_a_record(
+    server: Server, user: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Fetched once, read as tensors once; from then on there is no pickle on the disk, and a hash to check against."""
+    network = models.shufflenet_v2_x0_5(weights=None)
+    state = {name: tensor for name, tensor in network.state_dict().items() if not name.endswith("num_batches_tracked")}
+    torch.save(state, tmp_path / "net.pth")
+    server.content = (tmp_path / "net.pth").read_bytes()
+    name = f"net-{hashlib.sha256(server.content).hexdigest()[:8]}.pth"
+    library = {"network": "torchvision:shufflenet_v2_x0_5", "unused": ("fc.",)}
+    _publish(monkeypatch, Release("resnet50", "backbone", "Toy", "CC0", (_remote(server, name),), **library))
+    card, fetched = importers.pull("resnet50")
+    assert isinstance(card, backbones.Backbone)
+    weights = user / "backbones" / "resnet50" / WEIGHTS
+    assert backbones.locate("resnet50") == weights
+    assert sorted(path.name for path in weights.parent.iterdir()) == [backbones.CARD, WEIGHTS]
+    assert not (user / "downloads" / "resnet50").exists()
+    assert (card.licence, card.files, fetched[0].pinned) == ("CC0", {name: fetched[0].sha256}, False)
+    backbones.verify("resnet50")
+
+    stored = load_file(weights)
+    assert set(stored) == {name for name in network.state_dict() if not name.startswith("fc.")}
+    assert all(torch.equal(stored[name], state[name]) for name in stored if name in state)
+    assert stored["conv1.1.num_batches_tracked"].dtype == torch.int64
+
+    server.requests.clear()
+    assert importers.pull("resnet50") == (card, [])
+    assert server.requests == []
+
+
+def test_a_pull_that_brings_another_network_installs_nothing(
+    server: Server, user: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    torch.save(models.squeezenet1_1(weights=None).state_dict(), tmp_path / "net.pth")
+    server.content = (tmp_path / "net.pth").read_bytes()
+    remote = _remote(server, "net.pth")
+    _publish(monkeypatch, Release("vgg16", "backbone", "Toy", "CC0", (remote,), network="torchvision:squeezenet1_0"))
+    with pytest.raises(ModelError, match="not the released checkpoint") as caught:
+        importers.pull("vgg16")
+    assert caught.value.exit_code == ExitCode.MODEL
+    assert not (user / "backbones").exists()
+
+
+def test_files_without_an_address_are_imported_not_pulled(user: Path) -> None:
+    with pytest.raises(ModelError, match="no published address; take it from a file: colorcli models import pix2pix"):
+        importers.pull("pix2pix")

@@ -1,21 +1,26 @@
-"""Released BigColor files, at a twelfth of their width: every tensor accounted for, nothing executed."""
+"""Released files, BigColor's at a twelfth of their width: every tensor accounted for, nothing executed."""
 
 from __future__ import annotations
 
+import dataclasses
 import pickle
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from colorcli.errors import ExitCode, ModelError
 from colorcli.networks.backbones import EfficientNetLite0
-from colorcli.networks.bigcolor import BigColor
-from colorcli.registry import importers, registry
+from colorcli.networks.bigcolor import BigColor, Discriminator
+from colorcli.networks.pix2pix import PatchDiscriminator, Pix2Pix
+from colorcli.networks.zhang2016 import Zhang2016
+from colorcli.registry import backbones, bigcolor, importers, registry, releases
 from colorcli.registry.bigcolor import bigcolor_layout, bigcolor_parameters
-from colorcli.registry.card import WEIGHTS
+from colorcli.registry.card import WEIGHTS, ModelCard
+from colorcli.registry.checkpoints import read_tensors
 from colorcli.registry.importers import convert, install
 
 from .conftest import make_model
@@ -247,3 +252,116 @@ def test_systems_without_released_files_are_named(user: Path, tmp_path: Path) ->
         importers.import_files("bigcolr", [tmp_path / "x"])
     with pytest.raises(ModelError, match="no released files"):
         importers.pull("nothing")
+
+
+@pytest.fixture(scope="module")
+def zhang2016() -> Zhang2016:
+    torch.manual_seed(3)
+    return Zhang2016(**Zhang2016.presets["paper"]).eval()
+
+
+@pytest.mark.parametrize("counters", [True, False])
+def test_released_weights_of_other_systems_run_as_they_are(
+    tmp_path: Path, user: Path, zhang2016: Zhang2016, counters: bool
+) -> None:
+    """To the tensor: the importer knows no layout but the network's own, and old files lack the batch counters."""
+    state = {
+        name: tensor
+        for name, tensor in zhang2016.state_dict().items()
+        if counters or not name.endswith("num_batches_tracked")
+    }
+    torch.save(state, tmp_path / "net.pth")
+    card = importers.import_files("zhang2016", [tmp_path / "net.pth"])
+    assert isinstance(card, ModelCard)
+    assert (card.exact_name, card.controls, card.backbones) == ("zhang2016@official", (), {})
+    lightness = torch.rand(1, 1, 32, 32) * 100
+    with torch.no_grad():
+        expected = zhang2016.chroma(lightness).numpy()
+    chroma = registry.load("zhang2016@official", device="cpu").chroma(lightness.numpy())
+    np.testing.assert_allclose(chroma, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_file_of_another_system_is_named_as_such(tmp_path: Path, user: Path, zhang2016: Zhang2016) -> None:
+    """Almost the same checkpoint: siggraph17 differs from it in one layer."""
+    state = dict(zhang2016.state_dict())
+    state["model1.0.weight"] = torch.zeros(64, 4, 3, 3)
+    torch.save(state, tmp_path / "siggraph17.pth")
+    with pytest.raises(ModelError, match=r"siggraph17.pth' is not the released.*model1.0.weight has shape"):
+        importers.import_files("zhang2016", [tmp_path / "siggraph17.pth"])
+    assert not (user / "models").exists()
+
+
+def test_pix2pix_brings_its_discriminator(tmp_path: Path, user: Path) -> None:
+    """Fine-tuning goes on with both halves; either file in the other's place is refused."""
+    generator, discriminator = tmp_path / "latest_net_G.pth", tmp_path / "latest_net_D.pth"
+    torch.save(Pix2Pix(**Pix2Pix.presets["paper"]).state_dict(), generator)
+    torch.save(PatchDiscriminator().state_dict(), discriminator)
+    with pytest.raises(ModelError, match="not the released checkpoint"):
+        importers.import_files("pix2pix", [discriminator])
+    card = importers.import_files("pix2pix", [generator, discriminator])
+    assert card.folder is not None
+    stored = load_file(card.folder / importers.DISCRIMINATOR)
+    PatchDiscriminator().load_state_dict(stored)
+    registry.verify(registry.find("pix2pix@official"))
+    with pytest.raises(ModelError, match=r"latest_net_G.pth, latest_net_D.pth \(optional\); 3 were given"):
+        importers.import_files("pix2pix", [generator, discriminator, discriminator])
+
+
+def test_lpips_is_the_networks_convolutions_and_the_heads(
+    tmp_path: Path, user: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two files make one metric network; without its heads, or with another network's, distances mean nothing."""
+    features = {"features.0.weight": (4, 3, 3, 3), "features.0.bias": (4,), "classifier.0.weight": (9, 9)}
+    monkeypatch.setattr(importers, "network_layout", lambda _: features)
+    monkeypatch.setattr(importers, "release", lambda name: dataclasses.replace(releases.release(name), heads=(4, 8)))
+    torch.save({name: torch.ones(shape) for name, shape in features.items()}, tmp_path / "alexnet.pth")
+    heads = {"lin0.model.1.weight": torch.ones(1, 4, 1, 1), "lin1.model.1.weight": torch.ones(1, 8, 1, 1)}
+    torch.save(heads, tmp_path / "heads.pth")
+    importers.import_files("lpips-alex", [tmp_path / "alexnet.pth", tmp_path / "heads.pth"])
+    stored = load_file(backbones.locate("lpips-alex"))
+    assert set(stored) == {"features.0.weight", "features.0.bias", *heads}
+    with pytest.raises(ModelError, match=r"alexnet-owt-7be5be79.pth, lpips-v0.1-alex.pth; 1 were given"):
+        importers.import_files("lpips-alex", [tmp_path / "alexnet.pth"])
+    torch.save(heads | {"lin1.model.1.weight": torch.ones(1, 9, 1, 1)}, tmp_path / "heads.pth")
+    with pytest.raises(ModelError, match=r"lin1.model.1.weight has shape"):
+        importers.import_files("lpips-alex", [tmp_path / "alexnet.pth", tmp_path / "heads.pth"])
+
+
+def test_bigcolors_beginnings_are_read_under_our_names(tmp_path: Path) -> None:
+    """The paper's training starts from BigGAN: its generator is ours, its discriminator nests blocks differently."""
+    ours = Discriminator(CH)
+    released = {}
+    for name, tensor in ours.state_dict().items():
+        parts = name.split(".")
+        if parts[0] == "blocks":
+            index = int(parts[1])
+            parts[1] = {0: "0.0", 1: "1.0", 2: "1.1"}.get(index, f"{index - 1}.0")
+        released[".".join(parts)] = tensor.reshape(1, -1) if name == "linear.weight" else tensor
+    assert "blocks.1.1.gamma" in released
+    torch.save(released, tmp_path / "D_256.pth")
+    assert_same(bigcolor.read_biggan_discriminator(tmp_path / "D_256.pth", CH), ours.state_dict())
+
+    layout = {name.removeprefix("G."): shape for name, shape in bigcolor_layout(CH).items() if name.startswith("G.")}
+    generator = {name: torch.ones(shape) for name, shape in layout.items() if ".in1" not in name and ".in2" not in name}
+    torch.save(generator, tmp_path / "G_ema_256.pth")
+    tensors = bigcolor.read_biggan_generator(tmp_path / "G_ema_256.pth", CH)
+    fitting = registry.fit(tensors, registry.shapes(BigColor(preset="paper", ch=CH).G), "biggan-256-generator")
+    assert "blocks.5.0.conv2.weight" in fitting
+    torch.save(generator | {"step": torch.ones(1)}, tmp_path / "G_ema_256.pth")
+    with pytest.raises(ModelError, match="step is unknown"):
+        bigcolor.read_biggan_generator(tmp_path / "G_ema_256.pth", CH)
+
+
+def assert_same(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
+    assert list(found) == list(expected)
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+def test_a_safetensors_file_is_a_checkpoint_too(tmp_path: Path) -> None:
+    """What the hub gives nowadays."""
+    save_file({"a": torch.ones(2, dtype=torch.float16)}, tmp_path / "x.safetensors")
+    tensors = read_tensors(tmp_path / "x.safetensors", {"a": (2,)})
+    assert tensors["a"].dtype == torch.float32
+    (tmp_path / "x.safetensors").write_bytes(b"not one")
+    with pytest.raises(ModelError, match="damaged"):
+        read_tensors(tmp_path / "x.safetensors", {"a": (2,)})

@@ -1,0 +1,138 @@
+"""Backbones that several models share: shipped or fetched once, and the ones that a model was made with."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from colorcli.errors import ExitCode, ModelError
+from colorcli.registry import backbones, registry
+from colorcli.registry.card import CARD, WEIGHTS, Shared, file_sha256
+
+from .conftest import make_backbone, make_model
+
+HEAD = {"head.weight": torch.ones(2, 3, 1, 1), "head.bias": torch.zeros(2)}
+
+
+@pytest.fixture
+def backbone(user: Path) -> Path:
+    """The weights of a toy ``resnet50`` in the user's folder."""
+    return make_backbone(user / "backbones")
+
+
+@pytest.fixture
+def borrower(bundle: Path, tiny: str, backbone: Path) -> Path:
+    """The folder of a model that shares the toy backbone."""
+    shared = {"encoder": Shared("resnet50", file_sha256(backbone))}
+    make_model(bundle / "borrower", HEAD, name="borrower", system="borrower", controls=(), backbones=shared)
+    return bundle / "borrower"
+
+
+def test_a_bundled_backbone_comes_before_the_users(bundle: Path, user: Path) -> None:
+    """What ships was tested with the models that ship; an import must not slip under them."""
+    mine = make_backbone(user / "backbones", scale=2)
+    assert backbones.locate("resnet50") == mine
+    shipped = make_backbone(bundle / "backbones")
+    assert backbones.locate("resnet50") == shipped
+    assert [card.name for card in registry.list_models()] == []
+
+
+def test_a_backbone_that_is_not_here_says_how_to_get_it(bundle: Path) -> None:
+    """The sentence is all that stands between a user and the weights."""
+    with pytest.raises(ModelError, match=r"colorcli models pull vgg16'.*colorcli models import vgg16 FILE") as caught:
+        backbones.locate("vgg16")
+    assert caught.value.exit_code == ExitCode.MODEL
+    with pytest.raises(ModelError, match="no backbone 'vgg61'; did you mean vgg16"):
+        backbones.locate("vgg61")
+
+
+def test_a_model_runs_with_the_backbone_it_names(borrower: Path, backbone: Path) -> None:
+    """Two models with one backbone are shipped in the space of one; each must still be whole."""
+    session = registry.load("borrower", device="cpu")
+    chroma = session.chroma(np.full((1, 1, 8, 8), 50, np.float32))
+    # 0.5 less the running means 1, 2 and 3; summed by the head.
+    np.testing.assert_allclose(chroma[0, :, 0, 0], [1.5 - 6, 1.5 - 6], rtol=1e-4)
+    assert session.info.backbones == {"resnet50": file_sha256(backbone)}
+    assert session.info.weights_sha256 == file_sha256(borrower / WEIGHTS)
+    assert set(load_file(borrower / WEIGHTS)) == set(HEAD)
+    registry.verify(registry.find("borrower"))
+
+
+def test_another_backbone_than_the_models_own_is_refused(borrower: Path, backbone: Path) -> None:
+    """The decoder has learnt to read these features and no others: it would colour nonsense."""
+    save_file({name: tensor + 1 for name, tensor in load_file(backbone).items()}, backbone)
+    for attempt in (
+        lambda: registry.load("borrower", device="cpu"),
+        lambda: registry.verify(registry.find("borrower")),
+    ):
+        with pytest.raises(ModelError, match=r"borrower@lite was made with another resnet50 than is on this machine"):
+            attempt()
+    with pytest.raises(ModelError, match=r"resnet50 have changed.*models pull resnet50 --overwrite"):
+        backbones.verify("resnet50")
+    backbone.unlink()
+    with pytest.raises(ModelError, match="colorcli models pull resnet50"):
+        registry.load("borrower", device="cpu")
+
+
+def test_a_card_must_name_the_networks_own_parts(borrower: Path) -> None:
+    """A card edited by hand, or of another version of the plug-in."""
+    card = (borrower / CARD).read_text()
+    for change in (("encoder =", "decoder ="), ('"resnet50"', '"vgg16"')):
+        assert change[0] in card
+        (borrower / CARD).write_text(card.replace(*change))
+        with pytest.raises(ModelError, match="which the network 'borrower' does not have"):
+            registry.load("borrower", device="cpu")
+    (borrower / CARD).write_text(card.replace('sha256 = "', 'sha256 = "x', 1))
+    with pytest.raises(ModelError, match=r"backbones\.encoder\.sha256 is not a SHA-256"):
+        registry.find(str(borrower))
+
+
+def test_a_model_that_holds_its_backbone_itself_still_runs(bundle: Path, tiny: str) -> None:
+    """Models that were imported before their network's classifier was shared carry a copy of it."""
+    encoder = registry.empty_network("borrower", {}).get_submodule("encoder").state_dict()
+    whole = {f"encoder.{name}": torch.zeros(tensor.shape, dtype=tensor.dtype) for name, tensor in encoder.items()}
+    make_model(bundle / "borrower", HEAD | whole, name="borrower", system="borrower", controls=())
+    chroma = registry.load("borrower", device="cpu").chroma(np.full((1, 1, 8, 8), 50, np.float32))
+    assert not chroma.any()
+
+
+def test_training_fills_frozen_parts_and_keeps_them_out_of_the_models_file(tiny: str, backbone: Path) -> None:
+    """A run folder with a copy of each backbone would grow by a quarter of a gigabyte a run."""
+    network = registry.systems().network_class("borrower")()
+    shared = registry.fill_frozen(network)
+    assert shared == {"encoder": Shared("resnet50", file_sha256(backbone))}
+    assert network.get_submodule("encoder").state_dict()["1.running_mean"].tolist() == [1, 2, 3]
+    assert set(registry.own_tensors(network, shared)) == set(HEAD)
+
+
+def test_a_module_is_found_inside_the_backbone_it_was_cut_from(backbone: Path) -> None:
+    """Networks use a backbone without its head, or only its first layers."""
+    tensors, _ = registry.read_backbone("resnet50")
+    whole = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    assert registry.fit(tensors, whole, "resnet50") == tensors
+    first = registry.fit(tensors, {"0.weight": (3, 1, 1, 1), "0.bias": (3,)}, "resnet50")
+    assert first == {"0.weight": tensors["features.0.weight"], "0.bias": tensors["features.0.bias"]}
+    with pytest.raises(ModelError, match=r"resnet50 does not fit: 0.weight has shape \(3, 1, 1, 1\), not \(3, 3, 1"):
+        registry.fit(tensors, {"0.weight": (3, 3, 1, 1)}, "resnet50")
+    with pytest.raises(ModelError, match=r"stem\.weight is missing"):
+        registry.fit(tensors, {"stem.weight": (3,)}, "resnet50")
+
+
+def test_a_backbone_without_a_record_is_found_but_never_called_verified(user: Path, bundle: Path) -> None:
+    make_backbone(user / "backbones", "mine")
+    (user / "backbones" / "mine" / backbones.CARD).unlink()
+    assert backbones.locate("mine").is_file()
+    with pytest.raises(ModelError, match="Nothing was recorded of mine"):
+        backbones.verify("mine")
+
+
+def test_asking_where_a_backbone_is_does_not_import_torch() -> None:
+    """``models list`` and shell completion would take seconds."""
+    code = "import sys; from colorcli.registry import backbones; backbones.folders(); backbones.known()"
+    subprocess.run([sys.executable, "-c", f"{code}; assert 'torch' not in sys.modules"], check=True)

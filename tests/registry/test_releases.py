@@ -1,0 +1,52 @@
+"""The table of released files against the libraries that define the networks."""
+
+from __future__ import annotations
+
+from math import prod
+
+import pytest
+from torchvision import models
+
+from colorcli.registry.checkpoints import network_layout
+from colorcli.registry.releases import Release, releases
+
+LIBRARIES = [entry for entry in releases().values() if entry.network.startswith(("torchvision:", "timm:"))]
+
+
+@pytest.mark.parametrize("entry", LIBRARIES, ids=lambda entry: entry.name)
+@pytest.mark.filterwarnings("ignore")
+def test_the_layout_of_a_backbone_is_that_of_its_file(entry: Release) -> None:
+    """Another variant of the network, or another size in the table: the file would be refused after its download."""
+    if entry.network.startswith("timm:"):
+        pytest.importorskip("timm")
+    layout = network_layout(entry)
+    megabytes = sum(4 * prod(shape) for shape in layout.values()) / 1e6
+    # Torchvision's DeepLab file has an auxiliary head besides.
+    auxiliary = 9.4 if "aux_classifier." in entry.unused else 0
+    assert megabytes + auxiliary == pytest.approx(entry.files[0].max_bytes / 2e6, rel=0.01, abs=0.7)
+
+
+def test_torchvisions_addresses_are_torchvisions() -> None:
+    """One wrong digit, and a backbone cannot be had."""
+    theirs = {weights.url for name in models.list_models() for weights in models.get_model_weights(name)}
+    ours = {remote.url for entry in releases().values() for remote in entry.files if "pytorch.org" in remote.url}
+    assert len(ours) >= 6
+    assert ours <= theirs
+
+
+def test_what_is_pulled_is_checked_or_said_to_be_new() -> None:
+    """Everything whose hash is published is held to it; only these files have none."""
+    unpublished = {
+        remote.name
+        for entry in releases().values()
+        for remote in entry.files
+        if remote.url and not remote.sha256_prefix
+    }
+    assert unpublished == {
+        "EG_011.ckpt",
+        "EG_EMA_011.ckpt",
+        "biggan-deep-128-pytorch_model.bin",
+        "biggan-deep-128-config.json",
+        "G_ema_256.pth",
+        "D_256.pth",
+    }
