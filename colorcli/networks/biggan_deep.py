@@ -1,0 +1,398 @@
+"""BigGAN-deep's generator (Brock, Donahue and Simonyan, ICLR 2019), and a discriminator for training a small one.
+
+``BigGANDeep128`` has the names and shapes of the released PyTorch conversion and gives its outputs. ``BigGANLite64`` is
+the same design at 64 px, small enough to be trained on a few thousand photographs, whose classes are described by
+few numbers each: a thousand embeddings learnt from a dozen photographs each would only memorize.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from colorcli.networks import bigcolor
+
+CLASSES = 1000
+_EPS = 1e-4
+
+
+class _Spectral(nn.Module):
+    """A weight divided by its largest singular value, estimated as u W v from stored vectors.
+
+    While training, one power iteration precedes each use and is stored; in inference the vectors stay as they are.
+    """
+
+    weight_u: Tensor
+    weight_v: Tensor
+
+    def __init__(self, shape: tuple[int, ...], bias: bool) -> None:
+        super().__init__()
+        self.bias = nn.Parameter(torch.zeros(shape[0])) if bias else None
+        self.weight_orig = nn.Parameter(torch.empty(shape))
+        nn.init.orthogonal_(self.weight_orig)
+        self.register_buffer("weight_u", F.normalize(torch.randn(shape[0]), dim=0))
+        self.register_buffer("weight_v", F.normalize(torch.randn(math.prod(shape[1:])), dim=0))
+        self.folded = False
+        # Without these, u W v of a new layer would be near zero, and its outputs huge.
+        for _ in range(5):
+            self._iterate()
+
+    @torch.no_grad()
+    def _iterate(self) -> None:
+        matrix = self.weight_orig.flatten(1)
+        self.weight_v.copy_(F.normalize(matrix.T @ self.weight_u, dim=0, eps=_EPS))
+        self.weight_u.copy_(F.normalize(matrix @ self.weight_v, dim=0, eps=_EPS))
+
+    def normalized(self) -> Tensor:
+        if self.folded:
+            return self.weight_orig
+        if self.training:
+            self._iterate()
+        # Copies, because the next forward pass overwrites the vectors before this one's gradients are taken.
+        u, v = self.weight_u.clone(), self.weight_v.clone()
+        weight: Tensor = self.weight_orig / (u @ self.weight_orig.flatten(1) @ v)
+        return weight
+
+    @torch.no_grad()
+    def fold(self) -> None:
+        """Replace the weight by its normalized value, for inference only."""
+        self.weight_orig.copy_(self.normalized())
+        self.folded = True
+
+
+class _Conv(_Spectral):
+    def __init__(self, in_channels: int, out_channels: int, kernel: int, bias: bool = True) -> None:
+        super().__init__((out_channels, in_channels, kernel, kernel), bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.conv2d(x, self.normalized(), self.bias, padding=self.weight_orig.shape[-1] // 2)
+
+
+class _Linear(_Spectral):
+    def __init__(self, in_features: int, out_features: int, bias: bool = False) -> None:
+        super().__init__((out_features, in_features), bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.normalized(), self.bias)
+
+
+class _BatchNorm(nn.Module):
+    """Batch norm with one row of statistics for each truncation between 0 and 1; training moves the last row."""
+
+    running_means: Tensor
+    running_vars: Tensor
+    momentum = 0.1
+
+    def __init__(self, channels: int, rows: int) -> None:
+        super().__init__()
+        self.register_buffer("running_means", torch.zeros(rows, channels))
+        self.register_buffer("running_vars", torch.ones(rows, channels))
+
+    def normalized(self, x: Tensor, truncation: float) -> Tensor:
+        if self.training:
+            mean, var = self.running_means[-1], self.running_vars[-1]
+            return F.batch_norm(x, mean, var, training=True, momentum=self.momentum, eps=_EPS)
+        mean, var = self._row(self.running_means, truncation), self._row(self.running_vars, truncation)
+        return F.batch_norm(x, mean, var, eps=_EPS)
+
+    @staticmethod
+    def _row(table: Tensor, truncation: float) -> Tensor:
+        if len(table) == 1:
+            return table[0]
+        share, row = math.modf(truncation / (1 / (len(table) - 1)))
+        if share == 0:
+            return table[int(row)]
+        # The nearer row counts less. That is how the released program reads its tables, and what its outputs show.
+        return torch.lerp(table[int(row) + 1], table[int(row)], share)
+
+
+class _ConditionalNorm(_BatchNorm):
+    """Gain 1 + W_s y and offset W_o y are linear in the condition y."""
+
+    def __init__(self, channels: int, rows: int, condition: int) -> None:
+        super().__init__(channels, rows)
+        self.scale = _Linear(condition, channels)
+        self.offset = _Linear(condition, channels)
+
+    def forward(self, x: Tensor, condition: Tensor, truncation: float) -> Tensor:
+        gain = 1 + self.scale(condition)[:, :, None, None]
+        out: Tensor = self.normalized(x, truncation) * gain + self.offset(condition)[:, :, None, None]
+        return out
+
+
+class _OutputNorm(_BatchNorm):
+    def __init__(self, channels: int, rows: int) -> None:
+        super().__init__(channels, rows)
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x: Tensor, truncation: float) -> Tensor:
+        return self.normalized(x, truncation) * self.weight[:, None, None] + self.bias[:, None, None]
+
+
+class _Block(nn.Module):
+    """Bottleneck block: 1x1, 3x3, 3x3, 1x1; the shortcut keeps the first channels and is upsampled where ``up``."""
+
+    def __init__(self, in_channels: int, out_channels: int, up: bool, rows: int, condition: int) -> None:
+        super().__init__()
+        self.up, self.out_channels = up, out_channels
+        middle = in_channels // 4
+        self.bn_0 = _ConditionalNorm(in_channels, rows, condition)
+        self.conv_0 = _Conv(in_channels, middle, 1)
+        self.bn_1 = _ConditionalNorm(middle, rows, condition)
+        self.conv_1 = _Conv(middle, middle, 3)
+        self.bn_2 = _ConditionalNorm(middle, rows, condition)
+        self.conv_2 = _Conv(middle, middle, 3)
+        self.bn_3 = _ConditionalNorm(middle, rows, condition)
+        self.conv_3 = _Conv(middle, out_channels, 1)
+
+    def forward(self, x: Tensor, condition: Tensor, truncation: float) -> Tensor:
+        h = self.conv_0(F.relu(self.bn_0(x, condition, truncation)))
+        h = self._resized(F.relu(self.bn_1(h, condition, truncation)))
+        h = self.conv_2(F.relu(self.bn_2(self.conv_1(h), condition, truncation)))
+        h = self.conv_3(F.relu(self.bn_3(h, condition, truncation)))
+        out: Tensor = h + self._resized(x[:, : self.out_channels])
+        return out
+
+    def _resized(self, x: Tensor) -> Tensor:
+        return F.interpolate(x, scale_factor=2.0, mode="nearest") if self.up else x
+
+
+class _Attention(nn.Module):
+    """Self-attention with keys and values max-pooled by two, and learnt gain ``gamma``."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.out_channels = channels
+        self.gamma = nn.Parameter(torch.zeros(1))
+        self.snconv1x1_theta = _Conv(channels, channels // 8, 1, bias=False)
+        self.snconv1x1_phi = _Conv(channels, channels // 8, 1, bias=False)
+        self.snconv1x1_g = _Conv(channels, channels // 2, 1, bias=False)
+        self.snconv1x1_o_conv = _Conv(channels // 2, channels, 1, bias=False)
+
+    def forward(self, x: Tensor, condition: Tensor, truncation: float) -> Tensor:
+        query = self.snconv1x1_theta(x).flatten(2)
+        key = F.max_pool2d(self.snconv1x1_phi(x), 2).flatten(2)
+        value = F.max_pool2d(self.snconv1x1_g(x), 2).flatten(2)
+        attention = (query.transpose(1, 2) @ key).softmax(-1)
+        seen = (value @ attention.transpose(1, 2)).unflatten(2, x.shape[-2:])
+        out: Tensor = x + self.gamma * self.snconv1x1_o_conv(seen)
+        return out
+
+
+class _Layers(nn.Module):
+    def __init__(
+        self,
+        channel_width: int,
+        layers: tuple[tuple[bool, int, int], ...],
+        attention: int,
+        condition: int,
+        rows: int,
+        out_channels: int,
+    ) -> None:
+        super().__init__()
+        self.gen_z = _Linear(condition, 16 * layers[0][1] * channel_width, bias=True)
+        stages: list[nn.Module] = [
+            _Block(before * channel_width, after * channel_width, up, rows, condition) for up, before, after in layers
+        ]
+        stages.insert(attention, _Attention(layers[attention][1] * channel_width))
+        self.layers = nn.ModuleList(stages)
+        last = layers[-1][2] * channel_width
+        self.bn = _OutputNorm(last, rows)
+        self.conv_to_rgb = _Conv(last, out_channels, 3)
+
+
+class BigGANDeep(nn.Module):
+    """Class-conditional generator of square pictures.
+
+    Args:
+        channel_width: the unit of the layers' widths.
+        layers: (whether it doubles the resolution, width before, width after) of each block, from 4 x 4 px on.
+        attention: index of self-attention among the layers.
+        latent: length of the latent z.
+        embedding: length of a class's embedding.
+        rows: number of truncations that batch norm has statistics for; 1 serves all.
+        out_channels: of the last convolution; the first three are RGB.
+    """
+
+    def __init__(
+        self,
+        channel_width: int,
+        layers: tuple[tuple[bool, int, int], ...],
+        attention: int,
+        latent: int,
+        embedding: int,
+        rows: int,
+        out_channels: int,
+    ) -> None:
+        super().__init__()
+        self.latent = latent
+        self.side = 4 * 2 ** sum(up for up, _, _ in layers)
+        self.embeddings = nn.Linear(CLASSES, embedding, bias=False)
+        self.generator = _Layers(channel_width, layers, attention, latent + embedding, rows, out_channels)
+
+    def forward(self, z: Tensor, classes: Tensor, truncation: float = 1.0) -> Tensor:
+        """Make pictures.
+
+        Args:
+            z: ``(N, latent)`` from ``sample_latents``.
+            classes: ImageNet classes, int64 ``(N,)``, or their weights ``(N, 1000)``, such as one-hot.
+            truncation: that z was drawn with, above 0, at most 1: it chooses batch norm's statistics.
+
+        Returns:
+            RGB ``(N, 3, side, side)`` in -1..1.
+        """
+        condition = self.condition(z, classes)
+        x = self.first(condition)
+        return self.image(self.run(x, condition, 0, None, truncation), truncation)
+
+    def condition(self, z: Tensor, classes: Tensor) -> Tensor:
+        """What every layer is conditioned on, ``(N, latent + embedding)``; arguments as for ``forward``."""
+        embedded = self.embeddings(classes) if classes.is_floating_point() else self.embeddings.weight.T[classes]
+        return torch.cat((z, embedded), 1)
+
+    def first(self, condition: Tensor) -> Tensor:
+        """The feature map ``(N, C, 4, 4)`` that the layers start from."""
+        # Rows, columns, channels: the order of the program that the weights come from.
+        out: Tensor = self.generator.gen_z(condition).unflatten(1, (4, 4, -1)).permute(0, 3, 1, 2)
+        return out
+
+    def run(self, x: Tensor, condition: Tensor, start: int, stop: int | None, truncation: float = 1.0) -> Tensor:
+        """Pass feature maps through layers ``start`` to ``stop``, which is left out."""
+        for layer in self.generator.layers[start:stop]:
+            x = layer(x, condition, truncation)
+        return x
+
+    def image(self, x: Tensor, truncation: float = 1.0) -> Tensor:
+        """RGB in -1..1 from the last layer's feature maps."""
+        h = self.generator.conv_to_rgb(F.relu(self.generator.bn(x, truncation)))
+        return torch.tanh(h[:, :3])
+
+    def fold(self) -> None:
+        """Fold spectral normalization into the weights; afterwards the generator is for inference only."""
+        self.eval()
+        for module in self.modules():
+            if isinstance(module, _Spectral) and not module.folded:
+                module.fold()
+
+
+class BigGANDeep128(BigGANDeep):
+    """The released generator of 128 x 128 px: 128 latents, one embedding of 128 numbers for each ImageNet class."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            channel_width=128,
+            layers=(
+                (False, 16, 16),
+                (True, 16, 16),
+                (False, 16, 16),
+                (True, 16, 8),
+                (False, 8, 8),
+                (True, 8, 4),
+                (False, 4, 4),
+                (True, 4, 2),
+                (False, 2, 2),
+                (True, 2, 1),
+            ),
+            attention=8,
+            latent=128,
+            embedding=128,
+            rows=51,
+            out_channels=128,
+        )
+
+
+class BigGANLite64(BigGANDeep):
+    """A small generator of 64 x 64 px; its classes are described, not learnt (see ``describe_classes``)."""
+
+    EMBEDDING = 32
+
+    def __init__(self) -> None:
+        super().__init__(
+            channel_width=48,
+            layers=(
+                (False, 8, 8),
+                (True, 8, 8),
+                (False, 8, 8),
+                (True, 8, 4),
+                (False, 4, 4),
+                (True, 4, 2),
+                (False, 2, 2),
+                (True, 2, 1),
+            ),
+            attention=6,
+            latent=128,
+            embedding=self.EMBEDDING,
+            rows=1,
+            out_channels=3,
+        )
+        self.embeddings.requires_grad_(False)
+
+    def describe_classes(self, classifier: Tensor) -> None:
+        """Take the classes' descriptions from a classifier's last layer; see the function of that name."""
+        with torch.no_grad():
+            self.embeddings.weight.copy_(describe_classes(classifier, self.EMBEDDING).T)
+
+
+def describe_classes(classifier: Tensor, length: int) -> Tensor:
+    """Describe classes by the directions in which a classifier tells them apart.
+
+    Similar classes get similar descriptions, so that what is learnt of one serves its neighbours.
+
+    Args:
+        classifier: ``(classes, features)``, weights of the classifier's last layer.
+        length: of a description.
+
+    Returns:
+        ``(classes, length)``, principal components, each of mean 0 and variance 1 over the classes.
+    """
+    centred = (classifier - classifier.mean(0)).double()
+    components, _, _ = torch.linalg.svd(centred, full_matrices=False)
+    chosen = components[:, :length]
+    # A component's sign is arbitrary; fixing it makes the descriptions the same on every machine.
+    largest = chosen.gather(0, chosen.abs().argmax(0, keepdim=True))
+    return (chosen * largest.sign() * math.sqrt(len(classifier))).to(classifier.dtype)
+
+
+def sample_latents(
+    count: int, length: int = 128, truncation: float = 1.0, generator: torch.Generator | None = None
+) -> Tensor:
+    """Latents ``(count, length)``: a standard normal distribution cut off at -2 and 2, times ``truncation``."""
+    # The inverse of the distribution function, between its values at the cuts.
+    edge = math.erf(2 / math.sqrt(2))
+    uniform = torch.rand(count, length, generator=generator, dtype=torch.float64) * 2 - 1
+    return (torch.erfinv(uniform * edge) * math.sqrt(2) * truncation).float()
+
+
+class Discriminator(bigcolor.Discriminator):
+    """BigGAN's discriminator with class projection, for ``BigGANLite64``: a class is known by its description.
+
+    Args:
+        ch: channel multiplier.
+        multipliers: width of each block as a multiple of ``ch``; all but the last block halve the resolution.
+        attention: index of the block that self-attention follows.
+    """
+
+    def __init__(self, ch: int = 32, multipliers: tuple[int, ...] = (1, 2, 4, 8, 8), attention: int = 0) -> None:
+        super().__init__(ch, multipliers, attention)
+        self.embed = _DescribedClasses(ch * multipliers[-1])  # type: ignore[assignment]
+
+    def describe_classes(self, classifier: Tensor) -> None:
+        """Take the classes' descriptions from a classifier's last layer; see the function of that name."""
+        self.embed.descriptions.copy_(describe_classes(classifier, BigGANLite64.EMBEDDING))  # type: ignore[operator]
+
+
+class _DescribedClasses(nn.Module):
+    descriptions: Tensor
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.register_buffer("descriptions", torch.randn(CLASSES, BigGANLite64.EMBEDDING))
+        self.project = _Linear(BigGANLite64.EMBEDDING, features)
+
+    def forward(self, class_index: Tensor) -> Tensor:
+        out: Tensor = self.project(self.descriptions[class_index])
+        return out

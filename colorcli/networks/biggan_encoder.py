@@ -1,0 +1,148 @@
+"""An encoder into the latent space of a frozen BigGAN (Wang, "Using Pre-trained Generators for Image Colorization").
+
+The gray photograph becomes a latent z; a classifier, or whoever knows better, names its class; the generator makes
+a picture of both. Only the encoder learns. The picture's structure is the generator's, not the photograph's: that
+is the paper's finding, and with chroma alone it shows as colours that follow no contour.
+
+Its six variants differ in ``shrinkage``, in the learning rate's schedule and in whether the class is given. Its
+suggestion for the future, several latents for one photograph, is ``latents``: their feature maps are blended inside
+the generator by channel weights, as in multi-code GAN inversion (Gu, Shen and Zhou, CVPR 2020).
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, cast
+
+import torch
+import torchvision
+from torch import Tensor, nn
+
+from colorcli.color import tensors as colors
+from colorcli.networks.backbones import EfficientNetLite0, imagenet_input
+from colorcli.networks.biggan_deep import BigGANDeep, BigGANDeep128, BigGANLite64
+from colorcli.networks.colorizer import Colorizer
+from colorcli.networks.size import SizeRule
+
+HIDDEN = 512
+
+
+class BigGANEncoder(Colorizer):
+    """Encoder, classifier and frozen generator.
+
+    Args:
+        preset: ``paper`` (ResNet-50, EfficientNet-B0, BigGAN-deep-128) or ``lite`` (one frozen EfficientNet-Lite0 as
+            both encoder's features and classifier, a BigGAN of 64 px).
+        shrinkage: factor on the latents (the paper: 1, 0.5, 0.1).
+        latents: number of latents for one photograph.
+        blend_at: index of the generator's layer before which the feature maps of several latents are blended.
+    """
+
+    controls = ("class_index",)
+    size_rule = SizeRule(size=128, multiple_of=128, fixed=True)
+    native_space = "rgb"
+    slow_parts = ("backbone",)
+    presets: ClassVar[dict[str, dict[str, Any]]] = {
+        "paper": {"preset": "paper", "shrinkage": 1.0, "latents": 1},
+        "lite": {"preset": "lite", "shrinkage": 1.0, "latents": 1},
+    }
+
+    def __init__(self, preset: str = "lite", shrinkage: float = 1.0, latents: int = 1, blend_at: int = 4) -> None:
+        super().__init__()
+        if preset not in self.presets:
+            raise ValueError(f"there is no preset '{preset}'; there are {', '.join(self.presets)}")
+        self.lite = preset == "lite"
+        self.shrinkage, self.latents, self.blend_at = shrinkage, latents, blend_at
+        self.backbone: nn.Module
+        self.generator: BigGANDeep
+        if self.lite:
+            self.backbone = EfficientNetLite0(in_channels=1)
+            self.freeze("backbone", "efficientnet-lite0-gray")
+            self.generator = BigGANLite64()
+            self.freeze("generator", "biggan-lite-64")
+            pooled = 1280
+        else:
+            self.backbone = torchvision.models.resnet50(weights=None)
+            self.backbone.fc = nn.Identity()
+            self.classifier = torchvision.models.efficientnet_b0(weights=None)
+            self.freeze("classifier", "efficientnet_b0")
+            self.generator = BigGANDeep128()
+            self.freeze("generator", "biggan-deep-128")
+            pooled = 2048
+        length = latents * self.generator.latent
+        self.hidden = nn.Sequential(nn.Linear(pooled, HIDDEN), nn.BatchNorm1d(HIDDEN), nn.ReLU())
+        self.to_latents = nn.Sequential(nn.Linear(HIDDEN, length), nn.BatchNorm1d(length))
+        if latents > 1:
+            if not 0 < blend_at < len(self.generator.generator.layers):
+                raise ValueError(f"blend_at {blend_at} is no layer of the generator")
+            self.channels = self._channels_at(blend_at)
+            self.to_weights = nn.Linear(HIDDEN, latents * self.channels)
+            # Training starts from the plain mean of the feature maps.
+            nn.init.zeros_(self.to_weights.weight)
+            nn.init.constant_(self.to_weights.bias, 1 / latents)
+
+    def forward(self, gray: Tensor, class_index: Tensor | None = None) -> Tensor:
+        """The paper's input and output: gray ``(N, 1, 128, 128)`` to RGB ``(N, 3, side, side)``, both in 0..1.
+
+        Args:
+            gray: gamma-coded; the paper's three channels are copies of it.
+            class_index: int64 ``(N,)``, ImageNet classes; -1 or None leaves the choice to the classifier.
+        """
+        hidden, logits = self._encode(gray)
+        own = logits.argmax(1)
+        classes = own if class_index is None else torch.where(class_index >= 0, class_index, own)
+        return (self._generate(self._latent(hidden), classes, hidden) + 1) / 2
+
+    def latent(self, gray: Tensor) -> Tensor:
+        """The latents ``(N, latents, 128)`` that the generator is given for gray ``(N, 1, 128, 128)`` in 0..1."""
+        return self._latent(self._encode(gray)[0])
+
+    def native(self, lightness: Tensor, *, z: Tensor | None = None, class_index: Tensor | None = None) -> Tensor:
+        answer: Tensor = self(colors.lightness_to_gray(lightness), class_index)
+        return answer
+
+    def target(self, rgb: Tensor) -> Tensor:
+        return rgb
+
+    def to_chroma(self, answer: Tensor, lightness: Tensor) -> Tensor:
+        return colors.srgb_to_lab(answer)[:, 1:]
+
+    def as_rgb(self, answer: Tensor, lightness: Tensor) -> Tensor:
+        return answer
+
+    def prepare(self) -> None:
+        """Fold spectral normalization into the generator's weights; afterwards the network is for inference only."""
+        self.eval()
+        self.generator.fold()
+
+    def _encode(self, gray: Tensor) -> tuple[Tensor, Tensor]:
+        """The encoder's hidden layer ``(N, 512)`` and the classifier's logits ``(N, 1000)``."""
+        if isinstance(self.backbone, EfficientNetLite0):
+            pooled = self.backbone.head(self.backbone(gray).s32).mean((2, 3))
+            logits = self.backbone.classifier(pooled)
+        else:
+            x = imagenet_input(gray)
+            pooled, logits = self.backbone(x), self.classifier(x)
+        return self.hidden(pooled), logits
+
+    def _latent(self, hidden: Tensor) -> Tensor:
+        z: Tensor = self.to_latents(hidden).unflatten(1, (self.latents, -1)) * self.shrinkage
+        return z
+
+    def _generate(self, z: Tensor, classes: Tensor, hidden: Tensor) -> Tensor:
+        """RGB in -1..1 from latents ``(N, latents, 128)``."""
+        generator = self.generator
+        if self.latents == 1:
+            image: Tensor = generator(z[:, 0], classes)
+            return image
+        weights = self.to_weights(hidden).unflatten(1, (self.latents, self.channels))[..., None, None]
+        maps = []
+        for code in z.unbind(1):
+            condition = generator.condition(code, classes)
+            maps.append(generator.run(generator.first(condition), condition, 0, self.blend_at))
+        blended = (torch.stack(maps, 1) * weights).sum(1)
+        # The layers above are conditioned too; no single latent speaks for the blend, their mean does.
+        condition = generator.condition(z.mean(1), classes)
+        return generator.image(generator.run(blended, condition, self.blend_at, None))
+
+    def _channels_at(self, layer: int) -> int:
+        return cast(int, self.generator.generator.layers[layer - 1].out_channels)

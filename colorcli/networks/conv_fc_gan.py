@@ -1,0 +1,91 @@
+"""Convolutional and fully connected generator with its discriminator (Zheng et al., "Generative Adversarial Network
+based Image Colorization", 2022).
+
+Layers and parameter counts are those of the report's tables 1 and 2; kernel sizes of the discriminator follow from
+its counts. The ``lite`` preset differs in the width of the linear layers alone.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from colorcli.color import tensors as colors
+from colorcli.networks.colorizer import Colorizer
+from colorcli.networks.size import SizeRule
+
+SIDE = 256
+
+
+class ConvFCGAN(Colorizer):
+    """The generator: four convolutions to 3 x 64 x 64, three linear layers, upsampling by four.
+
+    Args:
+        hidden: width of the linear layers.
+    """
+
+    size_rule = SizeRule(size=SIDE, multiple_of=SIDE, fixed=True)
+    native_space = "rgb"
+    presets: ClassVar[dict[str, dict[str, Any]]] = {"paper": {"hidden": 1024}, "lite": {"hidden": 128}}
+
+    def __init__(self, hidden: int = 128) -> None:
+        super().__init__()
+        self.features = nn.Sequential(
+            nn.Conv2d(1, 6, 3, 2, 1),
+            nn.Conv2d(6, 6, 3, 1, 1),
+            nn.ReLU(),
+            nn.Conv2d(6, 6, 3, 2, 1),
+            nn.Conv2d(6, 3, 3, 1, 1),
+            nn.ReLU(),
+        )
+        pixels = 3 * (SIDE // 4) ** 2
+        self.linear = nn.Sequential(nn.Linear(pixels, hidden), nn.Linear(hidden, hidden), nn.Linear(hidden, pixels))
+
+    def forward(self, gray: Tensor) -> Tensor:
+        """The report's input and output: gray ``(N, 1, 256, 256)`` to RGB ``(N, 3, 256, 256)``, both in 0..1.
+
+        While training, RGB is not clamped: where it is, no gradient says which way leads back.
+        """
+        small = self.linear(self.features(gray).flatten(1)).unflatten(1, (3, SIDE // 4, SIDE // 4))
+        rgb = F.interpolate(small, scale_factor=4.0, mode="nearest")
+        return rgb if self.training else rgb.clamp(0, 1)
+
+    def native(self, lightness: Tensor, *, z: Tensor | None = None, class_index: Tensor | None = None) -> Tensor:
+        answer: Tensor = self(colors.lightness_to_gray(lightness))
+        return answer
+
+    def target(self, rgb: Tensor) -> Tensor:
+        return rgb
+
+    def to_chroma(self, answer: Tensor, lightness: Tensor) -> Tensor:
+        return colors.srgb_to_lab(answer.clamp(0, 1))[:, 1:]
+
+    def as_rgb(self, answer: Tensor, lightness: Tensor) -> Tensor:
+        return answer
+
+
+class Discriminator(nn.Module):
+    """The report's discriminator of RGB at 256 x 256."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = nn.Sequential(
+            nn.Conv2d(3, 64, 4, 2, 1, bias=False),
+            nn.BatchNorm2d(64),
+            nn.LeakyReLU(0.2),
+            nn.Conv2d(64, 128, 6, 2, 2, bias=False),
+            nn.BatchNorm2d(128),
+            nn.LeakyReLU(0.2),
+            nn.Conv2d(128, 1, 3, 1, 1, bias=False),
+            nn.Sigmoid(),
+        )
+        self.columns = nn.Linear(SIDE // 4, 1)
+        self.rows = nn.Linear(SIDE // 4, 1)
+
+    def forward(self, rgb: Tensor) -> Tensor:
+        """Logit ``(N,)`` that RGB ``(N, 3, 256, 256)`` is a photograph's own."""
+        score = self.columns(self.features(rgb)).squeeze(-1)
+        out: Tensor = self.rows(score).flatten()
+        return out

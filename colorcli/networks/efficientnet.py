@@ -1,0 +1,137 @@
+"""Pyramid decoder on a frozen EfficientNet (Lin and Ferreira, "Automated Image Colorization Using Deep Learning", 2021).
+
+From the backbone's top activation upwards, each level is upsampled, gets the activation that follows the expansion
+of a stage's first block added, and passes a convolution; the last also sees the input. The ``lite`` preset is the
+same decoder on EfficientNet-Lite0, whose taps are as many, at the same strides and after the same layers.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+import torchvision
+from torch import Tensor, nn
+
+from colorcli.color import tensors as colors
+from colorcli.networks.backbones import EfficientNetLite0, imagenet_input
+from colorcli.networks.colorizer import Colorizer
+from colorcli.networks.size import SizeRule
+
+AB_SCALE = 128
+
+
+class EfficientNet(Colorizer):
+    """EfficientNet backbone and pyramid decoder.
+
+    Args:
+        backbone: ``efficientnet_b7`` or ``efficientnet-lite0-gray``.
+        widths: channels of the last two levels of the decoder; those of the others are the taps'.
+        space: ``lab`` (a* and b* over 128, in -1..1) or ``uv`` (U and V in -0.5..0.5), what the network answers in.
+    """
+
+    size_rule = SizeRule(size=224, multiple_of=32)
+    presets: ClassVar[dict[str, dict[str, Any]]] = {
+        "paper": {"backbone": "efficientnet_b7", "widths": (128, 64)},
+        "lite": {"backbone": "efficientnet-lite0-gray", "widths": (32, 16)},
+    }
+
+    def __init__(
+        self, backbone: str = "efficientnet-lite0-gray", widths: tuple[int, int] = (32, 16), space: str = "lab"
+    ) -> None:
+        super().__init__()
+        if space not in ("lab", "uv"):
+            raise ValueError(f"there is no space '{space}'; there are lab and uv")
+        self.native_space = "ab" if space == "lab" else "uv"
+        self.backbone: nn.Module
+        if backbone == "efficientnet_b7":
+            self.backbone = torchvision.models.efficientnet_b7(weights=None).features
+            taps = (2560, 1344, 480, 288, 192)
+        elif backbone == "efficientnet-lite0-gray":
+            self.backbone = EfficientNetLite0(in_channels=1)
+            taps = LITE_TAPS[::-1]
+        else:
+            raise ValueError(
+                f"there is no backbone '{backbone}' here; there are efficientnet_b7, efficientnet-lite0-gray"
+            )
+        self.freeze("backbone", backbone)
+        top, *rest = taps
+        self.top = _block(top, rest[0], 1)
+        outputs = (*rest[1:], widths[0])
+        self.levels = nn.ModuleList(_block(before, after, 3) for before, after in zip(rest, outputs, strict=True))
+        self.last = _block(widths[0] + 1, widths[1], 3)
+        self.output = nn.Conv2d(widths[1], 2, 3, padding=1)
+
+    native_space: str  # type: ignore[misc]
+
+    def forward(self, lightness: Tensor) -> Tensor:
+        """The paper's input and output: L*/100 ``(N, 1, H, W)`` to ab/128 ``(N, 2, H, W)`` in -1..1 (or UV)."""
+        *taps, x = self.taps(lightness)
+        x = self.top(x)
+        for level, tap in zip(self.levels, reversed(taps), strict=True):
+            x = level(_doubled(x) + tap)
+        x = self.last(torch.cat((_doubled(x), lightness), 1))
+        answer = torch.tanh(self.output(x))
+        return answer if self.native_space == "ab" else answer / 2
+
+    def taps(self, lightness: Tensor) -> tuple[Tensor, ...]:
+        """The backbone's activations at strides 2, 4, 8, 16 and 32 for L*/100 ``(N, 1, H, W)``."""
+        if isinstance(self.backbone, EfficientNetLite0):
+            return lite_taps(self.backbone, colors.lightness_to_gray(lightness * 100))
+        return b7_taps(self.backbone, imagenet_input(lightness))
+
+    def native(self, lightness: Tensor, *, z: Tensor | None = None, class_index: Tensor | None = None) -> Tensor:
+        answer: Tensor = self(lightness / 100)
+        return answer
+
+    def target(self, rgb: Tensor) -> Tensor:
+        if self.native_space == "uv":
+            return colors.srgb_to_yuv(rgb)[:, 1:]
+        return colors.srgb_to_lab(rgb)[:, 1:] / AB_SCALE
+
+    def to_chroma(self, answer: Tensor, lightness: Tensor) -> Tensor:
+        return colors.uv_to_chroma(answer, lightness) if self.native_space == "uv" else answer * AB_SCALE
+
+
+LITE_TAPS = (96, 144, 240, 672, 1280)
+
+
+def lite_taps(backbone: EfficientNetLite0, gray: Tensor) -> tuple[Tensor, ...]:
+    """The taps of the paper on an EfficientNet-Lite0, ``LITE_TAPS`` channels at strides 2 to 32.
+
+    The first four are the activations after the expansion in the first block of the stages that halve the
+    resolution, the fifth is the top activation. ``gray`` is ``(N, 1, H, W)``, gamma-coded, in 0..1.
+    """
+    features = backbone(gray)
+    # The blocks' inputs are features already; only their expansions (1x1 convolutions) are computed once more.
+    expansions = (
+        backbone.stages[stage][0].body[:3](feature)  # type: ignore[index, union-attr, operator]
+        for stage, feature in zip((1, 2, 3, 5), features, strict=False)
+    )
+    return (*expansions, backbone.head(features.s32))
+
+
+def b7_taps(features: nn.Module, x: Tensor) -> tuple[Tensor, ...]:
+    """192, 288, 480, 1344 and 2560 channels at strides 2 to 32, from torchvision's EfficientNet-B7 ``features``."""
+    taps = []
+    for index, stage in enumerate(features.children()):
+        if index in (2, 3, 4, 6):
+            # These first blocks halve the resolution, so they have no shortcut: their layers in turn are the block.
+            first, *others = stage.children()
+            expansion, *layers = first.block.children()  # type: ignore[union-attr]
+            x = expansion(x)
+            taps.append(x)
+            for module in (*layers, *others):
+                x = module(x)
+        else:
+            x = stage(x)
+    return (*taps, x)
+
+
+def _block(before: int, after: int, kernel: int) -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(before, after, kernel, padding=kernel // 2), nn.BatchNorm2d(after), nn.ReLU())
+
+
+def _doubled(x: Tensor) -> Tensor:
+    return F.interpolate(x, scale_factor=2.0, mode="nearest")
