@@ -278,6 +278,7 @@ class BigColor(Colorizer):
     """
 
     controls = ("z", "class_index")
+    slow_parts = ("classifier",)
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "paper": {"preset": "paper", "ch": 96},
         "lite": {"preset": "lite", "widths": (256, 176, 112, 64, 32)},
@@ -286,6 +287,7 @@ class BigColor(Colorizer):
     def __init__(self, preset: str = "lite", ch: int = 96, widths: tuple[int, ...] = (256, 176, 112, 64, 32)) -> None:
         super().__init__()
         self.lite = preset == "lite"
+        self.native_space = "ab" if self.lite else "rgb"
         self.size_rule = SizeRule(size=256, multiple_of=32 if self.lite else 16)
         self.classifier = EfficientNetLite0(in_channels=1)
         self.E: Encoder | BackboneEncoder
@@ -309,6 +311,7 @@ class BigColor(Colorizer):
             )
 
     size_rule: SizeRule  # type: ignore[misc]
+    native_space: str  # type: ignore[misc]
 
     def forward(self, gray: Tensor, z: Tensor | None = None, class_index: Tensor | None = None) -> Tensor:
         """The network's own output: RGB ``(N, 3, H, W)`` in -1..1.
@@ -326,20 +329,29 @@ class BigColor(Colorizer):
         out: Tensor = self.G(self.E(gray, code), code, self._z(z, gray))
         return out
 
-    def chroma(self, lightness: Tensor, *, z: Tensor | None = None, class_index: Tensor | None = None) -> Tensor:
+    def native(self, lightness: Tensor, *, z: Tensor | None = None, class_index: Tensor | None = None) -> Tensor:
+        """Paper: RGB in -1..1, as ``forward``. Lite: chroma over 110, at half the size."""
         gray = colors.lightness_to_gray(lightness)
         if not self.lite:
-            rgb = self.forward(gray, z, class_index)
-            return colors.srgb_to_lab((rgb + 1) / 2)[:, 1:]
+            return self.forward(gray, z, class_index)
         features = self.classifier(gray)
         code = self.G.shared(self._class(class_index, self.classifier.logits(features)))
         return self.generate(features, code, self._z(z, gray))
 
+    def target(self, rgb: Tensor) -> Tensor:
+        return colors.srgb_to_lab(rgb)[:, 1:] / 110 if self.lite else rgb * 2 - 1
+
+    def to_chroma(self, answer: Tensor, lightness: Tensor) -> Tensor:
+        return 110 * answer if self.lite else colors.srgb_to_lab((answer + 1) / 2)[:, 1:]
+
+    def as_rgb(self, answer: Tensor, lightness: Tensor) -> Tensor:
+        return super().as_rgb(answer, lightness) if self.lite else (answer + 1) / 2
+
     def generate(self, features: Features, code: Tensor, z: Tensor) -> Tensor:
-        """Lite only: chroma ``(N, 2, H/2, W/2)`` from the backbone's features, the class code and z."""
+        """Lite only: chroma over 110 ``(N, 2, H/2, W/2)`` from the backbone's features, the class code and z."""
         f = self.E(features, code)
-        chroma: Tensor = 110 * self.G(f, code, z, (features.s16, features.s8, features.s4, features.s2))
-        return chroma
+        answer: Tensor = self.G(f, code, z, (features.s16, features.s8, features.s4, features.s2))
+        return answer
 
     def prepare(self) -> None:
         """Fold spectral normalization into the weights; afterwards the network is for inference only."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor, nn
 
+from colorcli.color import tensors as colors
 from colorcli.networks.size import SizeRule
 
 
@@ -59,6 +61,13 @@ class Colorizer(nn.Module):
     def to_chroma(self, answer: Tensor, lightness: Tensor) -> Tensor:
         """Translate a native answer into CIELAB a*, b* ``(N, 2, h, w)``; ``lightness`` as for ``chroma``."""
         raise NotImplementedError
+
+    def as_rgb(self, answer: Tensor, lightness: Tensor) -> Tensor:
+        """A native answer as sRGB, nominally 0..1, ``(N, 3, h, w)``; ``lightness`` has the answer's size.
+
+        Chroma is joined with ``lightness``. A network that answers in RGB gives its own RGB, lightness included.
+        """
+        return colors.lab_to_srgb(torch.cat((lightness, self.to_chroma(answer, lightness)), 1))
 
     def chroma(self, lightness: Tensor, *, z: Tensor | None = None, class_index: Tensor | None = None) -> Tensor:
         """Predict chroma.

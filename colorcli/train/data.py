@@ -6,11 +6,13 @@ would have seen, whatever the number of loader threads.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import io
 import os
 import tarfile
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -22,6 +24,7 @@ from PIL import Image, ImageFilter
 
 from colorcli.color.metrics import colorfulness
 from colorcli.errors import NothingToDoError, UsageError
+from colorcli.sessions.classes import class_names, find_class
 
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff")
 _NEAR_GRAY = 4.0
@@ -29,31 +32,69 @@ LUMA601 = (0.2989, 0.5870, 0.1140)
 
 
 @dataclass(frozen=True)
-class _Entry:
+class Entry:
+    """A photograph in a folder or in a tar shard; ``label`` is its ImageNet class, -1 where none is known."""
+
     name: str
     path: Path
     offset: int = 0
     size: int = -1
+    label: int = -1
 
 
 @dataclass(frozen=True)
-class Batch:
-    """Training samples.
+class Sample:
+    """A photograph as the network sees it.
 
     Attributes:
-        rgb: float32 ``(N, 3, H, W)``, sRGB 0..1, the colour truth.
-        gray: float32 ``(N, 1, H, W)``, gamma-coded 0..1, the (degraded) network input.
+        rgb: float32 ``(3, S, S)``, sRGB 0..1, the colour truth.
+        gray: float32 ``(1, S, S)``, gamma-coded 0..1, the (degraded) network input.
+        label: ImageNet class, or -1.
+        name: of the photograph.
     """
 
     rgb: NDArray[np.float32]
     gray: NDArray[np.float32]
+    label: int = -1
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Samples together: ``rgb (N, 3, H, W)``, ``gray (N, 1, H, W)``, ``labels (N,)`` and the photographs' names."""
+
+    rgb: NDArray[np.float32]
+    gray: NDArray[np.float32]
+    labels: NDArray[np.int64]
+    names: tuple[str, ...]
+
+    @classmethod
+    def of(cls, samples: Sequence[Sample]) -> Batch:
+        """Stack samples of one size."""
+        return cls(
+            np.stack([sample.rgb for sample in samples]),
+            np.stack([sample.gray for sample in samples]),
+            np.array([sample.label for sample in samples], np.int64),
+            tuple(sample.name for sample in samples),
+        )
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def part(self, index: int, count: int) -> Batch:
+        """The ``index``-th of ``count`` equal parts."""
+        size = len(self) // count
+        chosen = slice(index * size, (index + 1) * size)
+        return Batch(self.rgb[chosen], self.gray[chosen], self.labels[chosen], self.names[chosen])
 
 
 class PhotoSet:
     """Colour photographs in folders and tar shards, split by a hash of each name so that the split is stable."""
 
-    def __init__(self, roots: Sequence[Path], *, held_back: float = 0.02) -> None:
+    def __init__(self, roots: Sequence[Path], *, held_back: float = 0.02, labelled: bool = False) -> None:
         entries = [entry for root in roots for entry in _index(root)]
+        if labelled:
+            entries = _labelled(entries)
         if not entries:
             raise NothingToDoError(f"No photographs or tar shards were found in {', '.join(map(str, roots))}.")
         entries.sort(key=lambda entry: entry.name)
@@ -62,7 +103,7 @@ class PhotoSet:
         self.validation = sorted((e for e in entries if _fraction(e.name) < held_back), key=lambda e: _fraction(e.name))
         self.left_out: dict[str, str] = {}
 
-    def read(self, entry: _Entry) -> Image.Image | None:
+    def read(self, entry: Entry) -> Image.Image | None:
         """The photograph in RGB, or None (and counted in ``left_out``) where it is unreadable or near-gray."""
         try:
             with entry.path.open("rb") as file:
@@ -78,20 +119,35 @@ class PhotoSet:
         return image
 
 
-def _index(root: Path) -> Iterator[_Entry]:
+def _index(root: Path) -> Iterator[Entry]:
     if root.is_dir():
         for path in sorted(root.rglob("*")):
             if path.suffix.lower() == ".tar":
                 yield from _index(path)
             elif path.suffix.lower() in _SUFFIXES and path.is_file():
-                yield _Entry(path.relative_to(root).as_posix(), path)
+                yield Entry(path.relative_to(root).as_posix(), path)
     elif root.suffix.lower() == ".tar" and root.is_file():
         with tarfile.open(root) as archive:
             for member in archive:
                 if member.isfile() and member.name.lower().endswith(_SUFFIXES):
-                    yield _Entry(f"{root.stem}/{member.name}", root, member.offset_data, member.size)
+                    yield Entry(f"{root.stem}/{member.name}", root, member.offset_data, member.size)
     else:
         raise UsageError(f"{root} is neither a folder nor a tar shard.")
+
+
+def _labelled(entries: list[Entry]) -> list[Entry]:
+    """The entries with the ImageNet classes of the folders they lie in.
+
+    Raises:
+        UsageError: a folder's name is no class, and there are not the thousand folders that ImageNet has.
+    """
+    folders = sorted({Path(entry.name).parent.name for entry in entries})
+    if len(folders) == len(class_names()):
+        # ImageNet's own layout: synsets, whose order is that of the classes.
+        numbers = {folder: index for index, folder in enumerate(folders)}
+    else:
+        numbers = {folder: find_class(folder) for folder in folders}
+    return [dataclasses.replace(entry, label=numbers[Path(entry.name).parent.name]) for entry in entries]
 
 
 def _fraction(name: str) -> float:
@@ -100,21 +156,20 @@ def _fraction(name: str) -> float:
 
 @dataclass(frozen=True)
 class Augment:
-    """How a photograph becomes a sample.
-
-    Attributes:
-        crop: side of the square crop in pixels.
-        short_side: the photograph is first resized so that its short side lies in this range.
-        degrade: probability that the gray input is made to look like an old print.
-    """
+    """How a photograph becomes a sample; the attributes are those of ``recipe.DataOptions``."""
 
     crop: int = 128
     short_side: tuple[int, int] = (128, 192)
     degrade: float = 0.5
+    rotation: float = 0.0
+    films: bool = True
+    exposure: float = 0.2
 
-    def sample(self, image: Image.Image, rng: np.random.Generator) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """One (rgb ``(3, S, S)``, gray ``(1, S, S)``) pair, 0..1."""
+    def sample(self, image: Image.Image, rng: np.random.Generator) -> Sample:
+        """One sample of ``crop`` x ``crop`` pixels."""
         short = int(rng.integers(self.short_side[0], self.short_side[1] + 1))
+        if self.rotation:
+            image = _rotate(image, float(rng.uniform(-self.rotation, self.rotation)))
         image = _resize_short(image, short)
         left = int(rng.integers(0, image.width - self.crop + 1))
         top = int(rng.integers(0, image.height - self.crop + 1))
@@ -123,29 +178,39 @@ class Augment:
             image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
         rgb = np.asarray(image, np.float32) / 255
         if rng.random() < 0.3:
-            rgb = rgb ** np.float32(np.exp(rng.normal(0, 0.2)))
+            rgb = rgb ** np.float32(np.exp(rng.normal(0, self.exposure)))
         weights = np.asarray(LUMA601, np.float32)
-        if rng.random() < 0.3:
+        if rng.random() < 0.3 and self.films:
             # Films see colours differently: orthochromatic ones hardly see red.
             weights = rng.dirichlet(4 * weights / weights.sum() * 3).astype(np.float32)
         gray = rgb @ (weights / weights.sum())
         if rng.random() < self.degrade:
             gray = _old_print(gray, rng)
-        return np.ascontiguousarray(rgb.transpose(2, 0, 1)), gray[None].astype(np.float32)
+        return Sample(np.ascontiguousarray(rgb.transpose(2, 0, 1)), gray[None].astype(np.float32))
 
-    def centre(self, image: Image.Image, side: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    @staticmethod
+    def centre(image: Image.Image, side: int, name: str = "") -> Sample:
         """The undegraded centre crop of ``side`` pixels, for validation."""
         image = _resize_short(image, side)
         left, top = (image.width - side) // 2, (image.height - side) // 2
         rgb = np.asarray(image.crop((left, top, left + side, top + side)), np.float32) / 255
         gray = rgb @ np.asarray(LUMA601, np.float32)
-        return np.ascontiguousarray(rgb.transpose(2, 0, 1)), np.asarray(gray[None], np.float32)
+        return Sample(np.ascontiguousarray(rgb.transpose(2, 0, 1)), np.asarray(gray[None], np.float32), name=name)
 
 
 def _resize_short(image: Image.Image, short: int) -> Image.Image:
     scale = short / min(image.size)
     size = (max(short, round(image.width * scale)), max(short, round(image.height * scale)))
     return image.resize(size, Image.Resampling.LANCZOS)
+
+
+def _rotate(image: Image.Image, turns: float) -> Image.Image:
+    """Rotate about the centre; what comes in at the corners is the mirrored picture, as in Keras."""
+    array = np.asarray(image)
+    margin = (min(image.size) + 1) // 2
+    padded = Image.fromarray(np.pad(array, ((margin, margin), (margin, margin), (0, 0)), mode="symmetric"))
+    turned = padded.rotate(360 * turns, Image.Resampling.BILINEAR)
+    return turned.crop((margin, margin, margin + image.width, margin + image.height))
 
 
 def _old_print(gray: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
@@ -164,36 +229,65 @@ def _old_print(gray: NDArray[np.float32], rng: np.random.Generator) -> NDArray[n
 
 
 class Loader:
-    """Batches by index, prepared ahead by threads; ``batch(k)`` is the same whenever and wherever it is asked for."""
+    """Batches by index, prepared ahead by threads; batch k is the same whenever and wherever it is asked for.
 
-    def __init__(self, photos: PhotoSet, augment: Augment, *, batch: int, seed: int, ahead: int = 4) -> None:
-        self.photos, self.augment, self.size, self.seed = photos, augment, batch, seed
+    Args:
+        photos: where from.
+        augment: how a photograph becomes a sample.
+        batch: photographs in a batch, over all processes.
+        seed: of the order and the augmentation.
+        share: (index, count): this process prepares the ``index``-th of ``count`` equal parts of every batch.
+        fixed: every photograph becomes the same sample each time.
+        entries: the photographs to train on; by default all of ``photos.train``.
+        ahead: batches prepared in advance.
+    """
+
+    def __init__(
+        self,
+        photos: PhotoSet,
+        augment: Augment,
+        *,
+        batch: int,
+        seed: int,
+        share: tuple[int, int] = (0, 1),
+        fixed: bool = False,
+        entries: Sequence[Entry] | None = None,
+        ahead: int = 4,
+    ) -> None:
+        self.photos, self.augment, self.seed, self.fixed = photos, augment, seed, fixed
+        self.size, self.share = batch, share
+        self.entries = photos.train if entries is None else entries
+        self.waited = 0.0
         self._ahead = ahead
-        self._pool = ThreadPoolExecutor(max(1, min(4, (os.cpu_count() or 1))), thread_name_prefix="data")
+        self._pool = ThreadPoolExecutor(max(1, min(8, (os.cpu_count() or 1))), thread_name_prefix="data")
         self._orders: dict[int, NDArray[np.int64]] = {}
         self._lock = threading.Lock()
 
     def stream(self, first: int, count: int) -> Iterator[Batch]:
-        """Batches ``first`` to ``first + count - 1``, in order."""
-        pending: list[list[Future[tuple[NDArray[np.float32], NDArray[np.float32]]]]] = []
+        """Batches ``first`` to ``first + count - 1``, in order; ``waited`` adds up the seconds they kept us waiting."""
+        index, of = self.share
+        own = range(index * self.size // of, (index + 1) * self.size // of)
+        pending: list[list[Future[Sample]]] = []
         following = first
         for _ in range(count):
             while len(pending) < self._ahead and following < first + count:
-                pending.append(
-                    [self._pool.submit(self._sample, following * self.size + slot) for slot in range(self.size)]
-                )
+                pending.append([self._pool.submit(self._sample, following * self.size + slot) for slot in own])
                 following += 1
-            samples = [future.result() for future in pending.pop(0)]
-            yield Batch(np.stack([s[0] for s in samples]), np.stack([s[1] for s in samples]))
+            clock = time.monotonic()
+            batch = Batch.of([future.result() for future in pending.pop(0)])
+            self.waited += time.monotonic() - clock
+            yield batch
 
-    def _sample(self, k: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        count = len(self.photos.train)
+    def _sample(self, k: int) -> Sample:
+        count = len(self.entries)
         epoch, position = divmod(k, count)
-        rng = np.random.Generator(np.random.Philox(key=[self.seed, k]))
         for skip in range(count):
-            image = self.photos.read(self.photos.train[self._order(epoch)[(position + skip) % count]])
+            entry = self.entries[self._order(epoch)[(position + skip) % count]]
+            image = self.photos.read(entry)
             if image is not None:
-                return self.augment.sample(image, rng)
+                own = int(_fraction(entry.name) * 2**32) if self.fixed else k
+                rng = np.random.Generator(np.random.Philox(key=[self.seed, own]))
+                return dataclasses.replace(self.augment.sample(image, rng), label=entry.label, name=entry.name)
         raise NothingToDoError("None of the training photographs is both readable and in colour.")
 
     def _order(self, epoch: int) -> NDArray[np.int64]:
@@ -201,5 +295,5 @@ class Loader:
             if epoch not in self._orders:
                 self._orders = {key: order for key, order in self._orders.items() if key >= epoch - 1}
                 rng = np.random.Generator(np.random.Philox(key=[self.seed, 2**63 + epoch]))
-                self._orders[epoch] = rng.permutation(len(self.photos.train))
+                self._orders[epoch] = rng.permutation(len(self.entries))
             return self._orders[epoch]

@@ -9,14 +9,37 @@ from torch import Tensor
 from colorcli.train.data import LUMA601
 
 
-def chroma_error(chroma: Tensor, truth: Tensor) -> Tensor:
-    """Smooth L1 distance of chroma ``(N, 2, h, w)`` in units of 110, for each photograph: ``(N,)``."""
-    return F.smooth_l1_loss(chroma / 110, truth / 110, beta=0.1, reduction="none").mean((1, 2, 3))
+def distance(kind: str, answer: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
+    """How far each native answer is from its target: ``(N,)``.
+
+    Args:
+        kind: ``mse``, ``l1``, ``smooth_l1`` (quadratic below 0.1), or ``cross_entropy`` of logits against
+            probabilities (Zhang et al. 2016, eq. 2).
+        answer: ``(N, C, h, w)``.
+        target: ``(N, C, h, w)``.
+        weight: ``(N, 1, h, w)`` of each pixel, or None.
+    """
+    if kind == "cross_entropy":
+        error = -(target * answer.log_softmax(1)).sum(1, keepdim=True)
+    elif kind == "mse":
+        error = (answer - target).square()
+    elif kind == "l1":
+        error = (answer - target).abs()
+    else:
+        error = F.smooth_l1_loss(answer, target, beta=0.1, reduction="none")
+    return (error if weight is None else error * weight).mean((1, 2, 3))
 
 
-def discriminator_hinge(real: Tensor, fake: Tensor) -> Tensor:
-    """Hinge loss of the discriminator (Lim and Ye 2017; 004, section 3)."""
-    return F.relu(1 - real).mean() + F.relu(1 + fake).mean()
+def discriminator_gan(kind: str, real: Tensor, fake: Tensor) -> Tensor:
+    """The discriminator's loss: ``hinge`` (Lim and Ye 2017; 004, section 3) or ``bce`` (Goodfellow et al. 2014)."""
+    if kind == "hinge":
+        return F.relu(1 - real).mean() + F.relu(1 + fake).mean()
+    return 0.5 * (F.softplus(-real).mean() + F.softplus(fake).mean())
+
+
+def generator_gan(kind: str, fake: Tensor) -> Tensor:
+    """The generator's loss: minus the score (``hinge``), or minus log D, which does not saturate (``bce``; 002)."""
+    return -fake.mean() if kind == "hinge" else F.softplus(-fake).mean()
 
 
 def vivid(rgb: Tensor, gain: float) -> Tensor:

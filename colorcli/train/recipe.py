@@ -15,12 +15,30 @@ from colorcli.errors import UsageError
 
 @dataclass(frozen=True)
 class DataOptions:
-    """See ``colorcli.train.data.Augment``; ``held_back`` is the share of photographs kept for validation."""
+    """What the network is shown.
+
+    Attributes:
+        crop: side of the square crops in pixels.
+        short_side: range from which the short side is drawn that a photograph is resized to first.
+        degrade: probability that the gray input is made to look like an old print.
+        rotation: largest rotation either way, in turns.
+        films: whether the gray input may follow another film's sensitivity than the eye's.
+        exposure: standard deviation of the logarithm of a random gamma; 0 leaves exposures alone.
+        held_back: share of the photographs kept for validation.
+        drop_least_colorful: share of the photographs, those of least colourfulness, left out of training (004: 0.1).
+        labels: where class labels come from: ``none``, ``folders`` (ImageNet names or synset folders, in order), or
+            ``pseudo`` (the teacher's answer on the colour photograph).
+    """
 
     crop: int = 128
     short_side: tuple[int, int] = (128, 192)
     degrade: float = 0.5
+    rotation: float = 0.0
+    films: bool = True
+    exposure: float = 0.2
     held_back: float = 0.02
+    drop_least_colorful: float = 0.0
+    labels: str = "none"
 
 
 @dataclass(frozen=True)
@@ -29,64 +47,132 @@ class Phase:
 
     Attributes:
         name: shown in logs.
+        steps: number of steps of ``batch`` photographs each; or give ``epochs`` over the photographs instead.
         train: ``generator``, ``discriminator`` or ``both``.
-        steps: number of steps; ``batch`` photographs each.
-        lr: learning rate of the generator; ``backbone_lr`` of its pretrained part; ``d_lr`` of the discriminator.
+        accumulate: the batch is worked through in this many parts, their gradients summed.
+        lr: learning rate of the generator; ``backbone_lr`` of its slow parts; ``d_lr`` of the discriminator.
         betas: Adam's; ``weight_decay`` is decoupled.
-        warmup: steps of linear warm-up; afterwards the rate falls by a cosine to ``final_lr`` times its value.
-        sigma: range from which each photograph's sigma is drawn.
-        samples: colourings of each photograph in a step; the reconstruction loss takes the best one in full and
-            the others at ``others``.
-        weights: of the loss terms ``chroma``, ``perceptual``, ``adversarial``, ``diversity``, ``distill``.
-        real_chroma: chroma gain of the real photographs that the discriminator sees.
+        schedule: of all rates after ``warmup`` steps of linear rise: ``cosine`` falls to ``final_lr`` times their
+            value, ``step`` drops to that at ``drop_at`` of the phase, ``exponential`` gets there evenly in the
+            logarithm, ``constant`` stays.
+        d_every: the discriminator learns in one step of so many.
+        patience: the phase ends early when ``Recipe.best`` has not improved in so many checks; 0: never.
+        loss: distance of the native answer from its target: ``mse``, ``l1``, ``smooth_l1``, ``cross_entropy`` (bins).
+        rebalance: strength lambda of the colour rebalancing of that loss (zhang2016: 0.5; 003: 0.9); 0: none.
+        weights: of the loss terms ``native``, ``perceptual``, ``adversarial``, ``diversity``, ``distill``.
+        gan: ``hinge`` or ``bce``.
+        real_chroma: chroma gain of the real photographs that the discriminator sees (004: 1.2).
+        fakes: what a discriminator trained alone takes for false: the ``generator``'s answers, photographs
+            ``recolored`` at random (001), or the answers of an earlier run (its folder).
+        sigma: range from which each photograph's sigma is drawn, where the network takes z.
+        samples: colourings of each photograph in a step; the native loss takes the best one in full and the others
+            at ``others``.
         diversity: target of the diversity term, CIELAB units per unit distance of codes.
-        clip: largest gradient norm.
+        clip: largest gradient norm of the generator; 0: no limit.
     """
 
     name: str
-    steps: int
+    steps: int = 0
+    epochs: float = 0.0
     train: str = "generator"
     batch: int = 24
+    accumulate: int = 1
     lr: float = 5e-4
     backbone_lr: float = 1e-4
     d_lr: float = 2e-4
     betas: tuple[float, float] = (0.9, 0.999)
     weight_decay: float = 1e-4
     warmup: int = 200
+    schedule: str = "cosine"
     final_lr: float = 0.1
+    drop_at: float = 0.5
+    d_every: int = 1
+    patience: int = 0
+    loss: str = "smooth_l1"
+    rebalance: float = 0.0
+    weights: dict[str, float] = field(default_factory=lambda: {"native": 1.0})
+    gan: str = "hinge"
+    real_chroma: float = 1.0
+    fakes: str = "generator"
     sigma: tuple[float, float] = (0.0, 3.0)
     samples: int = 1
     others: float = 0.25
-    weights: dict[str, float] = field(default_factory=dict)
-    real_chroma: float = 1.2
     diversity: float = 2.0
     clip: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name, value, allowed in (
+            ("train", self.train, ("generator", "discriminator", "both")),
+            ("schedule", self.schedule, ("cosine", "step", "exponential", "constant")),
+            ("loss", self.loss, ("mse", "l1", "smooth_l1", "cross_entropy")),
+            ("gan", self.gan, ("hinge", "bce")),
+        ):
+            if value not in allowed:
+                raise ValueError(f"{name} of phase '{self.name}' is '{value}', not one of {', '.join(allowed)}")
+        if self.batch % self.accumulate:
+            raise ValueError(
+                f"phase '{self.name}': a batch of {self.batch} does not divide into {self.accumulate} parts"
+            )
+        if (self.steps > 0) == (self.epochs > 0):
+            raise ValueError(f"phase '{self.name}' needs either steps or epochs")
 
     def rate(self, step: int) -> float:
         """The factor on every learning rate at ``step`` of this phase."""
         if step < self.warmup:
             return (step + 1) / self.warmup
-        progress = (step - self.warmup) / max(1, self.steps - self.warmup)
-        return self.final_lr + (1 - self.final_lr) * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+        progress = min(1.0, (step - self.warmup) / max(1, self.steps - self.warmup))
+        if self.schedule == "constant":
+            return 1.0
+        if self.schedule == "step":
+            return 1.0 if step < self.drop_at * self.steps else self.final_lr
+        if self.schedule == "exponential":
+            return float(self.final_lr**progress)
+        return self.final_lr + (1 - self.final_lr) * 0.5 * (1 + math.cos(math.pi * progress))
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that determines a run except the photographs."""
+    """Everything that determines a run except the photographs.
+
+    Attributes:
+        name: of the recipe.
+        system: of the registry, or the name of a backbone for the objectives that make one.
+        preset: of the system's network; ``network`` overrides its arguments.
+        phases: the stages of training, in order.
+        objective: what a step does: ``standard`` for any system, ``bigcolor``, ``distillation`` or ``generative``.
+        init: pretrained weights that submodules start from, by the submodule's name: ``teacher`` or a backbone's name.
+        perceptual: whose features the perceptual term compares: the ``teacher``'s, or the backbone ``vgg16``'s (004).
+        discriminator: its ``kind``, what it ``sees`` (``lab`` or ``rgb``) and its arguments, where a phase needs one.
+        precision: ``fp32``, ``bf16`` or ``fp16`` (CUDA).
+        ema: memory of the running average of the weights, which is what ships; 0: the weights themselves ship.
+        freeze_batch_norm: use the stored statistics while training, so that results do not depend on how a batch is
+            spread over processes.
+        cache_features: keep the answers of frozen backbones on disk; every photograph is then always cropped alike.
+        every: steps between checks (validation and checkpoint).
+        best: the validation metric by which the shipped weights are chosen; empty: the last weights.
+        validation_side: side in pixels of the centre crops for validation.
+    """
 
     name: str
     system: str
     preset: str
     phases: tuple[Phase, ...]
+    objective: str = "standard"
     seed: int = 0
     data: DataOptions = field(default_factory=DataOptions)
     licence: str = ""
     source: dict[str, str] = field(default_factory=dict)
     network: dict[str, Any] = field(default_factory=dict)
+    init: dict[str, str] = field(default_factory=dict)
+    perceptual: str = "teacher"
     discriminator: dict[str, Any] = field(default_factory=dict)
     precision: str = "fp32"
     ema: float = 0.999
+    freeze_batch_norm: bool = False
+    cache_features: bool = False
     every: int = 500
+    best: str = ""
+    validation_side: int = 192
 
     def to_dict(self) -> dict[str, Any]:
         """The recipe as plain data, as saved in a run folder."""

@@ -49,6 +49,43 @@ def test_samples_depend_on_their_index_alone(photos: Path) -> None:
     assert not np.array_equal(unbroken[0].rgb, unbroken[8].rgb)
 
 
+def test_the_processes_of_a_run_share_each_batch_without_overlap(photos: Path) -> None:
+    """Trained on twice or left out, a photograph would make two processes learn something else than one."""
+    data = PhotoSet([photos], held_back=0)
+    whole = next(Loader(data, Augment(32, (40, 64)), batch=6, seed=7).stream(0, 1))
+    halves = [next(Loader(data, Augment(32, (40, 64)), batch=6, seed=7, share=(i, 2)).stream(0, 1)) for i in (0, 1)]
+    assert halves[0].names + halves[1].names == whole.names
+    assert np.array_equal(np.concatenate([half.rgb for half in halves]), whole.rgb)
+
+
+def test_fixed_samples_are_the_same_in_every_epoch(photos: Path) -> None:
+    """Cached features belong to one crop of a photograph; another crop would train on the wrong colours."""
+    data = PhotoSet([photos], held_back=0)
+    loader = Loader(data, Augment(32, (40, 64)), batch=30, seed=7, fixed=True)
+    first, second = (dict(zip(batch.names, batch.rgb, strict=True)) for batch in loader.stream(0, 2))
+    assert all(np.array_equal(first[name], second[name]) for name in first)
+
+
+def test_class_folders_give_labels(photos: Path, tmp_path: Path) -> None:
+    root = tmp_path / "classes"
+    for name, source in (("tabby", "00.png"), ("Granny Smith", "01.png")):
+        (root / name).mkdir(parents=True)
+        (root / name / "photo.png").write_bytes((photos / source).read_bytes())
+    data = PhotoSet([root], held_back=0, labelled=True)
+    assert {entry.name: entry.label for entry in data.train} == {"tabby/photo.png": 281, "Granny Smith/photo.png": 948}
+    (root / "no such thing").mkdir()
+    (root / "no such thing" / "photo.png").write_bytes((photos / "02.png").read_bytes())
+    with pytest.raises(UsageError, match="no such thing"):
+        PhotoSet([root], held_back=0, labelled=True)
+
+
+def test_rotation_keeps_the_size_and_invents_no_black_corners(photos: Path) -> None:
+    white = Image.new("RGB", (80, 64), (250, 240, 230))
+    sample = Augment(48, (48, 64), degrade=0, rotation=0.1, exposure=0).sample(white, np.random.default_rng(0))
+    assert sample.rgb.shape == (3, 48, 48)
+    assert sample.rgb.min() > 0.85
+
+
 def test_every_photograph_comes_once_an_epoch(photos: Path) -> None:
     data = PhotoSet([photos], held_back=0)
     seen = []
@@ -64,8 +101,8 @@ def test_every_photograph_comes_once_an_epoch(photos: Path) -> None:
 
 
 def test_gray_input_is_the_photographs_own_where_nothing_degrades_it(photos: Path) -> None:
-    rgb, gray = Augment(64).centre(Image.open(photos / "00.png").convert("RGB"), 64)
-    assert np.allclose(gray[0], np.tensordot([0.2989, 0.5870, 0.1140], rgb, 1), atol=1e-5)
+    sample = Augment.centre(Image.open(photos / "00.png").convert("RGB"), 64)
+    assert np.allclose(sample.gray[0], np.tensordot([0.2989, 0.5870, 0.1140], sample.rgb, 1), atol=1e-5)
 
 
 def test_no_photographs_is_a_sentence(tmp_path: Path) -> None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 from colorcli.train import losses
 
 
 def test_hinge_is_zero_only_beyond_the_margins() -> None:
-    assert losses.discriminator_hinge(torch.tensor([1.5]), torch.tensor([-2.0])) == 0
-    assert losses.discriminator_hinge(torch.tensor([0.0]), torch.tensor([0.0])) == 2
+    assert losses.discriminator_gan("hinge", torch.tensor([1.5]), torch.tensor([-2.0])) == 0
+    assert losses.discriminator_gan("hinge", torch.tensor([0.0]), torch.tensor([0.0])) == 2
 
 
 def test_vivid_scales_chromaticity_and_keeps_luma() -> None:
@@ -35,13 +36,33 @@ def test_a_global_tint_or_noise_is_no_diversity() -> None:
     assert losses.diversity_shortfall((one, regions), codes, 4.0) < 0.01
 
 
-def test_chroma_error_is_per_photograph_and_zero_for_the_truth() -> None:
-    truth = torch.randn(2, 2, 8, 8) * 20
+@pytest.mark.parametrize(("kind", "expected"), [("mse", 0.04), ("l1", 0.2), ("smooth_l1", 0.15)])
+def test_distances_are_per_photograph_and_zero_for_the_truth(kind: str, expected: float) -> None:
+    truth = torch.randn(2, 2, 8, 8)
     wrong = truth.clone()
-    wrong[1] += 11
-    error = losses.chroma_error(wrong, truth)
+    wrong[1] += 0.2
+    error = losses.distance(kind, wrong, truth)
     assert error[0] == 0
-    assert torch.isclose(error[1], torch.tensor(0.05), atol=1e-5)
+    assert torch.isclose(error[1], torch.tensor(expected), atol=1e-5)
+
+
+def test_weights_make_pixels_count() -> None:
+    truth, wrong = torch.zeros(1, 2, 1, 2), torch.tensor([[[[1.0, 0.0]], [[1.0, 0.0]]]])
+    weight = torch.tensor([[[[3.0, 1.0]]]])
+    assert losses.distance("mse", wrong, truth, weight) == 3 * losses.distance("mse", wrong, truth)
+
+
+def test_cross_entropy_is_that_of_the_target_distribution() -> None:
+    target = torch.zeros(1, 3, 1, 1)
+    target[0, :2] = 0.5
+    assert torch.isclose(losses.distance("cross_entropy", torch.zeros(1, 3, 1, 1), target), torch.tensor(3.0).log())
+
+
+def test_a_discriminator_that_tosses_a_coin_has_the_loss_of_a_coin() -> None:
+    """002 reads 0.5 as ideal; it is ln 2."""
+    zeros = torch.zeros(4)
+    assert torch.isclose(losses.discriminator_gan("bce", zeros, zeros), torch.tensor(2.0).log())
+    assert torch.isclose(losses.generator_gan("bce", zeros), torch.tensor(2.0).log())
 
 
 def test_distillation_is_least_when_the_student_agrees() -> None:

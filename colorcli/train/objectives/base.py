@@ -1,0 +1,124 @@
+"""What an objective is: all that one way of training knows and the loop does not."""
+
+from __future__ import annotations
+
+import copy
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from colorcli.networks.backbones import EfficientNetLite0
+from colorcli.train.data import Batch, PhotoSet
+from colorcli.train.recipe import Phase, Recipe
+from colorcli.train.run import Run
+from colorcli.train.teacher import load_teacher
+
+Update = Callable[[str, Tensor], Tensor]
+Grid = list[list[NDArray[np.uint8]]]
+
+_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@dataclass
+class Setup:
+    """What every objective works with.
+
+    Attributes:
+        recipe: what to do.
+        photos: the colour photographs.
+        device: where the networks are.
+        share: (index, count) of this process among those that train together.
+        teacher_file: weights of the teacher; None means those of the extra ``colorcli[train]``.
+        start: a network to start from (fine-tuning) instead of a new one.
+    """
+
+    recipe: Recipe
+    photos: PhotoSet
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    share: tuple[int, int] = (0, 1)
+    teacher_file: Path | None = None
+    start: nn.Module | None = None
+
+    @cached_property
+    def teacher(self) -> EfficientNetLite0:
+        """A colour EfficientNet-Lite0, frozen: it names what photographs show, and gives perceptual features."""
+        teacher: EfficientNetLite0 = self.place(load_teacher(self.teacher_file))
+        return teacher.requires_grad_(False).eval()
+
+    def place(self, module: Any) -> Any:
+        """Move a network to the device, in the memory layout that convolutions like best."""
+        return module.to(self.device, memory_format=torch.channels_last)
+
+    def autocast(self) -> torch.autocast:
+        """The recipe's precision."""
+        dtype = _DTYPES.get(self.recipe.precision)
+        return torch.autocast(self.device.type, dtype=dtype, enabled=dtype is not None)
+
+    def draw(self, make: Callable[[int], Tensor], count: int) -> Tensor:
+        """Random numbers for this process's ``count`` photographs.
+
+        They are cut out of those for all processes, so that they do not depend on how many there are.
+        """
+        index, of = self.share
+        return make(count * of)[index * count : (index + 1) * count].to(self.device)
+
+
+class Objective(ABC):
+    """One way of training: which networks learn, from which losses, and how the outcome is judged and kept.
+
+    Attributes:
+        network: what is trained, and ships.
+        parts: further networks that learn and are kept in checkpoints (a discriminator).
+    """
+
+    def __init__(self, setup: Setup) -> None:
+        self.setup = setup
+        self.recipe = setup.recipe
+        self.network: nn.Module = setup.place(setup.start if setup.start is not None else self.build())
+        self.parts: dict[str, nn.Module] = {}
+
+    @abstractmethod
+    def build(self) -> nn.Module:
+        """A new network by the recipe, with pretrained weights where the recipe names them."""
+
+    @abstractmethod
+    def optimizers(self, phase: Phase) -> dict[str, torch.optim.Optimizer]:
+        """The optimizers of a phase by name; every parameter group has its learning rate as ``peak`` too."""
+
+    @abstractmethod
+    def step(self, phase: Phase, index: int, batch: Batch, update: Update) -> dict[str, Tensor]:
+        """One step: compute losses, pass each to ``update(optimizer, loss)``, and give the terms to be logged."""
+
+    @abstractmethod
+    def validate(self, network: nn.Module) -> tuple[dict[str, float], Grid]:
+        """Measures of ``network`` on the held-back photographs, and a grid of pictures to look at."""
+
+    @abstractmethod
+    def write(self, run: Run, network: nn.Module, facts: Mapping[str, Any]) -> None:
+        """Write ``network`` into the run folder in the form in which the program uses it."""
+
+    def average(self) -> nn.Module:
+        """A copy of the network for the running average of its weights; frozen parts are shared."""
+        frozen = [self.network.get_submodule(part) for part in getattr(self.network, "frozen_parts", ())]
+        # What the memo knows already is not copied.
+        average = copy.deepcopy(self.network, {id(module): module for module in frozen})
+        return average.requires_grad_(False).eval()
+
+
+def adam(
+    groups: list[tuple[list[nn.Parameter], float]], betas: tuple[float, float], weight_decay: float = 0.0
+) -> torch.optim.Optimizer:
+    """AdamW over (parameters, peak learning rate) groups; without weight decay it is Adam."""
+    return torch.optim.AdamW(
+        [{"params": parameters, "lr": rate, "peak": rate} for parameters, rate in groups if parameters],
+        betas=betas,
+        weight_decay=weight_decay,
+    )

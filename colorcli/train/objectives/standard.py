@@ -1,0 +1,266 @@
+"""Training any colorizer: its native answer against its target, with a discriminator where the recipe has one."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from colorcli.color import tensors as colors
+from colorcli.errors import UsageError
+from colorcli.networks.backbones import EfficientNetLite0
+from colorcli.networks.colorizer import Colorizer
+from colorcli.registry.systems import systems
+from colorcli.train import losses
+from colorcli.train.data import Batch
+from colorcli.train.discriminators import discriminator
+from colorcli.train.objectives.base import Grid, Objective, Setup, Update, adam
+from colorcli.train.pretrained import fill, network_of
+from colorcli.train.recipe import Phase
+from colorcli.train.run import Run
+from colorcli.train.validation import validate
+
+
+class Standard(Objective):
+    """What every system is trained by, unless its recipe names another objective.
+
+    The discriminator sees L* and chroma together (``sees = "lab"``: L*/50-1 and ab/110, three channels) or RGB in
+    -1..1 (``sees = "rgb"``), at the resolution of the network's answer.
+    """
+
+    network: Colorizer
+
+    def __init__(self, setup: Setup) -> None:
+        super().__init__(setup)
+        torch.manual_seed(self.recipe.seed + 1)
+        self._generators: dict[str, Colorizer] = {}
+        options = dict(self.recipe.discriminator)
+        self._sees = options.pop("sees", "lab" if self.network.native_space != "rgb" else "rgb")
+        if options:
+            self.parts["discriminator"] = setup.place(discriminator(**options))
+        elif any(phase.train != "generator" for phase in self.recipe.phases):
+            raise UsageError(f"Recipe '{self.recipe.name}' has an adversarial phase but no [discriminator].")
+
+    def build(self) -> Colorizer:
+        recipe = self.recipe
+        torch.manual_seed(recipe.seed)
+        kind = systems().network_class(recipe.system)
+        if recipe.preset not in kind.presets:
+            raise UsageError(f"{recipe.system} has no preset '{recipe.preset}'; it has {', '.join(kind.presets)}.")
+        network = kind(**{**kind.presets[recipe.preset], **recipe.network})
+        for part, name in (recipe.init | network.frozen_parts).items():
+            module = network.get_submodule(part)
+            if name == "teacher":
+                cast(EfficientNetLite0, module).load_reference(self.setup.teacher.state_dict())
+            else:
+                fill(module, name)
+        return network
+
+    def optimizers(self, phase: Phase) -> dict[str, torch.optim.Optimizer]:
+        slow = {id(p) for part in self.network.slow_parts for p in self.network.get_submodule(part).parameters()}
+        learning = [p for p in self.network.parameters() if p.requires_grad]
+        groups = [
+            ([p for p in learning if id(p) not in slow], phase.lr),
+            ([p for p in learning if id(p) in slow], phase.backbone_lr),
+        ]
+        made = {"generator": adam(groups, phase.betas, phase.weight_decay)}
+        if "discriminator" in self.parts:
+            made["discriminator"] = adam([(list(self.parts["discriminator"].parameters()), phase.d_lr)], phase.betas)
+        return made
+
+    def step(self, phase: Phase, index: int, batch: Batch, update: Update) -> dict[str, Tensor]:
+        device = self.setup.device
+        rgb = torch.from_numpy(batch.rgb).to(device, memory_format=torch.channels_last)
+        gray = torch.from_numpy(batch.gray).to(device)
+        classes = self._classes(batch, rgb)
+        codes = self._codes(phase, len(batch))
+        learns = phase.train != "discriminator"
+        self.network.train(learns)
+        with torch.set_grad_enabled(learns), self.setup.autocast():
+            answers, extra = self._answer(phase, gray, codes, classes)
+        answers = [answer.float() for answer in answers]
+        small = resized(rgb, answers[0])
+        lab = colors.srgb_to_lab(small)
+        terms: dict[str, Tensor] = {}
+        if phase.train != "generator" and index % phase.d_every == 0:
+            with torch.no_grad():
+                fake = self._fake(phase, batch, small, lab, answers[0])
+                real = self._seen(losses.vivid(small, phase.real_chroma) if phase.real_chroma != 1 else small)
+            terms |= self._discriminate(phase, real, fake, self._conditions(classes, rgb), update)
+        if learns:
+            values = self._native(phase, answers, rgb, small)
+            values |= self._terms(phase, answers, extra, codes, lab, small, rgb, classes)
+            loss = torch.stack([phase.weights[name] * value for name, value in values.items()]).sum()
+            terms["gradient"] = update("generator", loss)
+            terms |= {name: value.detach() for name, value in values.items()} | {"loss": loss.detach()}
+        return terms
+
+    def validate(self, network: nn.Module) -> tuple[dict[str, float], Grid]:
+        return validate(cast(Colorizer, network), self.setup)
+
+    def write(self, run: Run, network: nn.Module, facts: Mapping[str, Any]) -> None:
+        run.write_model(cast(Colorizer, network), self.recipe, dict(facts))
+
+    # The parts of a step, for objectives that differ in one of them.
+
+    def _classes(self, batch: Batch, rgb: Tensor) -> Tensor | None:
+        """The class of each photograph, where the recipe says where from; else the network's own classifier decides."""
+        if "class_index" not in self.network.controls or self.recipe.data.labels == "none":
+            return None
+        if self.recipe.data.labels == "folders":
+            return torch.from_numpy(batch.labels).to(rgb.device)
+        with torch.no_grad(), self.setup.autocast():
+            return self.setup.teacher.logits(self.setup.teacher(rgb)).argmax(1)
+
+    def _conditions(self, classes: Tensor | None, rgb: Tensor) -> Tensor:
+        """The classes that a discriminator is told; zeros for one that takes none."""
+        return rgb.new_zeros(len(rgb), dtype=torch.int64) if classes is None else classes
+
+    def _codes(self, phase: Phase, count: int) -> list[Tensor]:
+        """A random code for each sample of each photograph, already scaled by sigma."""
+        if "z" not in self.network.controls:
+            return []
+        sigma = self.setup.draw(lambda n: torch.empty(n, 1).uniform_(*phase.sigma), count)
+        return [sigma * self.setup.draw(lambda n: torch.randn(n, 68), count) for _ in range(phase.samples)]
+
+    def _answer(
+        self, phase: Phase, gray: Tensor, codes: list[Tensor], classes: Tensor | None
+    ) -> tuple[list[Tensor], Any]:
+        """Native answers, one for each code (one in all without codes), and whatever further terms may need."""
+        lightness = colors.gray_to_lightness(gray)
+        taken = {"class_index": classes} if classes is not None else {}
+        if not codes:
+            return [self.network.native(lightness, **taken)], None
+        return [self.network.native(lightness, z=code, **taken) for code in codes], None
+
+    def _native(self, phase: Phase, answers: list[Tensor], rgb: Tensor, small: Tensor) -> dict[str, Tensor]:
+        """The distance of the native answers from their target; the best sample of a photograph counts in full."""
+        if not phase.weights.get("native"):
+            return {}
+        with torch.no_grad():
+            target = self.network.target(small)
+            if target.shape[-2:] != answers[0].shape[-2:]:
+                target = self.network.target(rgb)
+            weight = self._rebalancing(phase, small, target)
+        errors = torch.stack([losses.distance(phase.loss, answer, target, weight) for answer in answers])
+        best = errors.min(0).values
+        return {"native": (best + phase.others * (errors.sum(0) - best)).mean()}
+
+    def _terms(
+        self,
+        phase: Phase,
+        answers: list[Tensor],
+        extra: Any,
+        codes: list[Tensor],
+        lab: Tensor,
+        small: Tensor,
+        rgb: Tensor,
+        classes: Tensor | None,
+    ) -> dict[str, Tensor]:
+        """The terms beside the native one that the phase gives a weight."""
+        values: dict[str, Tensor] = {}
+        wanted = phase.weights.get
+        if wanted("diversity"):
+            pair = tuple(self.network.to_chroma(answer, lab[:, :1]) for answer in answers[:2])
+            values["diversity"] = losses.diversity_shortfall(
+                cast(tuple[Tensor, Tensor], pair), (codes[0], codes[1]), phase.diversity
+            )
+        if wanted("adversarial"):
+            critic = self.parts["discriminator"].requires_grad_(False)
+            with self.setup.autocast():
+                score = self._score(self._see(answers[0], lab), self._conditions(classes, rgb)).float()
+            critic.requires_grad_(True)
+            values["adversarial"] = losses.generator_gan(phase.gan, score)
+        if wanted("perceptual"):
+            fake = self._rgb(answers[0], lab)
+            with self.setup.autocast():
+                ours = self._perceive(fake)
+                with torch.no_grad():
+                    truth = self._perceive(small)
+            values["perceptual"] = losses.feature_distance(ours, truth)
+        return values
+
+    def _rgb(self, answer: Tensor, lab: Tensor) -> Tensor:
+        """An answer as sRGB; chroma joins the true lightness, so that gradients are about colour alone."""
+        return self.network.as_rgb(answer, lab[:, :1])
+
+    def _see(self, answer: Tensor, lab: Tensor) -> Tensor:
+        """What the discriminator sees of an answer."""
+        if self._sees == "rgb":
+            return self._rgb(answer, lab) * 2 - 1
+        return torch.cat((lab[:, :1] / 50 - 1, self.network.to_chroma(answer, lab[:, :1]) / 110), 1)
+
+    def _seen(self, rgb: Tensor) -> Tensor:
+        """What the discriminator sees of a photograph in sRGB 0..1."""
+        if self._sees == "rgb":
+            return rgb * 2 - 1
+        lab = colors.srgb_to_lab(rgb)
+        return torch.cat((lab[:, :1] / 50 - 1, lab[:, 1:] / 110), 1)
+
+    def _fake(self, phase: Phase, batch: Batch, small: Tensor, lab: Tensor, answer: Tensor) -> Tensor:
+        """What the discriminator is shown as false."""
+        if phase.fakes == "generator":
+            return self._see(answer.detach(), lab)
+        if phase.fakes == "recolored":
+            gains = self.setup.draw(lambda n: torch.empty(n, 3, 1, 1).uniform_(0.5, 1.5), len(batch))
+            return self._seen((small * gains).clamp(0, 1))
+        earlier = self._earlier(phase.fakes)
+        gray = torch.from_numpy(batch.gray).to(small.device)
+        chroma = earlier.chroma(colors.gray_to_lightness(gray))
+        return self._seen(colors.with_chroma(lab[:, :1], resized(chroma, lab)).clamp(0, 1))
+
+    def _earlier(self, name: str) -> Colorizer:
+        """The generator of an earlier run."""
+        if name not in self._generators:
+            self._generators[name] = self.setup.place(network_of(name))
+            self._generators[name].prepare()
+        return self._generators[name]
+
+    def _discriminate(
+        self, phase: Phase, real: Tensor, fake: Tensor, classes: Tensor, update: Update
+    ) -> dict[str, Tensor]:
+        """Teach the discriminator."""
+        self.parts["discriminator"].train()
+        with self.setup.autocast():
+            scores = self._score(torch.cat((real, fake)), classes.repeat(2)).float()
+        real_score, fake_score = scores.chunk(2)
+        loss = losses.discriminator_gan(phase.gan, real_score, fake_score)
+        update("discriminator", loss)
+        right = torch.cat((real_score > 0, fake_score < 0)).float().mean()
+        return {
+            "d_loss": loss.detach(),
+            "d_real": real_score.mean().detach(),
+            "d_fake": fake_score.mean().detach(),
+            "d_accuracy": right,
+        }
+
+    def _score(self, image: Tensor, classes: Tensor) -> Tensor:
+        critic = self.parts["discriminator"]
+        conditional = "class_index" in inspect.signature(critic.forward).parameters
+        score: Tensor = critic(image, classes) if conditional else critic(image)
+        return score
+
+    def _perceive(self, rgb: Tensor) -> tuple[Tensor, ...]:
+        """Features of sRGB 0..1 for the perceptual term."""
+        features = self.setup.teacher(rgb)[:3]
+        return tuple(feature.float() for feature in features)
+
+    def _rebalancing(self, phase: Phase, small: Tensor, target: Tensor) -> Tensor | None:
+        """Weights ``(N, 1, h, w)`` that make up for rare colours, or None."""
+        if not phase.rebalance:
+            return None
+        raise NotImplementedError
+
+
+def resized(image: Tensor, like: Tensor) -> Tensor:
+    """An image at the size of another: averaged where it shrinks, bilinear where it grows."""
+    height, width = like.shape[-2:]
+    if image.shape[-2:] == (height, width):
+        return image
+    if image.shape[-2] >= height:
+        return F.interpolate(image, size=(height, width), mode="area")
+    return F.interpolate(image, size=(height, width), mode="bilinear", align_corners=False)

@@ -1,0 +1,84 @@
+"""What the training photographs are like as a set; counted once and kept in the cache."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from colorcli.color.metrics import colorfulness
+from colorcli.color.spaces import srgb_to_lab
+from colorcli.registry.folders import cache_dir
+from colorcli.train.data import Entry, PhotoSet
+
+_SIDE = 64
+_BINS = 256
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Statistics of photographs.
+
+    Attributes:
+        colorfulness: float ``(N,)``, Hasler and Suesstrunk's, of each; NaN where a photograph is left out.
+        histogram: int64 ``(256, 256)``, how many pixels (of 64 x 64 thumbnails) have their a* and b*, rounded down,
+            at row a* + 128 and column b* + 128.
+    """
+
+    colorfulness: NDArray[np.float64]
+    histogram: NDArray[np.int64]
+
+
+def statistics(photos: PhotoSet, entries: Sequence[Entry]) -> Statistics:
+    """Count, or take from the cache what was counted before of the same photographs."""
+    digest = hashlib.sha256()
+    for entry in entries:
+        digest.update(f"{entry.name}\0{entry.size}\0{entry.path.stat().st_size}\n".encode("utf-8", "surrogateescape"))
+    kept = cache_dir() / "statistics" / f"{digest.hexdigest()[:32]}.npz"
+    try:
+        with np.load(kept, allow_pickle=False) as stored:
+            return Statistics(stored["colorfulness"], stored["histogram"])
+    except (OSError, KeyError, ValueError):
+        found = _count(photos, entries)
+    try:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        fresh = kept.with_name(f".{kept.name}")
+        with fresh.open("wb") as file:
+            np.savez_compressed(file, colorfulness=found.colorfulness, histogram=found.histogram)
+        fresh.replace(kept)
+    except OSError:
+        # A cache that cannot be written costs a minute next time, nothing else.
+        pass
+    return found
+
+
+def colorful(photos: PhotoSet, entries: Sequence[Entry], drop: float) -> list[Entry]:
+    """The entries without the share ``drop`` of least colourfulness (004, section 4: 0.1)."""
+    scores = statistics(photos, entries).colorfulness
+    known = scores[np.isfinite(scores)]
+    limit = np.quantile(known, drop) if len(known) else 0.0
+    return [entry for entry, score in zip(entries, scores, strict=True) if not score < limit]
+
+
+def _count(photos: PhotoSet, entries: Sequence[Entry]) -> Statistics:
+    histogram = np.zeros((_BINS, _BINS), np.int64)
+    scores = []
+    with ThreadPoolExecutor() as pool:
+        for thumbnail in pool.map(lambda entry: _thumbnail(photos, entry), entries):
+            if thumbnail is None:
+                scores.append(float("nan"))
+                continue
+            scores.append(colorfulness(thumbnail))
+            cells = np.floor(srgb_to_lab(thumbnail / 255.0)[..., 1:]).astype(np.int64).reshape(-1, 2) + _BINS // 2
+            np.add.at(histogram, tuple(cells.clip(0, _BINS - 1).T), 1)
+    return Statistics(np.array(scores), histogram)
+
+
+def _thumbnail(photos: PhotoSet, entry: Entry) -> NDArray[np.uint8] | None:
+    image = photos.read(entry)
+    return None if image is None else np.asarray(image.resize((_SIDE, _SIDE), Image.Resampling.BOX))

