@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import sys
 import time
 from collections.abc import Callable
@@ -78,10 +79,13 @@ def show(model: Model, json: Json = False) -> None:
     from colorcli.registry import toml
     from colorcli.registry.registry import find
 
-    other = next((other for other in _others() if other["name"] == model), None)
+    others = {other["name"]: other for other in _others()}
+    other = others.get(model)
     try:
         card = find(model)
     except ModelError:
+        if other is None and (close := difflib.get_close_matches(model, others, 1)):
+            raise ModelError(f"There is no model '{model}'; did you mean {close[0]}?") from None
         if other is None:
             raise
         if json:

@@ -6,6 +6,7 @@ import inspect
 import warnings
 import zipfile
 from collections.abc import Iterable, Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -126,4 +127,10 @@ def _timm(name: str, arguments: dict[str, Any]) -> nn.Module:
     return network
 
 
-_BUILDERS = {"torchvision": _torchvision, "timm": _timm}
+def _colorcli(name: str, arguments: dict[str, Any]) -> nn.Module:
+    module, _, network_class = name.partition(":")
+    network: nn.Module = getattr(import_module(f"colorcli.networks.{module}"), network_class)(**arguments)
+    return network
+
+
+_BUILDERS = {"torchvision": _torchvision, "timm": _timm, "colorcli": _colorcli}

@@ -249,7 +249,7 @@ def _check_config(path: Path, expected: dict[str, Any]) -> None:
 def _read_discriminator(path: Path) -> dict[str, Tensor]:
     import torch
 
-    from colorcli.networks.pix2pix import PatchDiscriminator
+    from colorcli.networks.pix2pix import Discriminator
 
     with torch.device("meta"):
-        return read_tensors(path, shapes(PatchDiscriminator()))
+        return read_tensors(path, shapes(Discriminator()))

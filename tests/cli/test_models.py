@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import save_file
+from torchvision import models
 
+from colorcli.registry import backbones
 from colorcli.registry.card import ModelCard, file_sha256, write_card
 
 from .conftest import Run
@@ -63,6 +65,59 @@ def test_verify_finds_changed_weights(run: Run, installed: Path) -> None:
     record = json.loads(result.stdout)
     assert (record["name"], record["ok"]) == ("tiny@official", False)
     assert "SHA-256" in record["reason"]
+
+
+@pytest.fixture
+def backbone(tmp_path: Path) -> Path:
+    """A backbone in the user's folder."""
+    folder = tmp_path / "data" / "backbones" / "resnet50"
+    folder.mkdir(parents=True)
+    save_file({"x": torch.ones(3)}, folder / "weights.safetensors")
+    sha256 = file_sha256(folder / "weights.safetensors")
+    backbones.write_card(backbones.Backbone("resnet50", sha256, licence="BSD-3-Clause"), folder)
+    return folder
+
+
+def test_list_all_says_what_can_be_pulled_how_large_it_is_and_under_which_licence(run: Run, backbone: Path) -> None:
+    """What one has to know before half a gigabyte is fetched; the plain list stays the list of models."""
+    assert "vgg16" not in run("models", "list").stdout
+    lines = run("models", "list", "--all").stdout.splitlines()
+    assert any(line.split()[:4] == ["vgg16", "backbone", "553", "BSD-3-Clause"] for line in lines)
+    assert any(line.split()[:4] == ["resnet50", "backbone", "103", "yes"] for line in lines)
+    records = [json.loads(line) for line in run("models", "list", "--all", "--json").stdout.splitlines()]
+    found = {record["name"]: record for record in records if record["event"] == "release"}
+    assert (found["resnet50"]["installed"], found["vgg16"]["installed"]) == (True, False)
+    assert found["vgg16"]["files"][0]["sha256"] == "397923af"
+    assert {"model", "backbone", "generator", "discriminator", "metric network"} == {
+        record["kind"] for record in found.values()
+    }
+
+
+def test_show_and_verify_know_backbones(run: Run, backbone: Path) -> None:
+    assert "BSD-3-Clause" in run("models", "show", "resnet50").stdout
+    assert "not on this machine" in run("models", "show", "inception-fid").stdout
+    record = json.loads(run("models", "show", "vgg16", "--json").stdout)
+    assert (record["event"], record["kind"], record["installed"]) == ("release", "backbone", False)
+    assert "did you mean resnet50" in run("models", "show", "resnet5").stderr
+    assert run("models", "verify", "resnet50").stdout == "resnet50: ok\n"
+    (backbone / "weights.safetensors").write_bytes(b"rot")
+    result = run("models", "verify", "--json")
+    assert result.returncode == 6
+    failed = [json.loads(line)["name"] for line in result.stdout.splitlines() if not json.loads(line)["ok"]]
+    assert failed == ["resnet50"]
+
+
+def test_a_backbone_is_imported_from_a_named_file(run: Run, tmp_path: Path) -> None:
+    """Machines without a network get their weights on a stick."""
+    torch.save(models.efficientnet_b0(weights=None).state_dict(), tmp_path / "b0.pth")
+    result = run("models", "import", "efficientnet_b0", "b0.pth", "--json")
+    assert result.returncode == 0, result.stderr
+    record = json.loads(result.stdout)
+    weights = tmp_path / "data" / "backbones" / "efficientnet_b0" / "weights.safetensors"
+    assert (record["event"], record["weights"]["sha256"]) == ("backbone.installed", file_sha256(weights))
+    again = run("models", "pull", "efficientnet_b0", COLORCLI_OFFLINE="1")
+    assert (again.returncode, again.stdout) == (0, "")
+    assert "Nothing was fetched" in again.stderr
 
 
 def test_default_is_stored_for_the_user(run: Run, installed: Path) -> None:

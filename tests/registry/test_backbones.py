@@ -12,8 +12,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from colorcli.errors import ExitCode, ModelError
-from colorcli.registry import backbones, registry
-from colorcli.registry.card import CARD, WEIGHTS, Shared, file_sha256
+from colorcli.registry import backbones, importers, registry
+from colorcli.registry.card import CARD, WEIGHTS, ModelCard, Shared, file_sha256
+from colorcli.registry.releases import Release, Remote
 
 from .conftest import make_backbone, make_model
 
@@ -91,6 +92,21 @@ def test_a_card_must_name_the_networks_own_parts(borrower: Path) -> None:
     (borrower / CARD).write_text(card.replace('sha256 = "', 'sha256 = "x', 1))
     with pytest.raises(ModelError, match=r"backbones\.encoder\.sha256 is not a SHA-256"):
         registry.find(str(borrower))
+
+
+def test_an_imported_model_shares_what_its_network_freezes(
+    bundle: Path, tiny: str, backbone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The released file holds what the system's authors trained; the rest is named, not copied."""
+    torch.save(HEAD, tmp_path / "head.pth")
+    entry = Release("borrower", "model", "Toy", "CC0", (Remote("head.pth", "", 10**6),))
+    monkeypatch.setattr(importers, "release", {"borrower": entry}.__getitem__)
+    card = importers.import_files("borrower", [tmp_path / "head.pth"])
+    assert isinstance(card, ModelCard)
+    assert card.backbones == {"encoder": Shared("resnet50", file_sha256(backbone))}
+    assert set(load_file(card.weights)) == set(HEAD)
+    chroma = registry.load("borrower@official", device="cpu").chroma(np.full((1, 1, 8, 8), 50, np.float32))
+    np.testing.assert_allclose(chroma[0, :, 0, 0], [1.5 - 6, 1.5 - 6], rtol=1e-4)
 
 
 def test_a_model_that_holds_its_backbone_itself_still_runs(bundle: Path, tiny: str) -> None:

@@ -13,9 +13,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from colorcli.errors import ExitCode, ModelError
+from colorcli.networks import pix2pix
 from colorcli.networks.backbones import EfficientNetLite0
 from colorcli.networks.bigcolor import BigColor, Discriminator
-from colorcli.networks.pix2pix import PatchDiscriminator, Pix2Pix
+from colorcli.networks.pix2pix import Pix2Pix
 from colorcli.networks.zhang2016 import Zhang2016
 from colorcli.registry import backbones, bigcolor, importers, registry, releases
 from colorcli.registry.bigcolor import bigcolor_layout, bigcolor_parameters
@@ -295,13 +296,13 @@ def test_pix2pix_brings_its_discriminator(tmp_path: Path, user: Path) -> None:
     """Fine-tuning goes on with both halves; either file in the other's place is refused."""
     generator, discriminator = tmp_path / "latest_net_G.pth", tmp_path / "latest_net_D.pth"
     torch.save(Pix2Pix(**Pix2Pix.presets["paper"]).state_dict(), generator)
-    torch.save(PatchDiscriminator().state_dict(), discriminator)
+    torch.save(pix2pix.Discriminator().state_dict(), discriminator)
     with pytest.raises(ModelError, match="not the released checkpoint"):
         importers.import_files("pix2pix", [discriminator])
     card = importers.import_files("pix2pix", [generator, discriminator])
     assert card.folder is not None
     stored = load_file(card.folder / importers.DISCRIMINATOR)
-    PatchDiscriminator().load_state_dict(stored)
+    pix2pix.Discriminator().load_state_dict(stored)
     registry.verify(registry.find("pix2pix@official"))
     with pytest.raises(ModelError, match=r"latest_net_G.pth, latest_net_D.pth \(optional\); 3 were given"):
         importers.import_files("pix2pix", [generator, discriminator, discriminator])

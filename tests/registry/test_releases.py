@@ -5,12 +5,15 @@ from __future__ import annotations
 from math import prod
 
 import pytest
+import torch
 from torchvision import models
 
+from colorcli.registry import registry
 from colorcli.registry.checkpoints import network_layout
 from colorcli.registry.releases import Release, releases
+from colorcli.registry.systems import BUILT_IN, systems
 
-LIBRARIES = [entry for entry in releases().values() if entry.network.startswith(("torchvision:", "timm:"))]
+LIBRARIES = [entry for entry in releases().values() if entry.network]
 
 
 @pytest.mark.parametrize("entry", LIBRARIES, ids=lambda entry: entry.name)
@@ -24,6 +27,19 @@ def test_the_layout_of_a_backbone_is_that_of_its_file(entry: Release) -> None:
     # Torchvision's DeepLab file has an auxiliary head besides.
     auxiliary = 9.4 if "aux_classifier." in entry.unused else 0
     assert megabytes + auxiliary == pytest.approx(entry.files[0].max_bytes / 2e6, rel=0.01, abs=0.7)
+
+
+@pytest.mark.parametrize("system", [point.name for point in BUILT_IN])
+@pytest.mark.filterwarnings("ignore")
+def test_the_frozen_parts_of_a_paper_fit_the_files_that_can_be_pulled(system: str) -> None:
+    """A network that takes its backbone under other names, or another backbone, could never be loaded or trained."""
+    network = registry.empty_network(system, systems().network_class(system).presets["paper"])
+    for part, name in network.frozen_parts.items():
+        entry = releases()[name]
+        layout = network_layout(entry)
+        kept = {key: shape for key, shape in layout.items() if not key.startswith(entry.unused)}
+        tensors = {key: torch.empty(shape, device="meta") for key, shape in kept.items()}
+        registry.fit(tensors, registry.shapes(network.get_submodule(part)), name)
 
 
 def test_torchvisions_addresses_are_torchvisions() -> None:
