@@ -3,7 +3,7 @@
 A convolutional encoder to an eighth of the size, the 1001 class scores of a frozen Inception-ResNet-v2 laid beside
 each of its positions and fused by a 1x1 convolution, and a decoder with nearest-neighbour upsampling; no skip
 connections (002, table 1). 002 adds the 21 class maps of a frozen DeepLabV3 to the gray input, and with them the
-first convolution of 24 channels; its discriminator is ``colorcli.networks.pix2pix.PatchDiscriminator``. Without the
+first convolution of 24 channels; its discriminator is ``colorcli.networks.pix2pix.Discriminator``. Without the
 maps the generator is Baldassarre et al.'s Deep Koalarization (2017).
 
 In the ``lite`` presets the widths are three eighths of the paper's, and one frozen gray EfficientNet-Lite0 answers
@@ -23,15 +23,13 @@ from torch import Tensor, nn
 
 from colorcli.color import tensors as colors
 from colorcli.errors import ModelError
-from colorcli.networks.backbones import EfficientNetLite0
+from colorcli.networks.backbones import EfficientNetLite0, imagenet_input
 from colorcli.networks.colorizer import Colorizer
 from colorcli.networks.size import SizeRule
 
 AB_SCALE = 110.0
 SEMANTICS = 1001
 MAPS = 21
-_IMAGENET_MEAN = (0.485, 0.456, 0.406)
-_IMAGENET_STD = (0.229, 0.224, 0.225)
 _INCEPTION_SIDE = 299
 
 
@@ -157,13 +155,13 @@ class InceptionGAN(Colorizer):
                 self._inception_scores(gray) if self.semantics else None,
                 self._deeplab_maps(gray) if self.maps else None,
             )
-        if not (self.maps or self.semantics):
-            return None, None
-        positions = self.backbone.classifier.weight[:, :, None, None]
-        there = F.conv2d(self.backbone.head(self.backbone(gray).s32), positions, self.backbone.classifier.bias)
-        maps = None
-        if self.maps:
-            maps = F.interpolate(self.projection(there), size=gray.shape[-2:], mode="bilinear", align_corners=False)
+        if not self.maps:
+            return (self.backbone.logits(self.backbone(gray)) if self.semantics else None), None
+        classifier = self.backbone.classifier
+        there = F.conv2d(
+            self.backbone.head(self.backbone(gray).s32), classifier.weight[:, :, None, None], classifier.bias
+        )
+        maps = F.interpolate(self.projection(there), size=gray.shape[-2:], mode="bilinear", align_corners=False)
         # The classifier is linear: the mean of its scores is its score of the mean.
         return (there.mean((2, 3)) if self.semantics else None), maps
 
@@ -174,12 +172,8 @@ class InceptionGAN(Colorizer):
         return out
 
     def _deeplab_maps(self, gray: Tensor) -> Tensor:
-        mean = torch.tensor(_IMAGENET_MEAN, device=gray.device, dtype=gray.dtype).view(1, 3, 1, 1)
-        std = torch.tensor(_IMAGENET_STD, device=gray.device, dtype=gray.dtype).view(1, 3, 1, 1)
-        # Without its auxiliary classifier, which is in the weights file for training only.
-        features = self.segmentation.get_submodule("backbone")((gray - mean) / std)["out"]
-        maps = self.segmentation.get_submodule("classifier")(features)
-        return F.interpolate(maps, size=gray.shape[-2:], mode="bilinear", align_corners=False)
+        maps: Tensor = self.segmentation(imagenet_input(gray))["out"]
+        return maps
 
     def _initialize(self) -> None:
         for module in self.modules():
@@ -199,10 +193,10 @@ class DeepKoalarization(InceptionGAN):
 
 
 def _deeplab() -> nn.Module:
-    """DeepLabV3-ResNet50 under torchvision's names, as in its file for COCO with VOC's labels."""
+    """DeepLabV3-ResNet50 for VOC's labels under torchvision's names, without the auxiliary head that trained it."""
     from torchvision.models.segmentation import deeplabv3_resnet50
 
-    network: nn.Module = deeplabv3_resnet50(weights=None, weights_backbone=None, num_classes=MAPS, aux_loss=True)
+    network: nn.Module = deeplabv3_resnet50(weights=None, weights_backbone=None, num_classes=MAPS)
     return network
 
 

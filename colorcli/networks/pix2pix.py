@@ -102,7 +102,7 @@ class Pix2Pix(Colorizer):
         return answer * AB_SCALE
 
 
-class PatchDiscriminator(nn.Module):
+class Discriminator(nn.Module):
     """PatchGAN (Isola et al., section 3.2.2): judges overlapping patches, 70 x 70 pixels with three layers.
 
     Args:
