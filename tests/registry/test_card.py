@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from colorcli.errors import ModelError
 from colorcli.networks.size import SizeRule
 from colorcli.registry import toml
-from colorcli.registry.card import CARD, ModelCard, read_card, write_card
+from colorcli.registry.card import CARD, ModelCard, Shared, read_card, write_card
 
 CARD_EXAMPLE = ModelCard(
     name="bigcolor",
@@ -29,6 +29,7 @@ CARD_EXAMPLE = ModelCard(
     controls=("z", "class_index"),
     source={"paper": "Kim et al.\n2022 — ü", "url": "https://example.org/a?b=c"},
     training={"steps": 4200, "metrics": {"psnr": 22.5}, "command": ["colorcli", "train"]},
+    backbones={"classifier": Shared("efficientnet-lite0-gray", "fedcba9876543210" * 4)},
     weights_sha256="0123456789abcdef" * 4,
     weights_dtype="float16",
 )
