@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,9 +18,10 @@ from colorcli.errors import ColorcliError, ExitCode, NothingToDoError, UsageErro
 if TYPE_CHECKING:
     from colorcli.colorize.engine import Report
     from colorcli.colorize.options import Execution, Parameters
+    from colorcli.colorize.picks import Picks
     from colorcli.colorize.plan import Plan
     from colorcli.images.photo import Format
-    from colorcli.sessions.session import Session
+    from colorcli.sessions.session import ModelInfo, Session
 
 _FORMATS: dict[str, Format] = {
     "jpeg": "JPEG", "jpg": "JPEG", "png": "PNG", "tiff": "TIFF", "tif": "TIFF", "webp": "WEBP"
@@ -28,6 +30,7 @@ _MANY = 20
 
 
 def colorize(
+    ctx: typer.Context,
     inputs: Annotated[
         list[Path] | None,
         typer.Argument(metavar="INPUT", help="Folders and files; - for a list of names (--files-from, else stdin)."),
@@ -72,6 +75,13 @@ def colorize(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace outputs of other parameters, or of unknown origin.")
     ] = False,
+    report: Annotated[
+        bool, typer.Option("--report", help="Write OUTPUT/report.html, to look at and to choose among samples.")
+    ] = False,
+    picks: Annotated[
+        list[Path] | None,
+        typer.Option(help="Make only the colourings chosen in a report (its picks.json); repeatable."),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and change nothing.")] = False,
     fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Stop at the first failure.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Events on stdout, one JSON object a line.")] = False,
@@ -83,32 +93,41 @@ def colorize(
 
     Finished photographs are left as they are; nothing is ever written over an input.
     """
-    configuration = {name: _plain(value) for name, value in locals().items()}
+    configuration = {name: _plain(value) for name, value in locals().items() if name != "ctx"}
     from colorcli.colorize import discover, naming, options
     from colorcli.colorize import plan as plans
+    from colorcli.colorize import report as reports
     from colorcli.registry import registry
     from colorcli.sessions.classes import find_class
 
     wanted = _format(form)
     batch = _batch_size(batch_size)
     selection = plans.Selection(plans.parse_shard(shard) if shard else None, limit)
-    card = registry.find(model)
+    chosen = _read_picks(picks, samples)
+    card = registry.find(model if chosen is None or _is_given(ctx, "model") else chosen.model)
     folders, listed = _inputs(inputs or [], files_from)
     sources = discover.sources(folders, listed, output)
     if output is not None and len(sources) == 1 and sources[0].target == output.name and not output.is_dir():
         wanted = _format_of_file(wanted, naming.format_of_name(output.name), output)
+    info = registry.model_info(card)
+    class_index = find_class(class_name) if class_name is not None else None
     parameters = options.choose_parameters(
-        registry.model_info(card),
+        info,
         sigma=sigma,
         seed=seed,
         samples=samples,
-        class_index=find_class(class_name) if class_name is not None else None,
+        class_index=class_index,
         size=size,
         strength=strength,
         format=wanted,
         quality=quality,
     )
     found = discover.discover(sources, include=include or (), exclude=exclude or ())
+    if chosen is not None:
+        chosen.follow_weights(info.name, info.weights_sha256)
+        parameters = _as_chosen(ctx, chosen, parameters)
+        found, picked = chosen.find(found, include=include or (), exclude=exclude or ())
+        selection = replace(selection, picks=picked)
 
     def make_plan() -> Plan:
         return plans.make_plan(
@@ -128,6 +147,8 @@ def colorize(
     if dry_run:
         _print_plan(plan, json=json)
         return
+    if report:
+        reports.check_places(plan)
     execution = options.Execution(
         batch_size=batch,
         recolor=recolor,
@@ -141,14 +162,16 @@ def colorize(
             _introduce(session, automatic=device == "auto")
         return session
 
-    report = _carry_out(
+    outcome = _carry_out(
         plan, load, parameters, execution, make_plan, configuration, quiet=quiet, verbose=verbose, json=json
     )
     if not quiet:
-        _summarize(report, plan, verbose=verbose, debug=debug)
-    if report.fatal is not None:
-        raise report.fatal
-    raise typer.Exit(int(report.exit_code))
+        _summarize(outcome, plan, verbose=verbose, debug=debug)
+    if outcome.fatal is not None:
+        raise outcome.fatal
+    if report and outcome.signal_number is None:
+        _report(plan, info, parameters, inputs or [], quiet=quiet, json=json)
+    raise typer.Exit(int(outcome.exit_code))
 
 
 def _plain(value: Any) -> Any:
@@ -194,6 +217,61 @@ def _inputs(inputs: Sequence[Path], files_from: Path | None) -> tuple[list[Path]
     text = content.decode(sys.getfilesystemencoding(), "surrogateescape")
     names = text.split("\0") if "\0" in text else [line.removesuffix("\r") for line in text.split("\n")]
     return folders, [name for name in names if name]
+
+
+def _is_given(ctx: typer.Context, parameter: str) -> bool:
+    """Whether an option stands on the command line itself, which alone may contradict a file of choices."""
+    source = ctx.get_parameter_source(parameter)
+    return source is not None and source.name == "COMMANDLINE"
+
+
+def _read_picks(paths: Sequence[Path] | None, samples: int) -> Picks | None:
+    from colorcli.colorize.picks import read_picks
+
+    if not paths:
+        return None
+    if samples != 1:
+        raise UsageError("--picks makes the one colouring that was chosen of each photograph; leave --samples away.")
+    return read_picks(paths)
+
+
+def _as_chosen(ctx: typer.Context, chosen: Picks, asked: Parameters) -> Parameters:
+    """The parameters that the samples were made with; format and quality may be others, since colours are the same.
+
+    Raises:
+        UsageError: an option on the command line would give other colours.
+    """
+    options = {
+        "sigma": "--sigma", "seed": "--seed", "class_name": "--class", "size": "--size", "strength": "--strength"
+    }  # fmt: skip
+    fields = {"class_name": "class_index"}
+    given = [name for name in options if _is_given(ctx, name)]
+    chosen.follow({(field := fields.get(name, name)): (options[name], getattr(asked, field)) for name in given})
+    kept = chosen.parameters
+    return replace(
+        kept,
+        format=asked.format if asked.format is not None else kept.format,
+        quality=asked.quality if _is_given(ctx, "quality") else kept.quality,
+    )
+
+
+def _report(
+    plan: Plan, info: ModelInfo, parameters: Parameters, inputs: Sequence[Path], *, quiet: bool, json: bool
+) -> None:
+    from colorcli.colorize.report import write_reports
+
+    live = not quiet and sys.stderr.isatty()
+
+    def progress(done: int, total: int) -> None:
+        if live and (done % 10 == 0 or done == total):
+            end = "\n" if done == total else ""
+            print(f"\rReport: {done}/{total}", end=end, file=sys.stderr, flush=True)  # noqa: T201
+
+    for path in write_reports(plan, info, parameters, inputs=[str(path) for path in inputs], progress=progress):
+        if json:
+            data.emit("report.written", path=str(path), bytes=path.stat().st_size)
+        if not quiet:
+            data.note(f"Report: {path}")
 
 
 def _introduce(session: Session, *, automatic: bool) -> None:

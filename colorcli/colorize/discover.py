@@ -119,7 +119,7 @@ def discover(inputs: Sequence[Source], *, include: Sequence[str] = (), exclude: 
         else:
             entries = _walk(source, outputs, discovery)
         for path, relative in entries:
-            if not _matches(relative, include, exclude):
+            if not matches(relative, include, exclude):
                 continue
             found = _examine(source, path, relative)
             if isinstance(found, Unusable):
@@ -214,7 +214,8 @@ def _is_photograph(name: str) -> bool:
     return os.path.splitext(name)[1].lower() in SUFFIXES and not name.startswith("._")  # noqa: PTH122
 
 
-def _matches(relative: str, include: Sequence[str], exclude: Sequence[str]) -> bool:
+def matches(relative: str, include: Sequence[str], exclude: Sequence[str]) -> bool:
+    """Whether a relative path is one that the patterns of ``discover`` take."""
     name = PurePosixPath(relative).name
 
     def match(patterns: Sequence[str]) -> bool:

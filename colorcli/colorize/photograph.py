@@ -79,7 +79,7 @@ def prepare(task: Task, info: ModelInfo, parameters: Parameters, *, recolor: boo
 
     Raises:
         SkippedError: it is in colour, and ``recolor`` is not asked for.
-        PhotoError: it cannot be read, or changed while it was.
+        PhotoError: it cannot be read, changed while it was, or is not the file whose colouring was chosen.
     """
     start = time.perf_counter()
     path = task.found.path
@@ -94,6 +94,8 @@ def prepare(task: Task, info: ModelInfo, parameters: Parameters, *, recolor: boo
         raise PhotoError(f"cannot be read: {error.strerror or error}") from error
     if _version(before) != _version(after):
         raise PhotoError("changed while it was read; run again when it is complete")
+    if task.expected_sha256 not in ("", sha256):
+        raise PhotoError("is not the file whose colouring was chosen: it has changed since; make its samples anew")
     if photo.kind == "color" and not recolor:
         raise SkippedError("in_color", IN_COLOR)
     decoded = time.perf_counter()

@@ -8,7 +8,7 @@ import mmap
 import os
 import shutil
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -41,12 +41,16 @@ class Output:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A photograph with the outputs that are still to be made; ``pixels`` is known from its header, or assumed."""
+    """A photograph with the outputs that are still to be made; ``pixels`` is known from its header, or assumed.
+
+    ``expected_sha256`` is that of the input whose colouring was chosen; empty where none was.
+    """
 
     found: Found
     outputs: tuple[Output, ...]
     pixels: int
     estimated_bytes: int
+    expected_sha256: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +75,7 @@ class Plan:
         roots: the output folders.
         tasks: photographs with outputs to be made, in order.
         verdicts: outputs that will not be made.
-        already: number of outputs that are finished.
+        finished: outputs that are finished.
         collisions: outputs that were given other names.
         ignored: number of files in the input folders that are no photographs.
         seconds_per_megapixel: how fast an earlier run was, or None.
@@ -81,7 +85,7 @@ class Plan:
     roots: list[Path]
     tasks: list[Task] = field(default_factory=list)
     verdicts: list[Verdict] = field(default_factory=list)
-    already: int = 0
+    finished: list[tuple[Found, Output]] = field(default_factory=list)
     collisions: list[Collision] = field(default_factory=list)
     ignored: int = 0
     seconds_per_megapixel: float | None = None
@@ -90,6 +94,11 @@ class Plan:
     def is_outdated(self) -> bool:
         """Whether a journal has grown since the plan was made."""
         return any(_journal_size(root) != size for root, size in self.journal_sizes.items())
+
+    @property
+    def already(self) -> int:
+        """Number of outputs that are finished."""
+        return len(self.finished)
 
     @property
     def pending(self) -> int:
@@ -119,11 +128,23 @@ class Plan:
 
 
 @dataclass(frozen=True)
+class Pick:
+    """The sample that was chosen of a photograph, and the hexadecimal SHA-256 of the file as it was then."""
+
+    sample: int
+    input_sha256: str
+
+
+@dataclass(frozen=True)
 class Selection:
-    """Which photographs are this run's: those of ``shard`` (i, n), i from 1; of these the first ``limit``."""
+    """Which photographs are this run's: those of ``shard`` (i, n), i from 1; of these the first ``limit``.
+
+    With ``picks``, only those that are in it, and of each the sample that was chosen.
+    """
 
     shard: tuple[int, int] | None = None
     limit: int | None = None
+    picks: Mapping[Found, Pick] | None = None
 
     def takes(self, relative: str) -> bool:
         """Whether a photograph belongs to the shard; depends on its relative path only."""
@@ -167,7 +188,7 @@ def make_plan(
     chosen = [
         (found, names)
         for found, names in zip(discovery.photographs, outputs, strict=True)
-        if selection.takes(found.relative)
+        if selection.takes(found.relative) and (selection.picks is None or found in selection.picks)
     ]
     roots = sorted({found.root for found, _ in chosen} | {unusable.root for unusable in discovery.unusable})
     journal_sizes = {root: _journal_size(root) for root in roots}
@@ -179,18 +200,19 @@ def make_plan(
     )
     judge = _Judge(recipe(weights_sha256, parameters.record()), overwrite=overwrite, recolor=recolor)
     for found, names in chosen[: selection.limit]:
+        pick = selection.picks[found] if selection.picks is not None else None
         pending = []
-        for sample, name in enumerate(names):
-            output = Output(sample, found.root / name, name)
+        for index, name in enumerate(names):
+            output = Output(pick.sample if pick else index, found.root / name, name)
             verdict = judge(found, output, histories[found.root].outputs.get(name))
             if verdict is None:
                 pending.append(output)
             elif verdict == "finished":
-                plan.already += 1
+                plan.finished.append((found, output))
             else:
                 plan.verdicts.append(verdict)
         if pending:
-            plan.tasks.append(_task(found, pending, parameters.format))
+            plan.tasks.append(_task(found, pending, parameters.format, pick.input_sha256 if pick else ""))
     return plan
 
 
@@ -278,7 +300,12 @@ class _Judge:
             return "unknown", "has an output that no run has finished"
         if made.output_size != size:
             return "changed", "has an output that was changed since it was made"
-        if (made.input, made.sample) != (found.relative, output.sample):
+        if made.input == found.relative and made.sample != output.sample:
+            return (
+                "other_parameters",
+                f"has an output that is another of its samples ({made.sample}, now {output.sample})",
+            )
+        if made.input != found.relative:
             return "other_input", f"has an output made from another input ({made.input}, sample {made.sample})"
         if made.recipe != self.recipe:
             return self._other_parameters(made.recipe)
@@ -318,14 +345,14 @@ def _verdict_of(item: Unusable) -> Verdict:
     return Verdict(item.relative, item.root, None, 0, status, code, item.reason)
 
 
-def _task(found: Found, outputs: Sequence[Output], wanted: Format | None) -> Task:
+def _task(found: Found, outputs: Sequence[Output], wanted: Format | None, expected_sha256: str) -> Task:
     try:
         form, width, height, bits = probe(found.path)
     except PhotoError:
         # its decoding will say why
-        return Task(found, tuple(outputs), _ASSUMED_PIXELS, 0)
+        return Task(found, tuple(outputs), _ASSUMED_PIXELS, 0, expected_sha256)
     size = estimate_output(width, height, bits, wanted or form)
-    return Task(found, tuple(outputs), width * height, size * len(outputs))
+    return Task(found, tuple(outputs), width * height, size * len(outputs), expected_sha256)
 
 
 def _protect_inputs(photographs: Sequence[Found], outputs: Sequence[tuple[str, ...]]) -> None:

@@ -59,9 +59,11 @@ def write_evaluation(path: Path, report: Mapping[str, Any], pictures: Pictures) 
                     continue
             yield found
 
+    measures = [asdict(measure) for measure in _measures(report["metrics"])]
     data = {
         "columns": [column.data() for column in columns],
-        "measures": [asdict(measure) for measure in _measures(report["metrics"])],
+        "measures": measures,
+        "shown": measures[0]["id"] if measures else None,
         "photos": [_entry(image).data() for image in images],
     }
     write_page(

@@ -34,6 +34,15 @@ def escaped(text: object) -> str:
     return html.escape(printable(str(text)))
 
 
+def is_page(path: Path) -> bool:
+    """Whether a file is a page of ours. Raises OSError where that cannot be found out; False where there is none."""
+    try:
+        with path.open("rb") as file:
+            return _GENERATOR.encode() in file.read(_HEAD_BYTES)
+    except FileNotFoundError:
+        return False
+
+
 def check_place(path: Path) -> None:
     """Make sure that a page may be written to ``path``.
 
@@ -41,13 +50,10 @@ def check_place(path: Path) -> None:
         OutputError: something stands there that is no page of ours.
     """
     try:
-        with path.open("rb") as file:
-            ours = _GENERATOR.encode() in file.read(_HEAD_BYTES)
-    except FileNotFoundError:
-        return
+        free = is_page(path) or not os.path.lexists(path)
     except OSError as error:
         raise OutputError(f"The report {path} cannot be written: {error.strerror or error}.") from error
-    if not ours:
+    if not free:
         raise OutputError(f"{path} exists and is no report of colorcli; move it away, then run again.")
 
 

@@ -40,10 +40,9 @@ def thumbnail(pixels: NDArray[np.uint8], bounds: Bounds) -> bytes:
         pixels: ``(H, W)`` or ``(H, W, 3)``, uint8, sRGB-encoded.
         bounds: quality is lowered, and at last the size, until the file keeps within.
     """
-    image = Image.fromarray(pixels)
+    small = Image.fromarray(pixels)
     edge = bounds.edge
     while True:
-        small = image.copy()
         small.thumbnail((edge, edge), Image.Resampling.LANCZOS, reducing_gap=3.0)
         for quality in _QUALITIES:
             packed = io.BytesIO()

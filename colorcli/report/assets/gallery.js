@@ -97,7 +97,8 @@ const gallery = (() => {
   const pagers = [make("nav", { class: "pager", "aria-label": "Pages" }), make("nav", { class: "pager", "aria-label": "Pages, again" })];
   let sorted = [];
 
-  const measure = () => measures.get(state.sort) ?? report.measures[0];
+  /* The one whose values stand below the pictures. */
+  const measure = () => measures.get(state.sort) ?? measures.get(report.shown) ?? null;
 
   function key(photo) {
     const value = valueOf(photo, state.of, state.sort);
@@ -252,8 +253,10 @@ const gallery = (() => {
     place.style.setProperty("--card", count <= 2 ? "20rem" : count <= 3 ? "30rem" : count === 4 ? "38rem" : "100%");
     place.style.setProperty("--picture", count <= 2 ? "8rem" : count <= 4 ? "8.5rem" : "12rem");
     list.replaceChildren(...sorted.slice(state.page * state.size, (state.page + 1) * state.size).map(card));
-    found.textContent = sorted.length === report.photos.length ? `${sorted.length} photographs`
-      : `${sorted.length} of ${report.photos.length} photographs`;
+    const all = report.photos.length;
+    const m = measure();
+    found.textContent = `${sorted.length === all ? all : `${sorted.length} of ${all}`} photographs`
+      + (m ? `; below each picture: ${m.label}${m.unit ? `, ${m.unit}` : ""}` : "");
     pagers.forEach(pager);
   }
 
@@ -357,7 +360,7 @@ const viewer = (() => {
     const having = available.filter((column) => rows.some((m) => valueOf(photo, column.id, m.id) !== null));
     if (!rows.length) return null;
     return make("div", { class: "wide", tabindex: "0", role: "region", "aria-label": "Values of this photograph" }, make("table", { class: "small" },
-      make("thead", {}, make("tr", {}, make("th", { scope: "col" }, ""), ...having.map((c) => make("th", { scope: "col" }, shown(c.label))))),
+      make("thead", {}, make("tr", {}, make("th", { scope: "col" }, ""), ...having.map((c) => make("th", { scope: "col" }, make("bdi", { title: shown(c.label) }, shown(c.label)))))),
       make("tbody", {}, ...rows.map((m) => make("tr", {}, make("th", { scope: "row" }, m.label),
         ...having.map((c) => make("td", {}, formatted(valueOf(photo, c.id, m.id), m))))))));
   }
@@ -366,7 +369,7 @@ const viewer = (() => {
     const parts = available.filter((column) => photo.links?.[column.id])
       .map((column) => make("a", { href: photo.links[column.id] }, shown(column.label)));
     if (!parts.length) return null;
-    const line = make("p", { class: "small" }, "Open the file: ");
+    const line = make("p", { class: "small" }, "Open the files: ");
     parts.forEach((part, index) => line.append(index ? ", " : "", part));
     return line;
   }
@@ -407,7 +410,7 @@ const viewer = (() => {
     }
     under.replaceChildren(bar, ...[table(available), links(available)].filter(Boolean));
     if (photo.notes?.length) under.append(make("p", { class: "notes" }, photo.notes.map(shown).join("; ")));
-    under.append(make("p", { class: "notes" }, make("kbd", {}, "←"), " ", make("kbd", {}, "→"), " move the divide, ",
+    under.append(make("p", { class: "notes keys" }, make("kbd", {}, "←"), " ", make("kbd", {}, "→"), " move the divide, ",
       make("kbd", {}, "↑"), " ", make("kbd", {}, "↓"), " go through the photographs, ", make("kbd", {}, "1"), " … ", make("kbd", {}, "9"),
       report.choice ? " show and choose a sample" : " show that picture on the right"));
   }
@@ -477,7 +480,7 @@ if (report.choice) {
   };
   choices.changed();
   document.getElementById("gallery").append(make("div", { class: "choices", role: "region", "aria-label": "Choices" },
-    count, make("label", { class: "small" }, advance, " go on to the next after a digit"), clear, save));
+    count, make("label", { class: "small keys" }, advance, " go on to the next after a digit"), clear, save));
 }
 
 /* Tables that can be sorted by their columns. */

@@ -1,0 +1,222 @@
+"""Choices among samples: the file that a report saves, and what it means for a run.
+
+A pick says of one photograph which sample to make. Model and parameters are those that the samples were made with, so
+the colouring that was chosen comes out again, byte for byte where format and quality are the same too.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+
+import colorcli
+from colorcli.colorize.discover import Discovery, Found, matches
+from colorcli.colorize.options import Parameters
+from colorcli.colorize.plan import Pick
+from colorcli.errors import UsageError
+from colorcli.images.provenance import printable
+from colorcli.images.write import SUFFIX
+
+VERSION = 1
+"""Of the file's layout."""
+
+_LISTED = 3
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """One choice: the photograph's relative path, where it lay, its hash, and the index of the sample."""
+
+    input: str
+    source: str
+    input_sha256: str
+    sample: int
+
+
+@dataclass(frozen=True)
+class Picks:
+    """The choices of one or several files.
+
+    Attributes:
+        path: the first of the files, for messages.
+        model: exact name of the model that made the samples.
+        weights_sha256: of its weights.
+        parameters: that decided what the samples look like.
+        choices: in the files' order, no photograph twice.
+    """
+
+    path: Path
+    model: str
+    weights_sha256: str
+    parameters: Parameters
+    choices: tuple[Chosen, ...]
+
+    def follow(self, asked: Mapping[str, tuple[str, object]]) -> None:
+        """Refuse what would not give the colourings that were chosen.
+
+        Args:
+            asked: options that were given, by the name of the parameter: as they are called, and their value.
+
+        Raises:
+            UsageError: one of them is another than the samples were made with.
+        """
+        for name, (option, value) in asked.items():
+            made = getattr(self.parameters, name)
+            if made != value:
+                raise UsageError(
+                    f"The samples of {self.path} were made with {option} {_shown(made)}, not {_shown(value)}; leave "
+                    f"{option} away, or make other samples and choose anew."
+                )
+
+    def follow_weights(self, name: str, weights_sha256: str) -> None:
+        """Refuse another model, or other weights, than the samples were made with. Raises UsageError."""
+        if weights_sha256 != self.weights_sha256:
+            raise UsageError(
+                f"The samples of {self.path} were made by {self.model} with weights {self.weights_sha256[:8]}…, and "
+                f"{name} has weights {weights_sha256[:8]}…; give the same model, or make samples anew."
+            )
+
+    def find(
+        self, found: Discovery, *, include: Sequence[str] = (), exclude: Sequence[str] = ()
+    ) -> tuple[Discovery, dict[Found, Pick]]:
+        """The photographs that the choices mean.
+
+        Args:
+            found: what the inputs hold.
+            include: the patterns that it was discovered with, ``exclude`` likewise: what they leave out is not missed.
+
+        Returns:
+            What was found, without what is unusable and was not chosen; and the pick of each photograph.
+
+        Raises:
+            UsageError: a choice is of a photograph that is not among the inputs, or of two of them.
+        """
+        photographs: dict[str, list[Found]] = {}
+        for photograph in found.photographs:
+            photographs.setdefault(photograph.relative, []).append(photograph)
+        unusable = {item.relative for item in found.unusable}
+        picks: dict[Found, Pick] = {}
+        unknown = []
+        for choice in self.choices:
+            candidates = photographs.get(choice.input, [])
+            if len(candidates) > 1:
+                candidates = [item for item in candidates if os.path.abspath(item.path) == choice.source]  # noqa: PTH100
+            if len(candidates) == 1:
+                picks[candidates[0]] = Pick(choice.sample, choice.input_sha256)
+            elif choice.input not in unusable and matches(choice.input, include, exclude):
+                unknown.append(choice.input)
+        if unknown:
+            listed = ", ".join(printable(name) for name in unknown[:_LISTED])
+            more = f" and {len(unknown) - _LISTED} more" if len(unknown) > _LISTED else ""
+            raise UsageError(
+                f"{self.path} chooses colourings of photographs that are not among the inputs: {listed}{more}. "
+                "Give the folder that the samples were made from."
+            )
+        wanted = {choice.input for choice in self.choices}
+        return replace(found, unusable=[item for item in found.unusable if item.relative in wanted]), picks
+
+
+def header(model: str, weights_sha256: str, parameters: Parameters) -> dict[str, object]:
+    """What the file says besides the choices themselves, which are its ``picks``."""
+    return {
+        "version": VERSION,
+        "colorcli": colorcli.__version__,
+        "model": model,
+        "weights_sha256": weights_sha256,
+        "parameters": parameters.record(),
+    }
+
+
+def read_picks(paths: Sequence[Path]) -> Picks:
+    """Read choices; those of several files together, where they are of the same samples.
+
+    Raises:
+        UsageError: a file cannot be read or is no such file, the files are of samples made differently, or two choices
+            of one photograph differ.
+    """
+    first, *others = [_read(path) for path in paths]
+    choices = {(choice.input, choice.source): choice for choice in first.choices}
+    for other in others:
+        if replace(other, path=first.path, choices=()) != replace(first, choices=()):
+            raise UsageError(f"{first.path} and {other.path} choose among samples that were made differently.")
+        for choice in other.choices:
+            if choices.setdefault((choice.input, choice.source), choice) != choice:
+                raise UsageError(
+                    f"{other.path} chooses another sample of {printable(choice.input)} than a file before."
+                )
+    return replace(first, choices=tuple(choices.values()))
+
+
+def _read(path: Path) -> Picks:
+    try:
+        content = json.loads(path.read_bytes())
+    except OSError as error:
+        raise UsageError(f"The choices {path} cannot be read: {error.strerror or error}.") from error
+    except ValueError as error:
+        raise UsageError(f"{path} is no file of choices as a report saves them: it is not JSON.") from error
+    try:
+        if content["version"] > VERSION:
+            raise UsageError(f"{path} was saved from a report of a newer colorcli; upgrade to use it.")
+        choices: dict[tuple[str, str], Chosen] = {}
+        for item in content["picks"]:
+            choice = Chosen(_text(item, "input"), _text(item, "source"), _text(item, "input_sha256"), _sample(item))
+            if choices.setdefault((choice.input, choice.source), choice) != choice:
+                raise UsageError(f"{path} chooses two samples of {printable(choice.input)}.")
+        parameters = _parameters(content["parameters"])
+        return Picks(
+            path, _text(content, "model"), _text(content, "weights_sha256"), parameters, tuple(choices.values())
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise UsageError(f"{path} is no file of choices as a report saves them: {_fault(error)}.") from error
+
+
+def _fault(error: Exception) -> str:
+    return f"it lacks {error}" if isinstance(error, KeyError) else str(error)
+
+
+def _text(item: Mapping[str, object], key: str) -> str:
+    if not isinstance(item[key], str):
+        raise TypeError(f"its {key} is no text")
+    return str(item[key])
+
+
+def _sample(item: Mapping[str, object]) -> int:
+    sample = item["sample"]
+    if not isinstance(sample, int) or not 0 <= sample < 1000:
+        raise ValueError("a sample is no number from 0 to 999")
+    return sample
+
+
+def _number(value: object, low: float, high: float) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high
+
+
+def _whole(value: object, low: float, high: float) -> bool:
+    return isinstance(value, int) and _number(value, low, high)
+
+
+_VALID: dict[str, Callable[[object], bool]] = {
+    "sigma": lambda value: value is None or _number(value, 0, 100),
+    "seed": lambda value: value is None or _whole(value, -math.inf, math.inf),
+    "class_index": lambda value: _whole(value, -1, 999),
+    "size": lambda value: _whole(value, 32, 4096),
+    "strength": lambda value: _number(value, 0, 2),
+    "format": lambda value: value is None or value in SUFFIX,
+    "quality": lambda value: _whole(value, 1, 100),
+}
+
+
+def _parameters(record: Mapping[str, object]) -> Parameters:
+    values = {field.name: record[field.name] for field in fields(Parameters)}
+    for name, value in values.items():
+        if not _VALID[name](value):
+            raise ValueError(f"its {name} cannot be {_shown(value)}")
+    return Parameters(**values)  # type: ignore[arg-type]
+
+
+def _shown(value: object) -> str:
+    return "none" if value is None else printable(str(value))

@@ -1,0 +1,314 @@
+"""The report of a run: ``report.html`` in the output folder, from the journal, the photographs and their outputs.
+
+It lies at the top of the output folder, where a person who opens that folder sees it, not among what is for programs.
+Small pictures are kept in ``.colorcli/thumbnails``, so that a report that was interrupted, or is written again after
+more photographs, decodes only what it has not seen; that folder may be removed at any time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shlex
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
+from urllib.parse import quote
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+import colorcli
+from colorcli.color.spaces import lightness_to_gray, srgb_to_lightness
+from colorcli.colorize import picks
+from colorcli.colorize.discover import Found
+from colorcli.colorize.flow import PixelBudget
+from colorcli.colorize.journal import STATE_FOLDER, read_journal
+from colorcli.colorize.options import Execution, Parameters
+from colorcli.colorize.plan import Output, Plan
+from colorcli.errors import PhotoError
+from colorcli.images.read import read_photo
+from colorcli.images.write import part_path
+from colorcli.report.colouring import Colouring, write_colouring
+from colorcli.report.gallery import Column, Entry
+from colorcli.report.page import check_place
+from colorcli.report.thumbnails import Bounds, thumbnail
+from colorcli.sessions.session import ModelInfo
+
+NAME = "report.html"
+_FOLDER = "thumbnails"
+_INPUT = "input"
+
+Record = dict[str, object]
+Progress = Callable[[int, int], None]
+
+
+def check_places(plan: Plan) -> None:
+    """Make sure, before a run, that its reports can be written. Raises OutputError."""
+    for root in plan.roots:
+        check_place(root / NAME)
+
+
+def write_reports(
+    plan: Plan,
+    model: ModelInfo,
+    parameters: Parameters,
+    *,
+    inputs: Sequence[str] = (),
+    progress: Progress = lambda done, total: None,
+) -> list[Path]:
+    """Write the report of each output folder of a plan, as its journal now is: run it after the run, or at any time.
+
+    Args:
+        plan: what was asked for; what it names is in the report, whenever it was made.
+        model: that was asked for.
+        parameters: likewise.
+        inputs: as they were named on the command line, for the line that says how to make what is chosen.
+        progress: is told how many photographs of how many are in the report.
+
+    Returns:
+        The files; the first of each folder is ``report.html``.
+
+    Raises:
+        OutputError: a report cannot be written, or a journal cannot be read.
+    """
+    found = [_Folder(root, plan, model, parameters, inputs) for root in plan.roots]
+    total = sum(len(folder.colouring.entries) for folder in found)
+    done = 0
+
+    def one_more() -> None:
+        nonlocal done
+        done += 1
+        progress(done, total)
+
+    return [path for folder in found for path in folder.write(one_more)]
+
+
+class _Folder:
+    """One output folder: what its report shows, and where the pictures come from."""
+
+    def __init__(self, root: Path, plan: Plan, model: ModelInfo, parameters: Parameters, inputs: Sequence[str]) -> None:
+        self._root = root
+        outputs = _outputs(plan, root)
+        records = _last_records(root, {output.relative for made in outputs.values() for output in made})
+        samples = max((len(made) for made in outputs.values()), default=1)
+        self._done: list[tuple[Found, dict[str, Record]]] = []
+        entries = []
+        failures = dict.fromkeys((v.relative, v.reason) for v in plan.verdicts if _is(v.root, root, v.status, "failed"))
+        skips = dict.fromkeys((v.relative, v.reason) for v in plan.verdicts if _is(v.root, root, v.status, "skipped"))
+        for found, made in outputs.items():
+            done: dict[str, Record] = {}
+            for output in made:
+                record = records.get(output.relative)
+                if record is not None and record["event"] == "photo.done":
+                    done[_column(output.sample, samples)] = record
+                elif record is not None and record["event"] == "photo.failed":
+                    failures[found.relative, str(record["reason"])] = None
+                elif record is not None and record["event"] == "photo.skipped":
+                    skips[found.relative, str(record["reason"])] = None
+                else:
+                    skips[found.relative, "not coloured yet: the run was stopped; run it again"] = None
+            if done:
+                self._done.append((found, done))
+                entries.append(_entry(root, found, done, choosable=samples > 1))
+        columns = [Column(_INPUT, "photograph", "input")]
+        if samples == 1:
+            columns.append(Column(_column(0, 1), "colouring", "result"))
+        else:
+            columns += [Column(_column(k, samples), f"{k + 1}", "result", k) for k in range(samples)]
+        self.colouring = Colouring(
+            root.name or str(root),
+            _line(len(entries), len(failures), len(skips), model.name),
+            _facts(model, parameters, samples),
+            columns,
+            entries,
+            list(failures),
+            list(skips),
+            picks.header(model.name, model.weights_sha256, parameters) if samples > 1 and entries else None,
+            shlex.join(["colorcli", "colorize", *(inputs or ["INPUT"]), "--picks", "picks.json", "-o", "chosen"]),
+        )
+
+    def write(self, one_more: Callable[[], None]) -> list[Path]:
+        """Write the pages."""
+        budget = PixelBudget(Execution.max_pixels)
+
+        def pictures(indices: Sequence[int], bounds: Bounds) -> Iterator[Mapping[str, bytes]]:
+            pool = ThreadPoolExecutor(Execution.jobs)
+            try:
+                for found in pool.map(lambda index: self._pictures(index, bounds, budget), indices):
+                    yield found
+                    one_more()
+            finally:
+                pool.shutdown(cancel_futures=True)
+
+        return write_colouring(self._root / NAME, self.colouring, pictures)
+
+    def _pictures(self, index: int, bounds: Bounds, budget: PixelBudget) -> dict[str, bytes]:
+        """The pictures of one photograph; one whose file is gone or was changed is left out."""
+        found, done = self._done[index]
+        first = next(iter(done.values()))
+        pixels = int(str(first["width"])) * int(str(first["height"]))
+        budget.acquire(pixels)
+        try:
+            pictures = {}
+            for column, record in done.items():
+                path = self._root / str(record["output"])
+                with suppress(PhotoError):
+                    pictures[column] = self._kept(record["output_sha256"], bounds, _output, path, record["output_size"])
+            with suppress(PhotoError):
+                pictures[_INPUT] = self._kept(first["input_sha256"], bounds, _original, found.path, first["input_size"])
+            if _INPUT not in pictures and pictures:
+                path = self._root / str(first["output"])
+                with suppress(PhotoError):
+                    pictures[_INPUT] = thumbnail(_gray(_output(path, bounds.edge), bounds.edge), bounds)
+        finally:
+            budget.release(pixels)
+        return pictures
+
+    def _kept(
+        self,
+        sha256: object,
+        bounds: Bounds,
+        decode: Callable[[Path, int], NDArray[np.uint8]],
+        path: Path,
+        size: object,
+    ) -> bytes:
+        """A thumbnail of a file as the journal knows it, made once."""
+        if not _has_size(path, size):
+            raise PhotoError("is not there any more, or was changed")
+        # hashed again, since what a journal says must not become a path
+        name = hashlib.sha256(str(sha256).encode()).hexdigest()[:32]
+        kept = self._root / STATE_FOLDER / _FOLDER / f"{name}-{bounds.edge}.webp"
+        with suppress(OSError):
+            return kept.read_bytes()
+        small = thumbnail(decode(path, bounds.edge), bounds)
+        with suppress(OSError):
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            part = part_path(kept)
+            part.write_bytes(small)
+            part.replace(kept)
+        return small
+
+
+def _is(place: Path, root: Path, status: str, wanted: str) -> bool:
+    return place == root and status == wanted
+
+
+def _outputs(plan: Plan, root: Path) -> dict[Found, list[Output]]:
+    """The outputs of each photograph of a folder, those that are finished and those that were to be made."""
+    pairs = [*plan.finished, *((task.found, output) for task in plan.tasks for output in task.outputs)]
+    outputs: dict[Found, list[Output]] = {}
+    for found, output in sorted(pairs, key=lambda pair: (pair[0].relative, pair[0].target, pair[1].sample)):
+        if found.root == root:
+            outputs.setdefault(found, []).append(output)
+    return outputs
+
+
+def _last_records(root: Path, wanted: Iterable[str]) -> dict[str, Record]:
+    """The last thing that the journal says of each output."""
+    names = set(wanted)
+    return {
+        str(record["output"]): record
+        for record in read_journal(root)
+        if str(record["event"]).startswith("photo.") and record.get("output") in names
+    }
+
+
+def _column(sample: int, samples: int) -> str:
+    return "colouring" if samples == 1 else f"sample-{sample}"
+
+
+def _entry(root: Path, found: Found, done: Mapping[str, Record], *, choosable: bool) -> Entry:
+    first = next(iter(done.values()))
+    values: dict[str, dict[str, float | None]] = {
+        column: {
+            "mean_chroma": float(str(record["mean_chroma"])),
+            "fitted_share": 100 * float(str(record["fitted_share"])),
+            "max_delta_l": float(str(record["max_delta_l"])),
+        }
+        for column, record in done.items()
+    }
+    links = {column: _link(root, root / str(record["output"])) for column, record in done.items()}
+    notes = first["notes"]
+    remarks = [str(note) for note in notes] if isinstance(notes, list) else []
+    if not _has_size(found.path, first["input_size"]):
+        remarks.append("the photograph is not where it lay, or was changed: shown is the lightness of its colouring")
+    else:
+        links[_INPUT] = _link(root, found.path)
+    source = str(first["source"])
+    return Entry(
+        found.relative,
+        f"{first['width']} × {first['height']}",
+        values,
+        links,
+        remarks,
+        "the file is not there any more, or was changed",
+        key=found.target,
+        samples=[int(str(record["sample"])) for record in done.values()] if choosable else [],
+        identity={"input": found.relative, "source": source, "input_sha256": str(first["input_sha256"])},
+    )
+
+
+def _has_size(path: Path, size: object) -> bool:
+    try:
+        return path.stat().st_size == size
+    except OSError:
+        return False
+
+
+def _link(root: Path, path: Path) -> str:
+    """From the report to a file: relative, so that it holds when both are moved together."""
+    try:
+        relative = os.path.relpath(path, root)
+    except ValueError:  # another drive
+        return path.absolute().as_uri()
+    return quote(os.fsencode(Path(relative).as_posix()))
+
+
+def _line(done: int, failed: int, skipped: int, model: str) -> str:
+    parts = [f"{done} photographs coloured by {model}" if done != 1 else f"1 photograph coloured by {model}"]
+    parts += [f"{failed} failed"] if failed else []
+    parts += [f"{skipped} left alone"] if skipped else []
+    return f"{', '.join(parts)} · {datetime.now().astimezone():%Y-%m-%d %H:%M}"
+
+
+def _facts(model: ModelInfo, parameters: Parameters, samples: int) -> dict[str, object]:
+    return {
+        "Model": model.name,
+        "Weights, SHA-256": model.weights_sha256,
+        "Licence": model.licence,
+        "σ": parameters.sigma,
+        "Seed": parameters.seed,
+        "Samples": samples,
+        "Class": "the network’s own choice" if parameters.class_index < 0 else parameters.class_index,
+        "Working size": f"{parameters.size} pixels",
+        "Strength": parameters.strength,
+        "Format": parameters.format or "each photograph’s own",
+        "Software": f"colorcli {colorcli.__version__}",
+    }
+
+
+def _original(path: Path, _edge: int) -> NDArray[np.uint8]:
+    pixels = read_photo(path).pixels
+    return pixels.astype(np.uint8) if pixels.dtype.itemsize == 1 else (pixels >> 8).astype(np.uint8)
+
+
+def _output(path: Path, edge: int) -> NDArray[np.uint8]:
+    """An output's pixels; of a JPEG, which is ours and so upright and sRGB, no more of them than are needed."""
+    try:
+        with Image.open(path, formats=("JPEG",)) as image:
+            image.draft("RGB", (2 * edge, 2 * edge))
+            return np.asarray(image.convert("RGB"))
+    except OSError:
+        return _original(path, edge)
+
+
+def _gray(pixels: NDArray[np.uint8], edge: int) -> NDArray[np.uint8]:
+    """The lightness of a colouring, which is its photograph's own."""
+    small = Image.fromarray(pixels)
+    small.thumbnail((edge, edge))
+    lightness = srgb_to_lightness(np.asarray(small, np.float32) / 255)
+    return np.rint(np.clip(lightness_to_gray(lightness), 0, 1) * 255).astype(np.uint8)

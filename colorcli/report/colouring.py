@@ -1,0 +1,145 @@
+"""The page of a colouring run: every photograph beside what became of it, and a choice where it has several samples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from colorcli.report.gallery import GALLERY, Column, Entry, Measure, facts, reasons
+from colorcli.report.page import check_place, escaped, is_page, write_page
+from colorcli.report.thumbnails import MAX_PICTURES, Bounds, bounds_for
+
+Thumbnails = Callable[[Sequence[int], Bounds], Iterator[Mapping[str, bytes]]]
+
+MEASURES = (
+    Measure("mean_chroma", "Mean chroma", decimals=1),
+    Measure("fitted_share", "Fitted to sRGB", "%", decimals=1),
+    Measure("max_delta_l", "Largest |ΔL*|", decimals=3),
+)
+"""What the journal says of each colouring: ``Entry.values`` has them, the share in per cent."""
+
+
+@dataclass
+class Colouring:
+    """What a page of a colouring run shows.
+
+    Attributes:
+        title: plain text, such as the output folder's name.
+        line: one sentence on how the run ended.
+        facts: what was used, by name.
+        columns: the photograph itself, then its colourings.
+        entries: photographs with at least one colouring.
+        failures: name and reason of each that failed; ``skips`` of each that was left alone.
+        picks: what ``picks.json`` says besides the choices; None where there is nothing to choose.
+        command: the command line that writes what was chosen.
+    """
+
+    title: str
+    line: str
+    facts: Mapping[str, object]
+    columns: Sequence[Column]
+    entries: Sequence[Entry]
+    failures: list[tuple[str, str]] = field(default_factory=list)
+    skips: list[tuple[str, str]] = field(default_factory=list)
+    picks: Mapping[str, object] | None = None
+    command: str = ""
+
+
+def write_colouring(path: Path, colouring: Colouring, thumbnails: Thumbnails) -> list[Path]:
+    """Write the pages of a colouring run: one file, or where it would pass 40 MB, several that link to each other.
+
+    Args:
+        path: the first file, such as ``report.html``; others are ``report-2.html`` and so on beside it.
+        colouring: what to show.
+        thumbnails: gives WebP files by column for the entries of these indices, in their order, each within bounds.
+
+    Returns:
+        The files, in order. Later ones of an earlier, longer report are removed.
+
+    Raises:
+        OutputError: a file cannot be written, or something stands there that is no report.
+    """
+    columns, count = len(colouring.columns), len(colouring.entries)
+    each = max(1, MAX_PICTURES // columns)
+    parts = [range(start, min(start + each, count)) for start in range(0, max(1, count), each)]
+    paths = [numbered(path, number) for number in range(1, len(parts) + 1)]
+    for place in paths:
+        check_place(place)
+    for number, part in enumerate(parts):
+        links = _links(paths, parts, number) if len(parts) > 1 else ""
+        pictures = thumbnails(part, bounds_for(len(part) * columns))
+        _write(paths[number], number, colouring, part, links, pictures)
+    stale = len(paths) + 1
+    while is_page(numbered(path, stale)):
+        with suppress(OSError):
+            numbered(path, stale).unlink()
+        stale += 1
+    return paths
+
+
+def numbered(path: Path, number: int) -> Path:
+    """The name of a report's ``number``-th file, from 1."""
+    return path if number == 1 else path.with_stem(f"{path.stem}-{number}")
+
+
+def _write(
+    place: Path,
+    number: int,
+    colouring: Colouring,
+    part: range,
+    links: str,
+    pictures: Iterator[Mapping[str, bytes]],
+) -> None:
+    choice = None
+    if colouring.picks is not None:
+        name = "picks.json" if number == 0 else f"picks-{number + 1}.json"
+        choice = {"id": f"{colouring.title} {number}", "filename": name, "header": dict(colouring.picks)}
+    data = {
+        "columns": [column.data() for column in colouring.columns],
+        "measures": [asdict(measure) for measure in MEASURES],
+        "photos": [colouring.entries[index].data() for index in part],
+        "choice": choice,
+    }
+    write_page(
+        place,
+        title=colouring.title if number == 0 else f"{colouring.title}, part {number + 1}",
+        body=_body(colouring, number, links),
+        data=data,
+        pictures=pictures,
+        scripts=("gallery.js",),
+    )
+
+
+def _body(colouring: Colouring, number: int, links: str) -> str:
+    sections = [
+        '<a class="skip" href="#photographs">To the photographs</a>',
+        f'<header><h1>{escaped(colouring.title)}</h1><p class="quiet">{escaped(colouring.line)}</p>',
+        '<p class="small quiet">The colours are a machine’s guess: plausible, not evidence of how things were.</p>',
+        "</header><main>",
+        links,
+    ]
+    if number == 0:
+        sections += [
+            reasons("failed", colouring.failures),
+            reasons("left alone", colouring.skips, opened=False),
+            f"<details><summary>Model and parameters</summary>{facts(colouring.facts)}</details>",
+        ]
+    if colouring.picks is not None:
+        sections.append(
+            "<h2>Choosing</h2><p>Choose one colouring of each photograph: by the button below it, or go through the "
+            "photographs with <kbd>←</kbd> <kbd>→</kbd> and press <kbd>1</kbd> … <kbd>9</kbd> (<kbd>0</kbd> takes the "
+            "choice back, <kbd>Enter</kbd> looks closer). Then save the choices and run</p>"
+            f"<p><code>{escaped(colouring.command)}</code></p>"
+        )
+    return "\n".join((*sections, GALLERY, "</main>"))
+
+
+def _links(paths: Sequence[Path], parts: Sequence[range], number: int) -> str:
+    """Links to the files of a report that has several."""
+    links = []
+    for index, (path, part) in enumerate(zip(paths, parts, strict=True)):
+        target = ' aria-current="page"' if index == number else f' href="{escaped(path.name)}"'
+        links.append(f"<a{target}>{part.start + 1}–{part.stop}</a>")
+    return f'<nav class="pager" aria-label="Parts of the report">Photographs {" ".join(links)}</nav>'
