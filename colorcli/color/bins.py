@@ -148,8 +148,8 @@ def histogram_weights(
     if counts.shape != (HISTOGRAM, HISTOGRAM) or not counts.sum() > 0:
         raise ValueError(f"an ab histogram has {HISTOGRAM} x {HISTOGRAM} cells, not all empty; got {counts.shape}")
     cells = np.arange(HISTOGRAM)
-    # A window of ten cells has no middle one: the Gaussian sits between the two, as in any "same" convolution.
-    offset = cells[:, None] - cells + (width // 2 - (width - 1) / 2)
+    # A window of ten cells has no middle one: the Gaussian sits half a cell beside it, as in SciPy's convolve2d.
+    offset = cells[:, None] - cells - (width // 2 - (width - 1) / 2)
     band = np.where(np.abs(offset) <= (width - 1) / 2, np.exp(-(offset**2) / (2 * sigma**2)), 0)
     p = band @ counts @ band.T
     return _rebalanced(p / p.sum(), mix)

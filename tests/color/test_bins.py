@@ -1,0 +1,140 @@
+"""If these fail, the classification networks learn, or answer with, other colours than were meant."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from colorcli.color import bins
+
+
+def colours_in_gamut(count: int) -> np.ndarray:
+    from colorcli.color.spaces import srgb_to_lab
+
+    rng = np.random.default_rng(0)
+    corners = np.array([[r, g, b] for r in (0, 1) for g in (0, 1) for b in (0, 1)], float)
+    return srgb_to_lab(np.concatenate((corners, rng.random((count, 3)))))[:, 1:]
+
+
+def nearest_by_force(ab: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    squares = ((ab[:, None] - bins.ab_bins().centres) ** 2).sum(-1)
+    order = np.argsort(squares, 1, kind="stable")[:, :5]
+    weights = np.exp(-np.take_along_axis(squares, order, 1) / (2 * 5**2))
+    return order, weights / weights.sum(1, keepdims=True)
+
+
+def test_bins_are_the_published_ones_in_their_order() -> None:
+    """Channel k of a released network means bin k: any other order turns grass pink."""
+    centres, prior = bins.ab_bins()
+    assert centres.shape == (313, 2)
+    assert (centres[0].tolist(), centres[-1].tolist()) == ([-90, 50], [100, 0])
+    assert not (centres % 10).any()
+    assert np.unique(centres, axis=0).shape == (313, 2)
+    assert prior.sum() == pytest.approx(1)
+    assert centres[prior.argmax()].tolist() == [0, 0]
+
+
+def test_soft_encoding_finds_the_same_bins_as_trying_all() -> None:
+    """The search looks at a dozen candidates only; a missing one would be a wrong target in training."""
+    outside = np.random.default_rng(1).uniform(-128, 128, (2000, 2))
+    for ab in (colours_in_gamut(5000), outside):
+        found, weights = bins.soft_encode(ab)
+        expected, expected_weights = nearest_by_force(ab)
+        np.testing.assert_allclose(weights, expected_weights, atol=1e-12)
+        # Bins at equal distance may come in any order.
+        distinct = (np.abs(np.diff(expected_weights, axis=1)) > 1e-9).all(1)
+        np.testing.assert_array_equal(found[distinct], expected[distinct])
+
+
+def test_class_weights_follow_the_formula_of_the_paper() -> None:
+    """w = 1 / ((1 - lambda) p + lambda / Q), of expectation 1: otherwise the loss has another scale than its rate."""
+    prior = bins.ab_bins().prior
+    weights = bins.class_weights(mix=0.5, sigma=0)
+    expected = 1 / (0.5 * prior + 0.5 / 313)
+    np.testing.assert_allclose(weights / weights[0], expected / expected[0])
+    assert (prior * weights).sum() == pytest.approx(1)
+    np.testing.assert_allclose(bins.class_weights(mix=1), 1)
+
+
+def test_class_weights_smooth_the_prior_with_a_gaussian() -> None:
+    prior = np.zeros(313)
+    centres = bins.ab_bins().centres
+    place = {tuple(centre): index for index, centre in enumerate(centres.astype(int).tolist())}
+    prior[place[0, 0]] = 1
+    smoothed = 1 / bins.class_weights(prior, mix=0, sigma=5)[[place[0, 0], place[10, 0], place[10, 10]]]
+    np.testing.assert_allclose(smoothed / smoothed[0], [1, np.exp(-100 / 50), np.exp(-200 / 50)])
+
+
+def test_prior_of_a_histogram_counts_each_colour_for_its_nearest_bin() -> None:
+    """The prior of someone's own photographs must mean the same as the published one."""
+    histogram = np.zeros((256, 256), np.int64)
+    histogram[128 + 20, 128 + 30] = 3
+    histogram[128 - 1, 128] = 1
+    prior = bins.prior_of(histogram)
+    centres = bins.ab_bins().centres
+    assert {tuple(centres[k]): prior[k] for k in np.flatnonzero(prior)} == {(20.0, 30.0): 0.75, (0.0, 0.0): 0.25}
+
+
+def test_histogram_weights_follow_the_formula_of_the_document() -> None:
+    """v of 003, spelled out with SciPy: a wrong table would make the rebalanced model dull or garish."""
+    signal = pytest.importorskip("scipy.signal")
+    rng = np.random.default_rng(0)
+    histogram = np.zeros((256, 256))
+    cells, counts = np.unique(np.rint(rng.normal(130, 12, (20000, 2))).astype(int), axis=0, return_counts=True)
+    histogram[tuple(cells.T)] = counts
+    taps = np.exp(-((np.arange(10) - 4.5) ** 2) / 50)
+    smooth = signal.convolve2d(histogram, np.outer(taps, taps), mode="same")
+    smooth /= smooth.sum()
+    expected = 1 / (0.1 * smooth + 0.9 / 2**16)
+    expected /= (smooth * expected).sum()
+    weights = bins.histogram_weights(histogram)
+    np.testing.assert_allclose(weights, expected, rtol=1e-9)
+    assert weights[130, 130] < weights[130, 170] < weights.max() * 1.0001
+
+
+def test_an_empty_histogram_is_refused() -> None:
+    with pytest.raises(ValueError, match="not all empty"):
+        bins.histogram_weights(np.zeros((256, 256)))
+
+
+def test_tensors_encode_as_numpy_does() -> None:
+    torch = pytest.importorskip("torch")
+    tensors = pytest.importorskip("colorcli.color.tensors")
+    ab = colours_in_gamut(2 * 6 * 7 - 8).reshape(2, 6, 7, 2)
+    code = tensors.encode_bins(torch.from_numpy(ab).permute(0, 3, 1, 2))
+    expected = np.zeros((2, 6, 7, 313))
+    np.put_along_axis(expected, *bins.soft_encode(ab), -1)
+    np.testing.assert_allclose(code.permute(0, 2, 3, 1).numpy(), expected, atol=1e-9)
+
+
+def test_annealed_mean_lies_between_the_mean_and_the_mode() -> None:
+    torch = pytest.importorskip("torch")
+    tensors = pytest.importorskip("colorcli.color.tensors")
+    centres = torch.from_numpy(bins.ab_bins().centres.copy())
+    logits = torch.randn(1, 313, 1, 1, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) * 3
+    mean = (logits.softmax(1)[0, :, 0] * centres).sum(0)
+    sharp = torch.exp(logits[0, :, 0].log_softmax(0) / 0.38)
+    torch.testing.assert_close(tensors.annealed_mean(logits, 1.0).flatten(), mean)
+    torch.testing.assert_close(tensors.annealed_mean(logits).flatten(), (sharp / sharp.sum() * centres).sum(0))
+    torch.testing.assert_close(tensors.annealed_mean(logits, 1e-3).flatten(), centres[logits.argmax()])
+
+
+def test_decoding_what_was_encoded_gives_the_colour_back() -> None:
+    """To within a third of a bin; a slip in either direction shows in every photograph."""
+    torch = pytest.importorskip("torch")
+    tensors = pytest.importorskip("colorcli.color.tensors")
+    ab = torch.from_numpy(np.random.default_rng(0).uniform(-25, 25, (1, 2, 20, 20)))
+    back = tensors.annealed_mean(tensors.encode_bins(ab).log(), 1.0)
+    assert (back - ab).abs().max() < 3.5
+
+
+def test_pixels_are_weighed_by_their_true_colour() -> None:
+    torch = pytest.importorskip("torch")
+    tensors = pytest.importorskip("colorcli.color.tensors")
+    weights = torch.from_numpy(bins.class_weights())
+    centres = bins.ab_bins().centres
+    nearest = [int(((centres - colour) ** 2).sum(1).argmin()) for colour in ((1, -2), (60.2, -70.7))]
+    ab = torch.tensor([[1.0, 60.2], [-2.0, -70.7]]).reshape(1, 2, 1, 2)
+    assert tensors.class_weight(tensors.encode_bins(ab), weights).flatten().tolist() == weights[nearest].tolist()
+    table = torch.arange(256 * 256).reshape(256, 256)
+    assert tensors.histogram_weight(ab, table).flatten().tolist() == [129 * 256 + 126, 188 * 256 + 57]
