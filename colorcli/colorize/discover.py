@@ -180,9 +180,11 @@ def _identity(path: Path) -> Identity | None:
 def _walk(source: Source, outputs: set[Identity | None], discovery: Discovery) -> Iterator[tuple[Path, str]]:
     """Files with a photograph's suffix below a folder, each with its relative path."""
     visited = set(outputs)
-    pending = [(source.path, "")]
-    while pending:
-        folder, prefix = pending.pop()
+    pending: list[tuple[Path, str]] = [(source.path, "")]
+    links: list[tuple[Path, str]] = []
+    while pending or links:
+        # a folder goes by its own name, whatever links to it
+        folder, prefix = pending.pop() if pending else links.pop(0)
         identity = _identity(folder)
         if identity in visited:
             continue
@@ -194,17 +196,24 @@ def _walk(source: Source, outputs: set[Identity | None], discovery: Discovery) -
             reason = f"cannot be read: {error.strerror or error}"
             discovery.unusable.append(Unusable(prefix.rstrip("/") or ".", source.root, reason, failed=True))
             continue
-        below = []
+        below: list[tuple[Path, str]] = []
         for entry in entries:
             path, relative = folder / entry.name, prefix + entry.name
-            if entry.is_dir():
+            if _is_folder(entry):
                 if entry.name != STATE_FOLDER:
-                    below.append((path, f"{relative}/"))
+                    (links if entry.is_symlink() else below).append((path, f"{relative}/"))
             elif _is_photograph(entry.name):
                 yield path, relative
             else:
                 discovery.ignored += 1
         pending += reversed(below)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads to itself, or through a folder that is closed to us
+        return False
 
 
 def _is_photograph(name: str) -> bool:

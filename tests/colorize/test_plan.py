@@ -39,6 +39,7 @@ def test_hostile_places_are_survived(old: Path, colour: Colour) -> None:
     (old / "loop").symlink_to(old)
     (old / "sub" / "up").symlink_to("..")
     (old / "dangling.png").symlink_to("nowhere")
+    (old / "itself.png").symlink_to("itself.png")
     (old / "._a.png").write_bytes(b"resource fork")
     (old / "notes.txt").write_text("ignored")
     write_gray(old / "new\nline.png")
@@ -48,14 +49,22 @@ def test_hostile_places_are_survived(old: Path, colour: Colour) -> None:
     write_gray(Path(raw))
     report = colour(old)
     assert report.done == 11
-    assert (report.skipped, report.failed) == (1, 1)
+    assert (report.skipped, report.failed) == (1, 2)
     assert "pipe" in colour.reasons()["fifo.jpg"]
     assert "No such file" in colour.reasons()["dangling.png"]
+    assert "symbolic links" in colour.reasons()["itself.png"]
     assert colour.plan.ignored == 2
     outputs = set(contents(old.with_name("old_colorized")))
     assert {"new\nline.png", "ü 写真.png", "x.tif/inside.png", "x" * 251 + ".png", "\udcff\udcfe.png"} <= outputs
     again = colour(old)
     assert (again.already, again.done) == (11, 0), "every name comes back from the journal as it was"
+
+
+def test_a_folder_goes_by_its_own_name(old: Path) -> None:
+    """A link beside a folder neither moves its photographs to another name nor shows them twice."""
+    (old / "best").symlink_to("sub")
+    (old / "elsewhere").symlink_to(write_gray(old.parent / "other" / "g.png").parent)
+    assert names(old) == ["a.png", "b.png", "c.jpg", "d.tif", "elsewhere/g.png", "sub/e.png", "sub/f.png"]
 
 
 def test_a_folder_that_cannot_be_read_is_reported(old: Path, colour: Colour, monkeypatch: pytest.MonkeyPatch) -> None:
