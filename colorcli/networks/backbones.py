@@ -138,3 +138,34 @@ class EfficientNetLite0(nn.Module):
                 if value.shape != target.shape:
                     raise ValueError(f"{name}: expected {tuple(target.shape)}, got {tuple(value.shape)}")
                 target.copy_(value)
+
+
+class VGG16Features(nn.Module):
+    """The first layers of torchvision's VGG-16, as BigColor's perceptual loss uses them (004, section 3).
+
+    State dict names are torchvision's, of which only the first twenty-one layers are kept.
+    """
+
+    TAPS = (1, 2, 13, 20)
+
+    def __init__(self) -> None:
+        super().__init__()
+        import torchvision
+
+        self.features = torchvision.models.vgg16(weights=None).features[: max(self.TAPS) + 1]
+        for layer in self.features:
+            if isinstance(layer, nn.ReLU):
+                # An activation in place would change the features that were taken before it.
+                layer.inplace = False
+
+    def forward(self, rgb: Tensor) -> list[Tensor]:
+        """Feature maps of sRGB ``(N, 3, H, W)`` in 0..1, at torchvision's layers 1, 2, 13 and 20."""
+        mean = rgb.new_tensor((0.485, 0.456, 0.406)).view(1, 3, 1, 1)
+        deviation = rgb.new_tensor((0.229, 0.224, 0.225)).view(1, 3, 1, 1)
+        x = (rgb - mean) / deviation
+        taps = []
+        for index, layer in enumerate(self.features):
+            x = layer(x)
+            if index in self.TAPS:
+                taps.append(x)
+        return taps

@@ -13,31 +13,45 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from colorcli.networks.colorizer import Colorizer
+from colorcli.errors import UsageError
+from colorcli.registry import backbones
+from colorcli.registry.card import file_sha256
 from colorcli.registry.folders import cache_dir
 from colorcli.train.recipe import Recipe
 
 
 class FeatureCache:
-    """Puts a store in front of every frozen part of a network.
+    """Puts a store in front of the frozen parts of a network that the recipe names.
 
     A frozen part's answer to a batch is a tensor or a (named) tuple of tensors whose first axis is the batch. It is
     stored in float16, a file for each photograph, under the cache folder; what it depends on (the recipe's data and the
     backbone) is part of the folder's name.
     """
 
-    def __init__(self, network: Colorizer, recipe: Recipe) -> None:
+    def __init__(self, network: nn.Module, recipe: Recipe) -> None:
+        frozen = getattr(network, "frozen_parts", {})
         self._names: Sequence[str] | None = None
-        for part, backbone in network.frozen_parts.items():
-            key = json.dumps([backbone, part, recipe.seed, vars(recipe.data)], default=list)
+        self._kinds: dict[Path, type] = {}
+        self._asked = True
+        for part in recipe.cache_features:
+            if part not in frozen:
+                raise UsageError(f"'{part}' of {recipe.system} is not frozen, so its answers cannot be kept.")
+            # Whatever the answers depend on is part of the folder's name.
+            weights = file_sha256(backbones.locate(frozen[part]))
+            key = json.dumps([weights, recipe.seed, vars(recipe.data)], default=list)
             folder = cache_dir() / "features" / hashlib.sha256(key.encode()).hexdigest()[:32]
             folder.mkdir(parents=True, exist_ok=True)
-            module = network.get_submodule(part)
-            self._wrap(module, folder)
+            self._wrap(network.get_submodule(part), folder)
 
     def expect(self, names: Sequence[str]) -> None:
-        """The photographs of the batch that comes next."""
-        self._names = names
+        """The photographs of the batch that comes next.
+
+        Raises:
+            UsageError: the batch before went past the store: the network does not call the part as a whole.
+        """
+        if not self._asked:
+            raise UsageError("This network looks inside its frozen part, so the part's answers cannot be kept.")
+        self._names, self._asked = names, False
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
@@ -54,29 +68,24 @@ class FeatureCache:
         def forward(x: Tensor) -> Any:
             if self._names is None:
                 return plain(x)
+            self._asked = True
             files = [
                 folder / f"{hashlib.sha256(name.encode('utf-8', 'surrogateescape')).hexdigest()[:32]}.safetensors"
                 for name in self._names
             ]
-            if not all(file.exists() for file in files):
+            if folder not in self._kinds or not all(file.exists() for file in files):
                 answer = plain(x)
+                self._kinds[folder] = type(answer)
                 _store(answer, files)
                 return answer
             parts = [load_file(file) for file in files]
             tensors = [torch.stack([part[key] for part in parts]).to(x.device, x.dtype) for key in sorted(parts[0])]
-            return self._shape(plain, x, tensors)
+            kind = self._kinds[folder]
+            if issubclass(kind, Tensor):
+                return tensors[0]
+            return kind(*tensors) if hasattr(kind, "_fields") else tuple(tensors)
 
-        self._kinds: dict[int, Any] = getattr(self, "_kinds", {})
         module.forward = forward
-
-    def _shape(self, plain: Any, x: Tensor, tensors: list[Tensor]) -> Any:
-        kind = self._kinds.get(id(plain))
-        if kind is None:
-            with torch.no_grad():
-                kind = self._kinds[id(plain)] = type(plain(x[:1]))
-        if issubclass(kind, Tensor):
-            return tensors[0]
-        return kind(*tensors) if hasattr(kind, "_fields") else tuple(tensors)
 
 
 def _store(answer: Any, files: Sequence[Path]) -> None:

@@ -9,14 +9,13 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from colorcli.errors import ColorcliError, UsageError
-from colorcli.networks.colorizer import Colorizer
 from colorcli.sessions.pytorch import resolve_device
 from colorcli.train.cache import FeatureCache
 from colorcli.train.data import Augment, Batch, Entry, Loader, PhotoSet
@@ -63,7 +62,7 @@ class Trainer:
         self._since_best = 0
         self._won: deque[float] = deque(maxlen=_WON_STEPS)
         self._scaler = torch.amp.GradScaler(setup.device.type, enabled=self.recipe.precision == "fp16")
-        self._cache = FeatureCache(cast(Colorizer, self.network), self.recipe) if self.recipe.cache_features else None
+        self._cache = FeatureCache(self.network, self.recipe) if self.recipe.cache_features else None
         self._start_phase()
 
     def _start_phase(self) -> None:

@@ -70,10 +70,13 @@ def distillation(logits: Tensor, teacher: Tensor) -> Tensor:
     return -(teacher.softmax(1) * logits.log_softmax(1)).sum(1).mean()
 
 
-def feature_distance(features: tuple[Tensor, ...], truth: tuple[Tensor, ...]) -> Tensor:
-    """Mean squared difference of feature maps, each relative to the truth's mean square, averaged over the maps."""
+def feature_distance(features: tuple[Tensor, ...], truth: tuple[Tensor, ...], *, relative: bool = True) -> Tensor:
+    """Mean squared difference of feature maps, averaged over the maps.
+
+    ``relative`` divides each by the truth's mean square; without it the term is that of 004, section 3.
+    """
     terms = [
-        F.mse_loss(ours, theirs) / theirs.square().mean().clamp_min(1e-6)
+        F.mse_loss(ours, theirs) / (theirs.square().mean().clamp_min(1e-6) if relative else 1.0)
         for ours, theirs in zip(features, truth, strict=True)
     ]
     return torch.stack(terms).mean()

@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-from safetensors.torch import load_file
 from torch import nn
 
-from colorcli.errors import ModelError
 from colorcli.networks.colorizer import Colorizer
-from colorcli.registry import backbones
-from colorcli.registry.registry import build, difference, find, read_weights
+from colorcli.registry.registry import build, find, fit, read_backbone, read_weights, shapes
 
 
 def fill(module: nn.Module, name: str) -> None:
-    """Give a module the weights of the backbone ``name``.
+    """Give a module, which may be a part of the whole, the weights of the backbone ``name``.
 
     Raises:
-        ModelError: it is not on this machine, or holds other tensors than the module has.
+        ModelError: it is not on this machine, or has no such part.
     """
-    path = backbones.locate(name)
-    tensors = load_file(path)
-    own = {key: tuple(value.shape) for key, value in module.state_dict().items()}
-    wrong = difference({key: tuple(value.shape) for key, value in tensors.items()}, own)
-    if wrong:
-        raise ModelError(f"The weights of {name} ({path}) do not fit the network: {wrong}.")
-    module.load_state_dict(tensors)
+    tensors, _ = read_backbone(name)
+    module.load_state_dict(fit(tensors, shapes(module), name))
 
 
 def network_of(model: str) -> Colorizer:

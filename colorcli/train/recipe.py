@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from colorcli.errors import UsageError
+from colorcli.registry.systems import near
 
 
 @dataclass(frozen=True)
@@ -147,7 +148,7 @@ class Recipe:
         ema: memory of the running average of the weights, which is what ships; 0: the weights themselves ship.
         freeze_batch_norm: use the stored statistics while training, so that results do not depend on how a batch is
             spread over processes.
-        cache_features: keep the answers of frozen backbones on disk; every photograph is then always cropped alike.
+        cache_features: frozen parts whose answers are kept on disk; every photograph is then always cropped alike.
         every: steps between checks (validation and checkpoint).
         best: the validation metric by which the shipped weights are chosen; empty: the last weights.
         validation_side: side in pixels of the centre crops for validation.
@@ -169,7 +170,7 @@ class Recipe:
     precision: str = "fp32"
     ema: float = 0.999
     freeze_batch_norm: bool = False
-    cache_features: bool = False
+    cache_features: tuple[str, ...] = ()
     every: int = 500
     best: str = ""
     validation_side: int = 192
@@ -191,23 +192,37 @@ def names() -> list[str]:
 def load(recipe: str, overrides: list[str] | None = None) -> Recipe:
     """Read a recipe by name or path, with ``key.path=value`` overrides (values in TOML syntax).
 
+    A recipe may name another one as its ``base`` and say in its table ``set`` which fields differ.
+
     Raises:
         UsageError: there is no such recipe, or it has an unknown or ill-typed field.
     """
+    try:
+        table = _table(recipe)
+        for override in overrides or []:
+            _override(table, override)
+        return from_dict(table)
+    except (tomllib.TOMLDecodeError, TypeError, KeyError, ValueError, IndexError) as error:
+        raise UsageError(f"Recipe '{recipe}' cannot be used: {error}.") from error
+
+
+def _table(recipe: str) -> dict[str, Any]:
+    """A recipe as plain data, with that of its ``base`` below it."""
     bundled = resources.files("colorcli.train").joinpath("recipes", f"{recipe}.toml")
     if bundled.is_file():
         text = bundled.read_text(encoding="utf-8")
     elif Path(recipe).is_file():
         text = Path(recipe).read_text(encoding="utf-8")
     else:
-        raise UsageError(f"There is no recipe '{recipe}'; there are: {', '.join(names())}.")
-    try:
-        table = tomllib.loads(text)
-        for override in overrides or []:
-            _set(table, override)
-        return from_dict(table)
-    except (tomllib.TOMLDecodeError, TypeError, KeyError, ValueError, IndexError) as error:
-        raise UsageError(f"Recipe '{recipe}' cannot be used: {error}.") from error
+        raise UsageError(f"There is no recipe '{recipe}'{near(recipe, names())}")
+    table = tomllib.loads(text)
+    if "base" not in table:
+        return table
+    # A variant: another recipe in which a few fields differ.
+    whole = _table(table.pop("base"))
+    for path, value in table.pop("set", {}).items():
+        _set(whole, path, value)
+    return whole | table
 
 
 def from_dict(table: dict[str, Any]) -> Recipe:
@@ -215,14 +230,14 @@ def from_dict(table: dict[str, Any]) -> Recipe:
     table = dict(table)
     phases = tuple(Phase(**_tuples(phase)) for phase in table.pop("phases"))
     data = DataOptions(**_tuples(table.pop("data", {})))
-    return Recipe(phases=phases, data=data, **table)
+    return Recipe(phases=phases, data=data, **_tuples(table))
 
 
 def _tuples(table: dict[str, Any]) -> dict[str, Any]:
     return {key: tuple(value) if isinstance(value, list) else value for key, value in table.items()}
 
 
-def _set(table: dict[str, Any], override: str) -> None:
+def _override(table: dict[str, Any], override: str) -> None:
     path, separator, text = override.partition("=")
     if not separator:
         raise ValueError(f"'{override}' is not of the form field=value")
@@ -230,6 +245,10 @@ def _set(table: dict[str, Any], override: str) -> None:
         value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         value = text
+    _set(table, path, value)
+
+
+def _set(table: dict[str, Any], path: str, value: Any) -> None:
     *parents, last = path.split(".")
     node: Any = table
     for key in parents:

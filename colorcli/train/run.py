@@ -18,13 +18,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 import colorcli
 from colorcli.errors import OutputError
 from colorcli.networks.colorizer import Colorizer
-from colorcli.registry.card import WEIGHTS, ModelCard, file_sha256, write_card
+from colorcli.registry import backbones
+from colorcli.registry.card import WEIGHTS, ModelCard, Shared, file_sha256, write_card
+from colorcli.registry.registry import own_tensors
 from colorcli.train.recipe import Recipe
 
 _LINES = ((31, 119, 180), (214, 39, 40), (44, 160, 44), (148, 103, 189), (255, 127, 14), (23, 190, 207))
@@ -82,23 +85,17 @@ class Run:
                 self.checkpoint.rename(old)
             fresh.rename(self.checkpoint)
             shutil.rmtree(old, ignore_errors=True)
-        except OSError as error:
+        except (OSError, SafetensorError) as error:
             raise OutputError(
-                f"The checkpoint in {self.folder} could not be written ({error.strerror}); the one before it is whole."
+                f"The checkpoint in {self.folder} could not be written ({error}); the one before it is whole."
             ) from error
 
     def write_model(self, network: Colorizer, recipe: Recipe, training: dict[str, Any]) -> None:
-        """Make the run folder a model: float16 weights, and the card that describes them."""
-        weights = self.folder / WEIGHTS
-        tensors = {
-            name: (value.half() if value.is_floating_point() else value).contiguous().cpu()
-            for name, value in network.state_dict().items()
-        }
-        fresh = weights.with_name(f".{WEIGHTS}.new")
-        save_file(tensors, fresh)
-        # safetensors makes files that only their owner may read.
-        fresh.chmod(0o644)
-        fresh.replace(weights)
+        """Make the run folder a model: float16 weights, and the card that describes them.
+
+        Frozen parts are not among the weights; the card names the backbones that hold them.
+        """
+        sha256 = self._write_weights(own_tensors(network, network.frozen_parts))
         card = ModelCard(
             name=recipe.system,
             tag=recipe.preset,
@@ -110,10 +107,41 @@ class Run:
             licence=recipe.licence,
             source=recipe.source,
             training={"recipe": recipe.name, **training},
-            weights_sha256=file_sha256(weights),
+            weights_sha256=sha256,
             weights_dtype="float16",
+            backbones={
+                part: Shared(name, file_sha256(backbones.locate(name))) for part, name in network.frozen_parts.items()
+            },
         )
         write_card(card, self.folder)
+
+    def write_backbone(self, network: nn.Module, recipe: Recipe, training: dict[str, Any]) -> None:
+        """Make the run folder a backbone: float16 weights, and a record of where they come from."""
+        sha256 = self._write_weights(network.state_dict())
+        record = {
+            "name": recipe.system,
+            "licence": recipe.licence,
+            "source": recipe.source,
+            "sha256": sha256,
+            "training": {"recipe": recipe.name, **training},
+        }
+        write_json(self.folder / "backbone.json", record)
+
+    def _write_weights(self, tensors: dict[str, Tensor]) -> str:
+        """Replace the weights file, in float16; its SHA-256."""
+        fresh = self.folder / f".{WEIGHTS}.new"
+        halved = {
+            name: (value.half() if value.is_floating_point() else value).contiguous().cpu()
+            for name, value in tensors.items()
+        }
+        try:
+            save_file(halved, fresh)
+            # safetensors makes files that only their owner may read.
+            fresh.chmod(0o644)
+            fresh.replace(self.folder / WEIGHTS)
+        except (OSError, SafetensorError) as error:
+            raise OutputError(f"The weights in {self.folder} could not be written: {error}.") from error
+        return file_sha256(self.folder / WEIGHTS)
 
     def restore(self) -> tuple[dict[str, Any], dict[str, dict[str, Tensor]]] | None:
         """The last whole checkpoint, or None."""

@@ -11,6 +11,7 @@ _OBJECTIVES = {
     "standard": "colorcli.train.objectives.standard:Standard",
     "bigcolor": "colorcli.train.objectives.bigcolor:BigColorLite",
     "distillation": "colorcli.train.objectives.distillation:Distillation",
+    "generative": "colorcli.train.objectives.generative:Generative",
 }
 
 

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any, cast
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from colorcli.networks.backbones import EfficientNetLite0, Features
-from colorcli.registry.card import WEIGHTS, file_sha256
 from colorcli.train import losses
 from colorcli.train.data import Batch
 from colorcli.train.objectives.base import Grid, Objective, Update, adam
@@ -64,16 +61,7 @@ class Distillation(Objective):
         return {"val_agreement": agree / max(1, count)}, []
 
     def write(self, run: Run, network: nn.Module, facts: Mapping[str, Any]) -> None:
-        tensors = {
-            name: (value.half() if value.is_floating_point() else value).contiguous().cpu()
-            for name, value in network.state_dict().items()
-        }
-        fresh = run.folder / f".{WEIGHTS}.new"
-        save_file(tensors, fresh)
-        fresh.chmod(0o644)
-        fresh.replace(run.folder / WEIGHTS)
-        card = {"name": self.recipe.system, "licence": self.recipe.licence, "sha256": file_sha256(run.folder / WEIGHTS)}
-        (run.folder / "backbone.json").write_text(json.dumps({**card, **facts}, indent=2) + "\n", encoding="utf-8")
+        run.write_backbone(network, self.recipe, dict(facts))
 
 
 def _floats(features: Features) -> tuple[Tensor, ...]:

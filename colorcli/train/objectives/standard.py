@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
+from functools import cache, cached_property
 from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from colorcli.color import bins
 from colorcli.color import tensors as colors
 from colorcli.errors import UsageError
-from colorcli.networks.backbones import EfficientNetLite0
+from colorcli.networks.backbones import EfficientNetLite0, VGG16Features
 from colorcli.networks.colorizer import Colorizer
+from colorcli.registry.registry import fill_frozen
 from colorcli.registry.systems import systems
 from colorcli.train import losses
 from colorcli.train.data import Batch
@@ -22,6 +25,7 @@ from colorcli.train.objectives.base import Grid, Objective, Setup, Update, adam
 from colorcli.train.pretrained import fill, network_of
 from colorcli.train.recipe import Phase
 from colorcli.train.run import Run
+from colorcli.train.statistics import statistics
 from colorcli.train.validation import validate
 
 
@@ -41,7 +45,10 @@ class Standard(Objective):
         options = dict(self.recipe.discriminator)
         self._sees = options.pop("sees", "lab" if self.network.native_space != "rgb" else "rgb")
         if options:
-            self.parts["discriminator"] = setup.place(discriminator(**options))
+            critic = discriminator(**options)
+            if "discriminator" in self.recipe.init:
+                fill(critic, self.recipe.init["discriminator"])
+            self.parts["discriminator"] = setup.place(critic)
         elif any(phase.train != "generator" for phase in self.recipe.phases):
             raise UsageError(f"Recipe '{self.recipe.name}' has an adversarial phase but no [discriminator].")
 
@@ -52,7 +59,10 @@ class Standard(Objective):
         if recipe.preset not in kind.presets:
             raise UsageError(f"{recipe.system} has no preset '{recipe.preset}'; it has {', '.join(kind.presets)}.")
         network = kind(**{**kind.presets[recipe.preset], **recipe.network})
-        for part, name in (recipe.init | network.frozen_parts).items():
+        fill_frozen(network)
+        for part, name in recipe.init.items():
+            if part == "discriminator":
+                continue
             module = network.get_submodule(part)
             if name == "teacher":
                 cast(EfficientNetLite0, module).load_reference(self.setup.teacher.state_dict())
@@ -181,7 +191,7 @@ class Standard(Objective):
                 ours = self._perceive(fake)
                 with torch.no_grad():
                     truth = self._perceive(small)
-            values["perceptual"] = losses.feature_distance(ours, truth)
+            values["perceptual"] = losses.feature_distance(ours, truth, relative=self.recipe.perceptual == "teacher")
         return values
 
     def _rgb(self, answer: Tensor, lab: Tensor) -> Tensor:
@@ -238,6 +248,13 @@ class Standard(Objective):
             "d_accuracy": right,
         }
 
+    @cached_property
+    def _vgg(self) -> VGG16Features:
+        features = VGG16Features()
+        fill(features, "vgg16")
+        placed: VGG16Features = self.setup.place(features)
+        return placed.requires_grad_(False).eval()
+
     def _score(self, image: Tensor, classes: Tensor) -> Tensor:
         critic = self.parts["discriminator"]
         conditional = "class_index" in inspect.signature(critic.forward).parameters
@@ -246,14 +263,29 @@ class Standard(Objective):
 
     def _perceive(self, rgb: Tensor) -> tuple[Tensor, ...]:
         """Features of sRGB 0..1 for the perceptual term."""
-        features = self.setup.teacher(rgb)[:3]
-        return tuple(feature.float() for feature in features)
+        if self.recipe.perceptual == "vgg16":
+            return tuple(feature.float() for feature in self._vgg(rgb))
+        return tuple(feature.float() for feature in self.setup.teacher(rgb)[:3])
 
     def _rebalancing(self, phase: Phase, small: Tensor, target: Tensor) -> Tensor | None:
         """Weights ``(N, 1, h, w)`` that make up for rare colours, or None."""
         if not phase.rebalance:
             return None
-        raise NotImplementedError
+        table = self._rebalancing_table(phase.loss == "cross_entropy", phase.rebalance).to(target.device)
+        if phase.loss == "cross_entropy":
+            return colors.class_weight(target, table)
+        return colors.histogram_weight(colors.srgb_to_lab(small)[:, 1:], table)
+
+    @cache  # noqa: B019 - an objective lives as long as its run
+    def _rebalancing_table(self, classes: bool, mix: float) -> Tensor:
+        """Zhang's weights of the 313 classes, or 003's of the ab plane, from the colours of the training set."""
+        histogram = statistics(self.setup.photos, self.setup.photos.train).histogram
+        weights = (
+            bins.class_weights(bins.prior_of(histogram), mix=mix)
+            if classes
+            else bins.histogram_weights(histogram, mix=mix)
+        )
+        return torch.from_numpy(weights).float()
 
 
 def resized(image: Tensor, like: Tensor) -> Tensor:
