@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Callable
 
 import pytest
@@ -17,36 +18,56 @@ class _Chroma(nn.Module):
         super().__init__()
         self.network = network
 
-    def forward(self, lightness: Tensor) -> Tensor:
-        return self.network.chroma(lightness)
+    def forward(self, lightness: Tensor, class_index: Tensor | None = None) -> Tensor:
+        if class_index is None:
+            return self.network.chroma(lightness)
+        return self.network.chroma(lightness, class_index=class_index)
 
 
 @pytest.fixture
 def onnx_difference() -> Callable[[Colorizer], float]:
-    """The largest difference between a network's chroma and that of its ONNX copy, at other sizes than it was traced."""
+    """The largest difference between a network's chroma and that of its ONNX copy, at other sizes than it was traced.
+
+    Where classes can be given, the first photograph of a batch is given none.
+    """
     pytest.importorskip("onnx")
     runtime = pytest.importorskip("onnxruntime")
 
-    def difference(network: Colorizer) -> float:
+    def inputs(network: Colorizer, count: int, height: int, width: int) -> dict[str, Tensor]:
         step = network.size_rule.multiple_of
+        height, width = (step, step) if network.size_rule.fixed else (height * step, width * step)
+        values = {"lightness": torch.rand(count, 1, height, width) * 100}
+        if "class_index" in network.controls:
+            values["class_index"] = torch.arange(count) - 1
+        return values
+
+    def difference(network: Colorizer) -> float:
         graph = io.BytesIO()
+        example = inputs(network, 2, 2, 3)
+        sides = {} if network.size_rule.fixed else {2: "h", 3: "w"}
         # The older of PyTorch's two exporters, which is ten to thirty times faster; both accept the same networks.
-        torch.onnx.export(
-            _Chroma(network).eval(),
-            (torch.rand(2, 1, 2 * step, 3 * step) * 100,),
-            graph,
-            input_names=["lightness"],
-            output_names=["chroma"],
-            dynamic_axes={"lightness": {0: "n", 2: "h", 3: "w"}, "chroma": {0: "n", 2: "hc", 3: "wc"}},
-            dynamo=False,
-        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            torch.onnx.export(
+                _Chroma(network).eval(),
+                tuple(example.values()),
+                graph,
+                input_names=list(example),
+                output_names=["chroma"],
+                dynamic_axes={
+                    "lightness": {0: "n", **sides},
+                    "class_index": {0: "n"},
+                    "chroma": {0: "n", **{axis: f"{name}c" for axis, name in sides.items()}},
+                },
+                dynamo=False,
+            )
         session = runtime.InferenceSession(graph.getvalue(), providers=["CPUExecutionProvider"])
         worst = 0.0
-        for count, height, width in ((1, step, 2 * step), (3, 2 * step, step)):
-            lightness = torch.rand(count, 1, height, width) * 100
+        for count, height, width in ((1, 1, 2), (3, 2, 1)):
+            given = inputs(network, count, height, width)
             with torch.no_grad():
-                expected = network.chroma(lightness)
-            answer = torch.from_numpy(session.run(None, {"lightness": lightness.numpy()})[0])
+                expected = _Chroma(network)(**given)
+            answer = torch.from_numpy(session.run(None, {name: value.numpy() for name, value in given.items()})[0])
             assert answer.shape == expected.shape
             assert expected.std() > 0.1, "a network that answers gray cannot show a difference"
             worst = max(worst, (answer - expected).abs().max().item())
