@@ -1,0 +1,235 @@
+"""``colorcli evaluate``: measure colorizers."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from colorcli.cli import output as data
+from colorcli.cli.completion import complete_model
+from colorcli.errors import ExitCode, UsageError
+
+if TYPE_CHECKING:
+    from colorcli.evaluate.protocols import Protocol
+
+_FEW = 3
+
+
+def evaluate(
+    inputs: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="DATA", help="Folders, tar shards, files. [default: built-in photographs]"),
+    ] = None,
+    models: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME,…", help="Names, run folders, files. [default: bigcolor]", autocompletion=complete_model
+        ),
+    ] = None,
+    metrics: Annotated[str | None, typer.Option(metavar="ID,…", help="See --list. [default: the protocol's]")] = None,
+    protocol: Annotated[
+        str | None, typer.Option(help="Id or TOML file, see --list. [default: imagenet-val5k-crop256]")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="REPORT", help="Folder for tables and report.html.")
+    ] = None,
+    truth: Annotated[
+        Path | None, typer.Option(help="Folder of originals: DATA is another tool's colourings of them.")
+    ] = None,
+    gray: Annotated[
+        str | None, typer.Option(help="lightness, luma601, orthochromatic, panchromatic. [default: the protocol's]")
+    ] = None,
+    native: Annotated[bool, typer.Option("--native", help="Score the network's own answer, not the join.")] = False,
+    sigma: Annotated[float | None, typer.Option(help="Of the random code. [default: 0.8]", min=0, max=100)] = None,
+    seed: Annotated[int, typer.Option(help="Of the random code.")] = 0,
+    seeds: Annotated[int, typer.Option(help="Score with so many seeds; their spread is shown.", min=1)] = 1,
+    sigmas: Annotated[str | None, typer.Option(metavar="X,…", help="For diversity. [default: 0.8,3,10]")] = None,
+    samples: Annotated[int, typer.Option(help="Colourings of each photograph for diversity.", min=2)] = 10,
+    metric_weights: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=FILE", help="Weights of a metric network; repeatable.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="FID of fewer than 2,048 photographs, marked.")] = False,
+    save_ab: Annotated[
+        Path | None, typer.Option(help="Folder for the chroma of every colouring, as .npz files.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda[:N] or mps.")] = "auto",
+    precision: Annotated[str, typer.Option(help="auto, fp32, fp16 or bf16.")] = "auto",
+    jobs: Annotated[
+        int | None, typer.Option("--jobs", "-j", help="Threads that read and score. [default: as CPUs]", min=1)
+    ] = None,
+    list_all: Annotated[bool, typer.Option("--list", help="List the protocols and metrics and exit.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="One JSON object a line on stdout.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Nothing on stderr but errors.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="A line for every photograph.")] = False,
+) -> None:
+    """Measure colorizers: turn photographs gray, colour them, and compare with what they were.
+
+    Beside every model stands the row gray, which is doing nothing.
+    """
+    from colorcli.evaluate import protocols
+
+    if list_all:
+        _list(json=json)
+        return
+    if truth is not None and not inputs:
+        raise UsageError("--truth compares colourings with originals: say where the colourings are.")
+    chosen = protocols.load(protocol or (protocols.DEFAULT if truth is None else protocols.DEFAULT_FOR_PAIRS))
+    chosen = _changed(chosen, gray, native, sigma, sigmas)
+
+    from colorcli.cli.progress import display
+    from colorcli.evaluate.engine import Options
+    from colorcli.evaluate.run import Request, Run
+
+    names = _split(models) if models is not None else ("bigcolor",) if truth is None else ()
+    request = Request(
+        chosen,
+        metrics=_split(metrics or ""),
+        roots=tuple(inputs or ()),
+        truth=truth,
+        models=names,
+        weights=_weights(metric_weights or []),
+        force=force,
+        output=output,
+        command=("colorcli", *sys.argv[1:]),
+        device=device,
+        precision=precision,
+    )
+    run = Run(request, Options(seed, seeds, samples, jobs or Options.jobs, save_ab))
+    shown = display(len(run.found.items) + len(run.found.failures), quiet=quiet, verbose=verbose)
+    with shown:
+        report = run.carry_out(shown.show)
+    if json:
+        _emit(report, output)
+    elif report["images"]:
+        _print(report)
+    if not quiet:
+        _summarize(report, output)
+    if report["failures"]:
+        raise typer.Exit(int(ExitCode.SOME_FAILED if report["images"] else ExitCode.ALL_FAILED))
+
+
+def _split(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def _changed(protocol: Protocol, gray: str | None, native: bool, sigma: float | None, sigmas: str | None) -> Protocol:
+    from colorcli.evaluate.protocols import GRAY_RULES
+
+    changes: dict[str, Any] = {}
+    if gray is not None:
+        if gray not in GRAY_RULES:
+            raise UsageError(f"--gray is {', '.join(GRAY_RULES)}, not '{gray}'.")
+        changes["gray"] = gray
+    if native:
+        changes["native"] = True
+    if sigma is not None:
+        changes["sigma"] = sigma
+    if sigmas is not None:
+        try:
+            changes["sigmas"] = tuple(float(part) for part in _split(sigmas))
+        except ValueError as error:
+            raise UsageError(f"--sigmas are numbers, such as 0.8,3,10, not '{sigmas}'.") from error
+        if any(not 0 < value <= 100 for value in changes["sigmas"]):
+            raise UsageError(f"--sigmas lie above 0 and up to 100, unlike {sigmas}.")
+    return protocol.changed(**changes)
+
+
+def _weights(given: list[str]) -> dict[str, Path]:
+    known = ("lpips-alex", "lpips-vgg", "inception-fid")
+    found = {}
+    for text in given:
+        name, _, path = text.partition("=")
+        if name not in known or not path:
+            raise UsageError(f"--metric-weights is NAME=FILE with one of {', '.join(known)}, not '{text}'.")
+        found[name] = Path(path)
+    return found
+
+
+def _list(*, json: bool) -> None:
+    from colorcli.evaluate import protocols
+    from colorcli.evaluate.metrics import METRICS
+
+    for name in protocols.names():
+        protocol = protocols.load(name)
+        if json:
+            data.emit("protocol", **protocol.record())
+        else:
+            data.line(f"{name}: {protocol.text}")
+    for metric in METRICS.values():
+        if json:
+            data.emit("metric", **metric.record())
+        else:
+            data.line(f"{metric.id}: {metric.record()['text']}")
+
+
+def _emit(report: dict[str, Any], output: Path | None) -> None:
+    for model in report["models"]:
+        data.emit("evaluate.model", **model, summary=report["summary"][model["name"]])
+    for pair in report["paired"]:
+        data.emit("evaluate.paired", **pair)
+    for failure in report["failures"]:
+        data.emit("evaluate.failed", **failure)
+    data.emit(
+        "evaluate",
+        protocol=report["protocol"]["id"],
+        images=report["data"]["images"],
+        failed=report["data"]["failed"],
+        report=None if output is None else str(output),
+    )
+
+
+def _print(report: dict[str, Any]) -> None:
+    from rich.table import Table
+
+    from colorcli.evaluate.tables import headings, rows
+
+    table = Table("Model", box=None, pad_edge=False)
+    for heading in headings(report):
+        table.add_column(heading, justify="right")
+    costs = ("Parameters", "Multiply-adds", "ms", "MB")
+    for heading in costs:
+        table.add_column(heading, justify="right")
+    facts = {model["name"]: model for model in report["models"]}
+    for name, cells in rows(report):
+        table.add_row(name, *cells, *_costs(facts[name]))
+    data.console().print(table)
+    labels = {metric["id"]: metric for metric in report["metrics"]}
+    for pair in report["paired"]:
+        metric = labels[pair["metric"]]
+        middle, low, high = (f"{pair[key]:+.{metric['decimals']}f}" for key in ("difference", "low", "high"))
+        data.line(f"{pair['a']} against {pair['b']}, {metric['label']}: {middle} [{low}, {high}]: {pair['verdict']}")
+
+
+def _costs(model: dict[str, Any]) -> list[str]:
+    def shown(key: str, scale: float, decimals: int, unit: str) -> str:
+        value = model.get(key)
+        return "" if value is None else f"{value / scale:.{decimals}f}{unit}"
+
+    return [
+        shown("parameters", 1e6, 1, " M"),
+        shown("multiply_adds", 1e9, 2, " G"),
+        shown("milliseconds", 1, 0, ""),
+        shown("memory_mb", 1, 0, ""),
+    ]
+
+
+def _summarize(report: dict[str, Any], output: Path | None) -> None:
+    from colorcli.evaluate.tables import caption
+    from colorcli.images.provenance import printable
+
+    data.note(caption(report))
+    for text in report["notes"]:
+        data.note(text)
+    for metric, models in list(report["extremes"].items())[:1]:
+        for model, names in models.items():
+            if model != "gray":
+                worst = ", ".join(printable(name) for name in names["worst"][:_FEW])
+                best = ", ".join(printable(name) for name in names["best"][:_FEW])
+                data.note(f"{model} by {metric}: worst {worst}; best {best}")
+    for failure in report["failures"]:
+        data.note(f"failed {printable(failure['name'])}: {printable(failure['reason'])}")
+    if output is not None and report["images"]:
+        data.note(f"The report is in {output}; open {output / 'report.html'}")

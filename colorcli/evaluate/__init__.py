@@ -1,0 +1,1 @@
+"""Command 3: measuring colorizers. Protocols, metrics, their intervals, tables and reports."""

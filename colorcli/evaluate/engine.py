@@ -1,0 +1,220 @@
+"""Scoring photographs: prepare -> network -> join and score.
+
+Threads read and prepare photographs ahead of the network, and join and score behind it. The network runs in the
+calling thread, on a CPU one photograph at a time, so that a number depends on nothing but its photograph.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from colorcli.errors import OutputError, PhotoError
+from colorcli.evaluate.coloring import Answer, Code, Take, color
+from colorcli.evaluate.data import Found, Item
+from colorcli.evaluate.prepare import Prepared, prepare
+from colorcli.evaluate.protocols import Protocol
+from colorcli.evaluate.scoring import ImageScores, Scorer
+from colorcli.sessions.session import Session, random_code
+
+_GPU_BATCH = 16
+_AHEAD = 2
+
+Observer = Callable[[dict[str, object]], None]
+
+
+@dataclass(frozen=True)
+class Options:
+    """How an evaluation is carried out.
+
+    Attributes:
+        seed: of the first colouring by a model that takes a random code; further seeds follow it.
+        seeds: with how many seeds such models are scored.
+        samples: colourings of each photograph for diversity, where that is measured.
+        jobs: threads that prepare and score.
+        save_ab: folder for the chroma of every colouring, or None.
+    """
+
+    seed: int = 0
+    seeds: int = 1
+    samples: int = 10
+    jobs: int = max(1, min(8, os.cpu_count() or 1))
+    save_ab: Path | None = None
+
+
+@dataclass
+class Outcome:
+    """What was measured, in the order of names; what failed and why; the network's seconds by model."""
+
+    images: list[ImageScores] = field(default_factory=list)
+    failures: list[tuple[str, str]] = field(default_factory=list)
+    network_seconds: dict[str, list[float]] = field(default_factory=dict)
+
+
+class Evaluation:
+    """Scores photographs with a set of models.
+
+    Args:
+        protocol: how.
+        models: sessions by the name that they have in the report.
+        scorer: takes the numbers.
+        options: the rest.
+        spread: whether colourings for diversity are needed.
+        observe: is told what became of each photograph, in the calling thread.
+    """
+
+    def __init__(
+        self,
+        protocol: Protocol,
+        models: Mapping[str, Session],
+        scorer: Scorer,
+        options: Options,
+        *,
+        spread: bool = False,
+        observe: Observer = lambda _: None,
+    ) -> None:
+        self._protocol = protocol
+        self._models = models
+        self._scorer = scorer
+        self._options = options
+        self._spread = spread
+        self._observe = observe
+        self._rules = {session.info.size_rule for session in models.values()}
+        on_cpu = all(session.device == "cpu" for session in models.values())
+        self._batch = 1 if on_cpu else _GPU_BATCH
+        self._outcome = Outcome(network_seconds={name: [] for name in models})
+
+    def run(self, found: Found) -> Outcome:
+        """Score all that was found. Photographs that cannot be scored are counted, and the rest goes on.
+
+        Raises:
+            OutputError: chroma cannot be saved.
+        """
+        for name, reason in found.failures:
+            self._fail(name, reason)
+        scoring: deque[tuple[str, Future[ImageScores]]] = deque()
+        pool = ThreadPoolExecutor(self._options.jobs)
+        try:
+            for batch in self._batches(pool, found.items):
+                for prepared, answers in self._color(batch):
+                    scoring.append((prepared.name, pool.submit(self._scorer.score, prepared, answers)))
+                while len(scoring) > _AHEAD * self._options.jobs:
+                    self._collect(*scoring.popleft())
+            while scoring:
+                self._collect(*scoring.popleft())
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+        self._outcome.images.sort(key=lambda image: image.name)
+        self._outcome.failures.sort()
+        return self._outcome
+
+    def _batches(self, pool: ThreadPoolExecutor, items: Sequence[Item]) -> Iterator[list[Prepared]]:
+        """Prepared photographs in order, so many at a time as go through a network together."""
+        coming: deque[tuple[str, Future[Prepared]]] = deque()
+        batch: list[Prepared] = []
+        for item in items:
+            coming.append((item.name, pool.submit(prepare, item, self._protocol, self._rules)))
+            if len(coming) > _AHEAD * self._options.jobs + self._batch:
+                batch += self._prepared(*coming.popleft())
+            if len(batch) == self._batch:
+                yield batch
+                batch = []
+        for name, future in coming:
+            batch += self._prepared(name, future)
+            if len(batch) == self._batch:
+                yield batch
+                batch = []
+        if batch:
+            yield batch
+
+    def _prepared(self, name: str, future: Future[Prepared]) -> list[Prepared]:
+        try:
+            return [future.result()]
+        except (PhotoError, MemoryError) as error:
+            self._fail(name, str(error) or "does not fit into memory")
+            return []
+
+    def _takes(self, name: str) -> list[tuple[Take, Code | None]]:
+        """Every colouring that a photograph needs, with its random code."""
+        takes: list[tuple[Take, Code | None]] = []
+        seed = self._options.seed
+        for model, session in self._models.items():
+            if "z" not in session.info.controls:
+                takes.append((Take(model), None))
+                continue
+            takes += [
+                (Take(model, repeat), random_code(seed + repeat, name, 0, self._protocol.sigma))
+                for repeat in range(self._options.seeds)
+            ]
+            takes += [
+                (Take(model, repeat, sigma), random_code(seed, name, repeat, sigma))
+                for sigma in (self._protocol.sigmas if self._spread else ())
+                for repeat in range(self._options.samples)
+            ]
+        return takes
+
+    def _color(self, batch: list[Prepared]) -> Iterator[tuple[Prepared, dict[Take, Answer]]]:
+        """Run every network on the photographs of a batch; those for which one fails are counted and left out."""
+        plans = [self._takes(prepared.name) for prepared in batch]
+        answered: list[dict[Take, Answer]] = [{} for _ in batch]
+        wrong: dict[int, str] = {}
+        for index, (take, _) in enumerate(plans[0] if plans else ()):
+            left = [member for member in range(len(batch)) if member not in wrong]
+            codes = [plans[member][index][1] for member in left]
+            answers = self._ask(self._models[take.model], [batch[member] for member in left], codes)
+            for member, answer in zip(left, answers, strict=True):
+                if isinstance(answer, PhotoError):
+                    wrong[member] = f"{take.model}: {answer}"
+                    continue
+                answered[member][take] = answer
+                self._outcome.network_seconds[take.model].append(answer.seconds)
+                self._save(batch[member].name, take, answer)
+        for member, prepared in enumerate(batch):
+            if member in wrong:
+                self._fail(prepared.name, wrong[member])
+            else:
+                yield prepared, answered[member]
+
+    def _ask(
+        self, session: Session, batch: Sequence[Prepared], codes: Sequence[Code | None]
+    ) -> list[Answer | PhotoError]:
+        if not self._protocol.native:
+            return color(session, batch, codes)
+        from colorcli.evaluate.native import ask
+
+        return ask(session, batch, codes)
+
+    def _save(self, name: str, take: Take, answer: Answer) -> None:
+        if self._options.save_ab is None or take.sigma is not None:
+            return
+        suffix = f".{take.repeat}.npz" if take.repeat else ".npz"
+        path = self._options.save_ab / folder_name(take.model) / f"{name}{suffix}"
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            np.savez_compressed(path, ab=answer.chroma)
+        except OSError as error:
+            raise OutputError(f"{path} cannot be written: {error.strerror or error}.") from error
+
+    def _collect(self, name: str, future: Future[ImageScores]) -> None:
+        try:
+            scores = future.result()
+        except (PhotoError, MemoryError) as error:
+            self._fail(name, str(error) or "does not fit into memory")
+            return
+        self._outcome.images.append(scores)
+        self._observe({"event": "photo.done", "input": name, "seconds": scores.seconds})
+
+    def _fail(self, name: str, reason: str) -> None:
+        self._outcome.failures.append((name, reason))
+        self._observe({"event": "photo.failed", "input": name, "status": "failed", "reason": reason})
+
+
+def folder_name(model: str) -> str:
+    """A model's name as the name of a folder."""
+    return model.strip("/").replace("/", "_").replace("\\", "_").replace(":", "_") or "model"

@@ -1,0 +1,80 @@
+"""What a model costs, beside what it is worth: parameters, multiply-adds, memory."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from colorcli.sessions.session import Session
+
+_CLEAR = Path("/proc/self/clear_refs")
+_STATUS = Path("/proc/self/status")
+
+
+def measure(session: Session) -> dict[str, Any]:
+    """Parameters, multiply-adds and memory of one photograph of 1:1 at the model's working size; None where unknown.
+
+    Multiply-adds are those of convolutions and matrix products, in the weights' own dtype. Memory is what the process
+    (on CUDA the device) holds at most while the network runs, above what it held before, and the weights.
+    """
+    rule = session.info.size_rule
+    lightness = np.full((1, 1, *rule.working_shape(1, 1)), 50, np.float32)
+    z = np.zeros((1, 68), np.float32) if "z" in session.info.controls else None
+    network = getattr(session, "network", None)
+    if network is None:
+        return {"parameters": None, "multiply_adds": None, "memory_mb": None}
+    from torch.utils.flop_counter import FlopCounterMode
+
+    parameters = sum(parameter.numel() for parameter in network.parameters())
+    weights = sum(p.numel() * p.element_size() for p in (*network.parameters(), *network.buffers()))
+    counter = FlopCounterMode(display=False)
+    with counter:
+        session.chroma(lightness, z=z)
+    peak = _Peak(session.device)
+    session.chroma(lightness, z=z)
+    held = peak.bytes()
+    return {
+        "parameters": parameters,
+        "multiply_adds": counter.get_total_flops() // 2,
+        "memory_mb": None if held is None else round((held + weights) / 1e6),
+    }
+
+
+class _Peak:
+    """The most memory held from here on, above what is held now."""
+
+    def __init__(self, device: str) -> None:
+        self._cuda = device if device.startswith("cuda") else ""
+        self._before: int | None = None
+        if self._cuda:
+            import torch
+
+            torch.cuda.reset_peak_memory_stats(self._cuda)
+            self._before = torch.cuda.memory_allocated(self._cuda)
+        elif sys.platform == "linux" and device == "cpu":
+            try:
+                # 5 resets the peak (proc(5)); the kernel may have been built without it.
+                _CLEAR.write_text("5")
+                self._before = _status("VmRSS")
+            except OSError:
+                self._before = None
+
+    def bytes(self) -> int | None:
+        """None where it cannot be known."""
+        if self._before is None:
+            return None
+        if self._cuda:
+            import torch
+
+            return max(0, torch.cuda.max_memory_allocated(self._cuda) - self._before)
+        return max(0, _status("VmHWM") - self._before)
+
+
+def _status(field: str) -> int:
+    for line in _STATUS.read_text().splitlines():
+        if line.startswith(f"{field}:"):
+            return int(line.split()[1]) * 1024
+    raise OSError(f"{_STATUS} has no {field}")

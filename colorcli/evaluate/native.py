@@ -1,0 +1,69 @@
+"""Scoring what a network itself answers, before its chroma is joined with the photograph's lightness."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from colorcli.errors import PhotoError, UsageError
+from colorcli.evaluate.coloring import Answer, Code
+from colorcli.evaluate.prepare import Prepared
+from colorcli.networks.colorizer import Colorizer
+from colorcli.sessions.pytorch import PyTorchSession
+from colorcli.sessions.session import Session
+
+
+def ask(session: Session, batch: Sequence[Prepared], codes: Sequence[Code | None]) -> list[Answer | PhotoError]:
+    """``coloring.color``, with the networks' own answers beside their chroma.
+
+    Raises:
+        UsageError: the session runs something else than a network of this package.
+    """
+    if not isinstance(session, PyTorchSession):
+        raise UsageError(f"{session.info.name} runs on {session.backend}, which only gives chroma: no --native for it.")
+    return [_one(session, prepared, code) for prepared, code in zip(batch, codes, strict=True)]
+
+
+@torch.inference_mode()
+def _one(session: PyTorchSession, prepared: Prepared, code: Code | None) -> Answer | PhotoError:
+    layout = prepared.windows[session.info.size_rule]
+    if len(layout.lightness) > 1:
+        return PhotoError("is coloured in several windows, so there is no one answer of the network")
+    start = time.perf_counter()
+    network = session.network
+    device = next(network.parameters()).device
+    lightness = torch.from_numpy(layout.lightness[0]).to(device)[None, None]
+    controls = {} if code is None else {"z": torch.from_numpy(code).to(device)[None]}
+    own = network.native(lightness, **controls).float()
+    chroma = network.to_chroma(own, lightness)[0].float().cpu().numpy()
+    seconds = time.perf_counter() - start
+    if not np.isfinite(chroma).all():
+        return PhotoError("the network's answer holds values that are not numbers (NaN or infinity)")
+    truth = torch.from_numpy(np.ascontiguousarray(prepared.original.transpose(2, 0, 1))).to(device).float()[None] / 255
+    rgb = None
+    if network.native_space == "rgb":
+        picture = network.as_rgb(own, _sized(lightness, own.shape[-2:]))[0].float().clamp(0, 1).cpu().numpy()
+        rgb = np.ascontiguousarray(np.rint(picture.transpose(1, 2, 0) * 255).astype(np.uint8))
+    return Answer(chroma, seconds, rgb, _error(network, own, _sized(truth, layout.shape)))
+
+
+def _error(network: Colorizer, own: torch.Tensor, truth: torch.Tensor) -> float:
+    if network.native_space == "bins":
+        return math.nan
+    wanted = network.target(truth)
+    if wanted.shape[-2:] != own.shape[-2:]:
+        # A network that answers at a part of its working size is compared with the original at that size.
+        wanted = network.target(_sized(truth, own.shape[-2:]))
+    return float((own - wanted).square().mean())
+
+
+def _sized(x: torch.Tensor, size: Any) -> torch.Tensor:
+    if tuple(x.shape[-2:]) == tuple(size):
+        return x
+    return F.interpolate(x, size=tuple(size), mode="bilinear", align_corners=False, antialias=True)

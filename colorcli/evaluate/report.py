@@ -1,0 +1,230 @@
+"""What an evaluation says: ``report.json``, made of the numbers of each photograph."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import platform
+import statistics
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from importlib import metadata
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import colorcli
+from colorcli.evaluate.engine import Options, Outcome
+from colorcli.evaluate.metrics import Metric
+from colorcli.evaluate.protocols import Protocol
+from colorcli.evaluate.scoring import GRAY, ORIGINAL, ImageScores
+from colorcli.evaluate.statistics import CONFIDENCE, LEAST_FOR_VERDICT, RESAMPLINGS, Bootstrap, Summary
+
+VERSION = 1
+"""Of the report's layout. Fields may be added under the same version; one that changes its meaning raises it."""
+
+FID_LEAST = 2048
+"""With fewer pictures than features the covariance is singular, and FID says more of their number than of them."""
+
+_EXTREMES = 8
+_LIBRARIES = ("numpy", "numba", "torch", "torchvision", "onnxruntime", "pillow", "imagecodecs", "scikit-image")
+
+Numbers = NDArray[np.float64]
+Report = dict[str, Any]
+
+
+def build(
+    outcome: Outcome,
+    metrics: Sequence[Metric],
+    protocol: Protocol,
+    models: Sequence[Mapping[str, Any]],
+    *,
+    roots: Sequence[str],
+    options: Options,
+    command: Sequence[str],
+    device: str,
+) -> Report:
+    """The report of a finished evaluation.
+
+    Args:
+        outcome: the numbers.
+        metrics: what was measured.
+        protocol: how.
+        models: facts of each model besides gray and the original, by the keys of the report's ``models``.
+        roots: where the photographs were.
+        options: how it was carried out.
+        command: the command line.
+        device: that the networks ran on.
+    """
+    names = [GRAY, *(str(model["name"]) for model in models), ORIGINAL]
+    rows = [{"name": GRAY}, *models, {"name": ORIGINAL}]
+    table = _Table(outcome.images, metrics, names)
+    return {
+        "version": VERSION,
+        "title": f"{', '.join(names[1:-1]) or GRAY} on {len(outcome.images)} photographs, {protocol.id}",
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "protocol": protocol.record(),
+        "options": {"seed": options.seed, "seeds": options.seeds, "samples": options.samples},
+        "intervals": {"confidence": CONFIDENCE, "resamplings": RESAMPLINGS, "method": "percentile bootstrap"},
+        "software": _software(),
+        "command": list(command),
+        "machine": {"platform": platform.platform(), "cpus": os.cpu_count(), "device": device},
+        "data": {"roots": list(roots), "images": len(outcome.images), "failed": len(outcome.failures)},
+        "models": rows,
+        "metrics": [metric.record() for metric in metrics],
+        "summary": table.summary(),
+        "paired": table.paired(),
+        "extremes": table.extremes(),
+        "notes": _notes(outcome.images, metrics),
+        "images": [
+            {
+                "name": image.name,
+                "sha256": image.sha256,
+                "width": image.width,
+                "height": image.height,
+                "values": {
+                    name: {key: _finite(_mean(values)) for key, values in image.values[name].items()} for name in names
+                },
+            }
+            for image in outcome.images
+        ],
+        "failures": [{"name": name, "reason": reason} for name, reason in outcome.failures],
+    }
+
+
+def to_json(report: Report) -> bytes:
+    """The report as JSON in ASCII, so that names which are not UTF-8 come back as they were."""
+    return json.dumps(report, ensure_ascii=True, allow_nan=False, indent=1).encode("ascii") + b"\n"
+
+
+class _Table:
+    """All numbers as arrays: for each model and metric one for each photograph and seed."""
+
+    def __init__(self, images: Sequence[ImageScores], metrics: Sequence[Metric], names: Sequence[str]) -> None:
+        self._images, self._metrics, self._names = images, metrics, names
+        self._bootstrap = Bootstrap(len(images)) if images else None
+        self._weights = np.array([image.weight for image in images])
+
+    def _values(self, name: str, metric: Metric) -> Numbers:
+        """Means over seeds, one for each photograph."""
+        return np.array([_mean(image.values[name][metric.id]) for image in self._images])
+
+    def _of(self, metric: Metric) -> Numbers | None:
+        return self._weights if metric.weighted else None
+
+    def summary(self) -> dict[str, dict[str, Any]]:
+        """Mean, median and interval by model and metric, with the spread over seeds where there are several."""
+        return {name: {metric.id: self._summary(name, metric) for metric in self._metrics} for name in self._names}
+
+    def _summary(self, name: str, metric: Metric) -> dict[str, Any]:
+        if self._bootstrap is None:
+            return dict.fromkeys(("mean", "median", "low", "high"))
+        if metric.id == "fid":
+            return {"mean": self._fid(name), "median": None, "low": None, "high": None}
+        values = self._values(name, metric)
+        if metric.id == "delta-colorfulness-mean":
+            return self._of_means(values)
+        summary = self._bootstrap.summary(values, self._of(metric))
+        if summary is None:
+            return dict.fromkeys(("mean", "median", "low", "high"))
+        found = _summary_record(summary)
+        seeds = max(len(image.values[name][metric.id]) for image in self._images)
+        if seeds > 1:
+            found["sd_over_seeds"] = statistics.stdev(self._seed_mean(name, metric, seed) for seed in range(seeds))
+        return found
+
+    def _seed_mean(self, name: str, metric: Metric, seed: int) -> float:
+        values = np.array([image.values[name][metric.id][seed] for image in self._images])
+        used = np.isfinite(values)
+        return float(np.average(values[used], weights=self._weights[used] if metric.weighted else None))
+
+    def _of_means(self, differences: Numbers) -> dict[str, Any]:
+        """|mean of the differences|, which is |mean - mean|; its interval from the resampled means."""
+        if self._bootstrap is None or not np.isfinite(differences).any():
+            return dict.fromkeys(("mean", "median", "low", "high"))
+        means = np.abs(self._bootstrap.means(differences, np.ones(len(differences))))
+        tail = 100 * (1 - CONFIDENCE) / 2
+        low, high = (float(value) for value in np.percentile(means, (tail, 100 - tail)))
+        return {"mean": abs(float(differences.mean())), "median": None, "low": low, "high": high}
+
+    def _fid(self, name: str) -> float | None:
+        from colorcli.evaluate.perceptual import frechet_distance
+
+        if name == ORIGINAL or len(self._images) < 2:
+            return None
+        original = np.concatenate([image.features[ORIGINAL] for image in self._images])
+        made = np.concatenate([image.features[name][:1] for image in self._images])
+        return frechet_distance(made.astype(np.float64), original.astype(np.float64))
+
+    def paired(self) -> list[dict[str, Any]]:
+        """Differences of every two rows, in the order of the table, where a metric says which is better."""
+        found = []
+        rows = [name for name in self._names if name != ORIGINAL]
+        for metric in self._metrics:
+            if not metric.per_image or metric.better == "none" or self._bootstrap is None:
+                continue
+            for b, a in combinations(rows, 2):
+                difference = self._bootstrap.difference(
+                    self._values(a, metric), self._values(b, metric), metric.better, self._of(metric)
+                )
+                if difference is not None:
+                    found.append({"metric": metric.id, "a": a, "b": b, **vars(difference)})
+        return found
+
+    def extremes(self) -> dict[str, dict[str, dict[str, list[str]]]]:
+        """Names of the best and worst photographs by metric and model, the extreme one first."""
+        found: dict[str, dict[str, dict[str, list[str]]]] = {}
+        for metric in self._metrics:
+            if not metric.per_image or metric.better == "none":
+                continue
+            for name in self._names:
+                values = self._values(name, metric)
+                usable = [index for index in np.argsort(values, kind="stable") if not math.isnan(values[index])]
+                if name == ORIGINAL or not usable:
+                    continue
+                ordered = [self._images[index].name for index in usable]
+                ordered = ordered if metric.better == "lower" else ordered[::-1]
+                count = min(_EXTREMES, len(ordered))
+                found.setdefault(metric.id, {})[name] = {"best": ordered[:count], "worst": ordered[::-1][:count]}
+        return found
+
+
+def _notes(images: Sequence[ImageScores], metrics: Sequence[Metric]) -> list[str]:
+    notes = []
+    if any(metric.id == "fid" for metric in metrics) and len(images) < FID_LEAST:
+        notes.append(
+            f"FID is of {len(images)} photographs, fewer than {FID_LEAST:,}: it is biased upwards and can be compared "
+            "with no other number."
+        )
+    if 0 < len(images) < 30:
+        notes.append(
+            f"Intervals of {len(images)} photographs are rough"
+            + ("; of so few nothing is called better." if len(images) < LEAST_FOR_VERDICT else ".")
+        )
+    return notes
+
+
+def _mean(values: Sequence[float]) -> float:
+    return values[0] if len(values) == 1 else sum(values) / len(values)
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _summary_record(summary: Summary) -> dict[str, Any]:
+    record = dict(vars(summary))
+    return record if summary.infinite else {key: value for key, value in record.items() if key != "infinite"}
+
+
+def _software() -> dict[str, str]:
+    versions = {"colorcli": colorcli.__version__, "python": platform.python_version()}
+    for library in _LIBRARIES:
+        try:
+            versions[library] = metadata.version(library)
+        except metadata.PackageNotFoundError:
+            continue
+    return versions

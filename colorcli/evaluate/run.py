@@ -1,0 +1,165 @@
+"""A whole evaluation: photographs, models and metric networks together, and the report of it."""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from colorcli.color import join, scoring
+from colorcli.errors import UsageError
+from colorcli.evaluate import data, facts, metrics, report
+from colorcli.evaluate.engine import Evaluation, Observer, Options
+from colorcli.evaluate.output import Pictures, prepare_folder, write_report
+from colorcli.evaluate.protocols import Protocol
+from colorcli.evaluate.scoring import GRAY, ORIGINAL, Scorer
+from colorcli.registry import registry
+from colorcli.sessions.session import Session
+
+if TYPE_CHECKING:
+    from colorcli.evaluate.perceptual import Perceptual
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is to be evaluated.
+
+    Attributes:
+        protocol: how.
+        metrics: ids; empty for the protocol's.
+        roots: folders, tar shards and files; empty for the built-in photographs.
+        truth: folder of the originals, where ``roots`` are another tool's colourings of them.
+        models: as ``registry.load`` takes them.
+        weights: files of metric networks, in place of those that were pulled.
+        force: whether to take FID of fewer photographs than it has features.
+        output: folder for the report, or None.
+        command: the command line, for the report.
+        device: see ``registry.load``; ``precision`` likewise.
+    """
+
+    protocol: Protocol
+    metrics: tuple[str, ...] = ()
+    roots: tuple[Path, ...] = ()
+    truth: Path | None = None
+    models: tuple[str, ...] = ()
+    weights: Mapping[str, Path] = field(default_factory=dict)
+    force: bool = False
+    output: Path | None = None
+    command: tuple[str, ...] = ()
+    device: str = "auto"
+    precision: str = "auto"
+
+
+class Run:
+    """An evaluation that is ready to go; making one checks all that can be checked before hours are spent.
+
+    Attributes:
+        found: the photographs.
+        models: sessions by the names that they have in the report.
+
+    Raises:
+        UsageError: there is no such metric, or what is asked for makes no sense.
+        ModelError: weights of a model or of a metric network are missing or damaged.
+        NothingToDoError: there is no photograph.
+        OutputError: the output folder cannot be made.
+    """
+
+    def __init__(self, request: Request, options: Options) -> None:
+        self._request, self._options = request, options
+        protocol = request.protocol
+        self.metrics = metrics.choose(request.metrics or protocol.metrics, protocol.sigmas)
+        if request.truth is None:
+            self.found = data.find(request.roots, protocol.data)
+        else:
+            self.found = data.find_pairs(request.roots, request.truth, protocol.data)
+        self._refuse_small_fid()
+        self.models: dict[str, Session] = {}
+        for name in request.models:
+            session = registry.load(name, device=request.device, precision=request.precision)
+            self.models.setdefault(session.info.name, session)
+        for reserved in {GRAY, ORIGINAL} & set(self.models):
+            raise UsageError(f"A model cannot be called {reserved}: that is another row of the table.")
+        self.pairs_as = None if request.truth is None else _tool_name(request.roots, self.models)
+        self._spread = any(metric.id.startswith("diversity") for metric in self.metrics)
+        if self._spread and options.samples < 2:
+            raise UsageError("Diversity is that between samples; ask for two or more.")
+        device = next((session.device for session in self.models.values()), "cpu")
+        self._perceptual = self._metric_networks(device)
+        self._device = device
+        if request.output is not None:
+            prepare_folder(request.output)
+
+    def carry_out(self, observe: Observer = lambda _: None) -> report.Report:
+        """Score everything, write what is to be written, and return the report.
+
+        Raises:
+            OutputError: the output folder cannot be written.
+        """
+        join.warm_up()
+        scoring.warm_up()
+        rows = [self._facts(name, session) for name, session in self.models.items()]
+        output = self._request.output
+        with tempfile.TemporaryDirectory(prefix="colorcli-") as folder:
+            pictures = Pictures(Path(folder))
+            keep = None if output is None else pictures.keep
+            scorer = Scorer(self.metrics, self._perceptual, self.pairs_as, keep)
+            evaluation = Evaluation(
+                self._request.protocol, self.models, scorer, self._options, spread=self._spread, observe=observe
+            )
+            outcome = evaluation.run(self.found)
+            for row in rows:
+                seconds = outcome.network_seconds[row["name"]]
+                row["milliseconds"] = round(1000 * statistics.median(seconds), 2) if seconds else None
+            if self.pairs_as is not None:
+                rows.insert(0, {"name": self.pairs_as, "weights_sha256": None})
+            made = report.build(
+                outcome,
+                self.metrics,
+                self._request.protocol,
+                rows,
+                roots=self.found.roots,
+                options=self._options,
+                command=self._request.command,
+                device=self._device,
+            )
+            if output is not None and outcome.images:
+                write_report(output, made, pictures)
+        return made
+
+    def _refuse_small_fid(self) -> None:
+        count = len(self.found.items)
+        if any(metric.id == "fid" for metric in self.metrics) and count < report.FID_LEAST and not self._request.force:
+            raise UsageError(
+                f"FID of {count} photographs means nothing: below {report.FID_LEAST:,} it depends on their number "
+                "more than on their colours. Leave it away, or add --force to have it all the same, marked."
+            )
+
+    def _metric_networks(self, device: str) -> Perceptual | None:
+        needed = metrics.required_networks(self.metrics)
+        if not needed:
+            return None
+        from colorcli.evaluate.perceptual import Perceptual
+
+        return Perceptual(needed, self._request.weights, device)
+
+    @staticmethod
+    def _facts(name: str, session: Session) -> dict[str, Any]:
+        return {
+            "name": name,
+            "system": session.info.system,
+            "weights_sha256": session.info.weights_sha256,
+            "backbones": dict(session.info.backbones),
+            "backend": session.backend,
+            "device": session.device,
+            "precision": session.precision,
+            **facts.measure(session),
+        }
+
+
+def _tool_name(roots: Sequence[Path], taken: Mapping[str, Session]) -> str:
+    """What to call another tool's colourings: their folder's name."""
+    name = roots[0].resolve().name or "other"
+    return f"{name} (files)" if name in taken or name in (GRAY, ORIGINAL) else name

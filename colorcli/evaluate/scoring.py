@@ -1,0 +1,179 @@
+"""One photograph's numbers: its colourings joined, compared with the original, and kept."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from colorcli.color.join import join
+from colorcli.evaluate.coloring import Answer, Take
+from colorcli.evaluate.diversity import diversity, segments
+from colorcli.evaluate.metrics import LPIPS, Metric, Picture, Scene
+from colorcli.evaluate.prepare import Prepared, Rgb8, to_rgb8
+
+if TYPE_CHECKING:
+    from colorcli.evaluate.perceptual import Perceptual
+
+GRAY = "gray"
+ORIGINAL = "original"
+
+Values = dict[str, dict[str, list[float]]]
+
+
+class Keep(Protocol):
+    """Takes a picture that was scored, for galleries."""
+
+    def __call__(self, name: str, model: str, rgb: Rgb8) -> None: ...
+
+
+@dataclass
+class ImageScores:
+    """One photograph's numbers.
+
+    Attributes:
+        name: of the photograph.
+        sha256: of its file.
+        width: of the pictures that were compared, in pixels; ``height`` likewise.
+        values: by model and metric, one for each seed; not a number where there is none.
+        weight: of the photograph in weighted metrics.
+        features: for FID, of each model's pictures ``(seeds, 2048)``.
+        seconds: by stage.
+    """
+
+    name: str
+    sha256: str
+    width: int
+    height: int
+    values: Values = field(default_factory=dict)
+    weight: float = 1.0
+    features: dict[str, NDArray[np.float32]] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+class Scorer:
+    """Scores photographs; may be used by several threads.
+
+    Args:
+        metrics: what is measured.
+        perceptual: the metric networks that they need.
+        pairs_as: name of the other tool whose colourings are given, or None.
+        keep: takes each picture.
+    """
+
+    def __init__(
+        self,
+        metrics: Sequence[Metric],
+        perceptual: Perceptual | None = None,
+        pairs_as: str | None = None,
+        keep: Keep | None = None,
+    ) -> None:
+        self._metrics = metrics
+        self._ids = {metric.id for metric in metrics}
+        self._perceptual = perceptual
+        self._pairs_as = pairs_as
+        self._keep = keep
+
+    def score(self, prepared: Prepared, answers: Mapping[Take, Answer]) -> ImageScores:
+        """All numbers of one photograph, of which these are the answers."""
+        start = time.perf_counter()
+        scene = Scene(Picture(prepared.original), Picture(to_rgb8(prepared.gray)))
+        rows: dict[str, list[Picture]] = {GRAY: [scene.gray]}
+        if prepared.other is not None and self._pairs_as is not None:
+            rows[self._pairs_as] = [Picture(prepared.other)]
+        seconds: dict[str, list[float]] = {}
+        errors: dict[str, list[float]] = {}
+        samples: dict[tuple[str, float], list[Picture]] = {}
+        for take, answer in answers.items():
+            joining = time.perf_counter()
+            picture = _picture(prepared, answer)
+            if take.sigma is not None:
+                samples.setdefault((take.model, take.sigma), []).append(picture)
+                continue
+            rows.setdefault(take.model, []).append(picture)
+            seconds.setdefault(take.model, []).append(answer.seconds + time.perf_counter() - joining)
+            errors.setdefault(take.model, []).append(answer.error)
+        values = {model: self._compared(pictures, scene) for model, pictures in rows.items()}
+        values[ORIGINAL] = {m.id: [m.measure(scene.original, scene)] for m in self._metrics if m.alone and m.measure}
+        for model, spent in seconds.items():
+            values[model].update({"seconds": spent, "native-mse": errors[model]})
+        self._add_lpips(values, rows, scene)
+        self._add_diversity(values, samples, scene)
+        scores = ImageScores(
+            prepared.name,
+            prepared.sha256,
+            int(prepared.original.shape[1]),
+            int(prepared.original.shape[0]),
+            {model: self._asked_for(found, len(rows.get(model, [0]))) for model, found in values.items()},
+        )
+        if any(metric.weighted for metric in self._metrics):
+            scores.weight = float(scene.rarity.sum())
+        if self._perceptual is not None and "fid" in self._ids:
+            scores.features = _features(self._perceptual, rows, scene)
+        if self._keep is not None:
+            self._keep(prepared.name, ORIGINAL, prepared.original)
+            for model, pictures in rows.items():
+                self._keep(prepared.name, model, pictures[0].rgb)
+        scores.seconds = {
+            "decode": prepared.seconds,
+            "network": sum(answer.seconds for answer in answers.values()),
+            "encode": time.perf_counter() - start,
+        }
+        return scores
+
+    def _compared(self, pictures: Sequence[Picture], scene: Scene) -> dict[str, list[float]]:
+        values = {m.id: [m.measure(picture, scene) for picture in pictures] for m in self._metrics if m.measure}
+        if "delta-colorfulness-mean" in self._ids:
+            # of each image; the means are taken when all images are there
+            values["delta-colorfulness-mean"] = [p.colorfulness - scene.original.colorfulness for p in pictures]
+        return values
+
+    def _add_lpips(self, values: Values, rows: Mapping[str, Sequence[Picture]], scene: Scene) -> None:
+        for name in sorted(self._ids & set(LPIPS)):
+            assert self._perceptual is not None
+            flat = [(model, picture) for model, pictures in rows.items() for picture in pictures]
+            distances = self._perceptual.lpips(name, [picture.rgb for _, picture in flat], scene.original.rgb)
+            for (model, _), distance in zip(flat, distances, strict=True):
+                values[model].setdefault(name, []).append(distance)
+
+    def _add_diversity(self, values: Values, samples: Mapping[tuple[str, float], list[Picture]], scene: Scene) -> None:
+        regions = segments(scene.gray.lab[0]) if samples else None
+        for (model, sigma), pictures in samples.items():
+            for name in sorted({f"diversity@{sigma:g}", f"diversity-lpips@{sigma:g}"} & self._ids):
+                if name.startswith("diversity-lpips"):
+                    assert self._perceptual is not None
+                    value = self._perceptual.mean_pairwise_lpips("lpips-alex", [picture.rgb for picture in pictures])
+                else:
+                    assert regions is not None
+                    value = diversity([picture.lab[1:] for picture in pictures], regions)
+                values[model][name] = [value]
+
+    def _asked_for(self, found: Mapping[str, list[float]], count: int) -> dict[str, list[float]]:
+        return {metric.id: found.get(metric.id, [math.nan] * count) for metric in self._metrics}
+
+
+def _picture(prepared: Prepared, answer: Answer) -> Picture:
+    """The picture that ``colorize`` makes, or with ``native`` the one that the network itself makes."""
+    if answer.rgb is None:
+        return Picture(np.asarray(join(prepared.gray, answer.chroma), np.uint8))
+    height, width = prepared.gray.shape
+    if answer.rgb.shape[:2] == (height, width):
+        return Picture(answer.rgb)
+    return Picture(np.asarray(Image.fromarray(answer.rgb).resize((width, height), Image.Resampling.BICUBIC)))
+
+
+def _features(
+    perceptual: Perceptual, rows: Mapping[str, Sequence[Picture]], scene: Scene
+) -> dict[str, NDArray[np.float32]]:
+    flat = [(model, picture.rgb) for model, pictures in rows.items() for picture in pictures]
+    found = perceptual.inception([scene.original.rgb, *(rgb for _, rgb in flat)]).astype(np.float32)
+    features = {ORIGINAL: found[:1]}
+    for model in rows:
+        features[model] = found[1:][[owner == model for owner, _ in flat]]
+    return features

@@ -1,0 +1,99 @@
+"""Means with their intervals, and differences that are called one only where they are shown to be.
+
+Intervals are percentile bootstraps (Efron 1979) over images: 95 %, 2,000 resamplings from a fixed seed, the same
+resamplings for every model and metric, so that a run repeats and paired differences are paired.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from colorcli.evaluate.metrics import Better
+
+RESAMPLINGS = 2000
+CONFIDENCE = 0.95
+LEAST_FOR_VERDICT = 10
+"""With fewer images a percentile interval is too narrow to conclude anything from."""
+_CHUNK = 1 << 22
+
+Values = NDArray[np.float64]
+Verdict = Literal["better", "worse", "no difference shown"]
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Mean and median over images and the mean's interval; ``infinite`` of the images were left out as infinite."""
+
+    mean: float
+    median: float
+    low: float
+    high: float
+    infinite: int = 0
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Mean of a - b over images that have both, its interval, and what that says of a."""
+
+    difference: float
+    low: float
+    high: float
+    verdict: Verdict
+
+
+class Bootstrap:
+    """Resamplings of ``count`` images."""
+
+    def __init__(self, count: int, resamplings: int = RESAMPLINGS, seed: int = 0) -> None:
+        rng = np.random.Generator(np.random.Philox(key=seed))
+        # How often each image is drawn; more than 255 times does not happen where there are more than 255.
+        self._times = np.empty((resamplings, count), np.uint8)
+        for times in self._times:
+            times[:] = np.bincount(rng.integers(0, count, count), minlength=count)
+
+    def means(self, values: Values, weights: Values) -> Values:
+        """Weighted mean of each resampling; those in which nothing is left are dropped."""
+        both = np.stack([np.where(weights > 0, values, 0) * weights, weights], axis=1)
+        step = max(1, _CHUNK // max(1, len(values)))
+        parts = [self._times[start : start + step] @ both for start in range(0, len(self._times), step)]
+        sums, totals = np.concatenate(parts).T
+        return np.asarray(sums[totals > 0] / totals[totals > 0])
+
+    def interval(self, values: Values, weights: Values) -> tuple[float, float]:
+        """The central 95 % of the resampled means."""
+        tail = 100 * (1 - CONFIDENCE) / 2
+        low, high = np.percentile(self.means(values, weights), (tail, 100 - tail))
+        return float(low), float(high)
+
+    def summary(self, values: Values, weights: Values | None = None) -> Summary | None:
+        """Of values ``(N,)``, not-a-number where an image has none; None if no image has a finite one."""
+        weights = _usable(values, weights)
+        if not weights.any():
+            return None
+        used = weights > 0
+        mean = float((values[used] * weights[used]).sum() / weights.sum())
+        low, high = self.interval(values, weights)
+        return Summary(mean, float(np.median(values[used])), low, high, int(np.isinf(values).sum()))
+
+    def difference(self, a: Values, b: Values, better: Better, weights: Values | None = None) -> Difference | None:
+        """Of two models' values for the same images; None if no image has both."""
+        with np.errstate(invalid="ignore"):
+            gap = a - b
+        weights = _usable(gap, weights)
+        if not weights.any():
+            return None
+        used = weights > 0
+        mean = float((gap[used] * weights[used]).sum() / weights.sum())
+        low, high = self.interval(gap, weights)
+        verdict: Verdict = "no difference shown"
+        if used.sum() >= LEAST_FOR_VERDICT and better != "none" and (low > 0 or high < 0):
+            verdict = "better" if (mean > 0) == (better == "higher") else "worse"
+        return Difference(mean, low, high, verdict)
+
+
+def _usable(values: Values, weights: Values | None) -> Values:
+    return np.where(np.isfinite(values), 1.0 if weights is None else weights, 0.0)

@@ -1,0 +1,103 @@
+"""The table of an evaluation as text: CSV, Markdown, LaTeX, and one line for each photograph."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+_ABSENT = "–"
+_COSTS = ("parameters", "multiply_adds", "milliseconds", "memory_mb")
+_LATEX = str.maketrans(
+    {"\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
+     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "Δ": r"$\Delta$", "σ": r"$\sigma$", "·": r"$\cdot$",
+     "|": r"$|$", _ABSENT: "--"}
+)  # fmt: skip
+
+
+def headings(report: Mapping[str, Any]) -> list[str]:
+    """Of the columns after the model's name: label, unit, and which way is better."""
+    arrows = {"higher": " ↑", "lower": " ↓", "none": ""}
+    return [
+        metric["label"] + (f", {metric['unit']}" if metric["unit"] else "") + arrows[metric["better"]]
+        for metric in report["metrics"]
+    ]
+
+
+def rows(report: Mapping[str, Any], *, intervals: bool = True) -> Iterator[tuple[str, list[str]]]:
+    """Each model's name and its numbers as people read them: mean, ± sd over seeds, and the interval."""
+    for model in report["models"]:
+        summary = report["summary"][model["name"]]
+        yield str(model["name"]), [_cell(summary[m["id"]], m["decimals"], intervals) for m in report["metrics"]]
+
+
+def to_csv(report: Mapping[str, Any]) -> str:
+    """All numbers at full precision, one line for each model, with what it costs."""
+    columns = ("mean", "median", "low", "high", "sd_over_seeds")
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    heads = [f"{metric['id']} {column}" for metric in report["metrics"] for column in columns]
+    writer.writerow(["model", "weights_sha256", *_COSTS, *heads])
+    for model in report["models"]:
+        summary = report["summary"][model["name"]]
+        numbers = [summary[metric["id"]].get(column) for metric in report["metrics"] for column in columns]
+        writer.writerow([model["name"], model.get("weights_sha256", ""), *map(model.get, _COSTS), *numbers])
+    return out.getvalue()
+
+
+def to_markdown(report: Mapping[str, Any]) -> str:
+    """A Markdown table with a line below that says how the numbers were taken."""
+    heads = ["model", *headings(report)]
+    lines = [heads, ["---", *["---:"] * (len(heads) - 1)], *([name, *cells] for name, cells in rows(report))]
+    table = "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)
+    return f"{table}\n\n{caption(report)}\n"
+
+
+def to_latex(report: Mapping[str, Any]) -> str:
+    """A LaTeX ``tabular`` (package booktabs) with a comment that says how the numbers were taken."""
+    heads = [label.replace(" ↑", "").replace(" ↓", "") for label in headings(report)]
+    arrows = {"higher": r" $\uparrow$", "lower": r" $\downarrow$", "none": ""}
+    marked = [_tex(head) + arrows[metric["better"]] for head, metric in zip(heads, report["metrics"], strict=True)]
+    lines = [f"% {caption(report)}", rf"\begin{{tabular}}{{l{'r' * len(heads)}}}", r"\toprule"]
+    lines += [" & ".join(["model", *marked]) + r" \\", r"\midrule"]
+    lines += [" & ".join([_tex(name), *map(_tex, cells)]) + r" \\" for name, cells in rows(report, intervals=False)]
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
+
+
+def images_csv(report: Mapping[str, Any]) -> str:
+    """One line for each photograph and model, with all its numbers; empty where there is none."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    ids = [metric["id"] for metric in report["metrics"]]
+    writer.writerow(["name", "sha256", "width", "height", "model", *ids])
+    for image in report["images"]:
+        about = [image[key] for key in ("name", "sha256", "width", "height")]
+        for model, values in image["values"].items():
+            writer.writerow([*about, model, *(values[key] for key in ids)])
+    return out.getvalue()
+
+
+def caption(report: Mapping[str, Any]) -> str:
+    """How the numbers were taken, in one line."""
+    data = report["data"]
+    failed = f", {data['failed']} failed" if data["failed"] else ""
+    return (
+        f"{data['images']} photographs{failed}; protocol {report['protocol']['id']}: {report['protocol']['text']}; "
+        f"means with 95 % bootstrap intervals over photographs; colorcli {report['software']['colorcli']}"
+    )
+
+
+def _cell(summary: Mapping[str, Any], decimals: int, intervals: bool) -> str:
+    if summary["mean"] is None:
+        return _ABSENT
+    text = f"{summary['mean']:.{decimals}f}"
+    if summary.get("sd_over_seeds") is not None:
+        text += f" ± {summary['sd_over_seeds']:.{decimals}f}"
+    if intervals and summary["low"] is not None:
+        text += f" [{summary['low']:.{decimals}f}, {summary['high']:.{decimals}f}]"
+    return text
+
+
+def _tex(text: str) -> str:
+    return text.translate(_LATEX).replace(" ± ", r" $\pm$ ")
