@@ -11,6 +11,7 @@ from colorcli.cli import models
 from colorcli.cli.colorize import colorize
 from colorcli.cli.command import Command, Group
 from colorcli.cli.doctor import doctor
+from colorcli.cli.evaluate import evaluate
 from colorcli.cli.samples import samples
 from colorcli.cli.status import status, verify
 from colorcli.cli.train import train
@@ -49,5 +50,6 @@ app.command("status", cls=Command)(status)
 app.command("verify", cls=Command)(verify)
 app.command("samples", cls=Command)(samples)
 app.command("train", cls=Command)(train)
+app.command("evaluate", cls=Command)(evaluate)
 app.add_typer(models.app, name="models", help="The installed models, and where weights come from.")
 app.command("doctor", cls=Command)(doctor)
