@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -54,8 +55,11 @@ def read_status(root: Path) -> Status:
         UsageError: the folder has no journal.
         OutputError: the journal cannot be read.
     """
-    if not journal_path(root).is_file():
-        raise UsageError(f"{root} holds no journal ({journal_path(root)}); give a folder that colorize has written to.")
+    with contextlib.suppress(PermissionError):  # reading it will say so
+        if not journal_path(root).is_file():
+            raise UsageError(
+                f"{root} holds no journal ({journal_path(root)}); give a folder that colorize has written to."
+            )
     latest: dict[str, tuple[State, dict[str, object]]] = {}
     status = Status()
     for record in read_journal(root):

@@ -10,7 +10,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
 from colorcli.colorize.journal import STATE_FOLDER
-from colorcli.errors import UsageError
+from colorcli.errors import OutputError, UsageError
 from colorcli.images.read import SUFFIXES
 from colorcli.images.write import PART_PREFIX, PART_SUFFIX
 
@@ -85,17 +85,18 @@ def sources(inputs: Sequence[Path], listed: Sequence[str], output: Path | None) 
     may be a file name when the input is a single file. Names from a list are mirrored as they are given.
 
     Raises:
-        UsageError: an input does not exist, or the output would be the input.
+        UsageError: an input does not exist or cannot be reached, or the output would be the input.
+        OutputError: the output cannot be reached.
     """
     if listed and output is None:
         raise UsageError("A list of files needs an output folder: -o OUT.")
-    if len(inputs) == 1 and not listed and output is not None and _names_a_file(inputs[0], output):
-        return [Source(inputs[0], _absolute(output).parent, relative=inputs[0].name, target=output.name)]
-    several = len(inputs) + bool(listed) > 1
-    result = [_source(path, output, several=several) for path in inputs]
-    if output is not None:
-        result += [_listed(name, _absolute(output)) for name in listed]
-    return result
+    try:
+        return _sources(inputs, listed, output)
+    except OSError as error:  # of a folder on the way that is closed to us
+        if output is not None and error.filename == os.fspath(output):
+            reason = f"{output} cannot be written: {error.strerror or error}. Choose another folder with -o."
+            raise OutputError(reason) from error
+        raise UsageError(f"{error.filename} cannot be read: {error.strerror or error}.") from error
 
 
 def discover(inputs: Sequence[Source], *, include: Sequence[str] = (), exclude: Sequence[str] = ()) -> Discovery:
@@ -131,6 +132,16 @@ def discover(inputs: Sequence[Source], *, include: Sequence[str] = (), exclude: 
                 discovery.photographs.append(found)
     discovery.photographs.sort(key=lambda found: (str(found.root), found.relative, found.target))
     return discovery
+
+
+def _sources(inputs: Sequence[Path], listed: Sequence[str], output: Path | None) -> list[Source]:
+    if len(inputs) == 1 and not listed and output is not None and _names_a_file(inputs[0], output):
+        return [Source(inputs[0], _absolute(output).parent, relative=inputs[0].name, target=output.name)]
+    several = len(inputs) + bool(listed) > 1
+    result = [_source(path, output, several=several) for path in inputs]
+    if output is not None:
+        result += [_listed(name, _absolute(output)) for name in listed]
+    return result
 
 
 def _names_a_file(path: Path, output: Path) -> bool:

@@ -225,7 +225,7 @@ def check_room(plan: Plan) -> str | None:
     needed: dict[int, int] = {}
     free: dict[int, tuple[int, Path]] = {}
     for root in plan.roots:
-        place = next(folder for folder in (root, *root.parents) if folder.exists())
+        place = next(folder for folder in (root, *root.parents) if os.path.lexists(folder))
         try:
             device = place.stat().st_dev
             free[device] = (shutil.disk_usage(place).free, root)
@@ -239,7 +239,7 @@ def check_room(plan: Plan) -> str | None:
         # half of the estimate is less than any photograph has been seen to need
         if estimate // 2 > room:
             raise OutputError(f"{sentence}. Free some room, choose another folder with -o, or use --limit.")
-        if estimate + _MARGIN > room:
+        if estimate and estimate + _MARGIN > room:
             warning = f"{sentence}: it may become full."
     return warning
 

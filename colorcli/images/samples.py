@@ -54,9 +54,9 @@ def write_samples(folder: Path) -> list[Path]:
     for sample in SAMPLES:
         target = folder / sample.name
         paths.append(target)
-        if target.exists():
-            continue
         try:
+            if target.exists():
+                continue
             target.parent.mkdir(parents=True, exist_ok=True)
             _write(target, _gray(sample))
         except OSError as error:

@@ -102,6 +102,17 @@ def test_the_input_is_never_the_output(old: Path, colour: Colour) -> None:
     assert contents(old) == before
 
 
+def test_places_that_cannot_be_reached_are_told_in_a_sentence(old: Path, colour: Colour) -> None:
+    """A name that the system refuses to look up is the user's error or the output's, not an unexpected one."""
+    refused = old / ("x" * 300)
+    for inputs in ((refused,), (refused / "a.png",), (old, refused)):
+        with pytest.raises(UsageError, match="cannot be read|no file or folder"):
+            colour(*inputs)
+    for inputs in ((old,), (old / "a.png",)):
+        with pytest.raises(OutputError, match="cannot be written"):
+            colour(*inputs, output=refused)
+
+
 def test_single_files(old: Path, colour: Colour, tmp_path: Path) -> None:
     assert colour(old / "a.png").done == 1
     assert (old / "a_colorized.png").is_file()
