@@ -191,7 +191,7 @@ class Zhang2016(Colorizer):
             nn.ReLU(),
             nn.Conv2d(256, BINS, 1),
         )
-        self.model_out = nn.Conv2d(BINS, 2, 1, bias=False)
+        self.model_out = nn.Conv2d(BINS, 2, 1, bias=False).requires_grad_(False)
         with torch.no_grad():
             centres = torch.tensor(bins.ab_bins().centres) / AB_SCALE
             self.model_out.weight.copy_(centres.T[:, :, None, None])

@@ -110,6 +110,7 @@ def test_decoding_is_chosen_by_name() -> None:
 
 def test_before_training_the_convolution_is_the_mean(paper: Zhang2016) -> None:
     """Cross-entropy never reaches it: a random start would stay random for ever."""
+    assert not paper.model_out.weight.requires_grad
     logits = torch.randn(1, 313, 4, 4) * 3
     torch.testing.assert_close(
         paper.to_chroma(logits, torch.zeros(1)), colors.annealed_mean(logits, 1.0), atol=1e-3, rtol=1e-4
