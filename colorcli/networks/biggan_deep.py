@@ -32,10 +32,17 @@ class _Spectral(nn.Module):
         super().__init__()
         self.bias = nn.Parameter(torch.zeros(shape[0])) if bias else None
         self.weight_orig = nn.Parameter(torch.empty(shape))
-        nn.init.orthogonal_(self.weight_orig)
-        self.register_buffer("weight_u", F.normalize(torch.randn(shape[0]), dim=0))
-        self.register_buffer("weight_v", F.normalize(torch.randn(math.prod(shape[1:])), dim=0))
+        self.register_buffer("weight_u", torch.empty(shape[0]))
+        self.register_buffer("weight_v", torch.empty(math.prod(shape[1:])))
         self.folded = False
+        # On the meta device there is nothing to initialize, and pretending to takes seconds.
+        if not self.weight_orig.is_meta:
+            self._initialize()
+
+    @torch.no_grad()
+    def _initialize(self) -> None:
+        nn.init.orthogonal_(self.weight_orig)
+        self.weight_u.normal_()
         # Without these, u W v of a new layer would be near zero, and its outputs huge.
         for _ in range(5):
             self._iterate()
@@ -354,7 +361,8 @@ def describe_classes(classifier: Tensor, length: int) -> Tensor:
     chosen = components[:, :length]
     # A component's sign is arbitrary; fixing it makes the descriptions the same on every machine.
     largest = chosen.gather(0, chosen.abs().argmax(0, keepdim=True))
-    return (chosen * largest.sign() * math.sqrt(len(classifier))).to(classifier.dtype)
+    described: Tensor = chosen * largest.sign() * math.sqrt(len(classifier))
+    return described.to(classifier.dtype)
 
 
 def sample_latents(

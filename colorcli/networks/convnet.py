@@ -1,4 +1,4 @@
-"""The plain convolutional baseline of Lin and Ferreira, "Automated Image Colorization Using Deep Learning" (2021).
+"""The plain convolutional baseline of Lin and Ferreira, "Automated Image Colorization Using Deep Learning".
 
 Five strided convolutions, five transposed ones; each of the first four results is added to the encoder's map of the
 same size, the last is concatenated with the input. Layer widths are those of the authors' notebook. The ``lite``

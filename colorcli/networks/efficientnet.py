@@ -1,4 +1,4 @@
-"""Pyramid decoder on a frozen EfficientNet (Lin and Ferreira, "Automated Image Colorization Using Deep Learning", 2021).
+"""Pyramid decoder on a frozen EfficientNet (Lin and Ferreira, "Automated Image Colorization Using Deep Learning").
 
 From the backbone's top activation upwards, each level is upsampled, gets the activation that follows the expansion
 of a stage's first block added, and passes a convolution; the last also sees the input. The ``lite`` preset is the
@@ -7,6 +7,7 @@ same decoder on EfficientNet-Lite0, whose taps are as many, at the same strides 
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import Any, ClassVar
 
 import torch
@@ -34,11 +35,11 @@ class EfficientNet(Colorizer):
     size_rule = SizeRule(size=224, multiple_of=32)
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "paper": {"backbone": "efficientnet_b7", "widths": (128, 64)},
-        "lite": {"backbone": "efficientnet-lite0-gray", "widths": (32, 16)},
+        "lite": {"backbone": "efficientnet-lite0-gray", "widths": (24, 12)},
     }
 
     def __init__(
-        self, backbone: str = "efficientnet-lite0-gray", widths: tuple[int, int] = (32, 16), space: str = "lab"
+        self, backbone: str = "efficientnet-lite0-gray", widths: tuple[int, int] = (24, 12), space: str = "lab"
     ) -> None:
         super().__init__()
         if space not in ("lab", "uv"):
@@ -75,7 +76,7 @@ class EfficientNet(Colorizer):
         answer = torch.tanh(self.output(x))
         return answer if self.native_space == "ab" else answer / 2
 
-    def taps(self, lightness: Tensor) -> tuple[Tensor, ...]:
+    def taps(self, lightness: Tensor) -> Iterator[Tensor]:
         """The backbone's activations at strides 2, 4, 8, 16 and 32 for L*/100 ``(N, 1, H, W)``."""
         if isinstance(self.backbone, EfficientNetLite0):
             return lite_taps(self.backbone, colors.lightness_to_gray(lightness * 100))
@@ -97,36 +98,39 @@ class EfficientNet(Colorizer):
 LITE_TAPS = (96, 144, 240, 672, 1280)
 
 
-def lite_taps(backbone: EfficientNetLite0, gray: Tensor) -> tuple[Tensor, ...]:
+def lite_taps(backbone: EfficientNetLite0, gray: Tensor) -> Iterator[Tensor]:
     """The taps of the paper on an EfficientNet-Lite0, ``LITE_TAPS`` channels at strides 2 to 32.
 
     The first four are the activations after the expansion in the first block of the stages that halve the
-    resolution, the fifth is the top activation. ``gray`` is ``(N, 1, H, W)``, gamma-coded, in 0..1.
+    resolution, the fifth is the top activation; who stops early has not paid for the rest. ``gray`` is
+    ``(N, 1, H, W)``, gamma-coded, in 0..1.
     """
-    features = backbone(gray)
-    # The blocks' inputs are features already; only their expansions (1x1 convolutions) are computed once more.
-    expansions = (
-        backbone.stages[stage][0].body[:3](feature)  # type: ignore[index, union-attr, operator]
-        for stage, feature in zip((1, 2, 3, 5), features, strict=False)
-    )
-    return (*expansions, backbone.head(features.s32))
+    stages = (*backbone.stages, backbone.head)
+    yield from _taps(stages, backbone.stem(gray * 2 - 1), halving=(1, 2, 3, 5), block="body", expansion=3)
 
 
-def b7_taps(features: nn.Module, x: Tensor) -> tuple[Tensor, ...]:
+def b7_taps(features: nn.Module, x: Tensor) -> Iterator[Tensor]:
     """192, 288, 480, 1344 and 2560 channels at strides 2 to 32, from torchvision's EfficientNet-B7 ``features``."""
-    taps = []
-    for index, stage in enumerate(features.children()):
-        if index in (2, 3, 4, 6):
-            # These first blocks halve the resolution, so they have no shortcut: their layers in turn are the block.
+    yield from _taps(features.children(), x, halving=(2, 3, 4, 6), block="block", expansion=1)
+
+
+def _taps(
+    stages: Iterable[nn.Module], x: Tensor, halving: tuple[int, ...], block: str, expansion: int
+) -> Iterator[Tensor]:
+    """Run ``stages``; yield what follows the first ``expansion`` layers of those that halve, and the end."""
+    for index, stage in enumerate(stages):
+        if index in halving:
+            # A block that halves the resolution has no shortcut: its layers in turn are the block.
             first, *others = stage.children()
-            expansion, *layers = first.block.children()  # type: ignore[union-attr]
-            x = expansion(x)
-            taps.append(x)
-            for module in (*layers, *others):
-                x = module(x)
+            layers = (*first.get_submodule(block).children(), *others)
+            for layer in layers[:expansion]:
+                x = layer(x)
+            yield x
+            for layer in layers[expansion:]:
+                x = layer(x)
         else:
             x = stage(x)
-    return (*taps, x)
+    yield x
 
 
 def _block(before: int, after: int, kernel: int) -> nn.Sequential:

@@ -1,4 +1,5 @@
-"""Dahl's residual-encoder pyramid on a frozen VGG-16 (tinyclouds.org/colorize, 2016), as Lin and Ferreira (2021) built it.
+"""Dahl's residual-encoder pyramid on a frozen VGG-16 (tinyclouds.org/colorize, 2016), as rebuilt by Lin and Ferreira
+("Automated Image Colorization Using Deep Learning").
 
 From stride 8 upwards, each level is upsampled, gets a batch-normalized activation of VGG added and passes a
 convolution, down to the input itself; the answer is UV. The ``lite`` preset is the same pyramid on
@@ -7,6 +8,7 @@ EfficientNet-Lite0, one level longer because its finest map has half the resolut
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import Any, ClassVar
 
 import torch
@@ -79,7 +81,7 @@ class VGG16Dahl(Colorizer):
     def taps(self, gray: Tensor) -> tuple[Tensor, ...]:
         """The backbone's activations from fine to coarse: strides 1 to 8 of VGG, 2 to 16 of EfficientNet-Lite0."""
         if isinstance(self.backbone, EfficientNetLite0):
-            return lite_taps(self.backbone, gray)[:-1]
+            return tuple(islice(lite_taps(self.backbone, gray), 4))
         x, taps = imagenet_input(gray), []
         for index, layer in enumerate(self.backbone.children()):
             x = layer(x)

@@ -1,0 +1,118 @@
+"""The pyramid decoder against its authors' counts, its taps against the backbones they come from."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torchvision
+
+from colorcli.color import tensors as colors
+from colorcli.networks.efficientnet import LITE_TAPS, EfficientNet, b7_taps, lite_taps
+
+
+@pytest.fixture(scope="module")
+def lite() -> EfficientNet:
+    torch.manual_seed(0)
+    return EfficientNet(**EfficientNet.presets["lite"]).eval()
+
+
+def test_paper_has_the_published_numbers_of_parameters() -> None:
+    """003's notebook: 75,395,346 in all, statistics included, of which 11,292,674 learn."""
+    with torch.device("meta"):
+        network = EfficientNet(**EfficientNet.presets["paper"])
+    statistics = sum(buffer.numel() for name, buffer in network.named_buffers() if "running" in name)
+    assert sum(p.numel() for p in network.parameters()) + statistics == 75_395_346
+    assert sum(p.numel() for p in network.parameters() if p.requires_grad) == 11_292_674
+    assert network.frozen_parts == {"backbone": "efficientnet_b7"}
+
+
+def test_paper_decoder_has_the_layers_of_the_document() -> None:
+    with torch.device("meta"):
+        network = EfficientNet(**EfficientNet.presets["paper"])
+    convolutions = (network.top[0], *(level[0] for level in network.levels), network.last[0], network.output)
+    assert [tuple(layer.weight.shape) for layer in convolutions] == [
+        (1344, 2560, 1, 1),
+        (480, 1344, 3, 3),
+        (288, 480, 3, 3),
+        (192, 288, 3, 3),
+        (128, 192, 3, 3),
+        (64, 129, 3, 3),
+        (2, 64, 3, 3),
+    ]
+
+
+def test_paper_taps_are_those_of_the_document() -> None:
+    """112, 56, 28 and 14 squared after the expansions, 7 squared at the top: other layers, other features."""
+    with torch.device("meta"):
+        features = torchvision.models.efficientnet_b7(weights=None).features.eval()
+        taps = list(b7_taps(features, torch.rand(1, 3, 224, 224)))
+    assert [tuple(tap.shape[1:]) for tap in taps] == [
+        (192, 112, 112),
+        (288, 56, 56),
+        (480, 28, 28),
+        (1344, 14, 14),
+        (2560, 7, 7),
+    ]
+
+
+def test_tapping_does_not_change_what_the_backbone_computes(lite: EfficientNet) -> None:
+    """The taps walk through the blocks themselves; a block run otherwise than it was trained sees nothing."""
+    gray = torch.rand(1, 1, 64, 96)
+    with torch.no_grad():
+        features = lite.backbone(gray)
+        taps = list(lite_taps(lite.backbone, gray))
+        assert torch.allclose(taps[1], lite.backbone.stages[2][0].body[:3](features.s4), atol=1e-5)
+        assert torch.allclose(taps[4], lite.backbone.head(features.s32), atol=1e-5)
+    assert tuple(tap.shape[1] for tap in taps) == LITE_TAPS
+    assert [tap.shape[-1] for tap in taps] == [48, 24, 12, 6, 3]
+
+
+def test_tapping_does_not_change_torchvisions_network() -> None:
+    """As above, with a small relative of EfficientNet-B7 (same blocks, a fortieth of the cost)."""
+    torch.manual_seed(0)
+    features = torchvision.models.efficientnet_b0(weights=None).features.eval()
+    x = torch.rand(1, 3, 64, 64)
+    with torch.no_grad():
+        assert torch.allclose(list(b7_taps(features, x))[-1], features(x), atol=1e-5)
+
+
+def test_backbone_stays_frozen_while_the_decoder_trains(lite: EfficientNet) -> None:
+    """Its weights are shared by several models: batch norm must not drift, nor a gradient reach it."""
+    network = EfficientNet(**EfficientNet.presets["lite"]).train()
+    before = {name: tensor.clone() for name, tensor in network.backbone.state_dict().items()}
+    network.native(torch.rand(2, 1, 64, 64) * 100).square().mean().backward()
+    assert all(torch.equal(before[name], tensor) for name, tensor in network.backbone.state_dict().items())
+    assert all(parameter.grad is None for parameter in network.backbone.parameters())
+    assert all(p.grad is not None for name, p in network.named_parameters() if not name.startswith("backbone."))
+
+
+def test_lite_fits_its_budget(lite: EfficientNet) -> None:
+    """Own weights at most 8 MB in float16; the backbone ships once for all."""
+    assert sum(p.numel() for p in lite.parameters() if p.requires_grad) < 4_000_000
+
+
+@pytest.mark.parametrize(("space", "native_space", "limit"), [("lab", "ab", 1.0), ("uv", "uv", 0.5)])
+def test_contract_in_both_spaces(space: str, native_space: str, limit: float) -> None:
+    """003 compares YUV with Lab: each answers in its own units, and both give chroma in CIELAB's."""
+    torch.manual_seed(0)
+    network = EfficientNet(**EfficientNet.presets["lite"] | {"space": space}).eval()
+    rgb = torch.rand(2, 3, 64, 96) * 0.2 + 0.4
+    lightness = colors.srgb_to_lab(rgb)[:, :1]
+    with torch.no_grad():
+        answer, chroma = network.native(lightness), network.chroma(lightness)
+    assert network.native_space == native_space
+    assert answer.shape == chroma.shape == (2, 2, 64, 96)
+    assert answer.abs().max() <= limit
+    assert network.target(rgb).abs().max() <= limit
+    assert torch.isfinite(chroma).all()
+
+
+def test_an_unknown_space_or_backbone_is_refused() -> None:
+    with pytest.raises(ValueError, match="no space 'hsv'"):
+        EfficientNet(space="hsv")
+    with pytest.raises(ValueError, match="no backbone 'vgg16'"):
+        EfficientNet(backbone="vgg16")
+
+
+def test_onnx_gives_the_same_chroma(lite: EfficientNet, onnx_difference) -> None:  # type: ignore[no-untyped-def]
+    assert onnx_difference(lite) < 1e-3
