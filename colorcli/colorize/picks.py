@@ -215,6 +215,8 @@ def _parameters(record: Mapping[str, object]) -> Parameters:
     for name, value in values.items():
         if not _VALID[name](value):
             raise ValueError(f"its {name} cannot be {_shown(value)}")
+    # 3 and 3.0 are one number to JSON and to a person, but not in the label of the outputs
+    values |= {name: float(str(values[name])) for name in ("sigma", "strength") if values[name] is not None}
     return Parameters(**values)  # type: ignore[arg-type]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
@@ -95,7 +97,11 @@ def _write(
     choice = None
     if colouring.picks is not None:
         name = "picks.json" if number == 0 else f"picks-{number + 1}.json"
-        choice = {"id": f"{colouring.title} {number}", "filename": name, "header": dict(colouring.picks)}
+        # as text, which a browser passes on as it is: its numbers would lose 3.0 to 3, and seeds beyond 2**53
+        header = json.dumps(dict(colouring.picks), indent=1)
+        # a browser keeps choices for all files on this machine together
+        identity = hashlib.sha256(f"{place.absolute()}\0{header}".encode("utf-8", "surrogateescape")).hexdigest()
+        choice = {"id": identity[:16], "filename": name, "header": header}
     data = {
         "columns": [column.data() for column in colouring.columns],
         "measures": [asdict(measure) for measure in MEASURES],

@@ -44,8 +44,8 @@ function option(value, label, selected = false) {
   return make("option", { value, selected }, label);
 }
 
-function select(label, options, value, onchange) {
-  const list = make("select", { onchange: () => onchange(list.value) },
+function select(label, options, value, onchange, spoken = label) {
+  const list = make("select", { "aria-label": spoken, onchange: () => onchange(list.value) },
     ...options.map(([key, text]) => option(key, text, key === value)));
   return make("label", {}, label, list);
 }
@@ -77,7 +77,8 @@ const choices = {
   file() {
     const picks = report.photos.filter((photo) => this.picked.has(photo.key))
       .map((photo) => ({ ...photo.identity, sample: this.picked.get(photo.key) }));
-    return `${JSON.stringify({ ...report.choice.header, picks }, null, 1)}\n`;
+    const lines = picks.map((pick) => `\n  ${JSON.stringify(pick)}`);
+    return `${report.choice.header.replace(/\s*\}$/, "")},\n "picks": [${lines.join(",")}\n ]\n}\n`;
   },
 };
 if (report.choice) choices.load();
@@ -133,10 +134,10 @@ const gallery = (() => {
       const having = report.columns.filter((c) => report.photos.some((p) => valueOf(p, c.id, state.sort) !== null));
       if (!having.some((c) => c.id === state.of) && having.length) state.of = having[0].id;
       if (having.length > 1) {
-        bar.append(select("of", having.map((c) => [c.id, shown(c.label)]), state.of, change("of")));
+        bar.append(select("of", having.map((c) => [c.id, shown(c.label)]), state.of, change("of"), "Sort by the values of"));
         const others = having.filter((c) => c.id !== state.of).map((c) => [c.id, shown(c.label)]);
         if (!others.some(([id]) => id === state.against)) state.against = "";
-        bar.append(select("minus", [["", "nothing"], ...others], state.against, change("against")));
+        bar.append(select("minus", [["", "nothing"], ...others], state.against, change("against"), "Less the values of"));
       }
     }
     bar.append(select("Order", orders(), state.order, change("order")));

@@ -1,0 +1,373 @@
+"""Reports of colouring runs, and picks: the program as people use it, with a fake network, and what a browser shows."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from colorcli.cli import main
+from colorcli.colorize import report as module
+from colorcli.colorize.audit import read_status
+from colorcli.registry import registry
+from colorcli.registry.card import ModelCard
+from colorcli.report import colouring
+from tests.colorize.conftest import INFO, FakeSession, contents, write_gray
+
+from .conftest import Open
+
+SEED = 2**60 + 1
+CARD = ModelCard("fake", "fake", INFO.weights_sha256, "test", size=INFO.size_rule, controls=INFO.controls)
+
+
+@pytest.fixture(autouse=True)
+def place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Every model's name leads to a fake; photographs lie in ``old``."""
+    monkeypatch.setattr(registry, "find", lambda name: CARD)
+    monkeypatch.setattr(registry, "load", lambda card, **_: FakeSession())
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.png", "b.jpg", "<script>window.hacked = 1<", "sub/c.tif"):
+        write_gray(tmp_path / "old" / (name if "." in name[-4:] else f"{name}.png"))
+    return tmp_path
+
+
+def colour(*arguments: object) -> int:
+    return main(["colorize", *map(str, arguments)])
+
+
+def page_data(path: Path) -> Any:
+    return json.loads(path.read_text("utf-8").split('id="data">')[1].split("</script>")[0])
+
+
+def picks_of(path: Path, wanted: dict[str, int]) -> dict[str, Any]:
+    """What a report's page saves when these samples are chosen in it."""
+    data = page_data(path)
+    chosen = [
+        {**photo["identity"], "sample": wanted[photo["name"]]} for photo in data["photos"] if photo["name"] in wanted
+    ]
+    return {**json.loads(data["choice"]["header"]), "picks": chosen}
+
+
+def save(content: Any, name: str = "picks.json") -> Path:
+    Path(name).write_text(json.dumps(content))
+    return Path(name)
+
+
+@pytest.fixture
+def sampled(place: Path) -> Path:
+    """The report of three samples of each photograph, made with a seed that no browser could count to."""
+    assert colour("old", "-o", "three", "--samples", 3, "--sigma", 3, "--seed", SEED, "--report", "-q") == 0
+    return place / "three" / "report.html"
+
+
+# reports
+
+
+def test_the_report_lies_where_it_is_found(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """At the top of the output folder, named in the last line; scripts learn it from an event."""
+    assert colour("old", "--report") == 0
+    path = place / "old_colorized" / "report.html"
+    assert capsys.readouterr().err.splitlines()[-1] == f"Report: {path}"
+    assert colour("old", "--report", "--json", "-q") == 0
+    last = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert last["event"] == "report.written"
+    assert last["path"] == str(path)
+    assert last["bytes"] == path.stat().st_size
+
+
+def test_a_finished_run_gets_its_report_later(place: Path) -> None:
+    """Nobody colours eighty thousand photographs twice because the report was not asked for."""
+    assert colour("old", "-q") == 0
+    before = contents(place / "old_colorized")
+    assert colour("old", "-q", "--report") == 0
+    after = contents(place / "old_colorized")
+    text = after.pop("report.html").decode()
+    assert after == before
+    assert len(page_data(place / "old_colorized" / "report.html")["photos"]) == 4
+    assert text.count('id="pictures-') == 4
+
+
+def test_failures_are_listed_with_their_reasons(place: Path) -> None:
+    """What is missing from the gallery is the first thing to know, and why."""
+    (place / "old" / "broken.jpg").write_bytes(b"no JPEG")
+    assert colour("old", "-q", "--report", "--samples", 2, "--sigma", 3) == 3
+    text = (place / "old_colorized" / "report.html").read_text("utf-8")
+    assert "<strong>1 failed</strong>" in text, "once, not once for each sample"
+    assert "<bdi>broken.jpg</bdi>: is not a JPEG, PNG, TIFF or WebP file" in text
+
+
+def test_facts_of_each_colouring_come_from_the_journal(place: Path) -> None:
+    """The numbers in the report and in the journal are the same numbers."""
+    assert colour("old", "-q", "--report") == 0
+    photos = {photo["name"]: photo for photo in page_data(place / "old_colorized" / "report.html")["photos"]}
+    for _, record in read_status(place / "old_colorized").records:
+        values = photos[str(record["input"])]["values"]["colouring"]
+        assert values["max_delta_l"] == record["max_delta_l"]
+        assert values["fitted_share"] == pytest.approx(100 * float(str(record["fitted_share"])))
+    text = (place / "old_colorized" / "report.html").read_text("utf-8")
+    assert INFO.weights_sha256 in text
+
+
+def test_pictures_are_decoded_once(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A report that was interrupted after an hour goes on from there; a later one costs only what is new."""
+    assert colour("old", "-q", "--report") == 0
+    path = place / "old_colorized" / "report.html"
+    first = path.read_text("utf-8").split('id="pictures-')[1:]
+
+    def never(*_: object) -> Any:
+        raise AssertionError("decoded again")
+
+    monkeypatch.setattr(module, "read_photo", never)
+    monkeypatch.setattr(module.Image, "open", never)
+    assert colour("old", "-q", "--report") == 0
+    assert path.read_text("utf-8").split('id="pictures-')[1:] == first
+
+
+def test_outputs_that_were_changed_are_not_shown_as_ours(place: Path, look: Open) -> None:
+    """A file that somebody retouched stands in the way, and the report says so."""
+    assert colour("old", "-q") == 0
+    (place / "old_colorized" / "b.jpg").write_bytes(b"something else")
+    assert colour("old", "-q", "--report") == 3
+    path = place / "old_colorized" / "report.html"
+    assert "<bdi>b.jpg</bdi>: has an output that was changed since it was made" in path.read_text("utf-8")
+    assert look(path).locator(".photo").count() == 3
+
+
+def test_a_photograph_that_is_gone_is_shown_by_its_lightness(
+    place: Path, look: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Originals go back into their boxes during a run of a week; the report compares all the same."""
+    moved = place / "old" / "a.png"
+
+    class Moving(FakeSession):
+        def chroma(self, *given: Any, **controls: Any) -> Any:
+            moved.unlink(missing_ok=True)
+            return super().chroma(*given, **controls)
+
+    monkeypatch.setattr(registry, "load", lambda card, **_: Moving())
+    assert colour("old", "-q", "--report", "--include", "a.png") == 0
+    page = look(place / "old_colorized" / "report.html")
+    assert "shown is the lightness of its colouring" in page.locator(".photo").inner_text()
+    assert page.locator(".picture img").count() == 2
+    page.locator(".picture").first.click()
+    assert page.locator("dialog a").count() == 1, "no link to what is not there"
+
+
+def test_a_foreign_report_is_refused_before_any_work(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Not after a night of colouring, and never by replacing it."""
+    (place / "old_colorized").mkdir()
+    (place / "old_colorized" / "report.html").write_text("mine")
+    assert colour("old", "-q", "--report") == 8
+    assert "no report of colorcli" in capsys.readouterr().err
+    assert contents(place / "old_colorized") == {"report.html": b"mine"}
+
+
+def test_more_than_fits_one_file(place: Path, monkeypatch: pytest.MonkeyPatch, look: Open) -> None:
+    """Ten thousand photographs are ten files that open, not one that does not; a shorter report leaves none behind."""
+    monkeypatch.setattr(colouring, "MAX_PICTURES", 4)
+    assert colour("old", "-q", "--report") == 0
+    root = place / "old_colorized"
+    assert {path.name for path in root.glob("report*")} == {"report.html", "report-2.html"}
+    page = look(root / "report.html")
+    assert page.locator(".photo").count() == 2
+    page.get_by_role("link", name="3–4").click()
+    assert page.locator(".photo").count() == 2
+    assert page.url.endswith("report-2.html")
+    monkeypatch.undo()
+    monkeypatch.chdir(place)
+    monkeypatch.setattr(registry, "find", lambda name: CARD)
+    assert colour("old", "-q", "--report") == 0
+    assert [path.name for path in root.glob("report*")] == ["report.html"]
+
+
+def test_the_page_of_a_run_in_a_browser(place: Path, look: Open) -> None:
+    """One colouring of each: nothing to choose, everything to look at, on a phone too."""
+    assert colour("old", "-q", "--report") == 0
+    page = look(place / "old_colorized" / "report.html", width=375, scheme="dark")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 375
+    assert page.evaluate("window.hacked") is None
+    assert page.get_by_role("heading", name="<script>window.hacked = 1<.png").is_visible()
+    assert page.locator("input[type=radio]").count() == 0
+    assert page.locator(".picture img").count() == 8
+    page.get_by_label("Sort by", exact=True).select_option("max_delta_l")
+    page.locator(".picture").first.click()
+    links = page.locator("dialog a").all()
+    assert [link.evaluate("a => a.protocol") for link in links] == ["file:", "file:"]
+    for link in links:
+        assert page.context.new_page().goto(link.evaluate("a => a.href")).ok
+
+
+# picks
+
+
+def test_choosing_in_the_browser_makes_exactly_what_was_chosen(sampled: Path, look: Open, place: Path) -> None:
+    """From the samples over the browser's keyboard to the finished files: byte for byte the colouring that was seen."""
+    page = look(sampled)
+    assert page.locator("#save-picks").is_disabled()
+    page.locator(".photo").first.focus()
+    for key in ("2", "ArrowRight", "3", "ArrowRight", "1", "1", "0", "ArrowRight"):
+        page.keyboard.press(key)
+    page.get_by_role("radio", name="3").last.check()
+    assert page.locator("#chosen-count").inner_text() == "3 of 4 chosen"
+    page.reload()
+    assert page.locator("#chosen-count").inner_text() == "3 of 4 chosen", "kept by the browser"
+    page.get_by_label("Show").select_option("open")
+    assert page.locator(".photo").count() == 1
+    with page.expect_download() as download:
+        page.locator("#save-picks").click()
+    assert download.value.suggested_filename == "picks.json"
+    download.value.save_as(place / "picks.json")
+    assert colour("old", "--picks", "picks.json", "-o", "chosen", "-q") == 0
+    names = [str(photo["name"]) for photo in page_data(sampled)["photos"]]
+    expected = {}
+    for name, sample in zip(names, (1, 2, None, 2), strict=True):
+        if sample is not None:
+            stem, _, suffix = name.rpartition(".")
+            expected[name] = contents(sampled.parent)[f"{stem}.s{sample:02}.{suffix}"]
+    assert contents(place / "chosen") == expected
+
+
+def test_in_the_viewer_a_digit_chooses(sampled: Path, look: Open) -> None:
+    """Whoever looks closely chooses there."""
+    page = look(sampled)
+    page.locator(".picture").first.click()
+    page.keyboard.press("3")
+    assert "3 on the right" in page.get_by_role("slider").get_attribute("aria-label")
+    page.keyboard.press("Escape")
+    assert page.locator("figure.chosen figcaption").first.inner_text().strip() == "3"
+
+
+def test_picks_join_the_samples_folder(sampled: Path, place: Path) -> None:
+    """The chosen ones may go beside the samples: names do not collide, and all runs know what is theirs."""
+    before = contents(place / "three")
+    picks = save(picks_of(sampled, {"a.png": 1, "sub/c.tif": 0}))
+    assert colour("old", "--picks", picks, "-o", "three", "-q") == 0
+    after = contents(place / "three")
+    assert {name: after[name] for name in before} == before
+    assert after["a.png"] == after["a.s01.png"]
+    assert after["sub/c.tif"] == after["sub/c.s00.tif"]
+    assert set(after) - set(before) == {"a.png", "sub/c.tif"}
+    assert colour("old", "--picks", picks, "-o", "three", "-q") == 0, "again: done already"
+
+
+def test_another_choice_later_replaces_nothing_unasked(
+    sampled: Path, place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A file that was chosen yesterday stays until --overwrite says otherwise."""
+    save(picks_of(sampled, {"a.png": 1}))
+    assert colour("old", "--picks", "picks.json", "-o", "chosen", "-q") == 0
+    save(picks_of(sampled, {"a.png": 2}))
+    assert colour("old", "--picks", "picks.json", "-o", "chosen") == 3
+    assert "another of its samples (1, now 2); --overwrite replaces it" in capsys.readouterr().err
+    assert contents(place / "chosen")["a.png"] == contents(place / "three")["a.s01.png"]
+    assert colour("old", "--picks", "picks.json", "-o", "chosen", "-q", "--overwrite") == 0
+    assert contents(place / "chosen")["a.png"] == contents(place / "three")["a.s02.png"]
+
+
+def test_a_chosen_colouring_in_another_format(sampled: Path, place: Path) -> None:
+    """Samples as small JPEGs, what was chosen as TIFF for the archive: same colours, another file."""
+    picks = save(picks_of(sampled, {"a.png": 1}))
+    assert colour("old", "--picks", picks, "-o", "chosen", "--format", "tiff", "-q") == 0
+    assert list(contents(place / "chosen")) == ["a.tif"]
+    (_, record), *_ = read_status(place / "chosen").records
+    assert (record["sample"], record["parameters"]["seed"]) == (1, SEED)  # type: ignore[index]
+
+
+def test_a_photograph_that_changed_is_not_taken_for_the_chosen_one(
+    sampled: Path, place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Somebody rescanned it: the colours that were seen belong to the old scan."""
+    picks = save(picks_of(sampled, {"a.png": 1, "b.jpg": 0}))
+    write_gray(place / "old" / "a.png", value=90)
+    assert colour("old", "--picks", picks, "-o", "chosen") == 3
+    assert "a.png: is not the file whose colouring was chosen" in capsys.readouterr().err
+    assert list(contents(place / "chosen")) == ["b.jpg"]
+
+
+Change = Callable[[dict[str, Any]], object]
+
+
+@pytest.mark.parametrize(
+    ("change", "arguments", "said"),
+    [
+        (lambda c: c["picks"][0].update(input="nowhere.png"), [], "not among the inputs: nowhere.png"),
+        (lambda c: c.update(weights_sha256="cd" * 32), [], "with weights cdcdcdcd…, and fake"),
+        (lambda c: None, ["--seed", "8"], f"--seed {SEED}, not 8"),
+        (lambda c: None, ["--sigma", "0.8"], "--sigma 3.0, not 0.8"),
+        (lambda c: None, ["--class", "3"], "--class -1, not 3"),
+        (lambda c: None, ["--samples", "3"], "leave --samples away"),
+        (lambda c: c.update(version=2), [], "newer colorcli"),
+        (lambda c: c.pop("parameters"), [], "it lacks 'parameters'"),
+        (lambda c: c["parameters"].update(sigma=float("nan")), [], "sigma cannot be nan"),
+        (lambda c: c["parameters"].update(format="../x"), [], "format cannot be ../x"),
+        (lambda c: c["picks"][0].update(sample=-1), [], "no number from 0 to 999"),
+        (lambda c: c["picks"].append({**c["picks"][0], "sample": 2}), [], "two samples of a.png"),
+    ],
+)
+def test_picks_that_cannot_be_followed(
+    change: Change, arguments: list[str], said: str, sampled: Path, place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Rather nothing than colours that nobody chose."""
+    content = picks_of(sampled, {"a.png": 1})
+    change(content)
+    assert colour("old", "--picks", save(content), "-o", "chosen", *arguments) == 2
+    assert said in capsys.readouterr().err
+    assert not (place / "chosen").exists()
+
+
+@pytest.mark.parametrize(("content", "said"), [(b"", "it is not JSON"), (b"[]", "no file of choices"), (None, "read")])
+def test_files_that_are_no_picks(content: bytes | None, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A sentence, not a traceback."""
+    if content is not None:
+        Path("picks.json").write_bytes(content)
+    assert colour("old", "--picks", "picks.json") == 2
+    assert said in capsys.readouterr().err
+
+
+def test_options_from_the_surroundings_do_not_contradict(sampled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A default in colorcli.toml or the environment is for runs that say nothing; picks say more."""
+    monkeypatch.setenv("COLORCLI_COLORIZE_SEED", "99")
+    picks = save(picks_of(sampled, {"a.png": 1}))
+    assert colour("old", "--picks", picks, "-o", "chosen", "-q") == 0
+    assert contents(Path("chosen"))["a.png"] == contents(sampled.parent)["a.s01.png"]
+
+
+def test_picks_of_several_files_and_folders(place: Path) -> None:
+    """Reports in parts save choices in parts; photographs of one name are told apart by where they lie."""
+    for folder in ("x", "y"):
+        write_gray(place / folder / "same.png", value=60 if folder == "x" else 160)
+    assert colour("x", "y", "-o", "both", "--samples", 2, "--sigma", 3, "--report", "-q") == 0
+    content = picks_of(place / "both" / "report.html", {"same.png": 0})
+    assert len(content["picks"]) == 2
+    first, second = content["picks"]
+    save({**content, "picks": [first]})
+    save({**content, "picks": [{**second, "sample": 1}]}, "picks-2.json")
+    assert colour("x", "y", "-o", "out", "--picks", "picks.json", "--picks", "picks-2.json", "-q") == 0
+    made = contents(place / "both")
+    assert contents(place / "out") == {"x/same.png": made["x/same.s00.png"], "y/same.png": made["y/same.s01.png"]}
+
+
+def test_patterns_narrow_what_was_chosen(sampled: Path, place: Path) -> None:
+    """--include takes part of the choices; it does not make the others unknown."""
+    picks = save(picks_of(sampled, {"a.png": 1, "b.jpg": 0}))
+    assert colour("old", "--picks", picks, "-o", "chosen", "--include", "*.jpg", "-q") == 0
+    assert list(contents(place / "chosen")) == ["b.jpg"]
+
+
+def test_the_model_comes_from_the_picks(sampled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Samples by another model than the default are followed without naming it again; a wrong name is refused."""
+    asked = []
+
+    def find(name: str) -> ModelCard:
+        asked.append(name)
+        return CARD if name != "other" else replace(CARD, weights_sha256="cd" * 32)
+
+    monkeypatch.setattr(registry, "find", find)
+    picks = save(picks_of(sampled, {"a.png": 1}))
+    assert colour("old", "--picks", picks, "-o", "chosen", "-q") == 0
+    assert asked == [json.loads(page_data(sampled)["choice"]["header"])["model"]]
+    assert colour("old", "--picks", picks, "-o", "chosen", "-q", "--model", "other") == 2
