@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from colorcli.evaluate.protocols import Protocol
 
 _FEW = 3
+_MOST_INTERVALS = 6
 
 
 def evaluate(
@@ -193,7 +194,8 @@ def _print(report: dict[str, Any]) -> None:
     for heading in costs:
         table.add_column(heading, justify="right")
     facts = {model["name"]: model for model in report["models"]}
-    for name, cells in rows(report):
+    # a terminal holds no more
+    for name, cells in rows(report, intervals=len(report["metrics"]) <= _MOST_INTERVALS):
         table.add_row(name, *cells, *_costs(facts[name]))
     data.console().print(table)
     labels = {metric["id"]: metric for metric in report["metrics"]}

@@ -75,7 +75,8 @@ class Protocol:
 
     def record(self) -> dict[str, Any]:
         """The protocol as a report holds it."""
-        return dataclasses.asdict(self)
+        table = dataclasses.asdict(self)
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in table.items()}
 
     def changed(self, **changes: Any) -> Protocol:
         """The protocol with other settings, which its id then names: ``stretch256@1+gray=lightness``."""

@@ -79,18 +79,7 @@ def build(
         "paired": table.paired(),
         "extremes": table.extremes(),
         "notes": _notes(outcome.images, metrics),
-        "images": [
-            {
-                "name": image.name,
-                "sha256": image.sha256,
-                "width": image.width,
-                "height": image.height,
-                "values": {
-                    name: {key: _finite(_mean(values)) for key, values in image.values[name].items()} for name in names
-                },
-            }
-            for image in outcome.images
-        ],
+        "images": [_image_record(image, metrics, names) for image in outcome.images],
         "failures": [{"name": name, "reason": reason} for name, reason in outcome.failures],
     }
 
@@ -190,6 +179,17 @@ class _Table:
                 count = min(_EXTREMES, len(ordered))
                 found.setdefault(metric.id, {})[name] = {"best": ordered[:count], "worst": ordered[::-1][:count]}
         return found
+
+
+def _image_record(image: ImageScores, metrics: Sequence[Metric], names: Sequence[str]) -> dict[str, Any]:
+    ids = [metric.id for metric in metrics if metric.per_image]
+    return {
+        "name": image.name,
+        "sha256": image.sha256,
+        "width": image.width,
+        "height": image.height,
+        "values": {name: {key: _finite(_mean(image.values[name][key])) for key in ids} for name in names},
+    }
 
 
 def _notes(images: Sequence[ImageScores], metrics: Sequence[Metric]) -> list[str]:

@@ -71,6 +71,8 @@ class Run:
         self._request, self._options = request, options
         protocol = request.protocol
         self.metrics = metrics.choose(request.metrics or protocol.metrics, protocol.sigmas)
+        if any(metric.id == "native-mse" for metric in self.metrics) and not protocol.native:
+            raise UsageError("The metric native-mse is of a network's own answer: add --native.")
         if request.truth is None:
             self.found = data.find(request.roots, protocol.data)
         else:

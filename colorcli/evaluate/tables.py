@@ -69,7 +69,7 @@ def images_csv(report: Mapping[str, Any]) -> str:
     """One line for each photograph and model, with all its numbers; empty where there is none."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    ids = [metric["id"] for metric in report["metrics"]]
+    ids = [metric["id"] for metric in report["metrics"] if metric["per_image"]]
     writer.writerow(["name", "sha256", "width", "height", "model", *ids])
     for image in report["images"]:
         about = [image[key] for key in ("name", "sha256", "width", "height")]

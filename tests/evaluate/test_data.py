@@ -1,0 +1,83 @@
+"""What is scored must be what was meant, in whatever form it comes."""
+
+from __future__ import annotations
+
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from colorcli.errors import NothingToDoError, UsageError
+from colorcli.evaluate.data import decode, find, find_pairs
+from colorcli.evaluate.protocols import Selection
+
+from .conftest import photograph, write
+
+ALL = Selection()
+
+
+def test_folders_shards_and_files_hold_the_same_photographs(photos: Path, tmp_path: Path) -> None:
+    shard = tmp_path / "shards" / "part-000.tar"
+    shard.parent.mkdir()
+    with tarfile.open(shard, "w") as archive:
+        archive.add(photos, "")
+    (photos / "notes.txt").write_text("not a photograph")
+    names = [item.name for item in find([photos], ALL).items]
+    assert names == [*(f"{index}.png" for index in range(10)), "sub/x.png", "sub/y.png"]
+    from_shard = find([shard.parent], ALL).items
+    assert [item.name for item in from_shard] == [f"part-000/{name}" for name in names]
+    for item in (from_shard[3], find([photos / "3.png"], ALL).items[0]):
+        photo, sha256 = decode(item.read(), item.name)
+        np.testing.assert_array_equal(photo.pixels, photograph("3.png"))
+        assert sha256 == decode((photos / "3.png").read_bytes(), "3.png")[1]
+
+
+def test_without_data_there_are_the_built_in_photographs() -> None:
+    """The first command that anybody tries needs no data."""
+    items = find([], ALL).items
+    assert len(items) >= 5
+    assert all(decode(item.read(), item.name)[0].kind == "color" for item in items)
+
+
+def test_a_random_choice_is_always_the_same_and_changes_little_with_the_folder(photos: Path) -> None:
+    few = {item.name for item in find([photos], Selection(random=4)).items}
+    assert few == {item.name for item in find([photos], Selection(random=4)).items}
+    assert len(few) == 4
+    write(photos / "another.png")
+    assert len(few - {item.name for item in find([photos], Selection(random=4)).items}) <= 1
+
+
+def test_a_protocols_own_photographs_are_taken_where_they_are(photos: Path) -> None:
+    """ImageNet's first 5,000, in a folder that holds all 50,000; any other folder as a whole."""
+    selection = Selection("ILSVRC2012_val_*", 2)
+    assert len(find([photos], selection).items) == 12
+    for number in (3, 1, 2):
+        write(photos / f"ILSVRC2012_val_{number:08d}.png")
+    names = [item.name for item in find([photos], selection).items]
+    assert names == ["ILSVRC2012_val_00000001.png", "ILSVRC2012_val_00000002.png"]
+
+
+def test_pairs_are_matched_by_path_whatever_their_suffix(photos: Path, tmp_path: Path) -> None:
+    made = tmp_path / "made"
+    for name in ("0.jpg", "1.png", "sub/x.jpg", "stray.png"):
+        write(made / name, photograph(name))
+    found = find_pairs([made], photos, ALL)
+    assert [item.name for item in found.items] == ["0.png", "1.png", "sub/x.png"]
+    assert all(item.other is not None for item in found.items)
+    reasons = dict(found.failures)
+    assert "no colouring" in reasons["2.png"] and "no original" in reasons["stray.png"]
+    assert len(reasons) == 10
+
+
+def test_nothing_to_score_is_said(tmp_path: Path, photos: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(NothingToDoError, match=r"no photographs in .*empty"):
+        find([tmp_path / "empty"], ALL)
+    with pytest.raises(UsageError, match="neither a folder nor a file"):
+        find([tmp_path / "absent"], ALL)
+    write(tmp_path / "made" / "unheard of.png")
+    with pytest.raises(NothingToDoError, match="namesake"):
+        find_pairs([tmp_path / "made"], photos, ALL)
+    with pytest.raises(UsageError, match=r"Two photographs are called 0\.png"):
+        find([photos, photos], ALL)

@@ -1,0 +1,82 @@
+"""A protocol's id must mean one thing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from skimage import data
+from skimage.color import rgb2lab
+
+from colorcli.errors import UsageError
+from colorcli.evaluate import protocols
+from colorcli.evaluate.metrics import choose
+from colorcli.evaluate.prepare import fit, to_gray, to_rgb8
+from colorcli.evaluate.protocols import GRAY_RULES, Protocol
+
+PHOTO = data.coffee()
+
+
+@pytest.mark.parametrize("name", protocols.names())
+def test_every_protocol_can_be_used(name: str) -> None:
+    protocol = protocols.load(name)
+    assert protocol.id == name == protocols.load(name.split("@", maxsplit=1)[0]).id
+    assert protocol.text and choose(protocol.metrics, protocol.sigmas)
+    assert fit(PHOTO, protocol).shape[2] == 3
+
+
+def test_what_was_changed_is_in_the_id() -> None:
+    """Nobody must take numbers of another gray rule for the protocol's."""
+    protocol = protocols.load("stretch256")
+    assert protocol.changed(gray="luma601").id == "stretch256@1"
+    assert protocol.changed(gray="lightness", sigmas=(1.0, 2.0)).id == "stretch256@1+gray=lightness+sigmas=1.0,2.0"
+
+
+def test_a_file_is_known_by_its_content(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text('text = "Mine"\nfit = "stretch"\nsize = 64\nmetrics = ["psnr"]\n')
+    first = protocols.load(str(path))
+    path.write_text('text = "Mine"\nfit = "stretch"\nsize = 65\nmetrics = ["psnr"]\n')
+    assert first.id.startswith("mine@") and first.id != protocols.load(str(path)).id
+
+
+@pytest.mark.parametrize("content", ["fit =", 'fit = "bend"', "sizes = 3", "size = 0", 'gray = "blue"'])
+def test_what_is_no_protocol_is_refused(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "wrong.toml"
+    path.write_text(content)
+    with pytest.raises(UsageError, match="cannot be used"):
+        protocols.load(str(path))
+    with pytest.raises(UsageError, match=r"There is no protocol 'x'; there are: .*native@1"):
+        protocols.load("x")
+
+
+def test_geometry_is_what_it_says() -> None:
+    """A crop that is one pixel off moves every number."""
+    cropped = fit(PHOTO, Protocol("p@1", "", "crop", 256))
+    whole = np.asarray(Image.fromarray(PHOTO).resize((384, 256), Image.Resampling.LANCZOS))
+    np.testing.assert_array_equal(cropped, whole[:, 64:320])
+    assert fit(PHOTO[:, :100], Protocol("p@1", "", "crop", 64)).shape == (64, 64, 3)
+    stretched = fit(PHOTO, Protocol("p@1", "", "stretch", 128, "bilinear"))
+    np.testing.assert_array_equal(stretched, Image.fromarray(PHOTO).resize((128, 128), Image.Resampling.BILINEAR))
+    assert fit(PHOTO, Protocol("p@1", "", "native", 0)) is PHOTO
+
+
+def test_sixteen_bits_are_rounded_not_cut() -> None:
+    codes = np.array([[0, 128, 129, 257, 65406, 65535]], np.uint16)
+    np.testing.assert_array_equal(to_rgb8(codes)[0, :, 0], np.rint(codes[0] / 257))
+
+
+def test_gray_rules() -> None:
+    """Neutral stays what it was; a film without red dye sees red as black."""
+    neutral = to_rgb8(np.arange(256, dtype=np.uint8)[None])
+    for rule in GRAY_RULES:
+        np.testing.assert_array_equal(to_gray(neutral, rule)[0], np.arange(256))
+    lightness = rgb2lab(to_rgb8(to_gray(PHOTO, "lightness")))[..., 0]
+    assert np.abs(lightness - rgb2lab(PHOTO)[..., 0]).max() < 0.8
+    np.testing.assert_array_equal(to_gray(PHOTO, "luma601"), np.rint(PHOTO @ [0.299, 0.587, 0.114]))
+    red, blue = np.array([[[255, 0, 0]]], np.uint8), np.array([[[0, 0, 255]]], np.uint8)
+    assert to_gray(red, "orthochromatic") == 0
+    assert to_gray(red, "panchromatic") > 100
+    assert to_gray(blue, "panchromatic") > to_gray(blue, "lightness")

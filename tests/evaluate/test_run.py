@@ -1,0 +1,188 @@
+"""A whole evaluation, with models that take no time."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from colorcli.color.join import join
+from colorcli.color.metrics import psnr_rgb8
+from colorcli.errors import ModelError, UsageError
+from colorcli.evaluate import protocols
+from colorcli.evaluate.data import decode
+from colorcli.evaluate.engine import Options
+from colorcli.evaluate.prepare import fit, to_gray, to_rgb8
+from colorcli.evaluate.protocols import Protocol
+from colorcli.evaluate.report import FID_LEAST
+from colorcli.evaluate.run import Request, Run
+
+from .conftest import FakeSession, photograph, write
+
+SMALL = Protocol("small@1", "", "crop", 48, metrics=("psnr", "ssim", "delta-e", "colorfulness"))
+TIMING = ("created", "milliseconds", "memory_mb", "seconds")
+
+
+def evaluate(*roots: Path, options: Options | None = None, **request: Any) -> dict[str, Any]:
+    request = {"protocol": SMALL, "models": ("fake",), **request}
+    return Run(Request(roots=roots, **request), options or Options(jobs=2)).carry_out()
+
+
+def without_times(report: Any) -> Any:
+    if isinstance(report, dict):
+        return {key: without_times(value) for key, value in report.items() if key not in TIMING}
+    return [without_times(value) for value in report] if isinstance(report, list) else report
+
+
+def test_every_model_stands_beside_gray_and_the_original(photos: Path, models: dict[str, Any]) -> None:
+    """PSNR rewards doing nothing: the reader must see by how much."""
+    report = evaluate(photos, models=("fake", "other"))
+    assert [model["name"] for model in report["models"]] == ["gray", "fake@test", "other@test", "original"]
+    assert report["data"]["images"] == 12 and not report["failures"]
+    assert report["summary"]["gray"]["colorfulness"]["mean"] == 0
+    assert report["summary"]["original"]["colorfulness"]["mean"] > 10
+    assert report["summary"]["original"]["psnr"]["mean"] is None
+    image = report["images"][3]
+    original = fit(to_rgb8(decode((photos / image["name"]).read_bytes(), "")[0].pixels), SMALL)
+    gray = to_gray(original, "luma601")
+    colored = join(gray, np.array([10, 20], np.float32)[:, None, None])
+    assert image["values"]["fake@test"]["psnr"] == psnr_rgb8(colored, original)
+    assert image["values"]["gray"]["psnr"] == psnr_rgb8(to_rgb8(gray), original)
+    pairs = {(pair["metric"], pair["a"], pair["b"]) for pair in report["paired"]}
+    assert ("psnr", "other@test", "fake@test") in pairs and ("psnr", "fake@test", "gray") in pairs
+    assert not any(metric == "colorfulness" for metric, _, _ in pairs)
+    worst, best = (report["extremes"]["psnr"]["fake@test"][key][0] for key in ("worst", "best"))
+    by_psnr = sorted(report["images"], key=lambda each: each["values"]["fake@test"]["psnr"])
+    assert (worst, best) == (by_psnr[0]["name"], by_psnr[-1]["name"])
+
+
+def test_a_run_repeats_to_the_last_digit(photos: Path, models: dict[str, Any]) -> None:
+    """Whatever the number of threads, and for random models too."""
+    models["random"] = FakeSession("random@test", controls=("z",))
+    request = {"models": ("fake", "random"), "metrics": (*SMALL.metrics, "diversity", "auc-rebalanced")}
+    first = evaluate(photos, **request, options=Options(seeds=2, samples=3, jobs=1))
+    again = evaluate(photos, **request, options=Options(seeds=2, samples=3, jobs=4))
+    assert without_times(first) == without_times(again)
+    assert json.loads(json.dumps(first, allow_nan=False)) == first
+
+
+def test_seeds_and_samples(photos: Path, models: dict[str, Any]) -> None:
+    """A random model is scored over seeds, with their spread; one that isn't random has none."""
+    models["random"] = FakeSession("random@test", controls=("z",))
+    report = evaluate(
+        photos,
+        models=("fake", "random"),
+        metrics=("psnr", "diversity"),
+        options=Options(seeds=3, samples=4, jobs=2),
+    )
+    summary = report["summary"]
+    assert summary["random@test"]["psnr"]["sd_over_seeds"] > 0
+    assert "sd_over_seeds" not in summary["fake@test"]["psnr"]
+    spread = [summary["random@test"][f"diversity@{sigma:g}"]["mean"] for sigma in SMALL.sigmas]
+    assert 0 < spread[0] < spread[1] < spread[2]
+    assert summary["fake@test"]["diversity@3"]["mean"] is None
+
+
+def test_both_definitions_of_delta_colorfulness(tmp_path: Path, models: dict[str, Any]) -> None:
+    """Too much here and too little there cancel in one definition, and not in the other."""
+    for name in ("a.png", "b.png"):
+        write(tmp_path / "in" / name, photograph("4.png"))
+    ids = ("delta-colorfulness", "delta-colorfulness-mean", "colorfulness")
+    made = tmp_path / "made"
+    photo = photograph("4.png").astype(float)
+    gray = photo.mean(axis=2, keepdims=True)
+    for name, factor in (("a.png", 1.3), ("b.png", 0.7)):
+        write(made / name, np.clip(np.rint(gray + factor * (photo - gray)), 0, 255).astype(np.uint8))
+    native = protocols.load("native")
+    summary = evaluate(made, truth=tmp_path / "in", metrics=ids, protocol=native, models=())["summary"]
+    means = {name: summary["made"][name]["mean"] for name in ids}
+    original = summary["original"]["colorfulness"]["mean"]
+    assert means["delta-colorfulness-mean"] == pytest.approx(abs(means["colorfulness"] - original))
+    assert means["delta-colorfulness"] > 5 * means["delta-colorfulness-mean"]
+
+
+def test_what_cannot_be_scored_is_counted_and_the_rest_goes_on(photos: Path, models: dict[str, Any]) -> None:
+    """One damaged file among a thousand must not cost the night's run."""
+    (photos / "cut.png").write_bytes((photos / "3.png").read_bytes()[:300])
+    write(photos / "gray.png", np.repeat(photograph("1.png")[..., :1], 3, 2))
+    report = evaluate(photos)
+    assert report["data"] == {"roots": [str(photos)], "images": 12, "failed": 2}
+    reasons = {failure["name"]: failure["reason"] for failure in report["failures"]}
+    assert "no colour to compare with" in reasons["gray.png"]
+    assert "cut" in reasons["cut.png"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (lambda lightness: np.full((len(lightness), 2, 8, 8), np.nan, np.float32), "not numbers"),
+        (lambda lightness: np.zeros((len(lightness), 3, 8, 8), np.float32), "wrong shape"),
+    ],
+)
+def test_a_network_that_answers_nonsense_fails(photos: Path, models: dict[str, Any], answer: Any, reason: str) -> None:
+    """Not a number would otherwise be averaged, or left out, unseen."""
+    models["broken"] = FakeSession("broken@test", fault=answer)
+    report = evaluate(photos, models=("fake", "broken"))
+    assert report["data"]["images"] == 0
+    assert all("broken@test" in failure["reason"] and reason in failure["reason"] for failure in report["failures"])
+
+
+def test_another_tools_colourings(photos: Path, tmp_path: Path, models: dict[str, Any]) -> None:
+    """Outputs of other programs are scored like our own; those of another size are refused one by one."""
+    made = tmp_path / "rival"
+    for name in ("0.png", "1.png"):
+        write(made / name, photograph(name))
+    write(made / "2.png", photograph("2.png")[:40])
+    report = evaluate(made, truth=photos, models=(), protocol=protocols.load("native"), metrics=("psnr", "ssim"))
+    assert [model["name"] for model in report["models"]] == ["gray", "rival", "original"]
+    # equal pictures: infinitely good, which no mean can hold and no JSON
+    assert report["summary"]["rival"]["ssim"]["mean"] == pytest.approx(1)
+    assert report["summary"]["rival"]["psnr"]["mean"] is None
+    reasons = {failure["name"]: failure["reason"] for failure in report["failures"]}
+    assert "90 x 40" in reasons["2.png"] and "90 x 72" in reasons["2.png"]
+    assert len(reasons) == 10
+
+
+def test_chroma_can_be_kept(photos: Path, tmp_path: Path, models: dict[str, Any]) -> None:
+    models["runs/x"] = FakeSession("runs/x")
+    evaluate(photos, models=("runs/x",), options=Options(save_ab=tmp_path / "ab"))
+    with np.load(tmp_path / "ab" / "runs_x" / "sub" / "x.png.npz", allow_pickle=False) as stored:
+        assert stored["ab"].shape == (2, 32, 32)
+        assert stored["ab"][1].min() == 20
+
+
+def test_the_folder_of_a_report(photos: Path, tmp_path: Path, models: dict[str, Any]) -> None:
+    report = evaluate(photos, models=("fake", "other"), output=tmp_path / "report", command=("colorcli", "evaluate"))
+    written = json.loads((tmp_path / "report" / "report.json").read_text())
+    assert written == report
+    assert written["images"][0]["sha256"] and written["software"]["colorcli"] and written["models"][1]["weights_sha256"]
+    lines = (tmp_path / "report" / "images.csv").read_text().splitlines()
+    assert len(lines) == 1 + 12 * 4
+    assert "other@test" in (tmp_path / "report" / "table.csv").read_text()
+    assert "small@1" in (tmp_path / "report" / "table.md").read_text()
+    assert r"\begin{tabular}{lrrrr}" in (tmp_path / "report" / "table.tex").read_text()
+    assert "<html" in (tmp_path / "report" / "report.html").read_text(encoding="utf-8")
+
+
+def test_what_would_mean_nothing_is_refused_before_hours_are_spent(photos: Path, models: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match=rf"FID of 12 photographs.*{FID_LEAST:,}.*--force"):
+        evaluate(photos, metrics=("fid",))
+    with pytest.raises(UsageError, match="add --native"):
+        evaluate(photos, metrics=("native-mse",))
+    models["gray"] = FakeSession("gray")
+    with pytest.raises(UsageError, match="another row"):
+        evaluate(photos, models=("gray",))
+
+
+def test_metric_networks_that_are_not_here(
+    photos: Path, models: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Exit code 6, and what to do about it, before anything is coloured."""
+    monkeypatch.setenv("COLORCLI_DATA_DIR", str(tmp_path / "nothing"))
+    with pytest.raises(ModelError, match="models pull lpips-alex"):
+        evaluate(photos, metrics=("lpips",))
+    with pytest.raises(ModelError, match="not there"):
+        evaluate(photos, metrics=("lpips",), weights={"lpips-alex": tmp_path / "absent.safetensors"})
