@@ -185,9 +185,13 @@ def _table(report: Mapping[str, Any], columns: Sequence[Column]) -> str:
             ' <span class="better">▲</span> better and <span class="worse">▼</span> worse than gray, by a paired '
             "difference whose interval leaves zero out."
         )
+    notes = "".join(
+        f'<p class="small"><strong>Note:</strong> {escaped(note)}</p>' for note in report.get("notes") or ()
+    )
     return (
         f'<div class="wide" tabindex="0" role="region" aria-label="Results"><table data-sortable><thead><tr>'
-        f'{"".join(heads)}</tr></thead><tbody>{"".join(rows)}</tbody></table></div><p class="small quiet">{legend}</p>'
+        f"{''.join(heads)}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>{notes}"
+        f'<p class="small quiet">{legend}</p>'
     )
 
 
@@ -207,7 +211,7 @@ def _score(report: Mapping[str, Any], model: str, metric: Mapping[str, Any]) -> 
     mean, low, high = (rounded(found.get(key)) for key in ("mean", "low", "high"))
     decimals = int(metric["decimals"])
     if mean is None:
-        return '<td data-value="">–</td>'
+        return f'<td data-value="">{"∞" if found.get("infinite") else "–"}</td>'
     verdict = next(
         (row["verdict"] for row in _against_gray(report) if row["a"] == model and row["metric"] == metric["id"]), ""
     )
@@ -276,12 +280,13 @@ def _method(report: Mapping[str, Any]) -> str:
     protocol = {
         f"protocol: {key}": _plain(value) for key, value in report["protocol"].items() if key not in ("id", "text")
     }
-    data = report.get("data") or {}
     pairs = {
         "protocol": report["protocol"]["id"],
         **protocol,
         "command": " ".join(str(part) for part in report.get("command") or ()),
-        "photographs": _plain(data),
+        "photographs": _plain(report.get("data") or {}),
+        "chance": _plain(report.get("options") or {}),
+        "intervals": _plain(report.get("intervals") or {}),
         "software": _plain(report.get("software") or {}),
         "machine": _plain(report.get("machine") or {}),
         **{f"weights of {m['name']}": m["weights_sha256"] for m in report["models"] if m.get("weights_sha256")},

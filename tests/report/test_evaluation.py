@@ -42,6 +42,17 @@ def test_the_table_stands_without_scripts(report: Path) -> None:
     assert "is cut off" in text
 
 
+def test_notes_stand_beside_the_numbers_they_qualify(tmp_path: Path) -> None:
+    """An FID of seven photographs must not be quoted without what was said of it; infinite is not unknown."""
+    noted = evaluation()
+    noted["notes"] = ["FID is of 7 photographs & biased."]
+    noted["summary"]["original"]["psnr"]["infinite"] = 7
+    write_evaluation(tmp_path / "report.html", noted, pictures)
+    text = (tmp_path / "report.html").read_text("utf-8").split("Plots")[0]
+    assert "FID is of 7 photographs &amp; biased." in text
+    assert ">∞</td>" in text
+
+
 def test_nothing_from_outside_becomes_markup(report: Path) -> None:
     """A photograph's name must not run in the browser of whoever looks at the report."""
     text = report.read_text("utf-8")
