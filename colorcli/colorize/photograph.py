@@ -27,8 +27,12 @@ from colorcli.images.tiles import Windows, blend, windows
 from colorcli.images.write import BITS, Written, write_photo
 from colorcli.sessions.session import ModelInfo
 
-# a* and b* below this leave 8-bit pixels gray
+# a* and b* below this leave 8-bit pixels gray; a mean of them below a tenth of it is no colour anybody sees
 _LEAST_CHROMA = 0.5
+_LEAST_MEAN_CHROMA = 0.05
+# black and white have no chroma: a photograph of which fewer pixels lie between them has no room for colour
+_LEAST_ROOM = 0.005
+_NEAR_BLACK, _NEAR_WHITE = 0.03, 0.97
 # what rounding to codes can cost, and some more: beyond it something is broken
 _MOST_DELTA_L: dict[int, float] = {8: 0.75, 16: 0.05}
 
@@ -120,17 +124,20 @@ def finish(
         OutputError: the output folder cannot be written or the disk is full.
         PhotoError: the picture came out gray, has lost its lightness, or cannot be written.
     """
-    photo = prepared.photo
+    photo, strength = prepared.photo, parameters.strength
     chroma = blend(parts, prepared.windows)
-    if parameters.strength > 0 and float(np.abs(chroma).max()) < _LEAST_CHROMA:
+    room = _has_room(photo.pixels)
+    if strength > 0 and room and float(np.abs(chroma).max()) < _LEAST_CHROMA:
         raise PhotoError("got no colour from the network; a gray picture is not written as a result")
     form: Format = parameters.format or photo.format
     bits: Literal[8, 16] = 16 if min(photo.bits, BITS[form]) == 16 else 8
     fidelity, clock = FidelityReport(), _Clock()
-    strips = join_strips(photo.pixels, chroma, bits=bits, strength=parameters.strength, report=fidelity)
-    guarded = clock.timed(_guarded(strips, fidelity, bits, gray_wanted=parameters.strength == 0))
+    strips = join_strips(photo.pixels, chroma, bits=bits, strength=strength, report=fidelity)
+    guarded = clock.timed(_guarded(strips, fidelity, bits, _LEAST_MEAN_CHROMA * strength if room else 0))
     try:
         output.path.parent.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:  # elsewhere in the tree there may be no such obstacle
+        raise PhotoError(f"has no folder to go to: {output.path.parent} is, or is below, a file") from error
     except OSError as error:
         raise OutputError(f"{output.path.parent} cannot be made: {error.strerror or error}.") from error
     start = time.perf_counter()
@@ -149,6 +156,8 @@ def finish(
     )
     seconds = {"join": clock.seconds, "encode": time.perf_counter() - start - clock.seconds}
     lost = []
+    if strength > 0 and not room:
+        lost.append("stays black and white: there is next to nothing between them that could hold colour")
     if photo.alpha is not None and form == "JPEG":
         lost.append("its transparency is left out: JPEG has none")
     if bits < photo.bits:
@@ -172,7 +181,14 @@ class _Clock:
             yield item
 
 
-def _guarded(strips: Iterator[Codes], fidelity: FidelityReport, bits: int, *, gray_wanted: bool) -> Iterator[Codes]:
+def _has_room(pixels: Pixels) -> bool:
+    """Whether a photograph has tones between black and white, unlike blank pages and line drawings of 1 bit."""
+    step = max(1, max(pixels.shape[:2]) // 512)
+    sample, top = pixels[::step, ::step], np.iinfo(pixels.dtype).max
+    return bool(np.mean((sample > _NEAR_BLACK * top) & (sample < _NEAR_WHITE * top)) > _LEAST_ROOM)
+
+
+def _guarded(strips: Iterator[Codes], fidelity: FidelityReport, bits: int, least_chroma: float) -> Iterator[Codes]:
     """The strips; raises before the last is handed on, so before the file is complete, if they are no good result."""
     held: Codes | None = None
     for strip in strips:
@@ -181,8 +197,8 @@ def _guarded(strips: Iterator[Codes], fidelity: FidelityReport, bits: int, *, gr
         held = strip
     if not fidelity.max_delta_l <= _MOST_DELTA_L[bits]:
         raise PhotoError(f"lost its lightness, which changed by up to {fidelity.max_delta_l:.2f} L*")
-    if not gray_wanted and not fidelity.mean_chroma > 0:
-        raise PhotoError("came out without any colour, as a photograph does that is all black or all white")
+    if fidelity.mean_chroma < least_chroma:
+        raise PhotoError("came out without any colour; a gray picture is not written as a result")
     if held is not None:
         yield held
 

@@ -186,13 +186,36 @@ def test_a_broken_answer_is_a_failure_never_a_gray_picture(old: Path, colour: Co
     assert contents(old.with_name("old_colorized")) == {}
 
 
-@pytest.mark.parametrize("value", [0, 255])
-def test_what_has_no_room_for_colour_is_not_called_coloured(tmp_path: Path, colour: Colour, value: int) -> None:
-    write_gray(tmp_path / "in" / "blank.png", value=value)
-    report = colour(tmp_path / "in")
-    assert report.failed == 1
-    assert "without any colour" in colour.reasons()["blank.png"]
-    assert contents(tmp_path / "in_colorized") == {}
+def test_blank_pages_and_line_drawings_are_kept_and_the_journal_says_so(tmp_path: Path, colour: Colour) -> None:
+    """An archive has backs of prints and 1-bit scans: they must not fail each night, nor be called coloured."""
+    write_gray(tmp_path / "in" / "black.png", value=0)
+    write_gray(tmp_path / "in" / "white.png", value=255)
+    drawing = np.random.default_rng(0).integers(0, 2, (32, 48)).astype(bool)
+    Image.fromarray(drawing).save(tmp_path / "in" / "drawing.tif", compression="group4")
+    assert colour(tmp_path / "in").done == 3
+    assert all("stays black and white" in record["notes"][0] for record in colour.of("photo.done"))  # type: ignore[index]
+    with Image.open(tmp_path / "in_colorized" / "drawing.tif") as image:
+        assert np.array_equal(np.asarray(image), np.repeat(drawing[..., None], 3, axis=2) * 255)
+
+
+def test_a_network_that_leaves_all_but_a_spot_gray_has_failed(old: Path, colour: Colour) -> None:
+    def spot(_: Any, chroma: Any) -> Any:
+        chroma[:, :, 1:] = chroma[:, :, :, 1:] = 0
+        chroma[:, :, :1, :1] = 1
+        return chroma
+
+    report = colour(old, session=FakeSession(spot))
+    assert report.exit_code == ExitCode.ALL_FAILED
+    assert "without any colour" in colour.reasons()["a.png"]
+
+
+def test_a_file_in_the_way_of_a_folder_fails_what_goes_there_and_nothing_else(old: Path, colour: Colour) -> None:
+    """A stray file does not cost a night's run."""
+    (old.parent / "out").mkdir()
+    (old.parent / "out" / "sub").write_text("a stray file")
+    report = colour(old, output=old.parent / "out")
+    assert (report.done, report.failed) == (4, 2)
+    assert "is, or is below, a file" in colour.reasons()["sub/e.png"]
 
 
 def test_strength_zero_may_be_gray(old: Path, colour: Colour) -> None:

@@ -106,7 +106,7 @@ def test_places_that_cannot_be_reached_are_told_in_a_sentence(old: Path, colour:
     """A name that the system refuses to look up is the user's error or the output's, not an unexpected one."""
     refused = old / ("x" * 300)
     for inputs in ((refused,), (refused / "a.png",), (old, refused)):
-        with pytest.raises(UsageError, match="cannot be read|no file or folder"):
+        with pytest.raises(UsageError, match=r"cannot be read|no file or folder"):
             colour(*inputs)
     for inputs in ((old,), (old / "a.png",)):
         with pytest.raises(OutputError, match="cannot be written"):
