@@ -53,8 +53,8 @@ def photograph(name: str, width: int = 90, height: int = 72) -> NDArray[np.uint8
     """A piece of a real photograph in colour; which one depends on the name."""
     rng = np.random.default_rng(zlib.crc32(name.encode()))
     whole = (data.astronaut, data.coffee, data.chelsea)[int(rng.integers(3))]()
-    top, left = (int(rng.integers(whole.shape[axis] // 2)) for axis in (0, 1))
-    return np.ascontiguousarray(whole[top : top + 3 * height : 2, left : left + 3 * width : 2][:height, :width])
+    top, left = (int(rng.integers(whole.shape[axis] - 2 * size)) for axis, size in ((0, height), (1, width)))
+    return np.ascontiguousarray(whole[top : top + 2 * height : 2, left : left + 2 * width : 2])
 
 
 def write(path: Path, pixels: NDArray[np.uint8] | None = None) -> Path:

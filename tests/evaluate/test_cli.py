@@ -1,0 +1,88 @@
+"""``colorcli evaluate`` as it is typed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from colorcli.cli import main
+from colorcli.errors import ExitCode
+
+from .conftest import photograph, write
+
+Cli = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
+    """Run the program in ``tmp_path``: exit code, stdout and stderr."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLORCLI_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        code = main(["evaluate", *arguments])
+        return code, *capsys.readouterr()
+
+    return run
+
+
+def test_as_typed_on_a_fresh_machine(cli: Cli) -> None:
+    """The default model on the built-in photographs, and gray beside it."""
+    code, out, err = cli("--metrics", "psnr,ssim")
+    assert code == 0, err
+    rows = {line.split()[0]: line for line in reversed(out.splitlines())}
+    assert {"Model", "gray", "bigcolor@lite", "original"} <= set(rows)
+    assert "PSNR" in rows["Model"] and "SSIM" in rows["Model"] and "7.8 M" in rows["bigcolor@lite"]
+    assert "imagenet-val5k-crop256@1" in err
+
+
+def test_events(cli: Cli, photos: Path, models: dict[str, Any]) -> None:
+    code, out, _ = cli("photos", "--models", "fake, other", "--json", "--metrics", "psnr", "-o", "report")
+    events = [json.loads(line) for line in out.splitlines()]
+    assert code == 0
+    assert [event["name"] for event in events if event["event"] == "evaluate.model"] == [
+        "gray", "fake@test", "other@test", "original"
+    ]  # fmt: skip
+    assert {event["verdict"] for event in events if event["event"] == "evaluate.paired"}
+    assert events[-1]["event"] == "evaluate" and events[-1]["images"] == 12 and events[-1]["report"] == "report"
+    assert (Path("report") / "report.html").is_file()
+
+
+def test_exit_codes(cli: Cli, photos: Path, models: dict[str, Any], tmp_path: Path) -> None:
+    """Scripts branch on them; each comes with a sentence."""
+    (tmp_path / "empty").mkdir()
+    gray = write(tmp_path / "gray" / "a.png", photograph("a.png")[..., 0])
+    write(photos / "cut.png").write_bytes(b"\x89PNG\r\n\x1a\n cut")
+    fake = ("--models", "fake", "--metrics", "psnr")
+    expected = {
+        ("empty", *fake): (ExitCode.NOTHING_TO_DO, "no photographs in empty"),
+        ("absent", *fake): (ExitCode.USAGE, "neither a folder nor a file"),
+        (str(gray.parent), *fake): (ExitCode.ALL_FAILED, "no colour to compare with"),
+        ("photos", *fake): (ExitCode.SOME_FAILED, "failed cut.png"),
+        ("photos", "--models", "fake", "--metrics", "beauty"): (ExitCode.USAGE, "no metric 'beauty'"),
+        ("photos", "--models", "fake", "--metrics", "fid"): (ExitCode.USAGE, "--force"),
+        ("photos", "--models", "fake", "--metrics", "lpips"): (ExitCode.MODEL, "models pull lpips-alex"),
+        ("photos", "--models", "fake", "--metrics", "fid", "--force"): (ExitCode.MODEL, "models pull inception-fid"),
+        ("photos", "--protocol", "nobody"): (ExitCode.USAGE, "There is no protocol 'nobody'"),
+        ("photos", "--gray", "red"): (ExitCode.USAGE, "--gray is lightness"),
+        ("photos", "--sigmas", "x"): (ExitCode.USAGE, "--sigmas are numbers"),
+        ("photos", "--metric-weights", "alex=x"): (ExitCode.USAGE, "NAME=FILE"),
+        ("--truth", "photos"): (ExitCode.USAGE, "say where the colourings are"),
+        ("photos", *fake, "-o", str(gray)): (ExitCode.OUTPUT, "cannot be made"),
+    }
+    for arguments, (wanted, sentence) in expected.items():
+        code, _, err = cli(*arguments)
+        assert (code, sentence in err) == (wanted, True), (arguments, code, err)
+
+
+def test_what_there_is_to_choose_from(cli: Cli) -> None:
+    code, out, _ = cli("--list")
+    assert code == 0
+    assert {"stretch256@1", "native@1", "psnr", "auc-rebalanced", "fid"} <= {
+        line.split(":")[0] for line in out.splitlines()
+    }

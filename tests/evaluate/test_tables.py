@@ -1,0 +1,60 @@
+"""Tables that go into papers and READMEs must survive whatever is in a name."""
+
+from __future__ import annotations
+
+import csv
+import io
+from typing import Any
+
+from colorcli.evaluate import tables
+
+REPORT: dict[str, Any] = {
+    "software": {"colorcli": "1.0"},
+    "protocol": {"id": "p@1", "text": "text"},
+    "data": {"images": 3, "failed": 1},
+    "models": [{"name": "gray"}, {"name": "runs/a_b|100%", "parameters": 7, "weights_sha256": "ab"}],
+    "metrics": [
+        {"id": "psnr", "label": "PSNR", "unit": "dB", "better": "higher", "decimals": 2, "per_image": True},
+        {"id": "c", "label": "ΔC, |mean|", "unit": "", "better": "lower", "decimals": 1, "per_image": False},
+    ],
+    "summary": {
+        "gray": {
+            "psnr": {"mean": 21.806, "median": 21.0, "low": 21.5, "high": 22.1},
+            "c": {"mean": None, "median": None, "low": None, "high": None},
+        },
+        "runs/a_b|100%": {
+            "psnr": {"mean": 22.0, "median": 22.0, "low": 21.0, "high": 23.0, "sd_over_seeds": 0.123},
+            "c": {"mean": 3.0, "median": None, "low": None, "high": None},
+        },
+    },
+    "images": [
+        {"name": "a,b.png", "sha256": "00", "width": 4, "height": 5, "values": {"gray": {"psnr": 1.5}}},
+    ],
+}
+
+
+def test_csv_has_every_number_in_full() -> None:
+    table = list(csv.DictReader(io.StringIO(tables.to_csv(REPORT))))
+    assert table[0]["psnr mean"] == "21.806" and table[0]["c mean"] == ""
+    assert (table[1]["model"], table[1]["parameters"], table[1]["psnr sd_over_seeds"]) == (
+        "runs/a_b|100%",
+        "7",
+        "0.123",
+    )
+    (image,) = csv.DictReader(io.StringIO(tables.images_csv(REPORT)))
+    assert (image["name"], image["model"], image["psnr"]) == ("a,b.png", "gray", "1.5")
+
+
+def test_markdown_has_one_cell_for_each_column() -> None:
+    lines = tables.to_markdown(REPORT).splitlines()
+    assert lines[0] == r"| model | PSNR, dB ↑ | ΔC, \|mean\| ↓ |"
+    assert lines[2] == "| gray | 21.81 [21.50, 22.10] | – |"
+    assert lines[3] == r"| runs/a_b\|100% | 22.00 ± 0.12 [21.00, 23.00] | 3.0 |"
+    assert "p@1" in lines[-1] and "1 failed" in lines[-1]
+
+
+def test_latex_is_escaped() -> None:
+    table = tables.to_latex(REPORT)
+    assert r"gray & 21.81 & -- \\" in table
+    assert r"runs/a\_b$|$100\% & 22.00 $\pm$ 0.12 & 3.0 \\" in table
+    assert r"model & PSNR, dB $\uparrow$ & $\Delta$C, $|$mean$|$ $\downarrow$ \\" in table
