@@ -1,4 +1,8 @@
-"""``python -m tests.bench colorize``: what colouring costs beyond decoding, the network, encoding and hashing."""
+"""Benchmarks.
+
+``python -m tests.bench colorize``: what colouring costs beyond decoding, the network, encoding and hashing.
+``python -m tests.bench evaluate``: what scoring costs beyond colouring.
+"""
 
 from __future__ import annotations
 
@@ -30,19 +34,26 @@ from colorcli.images.resize import working_lightness
 from colorcli.images.write import write_photo
 from colorcli.registry import registry
 
+from . import evaluate
+
 _REPEATS = 3
 
 
 def main() -> None:
     """Parse the command line and run the benchmark it names."""
-    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
-    parser.add_argument("name", choices=["colorize"])
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("name", choices=["colorize", "evaluate"])
     parser.add_argument("--model", default="bigcolor")
     parser.add_argument("--small", type=int, default=40, help="photographs of 500x375")
     parser.add_argument("--large", type=int, default=3, help="photographs of 24 megapixels")
     parser.add_argument("--huge", action="store_true", help="also the memory that a 100-megapixel 16-bit TIFF takes")
     options = parser.parse_args()
     print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}; model {options.model}")
+    if options.name == "evaluate":
+        evaluate.measure(options.model, options.small)
+        return
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for label, count, size in (

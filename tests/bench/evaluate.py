@@ -1,0 +1,72 @@
+"""What scoring costs beside colouring: the same photographs through the same pipeline, with metrics and without."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from skimage import data
+
+from colorcli.color import join, scoring
+from colorcli.evaluate import protocols
+from colorcli.evaluate.coloring import Answer, Take
+from colorcli.evaluate.data import Found, find
+from colorcli.evaluate.engine import Evaluation, Options
+from colorcli.evaluate.metrics import choose
+from colorcli.evaluate.prepare import Prepared
+from colorcli.evaluate.protocols import Selection
+from colorcli.evaluate.scoring import ImageScores, Scorer
+from colorcli.registry import registry
+from colorcli.sessions.session import Session
+
+_METRICS = ("psnr", "ssim", "delta-e", "colorfulness")
+_REPEATS = 3
+
+
+class _Joiner(Scorer):
+    """Makes the coloured pictures and does nothing with them: what remains is colouring alone."""
+
+    def score(self, prepared: Prepared, answers: dict[Take, Answer]) -> ImageScores:  # type: ignore[override]
+        for answer in answers.values():
+            join.join(prepared.gray, answer.chroma)
+        return ImageScores(prepared.name, prepared.sha256, 0, 0)
+
+
+def measure(model: str, count: int) -> None:
+    """Print the ratio of colouring and scoring to colouring alone, in wall time and in CPU time."""
+    session = registry.load(model, device="cpu")
+    join.warm_up()
+    scoring.warm_up()
+    metrics = choose(_METRICS, ())
+    with tempfile.TemporaryDirectory() as folder:
+        found = _photographs(Path(folder), count)
+        _run(session, Scorer(metrics), found)
+        alone, both = ((np.inf, np.inf), (np.inf, np.inf))
+        # turn by turn, so that whatever else the machine does meets both
+        for _ in range(_REPEATS):
+            alone = tuple(np.minimum(alone, _run(session, _Joiner(metrics), found)))  # type: ignore[assignment]
+            both = tuple(np.minimum(both, _run(session, Scorer(metrics), found)))  # type: ignore[assignment]
+    for kind, first, second in zip(("wall", "CPU"), alone, both, strict=True):
+        print(
+            f"{kind} ms a photograph: colouring {1000 * first / count:.1f}, with {', '.join(_METRICS)} "
+            f"{1000 * second / count:.1f}; ratio {second / first:.2f}"
+        )
+
+
+def _photographs(folder: Path, count: int) -> Found:
+    sources = [data.astronaut, data.coffee, data.chelsea, data.rocket]
+    for index in range(count):
+        picture = Image.fromarray(sources[index % len(sources)]()).resize((500, 375), Image.Resampling.BICUBIC)
+        picture.rotate(index % 5).save(folder / f"{index:03d}.jpg", quality=90)
+    return find([folder], Selection())
+
+
+def _run(session: Session, scorer: Scorer, found: Found) -> tuple[float, float]:
+    evaluation = Evaluation(protocols.load(protocols.DEFAULT), {"model": session}, scorer, Options())
+    wall, cpu = time.perf_counter(), time.process_time()
+    outcome = evaluation.run(found)
+    assert len(outcome.images) == len(found.items), outcome.failures
+    return time.perf_counter() - wall, time.process_time() - cpu
