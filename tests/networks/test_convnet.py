@@ -58,6 +58,8 @@ def test_contract(lite: ConvNet) -> None:
         answer = lite.native(lab[:, :1])
         chroma = lite.chroma(lab[:, :1])
         assert torch.equal(answer, lite(lab[:, :1] / 100))
+        # alone as in company: colours must not depend on which photographs share a batch
+        assert torch.allclose(lite.chroma(lab[1:, :1]), chroma[1:], atol=1e-3)
     assert answer.shape == (2, 2, 64, 96)
     assert answer.abs().max() <= 1
     assert torch.equal(chroma, answer * 128)

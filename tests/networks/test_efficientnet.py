@@ -100,6 +100,8 @@ def test_contract_in_both_spaces(space: str, native_space: str, limit: float) ->
     lightness = colors.srgb_to_lab(rgb)[:, :1]
     with torch.no_grad():
         answer, chroma = network.native(lightness), network.chroma(lightness)
+        # alone as in company: colours must not depend on which photographs share a batch
+        assert torch.allclose(network.chroma(lightness[1:]), chroma[1:], atol=1e-3)
     assert network.native_space == native_space
     assert answer.shape == chroma.shape == (2, 2, 64, 96)
     assert answer.abs().max() <= limit

@@ -73,6 +73,8 @@ def test_contract(lite: VGG16Dahl) -> None:
     lightness = torch.rand(2, 1, 64, 96) * 100
     with torch.no_grad():
         answer, chroma = lite.native(lightness), lite.chroma(lightness)
+        # alone as in company: colours must not depend on which photographs share a batch
+        assert torch.allclose(lite.chroma(lightness[1:]), chroma[1:], atol=1e-3)
     assert answer.shape == chroma.shape == (2, 2, 64, 96)
     assert answer.abs().max() <= 0.5
     assert lite.frozen_parts == {"backbone": "efficientnet-lite0-gray"}
