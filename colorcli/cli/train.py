@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from colorcli.cli.output import line
+from colorcli.cli.output import console, line, note, stdout
 
 
 def train(
@@ -21,6 +20,10 @@ def train(
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Run folder; default runs/RECIPE.")] = None,
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Override a field of the recipe.")
+    ] = None,
+    start: Annotated[
+        str | None,
+        typer.Option("--from", metavar="MODEL", help="Fine-tune a model (name, run folder or weights file)."),
     ] = None,
     teacher: Annotated[
         Path | None,
@@ -40,29 +43,43 @@ def train(
 
     if list_recipes:
         for name in recipes.names():
-            line(name)
+            line(f"{name:<36}{recipes.describe(name)}" if stdout().isatty() else name)
         return
     if recipe is None or not data:
         raise typer.BadParameter("RECIPE and --data are needed (or --list).")
     chosen = recipes.load(recipe, settings)
 
+    from colorcli.cli.training import training_display
     from colorcli.train.loop import run_recipe
 
-    def report(record: dict[str, Any]) -> None:
-        if not quiet:
-            print(json.dumps(record), file=sys.stderr, flush=True)  # noqa: T201
+    folder = output or Path("runs") / chosen.name
+    with training_display(chosen, folder, quiet=quiet) as display:
+        finished = run_recipe(
+            chosen,
+            data,
+            folder,
+            teacher=teacher,
+            start=start,
+            resume=resume,
+            seconds=minutes * 60 if minutes else None,
+            device=device,
+            threads=threads,
+            command=["colorcli", *sys.argv[1:]],
+            report=display.show,
+        )
+    if not quiet and start and finished:
+        _compare(folder)
+    if not quiet:
+        note(f"The model is in {folder}." if finished else "Stopped before the end; go on with --resume.")
 
-    finished = run_recipe(
-        chosen,
-        data,
-        output or Path("runs") / chosen.name,
-        teacher=teacher,
-        resume=resume,
-        seconds=minutes * 60 if minutes else None,
-        device=device,
-        threads=threads,
-        command=["colorcli", *sys.argv[1:]],
-        report=report,
-    )
-    if not finished and not quiet:
-        print("Stopped before the end; go on with --resume.", file=sys.stderr)  # noqa: T201
+
+def _compare(folder: Path) -> None:
+    """Show what fine-tuning changed on the held-back photographs."""
+    from rich.table import Table
+
+    from colorcli.train.run import before_after
+
+    table = Table("held back", "before", "after")
+    for name, before, after in before_after(folder):
+        table.add_row(name.replace("_", " "), f"{before:.3f}", f"{after:.3f}")
+    console(stderr=True).print(table)

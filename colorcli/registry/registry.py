@@ -253,7 +253,7 @@ def fill_frozen(network: Colorizer) -> dict[str, Shared]:
     return shared
 
 
-def own_tensors(network: Colorizer, shared: Iterable[str]) -> dict[str, Tensor]:
+def own_tensors(network: nn.Module, shared: Iterable[str]) -> dict[str, Tensor]:
     """The tensors that a model's own file holds: all but those of the ``shared`` parts."""
     prefixes = tuple(f"{part}." for part in shared)
     return {name: tensor for name, tensor in network.state_dict().items() if not name.startswith(prefixes)}

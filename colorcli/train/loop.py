@@ -16,6 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from colorcli.errors import ColorcliError, UsageError
+from colorcli.registry.card import ModelCard
+from colorcli.registry.registry import find, own_tensors
 from colorcli.sessions.pytorch import resolve_device
 from colorcli.train.cache import FeatureCache
 from colorcli.train.data import Augment, Batch, Entry, Loader, PhotoSet
@@ -105,7 +107,7 @@ class Trainer:
                     "photos_per_second": len(window) * phase.batch / seconds,
                     "waiting_for_data": (loader.waited - waited) / seconds,
                 }
-                self._log(self._means(window) | speed, report)
+                self._log(self.processes.mean(_means(window)) | speed, report)
                 window = []
                 if self.step % self.recipe.every == 0:
                     self._check(report)
@@ -135,8 +137,6 @@ class Trainer:
             optimizer.zero_grad(set_to_none=True)
             for group in optimizer.param_groups:
                 group["lr"] = group["peak"] * phase.rate(index)
-        if self.recipe.freeze_batch_norm:
-            _freeze_batch_norm(self.network, *self.objective.parts.values())
         terms: dict[str, Tensor] = {}
         for part in range(phase.accumulate):
             # Dropout and codes depend on the step alone, so that a resumed run repeats them.
@@ -200,11 +200,6 @@ class Trainer:
 
     # The record
 
-    @staticmethod
-    def _means(window: Sequence[dict[str, Tensor]]) -> dict[str, float]:
-        names = {name: None for terms in window for name in terms}
-        return {name: float(np.mean([float(terms[name]) for terms in window if name in terms])) for name in names}
-
     def _log(self, values: dict[str, float], report: Report) -> None:
         if not self.processes.first:
             return
@@ -227,14 +222,15 @@ class Trainer:
         if save:
             self.run.draw_curves()
             self.run.save(self._state(), self._tensors())
-            if better or not self.recipe.best:
-                facts = {
-                    "photographs": len(self.entries) - len(self.photos.left_out),
-                    "steps": self.step,
-                    "validation": {key.removeprefix("val_"): round(value, 4) for key, value in measured.items()},
-                }
-                with self._uncached():
-                    self.objective.write(self.run, self.average, facts)
+        # Where the best weights are kept, those that training starts from may turn out to be them.
+        if better and (save or self.recipe.best):
+            facts = {
+                "photographs": len(self.entries) - len(self.photos.left_out),
+                "steps": self.step,
+                "validation": {key.removeprefix("val_"): round(value, 4) for key, value in measured.items()},
+            }
+            with self._uncached():
+                self.objective.write(self.run, self.average, facts)
         self._since_best = self.processes.tell(self._since_best)
 
     def _is_best(self, measured: dict[str, float]) -> bool:
@@ -293,8 +289,12 @@ class Trainer:
 
 def learnt(module: nn.Module) -> dict[str, Tensor]:
     """A network's tensors without those of its frozen parts, which are kept elsewhere."""
-    frozen = tuple(f"{part}." for part in getattr(module, "frozen_parts", ()))
-    return {name: value for name, value in module.state_dict().items() if not name.startswith(frozen or ("\0",))}
+    return own_tensors(module, getattr(module, "frozen_parts", ()))
+
+
+def _means(window: Sequence[dict[str, Tensor]]) -> dict[str, float]:
+    names = {name: None for terms in window for name in terms}
+    return {name: float(np.mean([float(terms[name]) for terms in window if name in terms])) for name in names}
 
 
 def _in_steps(recipe: Recipe, photographs: int) -> Recipe:
@@ -317,11 +317,14 @@ def _augment(data: DataOptions) -> Augment:
     return Augment(data.crop, data.short_side, data.degrade, data.rotation, data.films, data.exposure)
 
 
-def _freeze_batch_norm(*networks: nn.Module) -> None:
-    for network in networks:
-        for module in network.modules():
-            if isinstance(module, nn.modules.batchnorm._BatchNorm) or hasattr(module, "stored_mean"):
-                module.eval()
+def _of_model(recipe: Recipe, card: ModelCard) -> Recipe:
+    """The recipe for the network of a model that training starts from."""
+    if recipe.system and recipe.system != card.system:
+        raise UsageError(f"Recipe '{recipe.name}' trains {recipe.system}, but {card.exact_name} is a {card.system}.")
+    source, licence = recipe.source or card.source, recipe.licence or card.licence
+    return dataclasses.replace(
+        recipe, system=card.system, preset=card.preset, network=card.network, source=source, licence=licence
+    )
 
 
 def run_recipe(
@@ -364,7 +367,10 @@ def run_recipe(
         raise UsageError(f"{folder} holds a run already: go on with --resume, or choose another folder with -o.")
     processes = Processes.found(resolve_device(device))
     photos = PhotoSet(data, held_back=recipe.data.held_back, labelled=recipe.data.labels == "folders")
-    setup = Setup(recipe, photos, processes.device, processes.share, teacher, network_of(start) if start else None)
+    network = None
+    if start:
+        network, recipe = network_of(start), _of_model(recipe, find(start))
+    setup = Setup(recipe, photos, processes.device, processes.share, teacher, network)
     trainer = Trainer(setup, run, processes)
     facts = {"roots": [str(root) for root in data], "train": len(photos.train), "validation": len(photos.validation)}
     if processes.first:
@@ -372,4 +378,5 @@ def run_recipe(
     finished = trainer.fit(seconds=math.inf if seconds is None else seconds, report=report)
     if processes.first:
         write_json(folder / "left_out.json", photos.left_out)
+    processes.close()
     return finished

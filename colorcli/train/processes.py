@@ -67,6 +67,19 @@ class Processes:
         for gradient, mean in zip(known, flat.split([g.numel() for g in known]), strict=True):
             gradient.copy_(mean.view_as(gradient))
 
+    def close(self) -> None:
+        """Part from the others once all have come here: one that leaves early takes the connection with it."""
+        if self._accelerator is not None:
+            self._accelerator.wait_for_everyone()
+            self._accelerator.end_training()
+
+    def mean(self, values: dict[str, float]) -> dict[str, float]:
+        """The mean of each number over all processes, which give the same names."""
+        if self._accelerator is None:
+            return values
+        mine = torch.tensor(list(values.values()), dtype=torch.float64, device=self.device)
+        return dict(zip(values, self._accelerator.reduce(mine, reduction="mean").tolist(), strict=True))
+
     def any(self, flag: bool) -> bool:
         """Whether the flag is up in any process."""
         if self._accelerator is None:

@@ -58,7 +58,8 @@ class Phase:
             logarithm, ``constant`` stays.
         d_every: the discriminator learns in one step of so many.
         patience: the phase ends early when ``Recipe.best`` has not improved in so many checks; 0: never.
-        loss: distance of the native answer from its target: ``mse``, ``l1``, ``smooth_l1``, ``cross_entropy`` (bins).
+        loss: distance of the native answer from its target: ``mse``, ``l1``, ``smooth_l1``, ``cross_entropy`` (bins),
+            or ``auto``: the last for bins, else the third.
         rebalance: strength lambda of the colour rebalancing of that loss (zhang2016: 0.5; 003: 0.9); 0: none.
         weights: of the loss terms ``native``, ``perceptual``, ``adversarial``, ``diversity``, ``distill``.
         gan: ``hinge`` or ``bce``.
@@ -89,7 +90,7 @@ class Phase:
     drop_at: float = 0.5
     d_every: int = 1
     patience: int = 0
-    loss: str = "smooth_l1"
+    loss: str = "auto"
     rebalance: float = 0.0
     weights: dict[str, float] = field(default_factory=lambda: {"native": 1.0})
     gan: str = "hinge"
@@ -105,7 +106,7 @@ class Phase:
         for name, value, allowed in (
             ("train", self.train, ("generator", "discriminator", "both")),
             ("schedule", self.schedule, ("cosine", "step", "exponential", "constant")),
-            ("loss", self.loss, ("mse", "l1", "smooth_l1", "cross_entropy")),
+            ("loss", self.loss, ("auto", "mse", "l1", "smooth_l1", "cross_entropy")),
             ("gan", self.gan, ("hinge", "bce")),
         ):
             if value not in allowed:
@@ -187,6 +188,12 @@ def names() -> list[str]:
         for path in resources.files("colorcli.train").joinpath("recipes").iterdir()
         if path.name.endswith(".toml")
     )
+
+
+def describe(name: str) -> str:
+    """The first line of a bundled recipe, which says what it is."""
+    text = resources.files("colorcli.train").joinpath("recipes", f"{name}.toml").read_text(encoding="utf-8")
+    return text.splitlines()[0].lstrip("# ")
 
 
 def load(recipe: str, overrides: list[str] | None = None) -> Recipe:

@@ -26,7 +26,7 @@ import colorcli
 from colorcli.errors import OutputError
 from colorcli.networks.colorizer import Colorizer
 from colorcli.registry import backbones
-from colorcli.registry.card import WEIGHTS, ModelCard, Shared, file_sha256, write_card
+from colorcli.registry.card import WEIGHTS, ModelCard, Shared, file_sha256, read_card, write_card
 from colorcli.registry.registry import own_tensors
 from colorcli.train.recipe import Recipe
 
@@ -166,6 +166,14 @@ class Run:
                     series.setdefault(key, []).append((record["step"], value))
         if series:
             _plot(series).save(self.folder / "curves.png")
+
+
+def before_after(folder: Path) -> list[tuple[str, float, float]]:
+    """Each measure of the held-back photographs before the first step, and with the weights that the folder holds."""
+    records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    measured = {r["step"]: {k: v for k, v in r.items() if k.startswith("val_")} for r in records if "val_psnr" in r}
+    kept = read_card(folder).training["steps"]
+    return [(name.removeprefix("val_"), value, measured[kept][name]) for name, value in measured[0].items()]
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

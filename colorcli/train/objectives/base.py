@@ -62,6 +62,14 @@ class Setup:
         dtype = _DTYPES.get(self.recipe.precision)
         return torch.autocast(self.device.type, dtype=dtype, enabled=dtype is not None)
 
+    def learn(self, network: nn.Module, mode: bool = True) -> None:
+        """Put a network into training mode (or out of it), its batch norm only where the recipe does not freeze it."""
+        network.train(mode)
+        if self.recipe.freeze_batch_norm:
+            for module in network.modules():
+                if isinstance(module, nn.modules.batchnorm._BatchNorm) or hasattr(module, "stored_mean"):
+                    module.eval()
+
     def draw(self, make: Callable[[int], Tensor], count: int) -> Tensor:
         """Random numbers for this process's ``count`` photographs.
 

@@ -37,7 +37,7 @@ class Distillation(Objective):
             with torch.no_grad():
                 truth = self.setup.teacher(rgb)
                 answer = self.setup.teacher.logits(truth).float()
-            self.network.train()
+            self.setup.learn(self.network)
             features = self.network(gray)
             logits = self.network.logits(features).float()
         values = {

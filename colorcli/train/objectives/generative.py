@@ -52,8 +52,8 @@ class Generative(Objective):
             classes = self.setup.teacher.logits(self.setup.teacher(rgb)).argmax(1)
         real = F.interpolate(rgb, size=(self.network.side,) * 2, mode="area") * 2 - 1
         critic = self.parts["discriminator"]
-        self.network.train()
-        critic.train()
+        self.setup.learn(self.network)
+        self.setup.learn(critic)
         latents = self.setup.draw(lambda n: sample_latents(n, self.network.latent), len(batch))
         with self.setup.autocast():
             fake = self.network(latents, classes)

@@ -58,7 +58,10 @@ class Standard(Objective):
         kind = systems().network_class(recipe.system)
         if recipe.preset not in kind.presets:
             raise UsageError(f"{recipe.system} has no preset '{recipe.preset}'; it has {', '.join(kind.presets)}.")
-        network = kind(**{**kind.presets[recipe.preset], **recipe.network})
+        try:
+            network = kind(**{**kind.presets[recipe.preset], **recipe.network})
+        except (TypeError, ValueError) as error:
+            raise UsageError(f"The network of recipe '{recipe.name}' does not take its arguments: {error}.") from error
         fill_frozen(network)
         for part, name in recipe.init.items():
             if part == "discriminator":
@@ -89,7 +92,7 @@ class Standard(Objective):
         classes = self._classes(batch, rgb)
         codes = self._codes(phase, len(batch))
         learns = phase.train != "discriminator"
-        self.network.train(learns)
+        self.setup.learn(self.network, learns)
         with torch.set_grad_enabled(learns), self.setup.autocast():
             answers, extra = self._answer(phase, gray, codes, classes)
         answers = [answer.float() for answer in answers]
@@ -156,9 +159,14 @@ class Standard(Objective):
             if target.shape[-2:] != answers[0].shape[-2:]:
                 target = self.network.target(rgb)
             weight = self._rebalancing(phase, small, target)
-        errors = torch.stack([losses.distance(phase.loss, answer, target, weight) for answer in answers])
+        errors = torch.stack([losses.distance(self._loss(phase), answer, target, weight) for answer in answers])
         best = errors.min(0).values
         return {"native": (best + phase.others * (errors.sum(0) - best)).mean()}
+
+    def _loss(self, phase: Phase) -> str:
+        if phase.loss != "auto":
+            return phase.loss
+        return "cross_entropy" if self.network.native_space == "bins" else "smooth_l1"
 
     def _terms(
         self,
@@ -234,7 +242,7 @@ class Standard(Objective):
         self, phase: Phase, real: Tensor, fake: Tensor, classes: Tensor, update: Update
     ) -> dict[str, Tensor]:
         """Teach the discriminator."""
-        self.parts["discriminator"].train()
+        self.setup.learn(self.parts["discriminator"])
         with self.setup.autocast():
             scores = self._score(torch.cat((real, fake)), classes.repeat(2)).float()
         real_score, fake_score = scores.chunk(2)
@@ -271,8 +279,8 @@ class Standard(Objective):
         """Weights ``(N, 1, h, w)`` that make up for rare colours, or None."""
         if not phase.rebalance:
             return None
-        table = self._rebalancing_table(phase.loss == "cross_entropy", phase.rebalance).to(target.device)
-        if phase.loss == "cross_entropy":
+        table = self._rebalancing_table(self._loss(phase) == "cross_entropy", phase.rebalance).to(target.device)
+        if self._loss(phase) == "cross_entropy":
             return colors.class_weight(target, table)
         return colors.histogram_weight(colors.srgb_to_lab(small)[:, 1:], table)
 

@@ -1,0 +1,137 @@
+"""The loop with a network of a few thousand weights: what holds for every system."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from colorcli.errors import UsageError
+from colorcli.registry.card import read_card
+from colorcli.train import recipe as recipes
+from colorcli.train.loop import DivergedError, run_recipe
+from colorcli.train.run import before_after
+
+TOY = str(Path(__file__).with_name("toy.toml"))
+ADVERSARIAL = [
+    'phases.0.train="both"',
+    'phases.0.gan="bce"',
+    "phases.0.weights={native = 1.0, adversarial = 0.1}",
+    'discriminator={kind = "patchgan", ndf = 4, layers = 2}',
+]
+
+
+def _records(folder: Path, key: str) -> list[dict[str, float]]:
+    records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [record for record in records if key in record]
+
+
+def _train(photos: Path, folder: Path, *sets: str, **options: object) -> list[dict[str, float]]:
+    run_recipe(recipes.load(TOY, list(sets)), [photos], folder, device="cpu", **options)  # type: ignore[arg-type]
+    return _records(folder, "loss")
+
+
+def test_two_processes_learn_what_one_does(photos: Path, tmp_path: Path) -> None:
+    """With each process seeing half of every batch, the losses must be those of the whole batch in one process."""
+    pytest.importorskip("accelerate")
+    alone = _train(photos, tmp_path / "one")
+    launch = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes=2", "--num_machines=1"]
+    launch += ["--mixed_precision=no", "--dynamo_backend=no", "--main_process_port=0", "-m", "colorcli", "train", TOY]
+    launch += ["--data", str(photos), "-o", str(tmp_path / "two"), "--device=cpu", "--quiet"]
+    done = subprocess.run([sys.executable, *launch], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    together = _records(tmp_path / "two", "loss")
+    assert [record["step"] for record in together] == [4, 8]
+    for one, two in zip(alone, together, strict=True):
+        assert two["loss"] == pytest.approx(one["loss"], rel=1e-5)
+        assert two["gradient"] == pytest.approx(one["gradient"], rel=1e-3)
+
+
+def test_accumulated_gradients_are_those_of_the_whole_batch(photos: Path, tmp_path: Path) -> None:
+    """A small GPU must train the same network as a large one."""
+    whole = _train(photos, tmp_path / "whole")
+    parts = _train(photos, tmp_path / "parts", "phases.0.accumulate=4")
+    assert [r["loss"] for r in parts] == pytest.approx([r["loss"] for r in whole], rel=1e-4)
+
+
+def test_the_discriminator_learns_in_every_second_step(photos: Path, tmp_path: Path) -> None:
+    records = _train(photos, tmp_path / "run", *ADVERSARIAL, "phases.0.d_every=2", "every=1")
+    assert len(records) == 8
+    assert ["d_loss" in record for record in records] == [True, False] * 4
+    assert all(0 <= record["d_accuracy"] <= 1 for record in records if "d_accuracy" in record)
+
+
+def test_the_best_weights_ship_and_patience_ends_a_phase(photos: Path, tmp_path: Path) -> None:
+    """Without it, a night of overfitting would be shipped instead of its best hour."""
+    folder = tmp_path / "run"
+    sets = ["phases.0.steps=40", "phases.0.lr=0.05", "phases.0.schedule='constant'", "ema=0.0", "phases.0.clip=0.0"]
+    _train(photos, folder, *sets, "every=1", 'best="-ab_error"', "phases.0.patience=3")
+    checks = _records(folder, "val_ab_error")
+    best = min(checks, key=lambda record: record["val_ab_error"])
+    assert read_card(folder).training["steps"] == best["step"]
+    assert checks[-1]["step"] == 40
+    assert len(checks) == best["step"] + 3 + 2
+    assert read_card(folder).training["validation"]["ab_error"] == pytest.approx(best["val_ab_error"], abs=1e-3)
+
+
+def test_an_unknown_best_metric_is_refused(photos: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="there are psnr"):
+        _train(photos, tmp_path / "run", 'best="beauty"')
+
+
+def test_a_discriminator_that_has_won_stops_the_run(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("colorcli.train.loop._WON_STEPS", 3)
+    monkeypatch.setattr("colorcli.train.loop._WON_LOSS", 10.0)
+    with pytest.raises(DivergedError, match="right about everything"):
+        _train(photos, tmp_path / "run", *ADVERSARIAL)
+
+
+def test_fine_tuning_starts_from_the_model_and_says_what_changed(photos: Path, tmp_path: Path) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    _train(photos, first)
+    sets = ["data.crop=64", "data.short_side=[64, 72]", "data.held_back=0.2", "phases.0.steps=4", "every=2"]
+    recipe = recipes.load("fine-tune", [*sets, "phases.0.batch=4", "phases.0.warmup=0", "phases.0.lr=0.01"])
+    run_recipe(recipe, [photos], second, start=str(first), device="cpu")
+    last = _records(first, "val_psnr")[-1]["val_psnr"]
+    table = {name: (before, after) for name, before, after in before_after(second)}
+    assert table["psnr"][0] == pytest.approx(last, abs=0.02)
+    assert table["psnr"][1] != table["psnr"][0]
+    assert read_card(second).system == "convnet"
+
+
+def test_a_recipe_for_another_system_does_not_fine_tune(photos: Path, tmp_path: Path) -> None:
+    _train(photos, tmp_path / "first")
+    with pytest.raises(UsageError, match="is a convnet"):
+        run_recipe(recipes.load("pix2pix-lite"), [photos], tmp_path / "second", start=str(tmp_path / "first"))
+
+
+def test_epochs_count_photographs(photos: Path, tmp_path: Path) -> None:
+    _train(photos, tmp_path / "run", "phases.0.steps=0", "phases.0.epochs=2")
+    train = json.loads((tmp_path / "run" / "environment.json").read_text())["data"]["train"]
+    steps = json.loads((tmp_path / "run" / "recipe.json").read_text())["phases"][0]["steps"]
+    assert steps == round(2 * train / 8)
+
+
+def test_rebalancing_changes_the_loss_by_the_rarity_of_colours(photos: Path, tmp_path: Path) -> None:
+    plain = _train(photos, tmp_path / "plain")
+    rebalanced = _train(photos, tmp_path / "rebalanced", "phases.0.rebalance=0.9")
+    assert rebalanced[0]["loss"] != pytest.approx(plain[0]["loss"], rel=0.01)
+
+
+@pytest.mark.parametrize("fakes", ["recolored", "earlier"])
+def test_a_discriminator_can_learn_before_its_generator(photos: Path, tmp_path: Path, fakes: str) -> None:
+    """001 teaches it on recoloured photographs first; its closing suggestion is an earlier generator's."""
+    if fakes == "earlier":
+        _train(photos, tmp_path / "earlier")
+        fakes = str(tmp_path / "earlier")
+    folder = tmp_path / "run"
+    sets = [*ADVERSARIAL, 'phases.0.train="discriminator"', f"phases.0.fakes='{fakes}'", "every=4"]
+    run_recipe(recipes.load(TOY, sets), [photos], folder, device="cpu")
+    assert len(_records(folder, "d_loss")) == 2
+    checks = _records(folder, "val_psnr")
+    assert len({record["val_psnr"] for record in checks}) == 1
