@@ -8,9 +8,11 @@ A run folder is a model directory (model.toml and weights.safetensors) with the 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import platform
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -38,11 +40,21 @@ class Run:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        try:
+        with self._writing("run folder"):
             (folder / "samples").mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OutputError(f"The run folder {folder} cannot be made: {error.strerror}.") from error
         self.checkpoint = folder / "checkpoint"
+
+    @contextlib.contextmanager
+    def _writing(self, what: str) -> Iterator[None]:
+        """Make a sentence of what goes wrong; whatever was written before is whole."""
+        try:
+            yield
+        except (OSError, SafetensorError) as error:
+            reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+            kept = ""
+            if (self.folder / "checkpoint").exists() or (self.folder / "checkpoint.old").exists():
+                kept = "; the last checkpoint is whole: go on with --resume"
+            raise OutputError(f"The {what} in {self.folder} could not be written ({reason}){kept}.") from error
 
     def describe(self, recipe: Recipe, data: dict[str, Any], command: list[str]) -> None:
         """Write the effective recipe and the environment."""
@@ -60,7 +72,7 @@ class Run:
 
     def log(self, record: dict[str, Any]) -> None:
         """Append one record to metrics.jsonl."""
-        with (self.folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
+        with self._writing("log"), (self.folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
 
     def truncate_log(self, step: int) -> None:
@@ -74,7 +86,7 @@ class Run:
     def save(self, state: dict[str, Any], tensors: dict[str, dict[str, Tensor]]) -> None:
         """Replace the checkpoint. At every moment a whole one is on disk: ``checkpoint`` or ``checkpoint.old``."""
         fresh, old = self.folder / "checkpoint.new", self.folder / "checkpoint.old"
-        try:
+        with self._writing("checkpoint"):
             shutil.rmtree(fresh, ignore_errors=True)
             fresh.mkdir()
             for name, table in tensors.items():
@@ -85,10 +97,6 @@ class Run:
                 self.checkpoint.rename(old)
             fresh.rename(self.checkpoint)
             shutil.rmtree(old, ignore_errors=True)
-        except (OSError, SafetensorError) as error:
-            raise OutputError(
-                f"The checkpoint in {self.folder} could not be written ({error}); the one before it is whole."
-            ) from error
 
     def write_model(self, network: Colorizer, recipe: Recipe, training: dict[str, Any]) -> None:
         """Make the run folder a model: float16 weights, and the card that describes them.
@@ -134,13 +142,11 @@ class Run:
             name: (value.half() if value.is_floating_point() else value).contiguous().cpu()
             for name, value in tensors.items()
         }
-        try:
+        with self._writing("weights"):
             save_file(halved, fresh)
             # safetensors makes files that only their owner may read.
             fresh.chmod(0o644)
             fresh.replace(self.folder / WEIGHTS)
-        except (OSError, SafetensorError) as error:
-            raise OutputError(f"The weights in {self.folder} could not be written: {error}.") from error
         return file_sha256(self.folder / WEIGHTS)
 
     def restore(self) -> tuple[dict[str, Any], dict[str, dict[str, Tensor]]] | None:
@@ -154,7 +160,8 @@ class Run:
     def sample_grid(self, step: int, rows: list[list[NDArray[np.uint8]]]) -> None:
         """Save rows of pictures ``(H, W, 3)``, one row a photograph: gray, outputs, original."""
         grid = np.concatenate([np.concatenate(row, 1) for row in rows], 0)
-        Image.fromarray(grid).save(self.folder / "samples" / f"step-{step:06d}.png")
+        with self._writing("sample grid"):
+            Image.fromarray(grid).save(self.folder / "samples" / f"step-{step:06d}.png")
 
     def draw_curves(self) -> None:
         """Draw every number in metrics.jsonl against the step into curves.png."""
@@ -165,7 +172,8 @@ class Run:
                 if key not in ("step", "phase", "seconds") and isinstance(value, int | float):
                     series.setdefault(key, []).append((record["step"], value))
         if series:
-            _plot(series).save(self.folder / "curves.png")
+            with self._writing("curves"):
+                _plot(series).save(self.folder / "curves.png")
 
 
 def before_after(folder: Path) -> list[tuple[str, float, float]]:
