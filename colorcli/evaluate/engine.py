@@ -194,7 +194,9 @@ class Evaluation:
         if self._options.save_ab is None or take.sigma is not None:
             return
         suffix = f".{take.repeat}.npz" if take.repeat else ".npz"
-        path = self._options.save_ab / folder_name(take.model) / f"{name}{suffix}"
+        # a name from a tar file may try to lead out of the folder
+        inside = "/".join(part for part in name.split("/") if part not in ("", ".", ".."))
+        path = self._options.save_ab / folder_name(take.model) / f"{inside}{suffix}"
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             np.savez_compressed(path, ab=answer.chroma)

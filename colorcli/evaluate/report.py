@@ -140,6 +140,7 @@ class _Table:
         return {"mean": abs(float(differences.mean())), "median": None, "low": low, "high": high}
 
     def _fid(self, name: str) -> float | None:
+        """Of the first seed's pictures; a resampled FID would be biased, so it has no interval."""
         from colorcli.evaluate.perceptual import frechet_distance
 
         if name == ORIGINAL or len(self._images) < 2:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import tarfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +14,15 @@ import pytest
 from colorcli.color.join import join
 from colorcli.color.metrics import psnr_rgb8
 from colorcli.errors import ModelError, UsageError
-from colorcli.evaluate import protocols
+from colorcli.evaluate import perceptual, protocols
 from colorcli.evaluate.data import decode
-from colorcli.evaluate.engine import Options
+from colorcli.evaluate.engine import Evaluation, Options
+from colorcli.evaluate.perceptual import frechet_distance
 from colorcli.evaluate.prepare import fit, to_gray, to_rgb8
 from colorcli.evaluate.protocols import Protocol
 from colorcli.evaluate.report import FID_LEAST
 from colorcli.evaluate.run import Request, Run
+from colorcli.evaluate.scoring import Scorer
 
 from .conftest import FakeSession, photograph, write
 
@@ -144,6 +148,59 @@ def test_another_tools_colourings(photos: Path, tmp_path: Path, models: dict[str
     reasons = {failure["name"]: failure["reason"] for failure in report["failures"]}
     assert "90 x 40" in reasons["2.png"] and "90 x 72" in reasons["2.png"]
     assert len(reasons) == 10
+
+
+class FakePerceptual:
+    """Metric networks that look at mean colours only."""
+
+    def __init__(self, names: Sequence[str], given: Any, device: str) -> None:
+        self.names = list(names)
+
+    def lpips(self, name: str, pictures: Sequence[Any], original: Any) -> list[float]:
+        return [float(abs(picture.mean() - original.mean())) for picture in pictures]
+
+    def mean_pairwise_lpips(self, name: str, pictures: Sequence[Any]) -> float:
+        return float(np.std([picture.mean() for picture in pictures]))
+
+    def inception(self, pictures: Sequence[Any]) -> Any:
+        return np.stack([picture.mean((0, 1)) for picture in pictures])
+
+
+def test_metrics_that_are_networks(photos: Path, models: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each number belongs to its own row, and FID of twelve photographs is marked."""
+    monkeypatch.setattr(perceptual, "Perceptual", FakePerceptual)
+    models["random"] = FakeSession("random@test", controls=("z",))
+    metrics = ("lpips-alex", "fid", "diversity-lpips", "colorfulness")
+    options = Options(seeds=2, samples=3, jobs=2)
+    report = evaluate(photos, models=("other", "random"), metrics=metrics, force=True, options=options)
+    summary = report["summary"]
+    assert summary["original"]["fid"]["mean"] is None and summary["gray"]["fid"]["mean"] > 0
+    assert summary["gray"]["fid"]["low"] is None
+    assert any("FID is of 12 photographs, fewer than 2,048" in note for note in report["notes"])
+    assert summary["random@test"]["diversity-lpips@10"]["mean"] > 0
+    assert summary["random@test"]["lpips-alex"]["sd_over_seeds"] >= 0
+    kept: dict[tuple[str, str], Any] = {}
+    request = Request(SMALL, metrics=metrics, roots=(photos,), models=("other",), force=True)
+    run = Run(request, options)
+    scorer = Scorer(run.metrics, run._perceptual, None, lambda name, model, rgb: kept.update({(name, model): rgb}))  # type: ignore[arg-type]
+    outcome = Evaluation(SMALL, run.models, scorer, options).run(run.found)
+    means = {m: np.stack([kept[i.name, m].mean((0, 1)) for i in outcome.images]) for m in ("other@test", "original")}
+    expected = frechet_distance(means["other@test"], means["original"])
+    assert summary["other@test"]["fid"]["mean"] == pytest.approx(expected, rel=1e-3)
+    first = report["images"][0]
+    gap = abs(kept[first["name"], "other@test"].mean() - kept[first["name"], "original"].mean())
+    assert first["values"]["other@test"]["lpips-alex"] == pytest.approx(gap)
+
+
+def test_names_do_not_lead_out_of_the_folder(tmp_path: Path, models: dict[str, Any]) -> None:
+    """A tar file from somewhere must not write anywhere."""
+    write(tmp_path / "a.png")
+    with tarfile.open(tmp_path / "shard.tar", "w") as archive:
+        archive.add(tmp_path / "a.png", "../../../evil.png")
+    evaluate(tmp_path / "shard.tar", options=Options(save_ab=tmp_path / "deep" / "ab"))
+    assert [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("evil*")] == [
+        "deep/ab/fake@test/shard/evil.png.npz"
+    ]
 
 
 def test_chroma_can_be_kept(photos: Path, tmp_path: Path, models: dict[str, Any]) -> None:
