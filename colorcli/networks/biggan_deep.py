@@ -50,8 +50,9 @@ class _Spectral(nn.Module):
     @torch.no_grad()
     def _iterate(self) -> None:
         matrix = self.weight_orig.flatten(1)
-        self.weight_v.copy_(F.normalize(matrix.T @ self.weight_u, dim=0, eps=_EPS))
-        self.weight_u.copy_(F.normalize(matrix @ self.weight_v, dim=0, eps=_EPS))
+        # Sums of products, because autocast would round a matrix product to half precision, and the norm with it.
+        self.weight_v.copy_(F.normalize((matrix * self.weight_u[:, None]).sum(0), dim=0, eps=_EPS))
+        self.weight_u.copy_(F.normalize((matrix * self.weight_v).sum(1), dim=0, eps=_EPS))
 
     def normalized(self) -> Tensor:
         if self.folded:
@@ -60,7 +61,8 @@ class _Spectral(nn.Module):
             self._iterate()
         # Copies, because the next forward pass overwrites the vectors before this one's gradients are taken.
         u, v = self.weight_u.clone(), self.weight_v.clone()
-        weight: Tensor = self.weight_orig / (u @ self.weight_orig.flatten(1) @ v)
+        sigma = ((self.weight_orig.flatten(1) * v).sum(1) * u).sum()
+        weight: Tensor = self.weight_orig / sigma
         return weight
 
     @torch.no_grad()
