@@ -360,7 +360,7 @@ def _summarize(report: Report, plan: Plan, *, verbose: bool, debug: bool) -> Non
     speed = f" ({report.done / report.seconds:.2f} photos/s)" if report.done and report.seconds > 0 else ""
     places = ", ".join(printable(str(root)) for root in plan.roots)
     data.note(f"{', '.join(parts)} in {_duration(report.seconds)}{speed}: {places}")
-    if report.exit_code in (ExitCode.INTERRUPTED, ExitCode.TERMINATED):
+    if report.exit_code in (ExitCode.INTERRUPTED, ExitCode.TERMINATED) and report.unprocessed:
         data.note("Stopped as asked; run again to go on.")
 
 

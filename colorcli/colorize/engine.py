@@ -210,7 +210,7 @@ class _Coloring:
     output: Output
     z: NDArray[np.float32] | None
     parts: dict[int, NDArray[np.float32]] = field(default_factory=dict)
-    failed: bool = False
+    over: bool = False
     seconds: float = 0.0
 
 
@@ -358,11 +358,16 @@ class _Line:
             batch = [bucket.popleft() for _ in range(min(self._batch, len(bucket)))]
             if not bucket:
                 del waiting[shape]
-            self._color([item for item in batch if not item.coloring.failed])
+            self._color([item for item in batch if not item.coloring.over])
 
     def _color(self, batch: list[_Item]) -> None:
         """Run the network on a batch, on halves of it where memory is short, on single ones where it raises."""
         if not batch:
+            return
+        if self._stop():
+            # dozens may be waiting: a person who asks for an end is not kept until they are through
+            for item in batch:
+                self._give_up(item.coloring)
             return
         start = time.perf_counter()
         try:
@@ -415,11 +420,17 @@ class _Line:
             self._color(batch[start : start + half])
 
     def _fail_coloring(self, coloring: _Coloring, error: Exception) -> None:
-        if coloring.failed:
+        if coloring.over:
             return
-        coloring.failed = True
+        coloring.over = True
         self._end_badly(coloring.flight.prepared.task, coloring.output, error, coloring.flight.prepared)
         self._leave(coloring.flight)
+
+    def _give_up(self, coloring: _Coloring) -> None:
+        """Leave it for the next run."""
+        if not coloring.over:
+            coloring.over = True
+            self._leave(coloring.flight)
 
     def _encode_loop(self) -> None:
         while (coloring := self._to_encode.get()) is not None:

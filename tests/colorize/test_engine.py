@@ -6,6 +6,7 @@ import hashlib
 import itertools
 import os
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -339,6 +340,27 @@ def test_a_stop_finishes_what_is_in_flight_and_a_later_run_the_rest(tmp_path: Pa
     assert 0 < report.done < 100
     assert report.done == len(contents(tmp_path / "in_colorized"))
     assert colour(tmp_path / "in").done == 100 - report.done
+
+
+def test_a_stop_does_not_wait_for_what_the_network_has_not_begun(tmp_path: Path, colour: Colour) -> None:
+    """Sixty small photographs may be waiting; on a slow machine that is minutes between Ctrl-C and the prompt."""
+    for index in range(60):
+        write_gray(tmp_path / "in" / f"{index:03}.png", 8, 8)
+    stop = Stop()
+    begun_late: list[bool] = []
+
+    def slow(*_: Any) -> None:
+        begun_late.append(stop())
+        time.sleep(0.02)
+
+    def observe(record: Any) -> None:
+        if record["event"] == "photo.done":
+            stop.request(2)
+
+    report = colour(tmp_path / "in", session=FakeSession(slow), stop=stop, observe=observe)
+    assert sum(begun_late) <= 1  # the stop may come between the engine's look at it and ours
+    assert report.done + report.unprocessed == 60
+    assert colour(tmp_path / "in").done == report.unprocessed
 
 
 def full_disk(monkeypatch: pytest.MonkeyPatch, after: int, suffix: str, error: int) -> None:

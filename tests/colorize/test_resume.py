@@ -132,7 +132,7 @@ def test_a_killed_overwrite_is_continued(many: Path) -> None:
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_the_first_signal_finishes_what_is_in_flight(many: Path, number: int, code: int) -> None:
     root = many.with_name("in_colorized")
-    process = start(many, 0.1)
+    process = start(many, 0.5)
     wait_for(partial(has_finished, root, 2))
     process.send_signal(number)
     _, err = process.communicate(timeout=60)
