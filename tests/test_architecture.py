@@ -20,7 +20,9 @@ def test_imports_point_downwards_only() -> None:
     assert result.returncode == 0, result.stdout + result.stderr
 
 
-@pytest.mark.parametrize("arguments", [["--version"], ["--help"], ["colorize", "--help"], ["models", "list"]])
+@pytest.mark.parametrize(
+    "arguments", [["--version"], ["--help"], ["colorize", "--help"], ["evaluate", "--help"], ["models", "list"]]
+)
 def test_answering_a_question_imports_nothing_heavy(arguments: list[str]) -> None:
     """Two seconds of importing torch for a help page, at every tab completion."""
     code = (

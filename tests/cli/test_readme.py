@@ -24,6 +24,8 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 NOT_RUN = {
     ("models", "pull"): "uses the network",
     ("models", "import"): "needs the released files",
+    ("evaluate", "./photos"): "needs photographs in colour",
+    ("evaluate", "theirs"): "needs another tool's colourings",
     ("train",): "needs photographs and hours",
 }
 
