@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -19,6 +20,7 @@ CLOSED_PIPE = 141
 def main(args: Sequence[str] | None = None) -> int:
     """Run the program on ``args`` (without its name; default ``sys.argv[1:]``) and return its exit code."""
     arguments = list(sys.argv[1:] if args is None else args)
+    _open_missing_streams()
     _on_terminate()
     try:
         code = _run(arguments)
@@ -26,9 +28,9 @@ def main(args: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         code = ExitCode.INTERRUPTED
     except BrokenPipeError:
-        from colorcli.cli.command import silence_stdout
+        from colorcli.cli.output import silence
 
-        silence_stdout()
+        silence(sys.stdout)
         code = CLOSED_PIPE
     except SystemExit as error:
         # Rich and Typer answer a closed pipe themselves, with the code of any failure.
@@ -38,6 +40,17 @@ def main(args: Sequence[str] | None = None) -> int:
     except Exception as error:
         code = _render(error, debug=_wants_debug(arguments))
     return int(code)
+
+
+def _open_missing_streams() -> None:
+    """Lead nowhere what was closed for us (``>&-``): the next file to be opened would be taken for stdout."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            try:
+                os.fstat(number)
+            except OSError:
+                os.dup2(os.open(os.devnull, os.O_RDWR), number)
+            setattr(sys, name, open(os.devnull, "w" if number else "r", encoding="utf-8"))  # noqa: PTH123, SIM115
 
 
 def _run(arguments: list[str]) -> int:
@@ -67,6 +80,9 @@ def _render(error: Exception, *, debug: bool) -> int:
     if isinstance(error, ColorcliError):
         _say(str(error))
         return error.exit_code
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        _say(f"{error.filename or 'The output'} cannot be written: the disk is full.")
+        return ExitCode.OUTPUT
     if isinstance(error, MemoryError):
         _say(f"There is not enough memory: {error}" if str(error) else "There is not enough memory.")
         return ExitCode.DEVICE

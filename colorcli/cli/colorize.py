@@ -303,7 +303,7 @@ def _carry_out(
     if warning and not quiet:
         data.note(warning)
     stop = Stop()
-    closed: list[BrokenPipeError] = []
+    closed: list[OSError] = []  # nobody takes our events any more
     shown = display(plan.pending + len(plan.verdicts), quiet=quiet, verbose=verbose)
 
     def observe(record: dict[str, object]) -> None:
@@ -313,7 +313,7 @@ def _carry_out(
         if json and not closed:
             try:
                 data.line(to_line(record).rstrip("\n"))
-            except BrokenPipeError as error:
+            except OSError as error:
                 closed.append(error)
                 stop.request()
 

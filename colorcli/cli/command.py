@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import Any
 
@@ -41,7 +40,7 @@ class Command(TyperCommand):
             with output.protected():
                 return super().invoke(ctx)
         except BrokenPipeError as error:
-            silence_stdout()
+            output.silence(sys.stdout)
             raise typer.Exit(CLOSED_PIPE) from error
 
 
@@ -52,11 +51,3 @@ class Group(TyperGroup):
         super().__init__(*args, **kwargs)
         for param in self.params:
             vars(param)["allow_from_autoenv"] = False
-
-
-def silence_stdout() -> None:
-    """Let Python flush stdout at exit into nothing, once its reader has gone."""
-    try:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except (OSError, ValueError, AttributeError):
-        return

@@ -46,8 +46,17 @@ def line(text: str) -> None:
 
 
 def note(text: str) -> None:
-    """Write a line for people, to stderr."""
-    print(text, file=sys.stderr)  # noqa: T201
+    """Write a line for people, to stderr; where whoever read it has gone, the work goes on without."""
+    try:
+        print(text, file=sys.stderr, flush=True)  # noqa: T201
+    except OSError:
+        silence(sys.stderr)
+
+
+def silence(stream: TextIO) -> None:
+    """Let what a stream still holds, and all that follows, go nowhere: its reader has gone or its disk is full."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def console(*, stderr: bool = False) -> Console:
@@ -89,8 +98,8 @@ def _keep_descriptor(original: TextIO) -> Iterator[TextIO]:
     finally:
         os.dup2(kept, 1)
         os.close(kept)
-        # Closing flushes, which fails where the reader has gone; the error that says so was raised before.
-        with contextlib.suppress(BrokenPipeError):
+        # Closing flushes, which fails where the reader has gone or the disk is full; that was raised before.
+        with contextlib.suppress(OSError):
             stream.close()
 
 

@@ -12,6 +12,7 @@ from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from colorcli.cli.output import note
 from colorcli.images.provenance import printable
 
 _INTERVAL = 30.0
@@ -133,11 +134,7 @@ class _Lines:
             self.say(self._summary(now - self._start))
 
     def say(self, text: str) -> None:
-        try:
-            print(text, file=sys.stderr, flush=True)  # noqa: T201
-        except BrokenPipeError:
-            # whoever read the log has gone; the work goes on
-            return
+        note(text)
 
     def _summary(self, elapsed: float) -> str:
         from tqdm import tqdm

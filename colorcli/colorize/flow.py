@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 _LEAST_PIXELS = 1 << 20
@@ -81,7 +81,8 @@ def stopping_on_signals(stop: Stop, announce: Callable[[], None]) -> Iterator[No
     def handle(number: int, _frame: FrameType | None) -> None:
         if not stop():
             stop.request(number)
-            announce()
+            with suppress(RuntimeError):  # the signal may have come in the middle of a write to the same stream
+                announce()
         elif number == signal.SIGTERM:
             raise SystemExit(143)
         else:

@@ -192,6 +192,26 @@ def test_a_reader_that_goes_away_is_no_error(tmp_path: Path, arguments: str) -> 
     assert "rror" not in process.stderr
 
 
+@pytest.mark.parametrize(
+    ("streams", "code"), [(">&- 2>&-", 0), ("<&- >&- 2>&-", 0), (">&-", 0), ("> /dev/full", 8), ("2> /dev/full", 0)]
+)
+def test_streams_that_are_closed_or_full(tmp_path: Path, streams: str, code: int) -> None:
+    """Services start programs without streams: what is opened next must not be taken for one, nor the run be lost."""
+    if "full" in streams and not Path("/dev/full").exists():
+        pytest.skip("no /dev/full")
+    process = subprocess.run(
+        ["sh", "-c", f'exec "$0" -m colorcli samples s --json {streams}', sys.executable],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert process.returncode == code
+    assert code == 0 or process.stderr.strip().endswith("disk is full.")
+    for path in (tmp_path / "s").rglob("*.*"):
+        assert b'"v": 1' not in path.read_bytes()
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_signals_unwind_and_have_their_codes(tmp_path: Path, number: signal.Signals, code: int) -> None:
     """Killed politely, the program removes its temporary files and says by its code what happened."""

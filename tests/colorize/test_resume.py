@@ -160,6 +160,16 @@ def test_the_second_signal_aborts_even_a_network_that_hangs(many: Path) -> None:
     complete(many)
 
 
+def test_a_log_that_nobody_reads_any_more_ends_no_run(many: Path) -> None:
+    """``colorcli colorize … 2>&1 | head -1``: the work is not for the log."""
+    process = start(many, 0.02, "no", "--verbose")
+    assert process.stderr is not None
+    process.stderr.close()
+    process.wait(timeout=60)
+    assert process.returncode == 0
+    assert contents(many.with_name("in_colorized")) == contents(many.with_name("reference"))
+
+
 def test_a_reader_that_goes_away_ends_the_run_quietly(many: Path) -> None:
     """``colorcli colorize … --json | head -1``."""
     process = start(many, 0.05, "no", "--json")
