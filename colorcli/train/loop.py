@@ -88,6 +88,10 @@ class Trainer:
             if self.phase < len(self.recipe.phases):
                 self._start_phase()
             self._check(report)
+        if self.processes.first:
+            with self._uncached():
+                for name, figure in self.objective.figures(self.average).items():
+                    self.run.figure(name, figure)
         return True
 
     def _run_phase(self, until: float, report: Report) -> bool:

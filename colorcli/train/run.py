@@ -2,7 +2,7 @@
 
 A run folder is a model directory (model.toml and weights.safetensors) with the record of its making beside it::
 
-    recipe.json  environment.json  metrics.jsonl  curves.png  samples/step-000500.png
+    recipe.json  environment.json  metrics.jsonl  curves.png  samples/step-000500.png  figures/*.png
     checkpoint/{state.json, *.safetensors}   model.toml  weights.safetensors
 """
 
@@ -162,6 +162,12 @@ class Run:
         grid = np.concatenate([np.concatenate(row, 1) for row in rows], 0)
         with self._writing("sample grid"):
             Image.fromarray(grid).save(self.folder / "samples" / f"step-{step:06d}.png")
+
+    def figure(self, name: str, image: Image.Image) -> None:
+        """Save a figure as ``figures/NAME.png``."""
+        with self._writing("figure"):
+            (self.folder / "figures").mkdir(exist_ok=True)
+            image.save(self.folder / "figures" / f"{name}.png")
 
     def draw_curves(self) -> None:
         """Draw every number in metrics.jsonl against the step into curves.png."""

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor, nn
 
 from colorcli.networks.backbones import EfficientNetLite0
@@ -112,6 +113,10 @@ class Objective(ABC):
     @abstractmethod
     def write(self, run: Run, network: nn.Module, facts: Mapping[str, Any]) -> None:
         """Write ``network`` into the run folder in the form in which the program uses it."""
+
+    def figures(self, network: nn.Module) -> dict[str, Image.Image]:
+        """Figures of the finished network, by name."""
+        return {}
 
     def average(self) -> nn.Module:
         """A copy of the network for the running average of its weights; frozen parts are shared."""

@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor, nn
 
 from colorcli.color import bins
@@ -21,6 +22,7 @@ from colorcli.registry.systems import systems
 from colorcli.train import losses
 from colorcli.train.data import Batch
 from colorcli.train.discriminators import discriminator
+from colorcli.train.figures import figures
 from colorcli.train.objectives.base import Grid, Objective, Setup, Update, adam
 from colorcli.train.pretrained import fill, network_of
 from colorcli.train.recipe import Phase
@@ -88,7 +90,7 @@ class Standard(Objective):
     def step(self, phase: Phase, index: int, batch: Batch, update: Update) -> dict[str, Tensor]:
         device = self.setup.device
         rgb = torch.from_numpy(batch.rgb).to(device, memory_format=torch.channels_last)
-        gray = torch.from_numpy(batch.gray).to(device)
+        gray = torch.from_numpy(batch.gray).to(device, memory_format=torch.channels_last)
         classes = self._classes(batch, rgb)
         codes = self._codes(phase, len(batch))
         learns = phase.train != "discriminator"
@@ -117,6 +119,9 @@ class Standard(Objective):
 
     def write(self, run: Run, network: nn.Module, facts: Mapping[str, Any]) -> None:
         run.write_model(cast(Colorizer, network), self.recipe, dict(facts))
+
+    def figures(self, network: nn.Module) -> dict[str, Image.Image]:
+        return figures(cast(Colorizer, network), self.setup)
 
     # The parts of a step, for objectives that differ in one of them.
 
