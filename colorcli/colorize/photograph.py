@@ -149,6 +149,7 @@ def finish(
         bits=bits,
         format=form,
         quality=parameters.quality,
+        lossless=photo.lossless,
         metadata=photo.metadata,
         provenance=_provenance(prepared, output, info, parameters),
         alpha=None if photo.alpha is None or form == "JPEG" else _at_depth(photo.alpha, bits),
@@ -162,7 +163,8 @@ def finish(
         lost.append("its transparency is left out: JPEG has none")
     if bits < photo.bits:
         lost.append(f"{photo.bits} bits per sample became {bits}: {form} holds no more")
-    return Result(written, form, bits, fidelity, (*prepared.notes, *lost), seconds)
+    notes = (*prepared.notes, *lost, *written.left_out)
+    return Result(written, form, bits, fidelity, notes, seconds)
 
 
 class _Clock:

@@ -23,11 +23,13 @@ from colorcli.images.source import Source
 
 MAX_SIDE = 65500  # libjpeg's own limit
 MAX_XMP = 65533 - 29
+MAX_EXIF = 65533 - 6
 _SOI, _EOI, _SOS = 0xD8, 0xD9, 0xDA
 _STANDALONE = frozenset((0x01, *range(0xD0, 0xD8)))
 _FRAMES = frozenset((*range(0xC0, 0xC4), *range(0xC5, 0xC8), *range(0xC9, 0xCC), *range(0xCD, 0xD0)))
 _BASELINE_OR_PROGRESSIVE = frozenset((0xC0, 0xC1, 0xC2, 0xC9, 0xCA))
 _XMP = b"http://ns.adobe.com/xap/1.0/\0"
+_EXTENDED_XMP = b"http://ns.adobe.com/xmp/extension/\0"
 _ICC = b"ICC_PROFILE\0"
 _SEGMENT = 65533
 
@@ -44,6 +46,7 @@ class _Segments:
     scan_at: int = 0
     exif: bytes | None = None
     xmp: bytes | None = None
+    extended_xmp: bool = False
     photoshop: bytes = b""
     icc: dict[int, bytes] = field(default_factory=dict)
     density: Resolution | None = None
@@ -67,6 +70,9 @@ def decode(data: bytes) -> Decoded:
     except (imagecodecs.Jpeg8Error, OSError, SyntaxError, ValueError) as error:
         raise UnreadableError(f"cannot be decoded: {error}") from error
     block = exif.strip_prefix(found.exif)
+    notes: tuple[str, ...] = ("CMYK was converted to RGB",) if found.channels == 4 else ()
+    if found.extended_xmp:
+        notes += ("XMP beyond the first 64 KB was left out",)
     return Decoded(
         pixels,
         exif=block,
@@ -74,7 +80,7 @@ def decode(data: bytes) -> Decoded:
         iptc=iptc.from_photoshop(found.photoshop),
         icc=profile,
         resolution=found.density,
-        notes=("CMYK was converted to RGB",) if found.channels == 4 else (),
+        notes=notes,
     )
 
 
@@ -89,7 +95,7 @@ def encode(pixels: NDArray[np.uint8], metadata: Metadata, xmp: bytes, *, quality
     """
     coded = imagecodecs.jpeg8_encode(pixels, level=quality, subsampling="444")
     yield b"\xff\xd8" + _jfif(metadata.resolution)
-    block = exif.at_most(metadata.exif, _SEGMENT - 6)
+    block = exif.at_most(metadata.exif, MAX_EXIF)
     if block:
         yield _segment(0xE1, exif.with_prefix(block))
     yield _segment(0xE1, _XMP + xmp)
@@ -171,6 +177,8 @@ def _read_application(found: _Segments, marker: int, content: bytes) -> None:
         found.exif = content
     elif marker == 0xE1 and content.startswith(_XMP) and found.xmp is None:
         found.xmp = content[len(_XMP) :]
+    elif marker == 0xE1 and content.startswith(_EXTENDED_XMP):
+        found.extended_xmp = True
     elif marker == 0xE2 and content.startswith(_ICC) and len(content) > 14:
         found.icc[content[12]] = content[14:]
     elif marker == 0xED:

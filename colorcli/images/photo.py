@@ -58,6 +58,7 @@ class Photo:
         kind: ``gray``, ``toned`` (all chroma along one curve over lightness, such as sepia) or ``color``.
         metadata: what travels with the pixels.
         alpha: opacity ``(H, W)`` of the pixels' type, not premultiplied, or None.
+        lossless: whether its pixels were coded without loss, where the format has both ways (WebP).
         notes: what a person should know, such as that only the first page of several was read.
     """
 
@@ -67,6 +68,7 @@ class Photo:
     kind: Kind
     metadata: Metadata = field(default_factory=Metadata)
     alpha: Pixels | None = None
+    lossless: bool = False
     notes: tuple[str, ...] = ()
 
     @property
@@ -102,6 +104,7 @@ class Decoded:
         pixels: ``(H, W)`` or ``(H, W, 3)``, uint8 or uint16, as stored (neither upright nor sRGB yet).
         gamma: encoding exponent from a PNG's gAMA chunk (about 0.4545 for sRGB), where nothing better is known.
         orientation: EXIF orientation where the file has it outside of its EXIF block (TIFF).
+        lossless: whether a WebP was coded without loss.
     """
 
     pixels: Pixels
@@ -113,6 +116,7 @@ class Decoded:
     resolution: Resolution | None = None
     gamma: float | None = None
     orientation: int | None = None
+    lossless: bool = False
     notes: tuple[str, ...] = ()
 
 

@@ -169,7 +169,7 @@ def _finish(path: Path, form: Format, decoded: Decoded) -> Photo:
     elif turned:
         resolution = replace(resolution, x=resolution.y, y=resolution.x)
     metadata = Metadata(block, decoded.xmp, decoded.iptc, decoded.icc, resolution)
-    return Photo(path, form, pixels, kind, metadata, alpha, decoded.notes)
+    return Photo(path, form, pixels, kind, metadata, alpha, decoded.lossless, decoded.notes)
 
 
 def _upright(pixels: Pixels, orientation: int) -> Pixels:

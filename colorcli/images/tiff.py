@@ -28,6 +28,9 @@ _SAMPLES = {_MINISWHITE: 1, _MINISBLACK: 1, _RGB: 3, _PALETTE: 1, _CMYK: 4, _YCB
 _COLOR_SPACES = {4: "a mask", 8: "CIELAB", 9: "ICCLAB", 10: "ITULAB", 32803: "raw sensor data", 34892: "linear raw"}
 _XMP, _IPTC, _PHOTOSHOP, _ICC, _DNG_VERSION = 700, 33723, 34377, 34675, 50706
 _RESOLUTION_TAGS = frozenset((0x011A, 0x011B, 0x0128))
+_DESCRIPTION = 0x010E
+# programs that describe the layout of the gray samples there, which readers believe, and not the photograph
+_LAYOUTS = (b'{"shape":', b"ImageJ=")
 
 # tifffile reports damage to its logger as well as by exceptions; the exceptions are what a user gets to see
 logging.getLogger("tifffile").addHandler(logging.NullHandler())
@@ -163,6 +166,8 @@ def decode(source: Source, handle: BinaryIO) -> Decoded:
     descriptive = exif.DESCRIPTIVE_TAGS | _RESOLUTION_TAGS | {exif.EXIF_IFD, exif.GPS_IFD}
     tree = exif.Exif.of(page.reader)
     tree.main = {tag: entry for tag, entry in tree.main.items() if tag in descriptive}
+    if _DESCRIPTION in tree.main and tree.main[_DESCRIPTION].data.startswith(_LAYOUTS):
+        del tree.main[_DESCRIPTION]
     orientation = page.number(exif.ORIENTATION, 1)
     return Decoded(
         pixels,

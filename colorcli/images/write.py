@@ -8,7 +8,7 @@ import io
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -40,10 +40,11 @@ _FAULTS_OF_THE_PLACE = frozenset(
 
 @dataclass(frozen=True)
 class Written:
-    """A finished output: bytes on disk and their hexadecimal SHA-256."""
+    """A finished output: bytes on disk, their hexadecimal SHA-256, and what metadata the format had no room for."""
 
     size: int
     sha256: str
+    left_out: tuple[str, ...] = ()
 
 
 def part_path(target: Path) -> Path:
@@ -64,6 +65,7 @@ def write_photo(
     bits: int,
     format: Format,
     quality: int = 95,
+    lossless: bool = False,
     metadata: Metadata | None = None,
     provenance: Provenance,
     alpha: Pixels | None = None,
@@ -82,7 +84,8 @@ def write_photo(
         width: columns.
         bits: 8, or 16 for PNG and TIFF.
         format: ``JPEG`` (4:4:4), ``PNG``, ``TIFF`` (Deflate with predictor) or ``WEBP``.
-        quality: of JPEG and WebP, 1..100.
+        quality: of JPEG and lossy WebP, 1..100.
+        lossless: whether a WebP is coded without loss.
         metadata: what to keep of the input's.
         provenance: what to state in the XMP label.
         alpha: opacity ``(height, width)`` of the pixels' type; JPEG has no place for it.
@@ -100,9 +103,15 @@ def write_photo(
         raise PhotoError(f"{name} cannot be written: {format} holds at most {_MAX_SIDE[format]} pixels a side.")
     metadata = metadata or Metadata()
     packet = provenance_packet(provenance, metadata.xmp)
+    left_out = []
     if format == "JPEG" and len(packet) > jpeg.MAX_XMP:
         # the label must stay, so what the input said besides has to go
         packet = provenance_packet(provenance)
+        left_out.append("its XMP is left out, but for the label: JPEG holds 64 KB")
+    if format == "JPEG" and len(metadata.exif or b"") > jpeg.MAX_EXIF:
+        left_out.append("its EXIF is left out in part or whole: JPEG holds 64 KB")
+    if format == "WEBP" and metadata.iptc:
+        left_out.append("its IPTC data are left out: WebP has no place for them")
     if format == "JPEG" or (alpha is not None and alpha.shape != (height, width)):
         if format != "JPEG":
             raise PhotoError(f"{name} cannot be written: its alpha channel has another size.")
@@ -111,8 +120,8 @@ def write_photo(
     part = part_path(target)
     try:
         written = _write_part(
-            part, checked, height=height, width=width, bits=bits, format=format, quality=quality, metadata=metadata,
-            xmp=packet, alpha=alpha is not None, fsync=fsync,
+            part, checked, height=height, width=width, bits=bits, format=format, quality=quality,
+            lossless=lossless, metadata=metadata, xmp=packet, alpha=alpha is not None, fsync=fsync,
         )  # fmt: skip
         _check_header(part, (format, width, height, bits), name)
         part.replace(target)
@@ -124,7 +133,7 @@ def write_photo(
         if isinstance(error, OSError):
             raise _explained(error, name) from error
         raise
-    return written
+    return replace(written, left_out=tuple(left_out))
 
 
 def _check_header(part: Path, expected: tuple[Format, int, int, int], name: str) -> None:
@@ -160,6 +169,7 @@ def _write_part(
     bits: int,
     format: Format,
     quality: int,
+    lossless: bool,
     metadata: Metadata,
     xmp: bytes,
     alpha: bool,
@@ -174,7 +184,7 @@ def _write_part(
                 )
             else:
                 pixels = _assembled(strips, (height, width, 4 if alpha else 3), bits)
-                for piece in _encoded(pixels, format, metadata, xmp, quality):
+                for piece in _encoded(pixels, format, metadata, xmp, quality, lossless):
                     handle.write(piece)
         except (UnreadableError, RuntimeError, ValueError) as error:  # imagecodecs' errors are RuntimeErrors
             raise PhotoError(f"{printable(os.fspath(part))} cannot be encoded: {error}.") from error
@@ -200,11 +210,15 @@ def _assembled(strips: Iterator[Pixels], shape: tuple[int, int, int], bits: int)
     return pixels
 
 
-def _encoded(pixels: Pixels, format: Format, metadata: Metadata, xmp: bytes, quality: int) -> Iterator[bytes]:
+def _encoded(
+    pixels: Pixels, format: Format, metadata: Metadata, xmp: bytes, quality: int, lossless: bool
+) -> Iterator[bytes]:
     if format == "PNG":
         return png.encode(pixels, metadata, xmp)
-    encode = jpeg.encode if format == "JPEG" else webp.encode
-    return encode(pixels.astype(np.uint8, copy=False), metadata, xmp, quality=quality)
+    eight = pixels.astype(np.uint8, copy=False)
+    if format == "JPEG":
+        return jpeg.encode(eight, metadata, xmp, quality=quality)
+    return webp.encode(eight, metadata, xmp, quality=quality, lossless=lossless)
 
 
 def _sync_folder(folder: Path) -> None:

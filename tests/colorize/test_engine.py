@@ -121,6 +121,22 @@ def test_16_bits_stay_16_bits_and_transparency_stays(tmp_path: Path, colour: Col
     assert max(float(str(r["max_delta_l"])) for r in colour.of("photo.done") if r["bits"] == 16) <= 0.01
 
 
+def test_a_lossless_webp_stays_lossless(tmp_path: Path, colour: Colour) -> None:
+    """Who chose to lose nothing in the original is not to lose anything in the copy."""
+    kept = write_gray(tmp_path / "in" / "a.webp", lossless=True)
+    write_gray(tmp_path / "in" / "b.webp", lossless=False)
+    same = write_gray(tmp_path / "png" / "a.webp")
+    with Image.open(kept) as image:
+        image.save(same, "PNG")
+    assert colour(tmp_path / "in").done == 2
+    assert colour(tmp_path / "png").done == 1
+    root = tmp_path / "in_colorized"
+    assert b"VP8L" in (root / "a.webp").read_bytes()
+    assert b"VP8 " in (root / "b.webp").read_bytes()
+    with Image.open(root / "a.webp") as webp, Image.open(tmp_path / "png_colorized" / "a.webp") as png:
+        assert np.array_equal(np.asarray(webp), np.asarray(png))
+
+
 def test_another_format(tmp_path: Path, colour: Colour) -> None:
     write_gray(tmp_path / "in" / "1912.06.03-a.tif")
     write_gray(tmp_path / "in" / "1912.06.03-b.tif")

@@ -206,6 +206,14 @@ def test_only_the_first_page_is_read_and_that_is_said(tmp_path):
     assert any("first page" in note for note in photo.notes)
 
 
+def test_xmp_of_more_than_one_segment_is_said_to_be_left_out(tmp_path):
+    save(tmp_path / "a.jpg", gray_scene())
+    data = (tmp_path / "a.jpg").read_bytes()
+    content = b"http://ns.adobe.com/xmp/extension/\0" + b"0" * 32 + struct.pack(">II", 5, 0) + b"<xml>"
+    (tmp_path / "a.jpg").write_bytes(data[:2] + b"\xff\xe1" + struct.pack(">H", len(content) + 2) + content + data[2:])
+    assert any("XMP beyond" in note for note in read_photo(tmp_path / "a.jpg").notes)
+
+
 @pytest.mark.parametrize("bits", [8, 16])
 def test_min_is_white_is_inverted(tmp_path, bits):
     """Without this, a film scan is coloured as its negative."""

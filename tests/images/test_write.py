@@ -111,6 +111,16 @@ def test_tiff_strips_of_any_height_make_the_same_file(tmp_path, rows, monkeypatc
     assert (tmp_path / "a.tif").read_bytes() == (tmp_path / "b.tif").read_bytes()
 
 
+@pytest.mark.parametrize("text", ['{"shape": [48, 64]}', "ImageJ=1.54f\nimages=3\n", "A portrait"])
+def test_a_description_of_the_gray_layout_does_not_describe_the_colours(tmp_path, text):
+    """tifffile and ImageJ believe what they wrote there, and complain about the RGB picture or misread it."""
+    tifffile.imwrite(tmp_path / "gray.tif", gray_scene(), description=text, metadata=None)
+    photo = read_photo(tmp_path / "gray.tif")
+    write(tmp_path / "a.tif", "TIFF", 8, photo.metadata)
+    with tifffile.TiffFile(tmp_path / "a.tif") as tiff:
+        assert tiff.pages[0].description == (text if text == "A portrait" else "")
+
+
 def test_a_bigtiff_keeps_its_metadata(tmp_path, monkeypatch):
     """Pictures of more than 4 GB are written as BigTIFF, whose directories have another layout."""
     monkeypatch.setattr("colorcli.images.tiff._CLASSIC_LIMIT", 0)
@@ -228,11 +238,12 @@ def test_every_format_carries_the_label(tmp_path, form, bits):
 
 def test_the_label_stays_when_the_old_packet_is_too_large_for_jpeg(tmp_path):
     filler = provenance_packet(Provenance("m", "1", "0", "s", {"note": "x" * 70000}))
-    write(tmp_path / "a.jpg", "JPEG", 8, Metadata(xmp=filler))
+    written = write(tmp_path / "a.jpg", "JPEG", 8, Metadata(xmp=filler))
+    assert "XMP" in written.left_out[0], "and whoever keeps the archive is told"
     packet = xmp_of(tmp_path / "a.jpg")
     assert terms.DIGITAL_SOURCE_TYPE.encode() in packet
     assert len(packet) < 65000
-    write(tmp_path / "a.png", "PNG", 8, Metadata(xmp=filler))
+    assert write(tmp_path / "a.png", "PNG", 8, Metadata(xmp=filler)).left_out == ()
     assert b"x" * 70000 in xmp_of(tmp_path / "a.png")
 
 
@@ -240,7 +251,8 @@ def test_exif_too_large_for_jpeg_loses_the_maker_note_first(tmp_path):
     exif = Image.Exif()
     exif[0x010F] = "Kodak"
     exif.get_ifd(0x8769)[0x927C] = bytes(70000)
-    write(tmp_path / "a.jpg", "JPEG", 8, Metadata(exif=exif.tobytes().removeprefix(b"Exif\0\0")))
+    written = write(tmp_path / "a.jpg", "JPEG", 8, Metadata(exif=exif.tobytes().removeprefix(b"Exif\0\0")))
+    assert "EXIF" in written.left_out[0]
     with Image.open(tmp_path / "a.jpg") as image:
         assert image.getexif()[0x010F] == "Kodak"
 
