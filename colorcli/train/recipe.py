@@ -147,8 +147,9 @@ class Recipe:
         discriminator: its ``kind``, what it ``sees`` (``lab`` or ``rgb``) and its arguments, where a phase needs one.
         precision: ``fp32``, ``bf16`` or ``fp16`` (CUDA).
         ema: memory of the running average of the weights, which is what ships; 0: the weights themselves ship.
-        freeze_batch_norm: use the stored statistics while training, so that results do not depend on how a batch is
-            spread over processes.
+        freeze_batch_norm: where batch norm uses its stored statistics while training: in ``slow`` (pretrained) parts,
+            which otherwise forget half of what they know in the first steps; in ``all``, so that results do not depend
+            on how a batch is spread over processes; or ``none``.
         cache_features: frozen parts whose answers are kept on disk; every photograph is then always cropped alike.
         every: steps between checks (validation and checkpoint).
         best: the validation metric by which the shipped weights are chosen; empty: the last weights.
@@ -170,7 +171,7 @@ class Recipe:
     discriminator: dict[str, Any] = field(default_factory=dict)
     precision: str = "fp32"
     ema: float = 0.999
-    freeze_batch_norm: bool = False
+    freeze_batch_norm: str = "slow"
     cache_features: tuple[str, ...] = ()
     every: int = 500
     best: str = ""

@@ -66,8 +66,11 @@ class Setup:
     def learn(self, network: nn.Module, mode: bool = True) -> None:
         """Put a network into training mode (or out of it), its batch norm only where the recipe does not freeze it."""
         network.train(mode)
-        if self.recipe.freeze_batch_norm:
-            for module in network.modules():
+        frozen = [network] if self.recipe.freeze_batch_norm == "all" else []
+        if self.recipe.freeze_batch_norm == "slow":
+            frozen = [network.get_submodule(part) for part in getattr(network, "slow_parts", ())]
+        for part in frozen:
+            for module in part.modules():
                 if isinstance(module, nn.modules.batchnorm._BatchNorm) or hasattr(module, "stored_mean"):
                     module.eval()
 
