@@ -300,8 +300,17 @@ def empty_network(system: str, arguments: dict[str, Any]) -> Colorizer:
         ModelError: the system is unknown, or its arguments do not fit.
     """
     import torch
+    from torch.overrides import TorchFunctionMode
 
-    with torch.device("meta"):
+    class WithoutInitialization(TorchFunctionMode):
+        """On tensors without memory, drawing random values loads PyTorch's compiler, for a second and 100 MB."""
+
+        def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            if getattr(function, "__module__", None) == "torch.nn.init":
+                return args[0] if args else kwargs["tensor"]
+            return function(*args, **(kwargs or {}))
+
+    with torch.device("meta"), WithoutInitialization():
         return _construct(system, arguments)
 
 

@@ -234,3 +234,12 @@ def test_finding_and_listing_do_not_import_torch(bundle: Path, user: Path) -> No
         "assert find('tiny@lite') in list_models(); assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_loading_does_not_load_pytorchs_compiler() -> None:
+    """A second and 140 MB before the first photograph, for initial values that the weights replace."""
+    code = (
+        "import sys; from colorcli.registry import registry; registry.load('bigcolor', device='cpu'); "
+        "sys.exit(int('torch._dynamo' in sys.modules))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2]).returncode == 0
