@@ -40,7 +40,7 @@ def doctor(
         output.emit("doctor", **report)
         return
     for section, content in report.items():
-        output.line(f"{section}: {content}" if not isinstance(content, dict) else f"{section}:")
+        output.line(f"{section}: {_text(content)}" if not isinstance(content, dict) else f"{section}:")
         for key, value in content.items() if isinstance(content, dict) else ():
             output.line(f"  {key:<16} {_text(value)}")
 

@@ -49,7 +49,7 @@ def status(
         last = found.last_run
         ended = "" if found.last_end else "; it did not come to its end, run it again to continue"
         output.line(
-            f"{found.runs} runs; the last began {last.get('time')} with {last.get('model')}, "
+            f"{found.runs} run{'s' if found.runs > 1 else ''}; the last began {last.get('time')} with {last.get('model')}, "
             f"weights {str(last.get('weights_sha256'))[:6]}…, on {last.get('device')}{ended}"
         )
 
