@@ -66,6 +66,7 @@ class Trainer:
         self._scaler = torch.amp.GradScaler(setup.device.type, enabled=self.recipe.precision == "fp16")
         self._cache = FeatureCache(self.network, self.recipe) if self.recipe.cache_features else None
         self._start_phase()
+        self._resume()
 
     def _start_phase(self) -> None:
         self.optimizers = self.objective.optimizers(self.recipe.phases[self.phase])
@@ -78,7 +79,6 @@ class Trainer:
             DivergedError: a loss is not finite, or the discriminator has won; the last checkpoint is usable.
         """
         started = time.monotonic()
-        self._resume()
         if self.step == 0:
             self._check(report, save=False)
         while self.phase < len(self.recipe.phases):
@@ -378,7 +378,7 @@ def run_recipe(
     trainer = Trainer(setup, run, processes)
     facts = {"roots": [str(root) for root in data], "train": len(photos.train), "validation": len(photos.validation)}
     if processes.first:
-        run.describe(trainer.recipe, facts, list(command))
+        run.describe(trainer.recipe, facts, list(command), trainer.step)
     finished = trainer.fit(seconds=math.inf if seconds is None else seconds, report=report)
     if processes.first:
         write_json(folder / "left_out.json", photos.left_out)

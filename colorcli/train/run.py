@@ -56,11 +56,18 @@ class Run:
                 kept = "; the last checkpoint is whole: go on with --resume"
             raise OutputError(f"The {what} in {self.folder} could not be written ({reason}){kept}.") from error
 
-    def describe(self, recipe: Recipe, data: dict[str, Any], command: list[str]) -> None:
-        """Write the effective recipe and the environment."""
-        write_json(self.folder / "recipe.json", recipe.to_dict())
-        environment = {
+    def describe(self, recipe: Recipe, data: dict[str, Any], command: list[str], step: int) -> None:
+        """Write the effective recipe, and add this start of the run to the record of its starts.
+
+        A run may be resumed with another recipe, such as a lower learning rate: what differs is recorded.
+        """
+        before = _read_json(self.folder / "recipe.json")
+        starts = _read_json(self.folder / "environment.json") or []
+        now = json.loads(json.dumps(recipe.to_dict()))
+        start = {
+            "step": step,
             "command": command,
+            "changed": _changes(before, now) if before else {},
             "data": data,
             "python": platform.python_version(),
             "torch": torch.__version__,
@@ -68,7 +75,9 @@ class Run:
             "machine": platform.machine(),
             "threads": torch.get_num_threads(),
         }
-        write_json(self.folder / "environment.json", environment)
+        with self._writing("record"):
+            write_json(self.folder / "recipe.json", now)
+            write_json(self.folder / "environment.json", [*starts, start])
 
     def log(self, record: dict[str, Any]) -> None:
         """Append one record to metrics.jsonl."""
@@ -240,6 +249,23 @@ def _step(line: str) -> int:
     except (ValueError, KeyError, TypeError):
         # A line torn by a power cut.
         return 2**62
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def _changes(before: Any, after: Any, path: str = "") -> dict[str, list[Any]]:
+    """The fields in which two recipes differ, by their dotted path: the old value and the new one."""
+    if isinstance(before, dict | list) and type(before) is type(after) and len(before) == len(after):
+        keys = list(before) if isinstance(before, dict) else range(len(before))
+        if isinstance(before, list) or set(keys) == set(after):
+            found = [_changes(before[key], after[key], f"{path}.{key}".lstrip(".")) for key in keys]
+            return {name: pair for part in found for name, pair in part.items()}
+    return {} if before == after else {path: [before, after]}
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -8,8 +8,12 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
 
 from colorcli.errors import UsageError
+from colorcli.networks.backbones import EfficientNetLite0
 from colorcli.registry.card import read_card
 from colorcli.train import recipe as recipes
 from colorcli.train.loop import DivergedError, run_recipe
@@ -112,7 +116,7 @@ def test_a_recipe_for_another_system_does_not_fine_tune(photos: Path, tmp_path: 
 
 def test_epochs_count_photographs(photos: Path, tmp_path: Path) -> None:
     _train(photos, tmp_path / "run", "phases.0.steps=0", "phases.0.epochs=2")
-    train = json.loads((tmp_path / "run" / "environment.json").read_text())["data"]["train"]
+    train = json.loads((tmp_path / "run" / "environment.json").read_text())[0]["data"]["train"]
     steps = json.loads((tmp_path / "run" / "recipe.json").read_text())["phases"][0]["steps"]
     assert steps == round(2 * train / 8)
 
@@ -135,3 +139,48 @@ def test_a_discriminator_can_learn_before_its_generator(photos: Path, tmp_path: 
     assert len(_records(folder, "d_loss")) == 2
     checks = _records(folder, "val_psnr")
     assert len({record["val_psnr"] for record in checks}) == 1
+
+
+def test_a_run_that_is_resumed_with_another_recipe_says_so(photos: Path, tmp_path: Path) -> None:
+    """After divergence one goes on with a lower rate; the record must not claim that it was so from the start."""
+    folder = tmp_path / "run"
+    _train(photos, folder, "every=2", seconds=0)
+    _train(photos, folder, "every=2", "phases.0.lr=1e-4", resume=True)
+    starts = json.loads((folder / "environment.json").read_text())
+    assert [start["step"] for start in starts] == [0, 1]
+    assert [start["changed"] for start in starts] == [{}, {"phases.0.lr": [5e-4, 1e-4]}]
+
+
+def test_the_rebalancing_is_drawn(photos: Path, tmp_path: Path) -> None:
+    _train(photos, tmp_path / "run", "phases.0.rebalance=0.9")
+    with Image.open(tmp_path / "run" / "figures" / "rebalancing.png") as figure:
+        assert figure.width == 2 * figure.height
+
+
+def test_features_of_a_frozen_backbone_are_computed_once(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What comes from the store must be what the backbone answers, or training goes wrong in silence."""
+    monkeypatch.setenv("COLORCLI_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.setenv("COLORCLI_CACHE_DIR", str(tmp_path / "cache"))
+    torch.manual_seed(0)
+    weights = tmp_path / "data" / "backbones" / "efficientnet-lite0-gray" / "weights.safetensors"
+    weights.parent.mkdir(parents=True)
+    save_file(EfficientNetLite0(in_channels=1).state_dict(), weights)
+    sets = ['system="inception-gan"', "network={maps = false, width = 16}", "phases.0.steps=12", "phases.0.batch=6"]
+    sets += ["every=6", "phases.0.lr=0.0", 'cache_features=["backbone"]']
+    calls = []
+    plain = EfficientNetLite0.forward
+    monkeypatch.setattr(EfficientNetLite0, "forward", lambda self, x: calls.append(len(x)) or plain(self, x))
+    cached = _train(photos, tmp_path / "cached", *sets)
+    trained_on = json.loads((tmp_path / "cached" / "environment.json").read_text())[0]["data"]["train"]
+    seen_in_training = [count for count in calls if count == 6]
+    # Every photograph passes once, and a batch that straddles an epoch at most once more.
+    assert 6 * len(seen_in_training) <= trained_on + 12
+    again = _train(photos, tmp_path / "again", *sets)
+    assert [r["loss"] for r in again] == pytest.approx([r["loss"] for r in cached], rel=1e-3)
+
+
+def test_only_frozen_parts_are_cached(photos: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="not frozen"):
+        _train(photos, tmp_path / "run", 'cache_features=["encoder"]')
