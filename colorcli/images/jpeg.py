@@ -24,6 +24,7 @@ from colorcli.images.source import Source
 MAX_SIDE = 65500  # libjpeg's own limit
 MAX_XMP = 65533 - 29
 MAX_EXIF = 65533 - 6
+COMMENT = b"COM"
 _SOI, _EOI, _SOS = 0xD8, 0xD9, 0xDA
 _STANDALONE = frozenset((0x01, *range(0xD0, 0xD8)))
 _FRAMES = frozenset((*range(0xC0, 0xC4), *range(0xC5, 0xC8), *range(0xC9, 0xCC), *range(0xCD, 0xD0)))
@@ -50,6 +51,7 @@ class _Segments:
     photoshop: bytes = b""
     icc: dict[int, bytes] = field(default_factory=dict)
     density: Resolution | None = None
+    comments: list[bytes] = field(default_factory=list)
 
 
 def header(source: Source) -> Header:
@@ -80,6 +82,7 @@ def decode(data: bytes) -> Decoded:
         iptc=iptc.from_photoshop(found.photoshop),
         icc=profile,
         resolution=found.density,
+        texts=tuple((COMMENT, content) for content in found.comments),
         notes=notes,
     )
 
@@ -102,6 +105,9 @@ def encode(pixels: NDArray[np.uint8], metadata: Metadata, xmp: bytes, *, quality
     yield _segment(0xE2, _ICC + b"\x01\x01" + icc.srgb_profile())
     if metadata.iptc and len(resource := iptc.photoshop_resource(metadata.iptc)) <= _SEGMENT:
         yield _segment(0xED, resource)
+    for name, content in metadata.texts:
+        if name == COMMENT:
+            yield _segment(0xFE, content)
     # libjpeg's own start and JFIF segment are replaced by those above
     own = 4 + struct.unpack_from(">H", coded, 4)[0] if coded[2:4] == b"\xff\xe0" else 2
     yield bytes(memoryview(coded)[own:])
@@ -181,6 +187,8 @@ def _read_application(found: _Segments, marker: int, content: bytes) -> None:
         found.extended_xmp = True
     elif marker == 0xE2 and content.startswith(_ICC) and len(content) > 14:
         found.icc[content[12]] = content[14:]
+    elif marker == 0xFE:
+        found.comments.append(content)
     elif marker == 0xED:
         found.photoshop += content.removeprefix(iptc.PHOTOSHOP)
 

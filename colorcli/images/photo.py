@@ -38,6 +38,8 @@ class Metadata:
         iptc: IPTC-IIM datasets.
         icc: the profile that was found. It has been applied to the pixels and is never written again.
         resolution: pixels per unit of length, x and y as the upright picture has them.
+        texts: PNG's text chunks and JPEG's comments, which no other format holds: each with its chunk's or segment's
+            name (``tEXt``, ``zTXt``, ``iTXt``, ``COM``).
     """
 
     exif: bytes | None = None
@@ -45,6 +47,7 @@ class Metadata:
     iptc: bytes | None = None
     icc: bytes | None = None
     resolution: Resolution | None = None
+    texts: tuple[tuple[bytes, bytes], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -114,6 +117,7 @@ class Decoded:
     iptc: bytes | None = None
     icc: bytes | None = None
     resolution: Resolution | None = None
+    texts: tuple[tuple[bytes, bytes], ...] = ()
     gamma: float | None = None
     orientation: int | None = None
     lossless: bool = False

@@ -24,6 +24,10 @@ _IPTC_KEYWORD = b"Raw profile type iptc"
 # what a chunk of metadata may grow to when it is unpacked: text bombs stop here
 _MAX_TEXT = 1 << 24
 _LEVEL = 3  # of zlib: on photographs level 6 takes four times as long for 4 % fewer bytes
+TEXTS = (b"tEXt", b"zTXt", b"iTXt")
+# texts that are metadata of another sort, told elsewhere or true of the gray original only
+_NO_TEXTS = (_XMP_KEYWORD, b"Raw profile type ")
+_MAX_KEPT_TEXT = 1 << 20
 _KEPT = (b"iCCP", b"sRGB", b"gAMA", b"pHYs", b"eXIf", b"iTXt", b"zTXt", b"tEXt", b"tRNS", b"acTL")
 
 
@@ -58,6 +62,12 @@ def decode(data: bytes) -> Decoded:
         iptc=_raw_profile(texts.get(_IPTC_KEYWORD)),
         icc=_profile(_first(chunks, b"iCCP")),
         resolution=_resolution(_first(chunks, b"pHYs")),
+        texts=tuple(
+            (name, content)
+            for name in TEXTS
+            for content in chunks.get(name, [])
+            if len(content) <= _MAX_KEPT_TEXT and not content.startswith(_NO_TEXTS)
+        ),
         gamma=_gamma(chunks),
         notes=("only the first frame of an animation was read",) if b"acTL" in chunks else (),
     )
@@ -81,6 +91,9 @@ def encode(pixels: Pixels, metadata: Metadata, xmp: bytes) -> Iterator[bytes]:
     yield _chunk(b"iTXt", _XMP_KEYWORD + b"\0\0\0\0\0" + xmp)
     if metadata.iptc:
         yield _chunk(b"zTXt", _IPTC_KEYWORD + b"\0\0" + zlib.compress(_hex_profile(metadata.iptc), 9))
+    for name, content in metadata.texts:
+        if name in TEXTS:
+            yield _chunk(name, content)
     yield bytes(memoryview(coded)[33:])
 
 

@@ -168,7 +168,7 @@ def _finish(path: Path, form: Format, decoded: Decoded) -> Photo:
         resolution = _exif_resolution(block)
     elif turned:
         resolution = replace(resolution, x=resolution.y, y=resolution.x)
-    metadata = Metadata(block, decoded.xmp, decoded.iptc, decoded.icc, resolution)
+    metadata = Metadata(block, decoded.xmp, decoded.iptc, decoded.icc, resolution, decoded.texts)
     return Photo(path, form, pixels, kind, metadata, alpha, decoded.lossless, decoded.notes)
 
 

@@ -32,6 +32,7 @@ PART_SUFFIX = ".part"
 _MAX_SIDE: dict[Format, int] = {
     "JPEG": jpeg.MAX_SIDE, "PNG": png.MAX_SIDE, "TIFF": tiff.MAX_SIDE, "WEBP": webp.MAX_SIDE
 }  # fmt: skip
+_TEXTS: dict[Format, tuple[bytes, ...]] = {"JPEG": (jpeg.COMMENT,), "PNG": png.TEXTS, "TIFF": (), "WEBP": ()}
 # faults of the place rather than of this one photograph: the next one would meet them too
 _FAULTS_OF_THE_PLACE = frozenset(
     (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOTDIR, errno.EIO)
@@ -110,6 +111,8 @@ def write_photo(
         left_out.append("its XMP is left out, but for the label: JPEG holds 64 KB")
     if format == "JPEG" and len(metadata.exif or b"") > jpeg.MAX_EXIF:
         left_out.append("its EXIF is left out in part or whole: JPEG holds 64 KB")
+    if any(name not in _TEXTS[format] for name, _ in metadata.texts):
+        left_out.append(f"its comments are left out: {format} has no place for them")
     if format == "WEBP" and metadata.iptc:
         left_out.append("its IPTC data are left out: WebP has no place for them")
     if format == "JPEG" or (alpha is not None and alpha.shape != (height, width)):

@@ -16,7 +16,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 import tifffile
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, PngImagePlugin
 
 from colorcli.errors import OutputError, PhotoError
 from colorcli.images import provenance as terms
@@ -184,6 +184,27 @@ def test_metadata_is_kept_and_true(tmp_path, form, bits):
     assert exif.get_ifd(0x8825)[2] == (52.0, 31.0, 0.0)
     with Image.open(target) as image:
         assert image.getexif().get_ifd(0x8769)[0x9003] == "1912:06:03 10:00:00"
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "TIFF"])
+def test_comments_are_kept_where_they_have_a_place(tmp_path, form):
+    """Somebody typed in who is in the picture."""
+    info = PngImagePlugin.PngInfo()
+    info.add_text("Description", "Aunt Vera, 1931")
+    info.add_itxt("Author", "Jürgen", "de", "Autor")
+    info.add_text("Raw profile type exif", "stale", zip=True)
+    Image.fromarray(gray_scene()).save(tmp_path / "in.png", pnginfo=info)
+    Image.fromarray(gray_scene()).save(tmp_path / "in.jpg", comment="Aunt Vera, 1931")
+    photo = read_photo(tmp_path / ("in.jpg" if form == "JPEG" else "in.png"))
+    written = write(tmp_path / NAMES[form], form, 8, photo.metadata)
+    assert bool(written.left_out) == (form == "TIFF"), "and the journal says what is lost"
+    with Image.open(tmp_path / NAMES[form]) as image:
+        if form == "JPEG":
+            assert image.info["comment"] == b"Aunt Vera, 1931"
+        if form == "PNG":
+            assert {**image.text, "XML:com.adobe.xmp": ""} == {
+                "Description": "Aunt Vera, 1931", "Author": "Jürgen", "XML:com.adobe.xmp": ""
+            }  # fmt: skip
 
 
 def test_resolution_in_centimetres_survives_every_format(tmp_path):
