@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -43,7 +44,7 @@ def validate(network: Colorizer, setup: Setup) -> tuple[dict[str, float], Grid]:
     for batch in groups(setup):
         gray = torch.from_numpy(batch.gray).to(setup.device)
         rgb = torch.from_numpy(batch.rgb).to(setup.device)
-        lightness = colors.gray_to_lightness(gray)
+        lightness = _at_working_size(colors.gray_to_lightness(gray), network)
         lab = colors.srgb_to_lab(rgb)
         plain = colors.with_chroma(lab[:, :1], torch.zeros_like(lab[:, 1:])).clamp(0, 1)
 
@@ -74,6 +75,16 @@ def validate(network: Colorizer, setup: Setup) -> tuple[dict[str, float], Grid]:
         "val_ab_error": mean["error"],
         "val_colorfulness_ratio": mean["vividness"] / max(mean["truth"], 1e-6),
     }, grid
+
+
+def _at_working_size(lightness: Tensor, network: Colorizer) -> Tensor:
+    """Lightness at the nearest size that the network takes."""
+    rule = network.size_rule
+    height, width = lightness.shape[-2:]
+    shape = rule.working_shape(height, width, None if rule.fixed else min(height, width))
+    if shape == (height, width):
+        return lightness
+    return F.interpolate(lightness, size=shape, mode="bilinear", align_corners=False, antialias=True)
 
 
 def groups(setup: Setup, count: int = _COUNT) -> Iterator[Batch]:

@@ -184,3 +184,13 @@ def test_features_of_a_frozen_backbone_are_computed_once(
 def test_only_frozen_parts_are_cached(photos: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="not frozen"):
         _train(photos, tmp_path / "run", 'cache_features=["encoder"]')
+
+
+def test_crops_that_the_network_cannot_take_are_refused_at_once(photos: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="multiples of 32"):
+        _train(photos, tmp_path / "run", "data.crop=72")
+
+
+def test_validation_crops_are_brought_to_a_size_that_the_network_takes(photos: Path, tmp_path: Path) -> None:
+    _train(photos, tmp_path / "run", "validation_side=72")
+    assert _records(tmp_path / "run", "val_psnr")

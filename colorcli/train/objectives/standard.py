@@ -42,6 +42,11 @@ class Standard(Objective):
 
     def __init__(self, setup: Setup) -> None:
         super().__init__(setup)
+        crop, unit = self.recipe.data.crop, self.network.size_rule.multiple_of
+        if crop % unit:
+            raise UsageError(
+                f"{self.recipe.system} takes sides that are multiples of {unit}, not crops of {crop} pixels."
+            )
         torch.manual_seed(self.recipe.seed + 1)
         self._generators: dict[str, Colorizer] = {}
         options = dict(self.recipe.discriminator)
