@@ -47,9 +47,10 @@ def status(
     output.line(", ".join(f"{count} {state}" for state, count in counts.items()))
     if found.runs:
         last = found.last_run
+        runs = f"{found.runs} run{'s' if found.runs > 1 else ''}"
         ended = "" if found.last_end else "; it did not come to its end, run it again to continue"
         output.line(
-            f"{found.runs} run{'s' if found.runs > 1 else ''}; the last began {last.get('time')} with {last.get('model')}, "
+            f"{runs}; the last began {last.get('time')} with {last.get('model')}, "
             f"weights {str(last.get('weights_sha256'))[:6]}…, on {last.get('device')}{ended}"
         )
 
