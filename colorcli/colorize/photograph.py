@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 import colorcli
 from colorcli.color.join import Codes, FidelityReport, join_strips
+from colorcli.colorize.naming import format_of_name
 from colorcli.colorize.options import Parameters
 from colorcli.colorize.plan import IN_COLOR, Output, Task
 from colorcli.errors import OutputError, PhotoError
@@ -207,6 +208,8 @@ def _guarded(strips: Iterator[Codes], fidelity: FidelityReport, bits: int, least
 
 def _notes(photo: Photo, tiles: int) -> tuple[str, ...]:
     notes = list(photo.notes)
+    if format_of_name(photo.path.name) not in (None, photo.format):
+        notes.append(f"is a {photo.format}, whatever its name says")
     if photo.kind == "toned":
         notes.append("toned: coloured from its lightness, the tone is left out")
     if photo.kind == "color":

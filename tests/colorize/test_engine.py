@@ -137,6 +137,13 @@ def test_a_lossless_webp_stays_lossless(tmp_path: Path, colour: Colour) -> None:
         assert np.array_equal(np.asarray(webp), np.asarray(png))
 
 
+def test_a_misleading_name_is_kept_and_noted(tmp_path: Path, colour: Colour) -> None:
+    """The copy is what the original is; who finds that its name misleads can rename both."""
+    write_gray(tmp_path / "in" / "a.png").rename(tmp_path / "in" / "a.jpg")
+    assert colour(tmp_path / "in").done == 1
+    assert colour.of("photo.done")[0]["notes"] == ["is a PNG, whatever its name says"]
+
+
 def test_another_format(tmp_path: Path, colour: Colour) -> None:
     write_gray(tmp_path / "in" / "1912.06.03-a.tif")
     write_gray(tmp_path / "in" / "1912.06.03-b.tif")
