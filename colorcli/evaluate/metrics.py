@@ -27,6 +27,9 @@ Better = Literal["higher", "lower", "none"]
 AUC_TO = 150.0
 """Largest distance in the ab plane over which the accuracy curve of ``auc`` is integrated."""
 
+_BIN_SIDE = 10
+_GRID = 27
+
 
 class Picture:
     """A picture and what several metrics need of it, computed once. ``rgb`` is uint8 ``(H, W, 3)``."""
@@ -132,8 +135,9 @@ def auc(picture: Picture, scene: Scene) -> float:
 def auc_rebalanced(picture: Picture, scene: Scene) -> float:
     """The same with pixels weighted by the inverse probability of the original's colour.
 
-    Zhang et al. (2016), section 3.1: equation 4 with lambda = 0, over the 313 bins and their ImageNet prior. Over
-    several images it is the weighted mean over all pixels, so an image counts by the sum of its weights.
+    Zhang et al. (2016), section 3.1: equation 4 with lambda = 0, over the 313 bins and their released ImageNet prior,
+    which is smoothed already. Over several images it is the weighted mean over all pixels, so an image counts by the
+    sum of its weights.
     """
     return 100 * float(np.average(_within(picture, scene), weights=scene.rarity))
 
@@ -158,17 +162,17 @@ def _within(picture: Picture, scene: Scene) -> NDArray[np.float64]:
 
 
 def _bin_of(ab: Planes) -> NDArray[np.int64]:
-    """The nearest of the 313 bins, by a table of one cell to a unit of a* and b*: exact but for ties."""
-    a, b = np.rint(ab).astype(np.int64).clip(-128, 127) + 128
-    return np.asarray(_nearest_bins()[a, b])
+    """The nearest of the 313 bins. They are points of a grid, and hold the nearest grid point of every sRGB colour."""
+    a, b = np.rint(ab / _BIN_SIDE).astype(np.int64) + _GRID // 2
+    return np.asarray(_bin_grid()[a, b])
 
 
 @cache
-def _nearest_bins() -> NDArray[np.int64]:
-    units = np.arange(-128.0, 128.0)
-    centres = ab_bins().centres
-    squares = [np.square(a - centres[:, 0]) + np.square(units[:, None] - centres[:, 1]) for a in units]
-    return np.stack([np.argmin(square, axis=1) for square in squares])
+def _bin_grid() -> NDArray[np.int64]:
+    a, b = np.rint(ab_bins().centres.T / _BIN_SIDE).astype(np.int64) + _GRID // 2
+    grid = np.full((_GRID, _GRID), -1)
+    grid[a, b] = np.arange(len(a))
+    return grid
 
 
 @cache

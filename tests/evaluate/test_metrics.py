@@ -11,7 +11,7 @@ from skimage import data
 from skimage.color import deltaE_ciede2000, rgb2lab
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from colorcli.color.bins import ab_bins
+from colorcli.color.bins import ab_bins, class_weights
 from colorcli.errors import UsageError
 from colorcli.evaluate import metrics
 from colorcli.evaluate.metrics import METRICS, Picture, Scene, choose, required_networks
@@ -102,6 +102,17 @@ def test_rebalancing_counts_rare_colours_by_the_inverse_of_their_share() -> None
     expected = 100 * (weights * right).sum() / weights.sum()
     assert score("auc-rebalanced", missed_vivid, original) == pytest.approx(expected, abs=0.01)
     assert score("auc-rebalanced", missed_vivid, original) < score("auc", missed_vivid, original) - 10
+
+
+def test_every_colour_is_weighted_as_its_nearest_bin() -> None:
+    """The rarest colours weigh a million times the commonest: one pixel in a wrong bin moves a photograph's number."""
+    codes = np.arange(0, 256, 5, dtype=np.uint8)
+    cube = np.stack(np.meshgrid(codes, codes, codes, indexing="ij"), -1).reshape(codes.size, -1, 3)
+    bins = ab_bins()
+    weights = class_weights(mix=0.0, sigma=0.0)
+    for row, found in zip(rgb2lab(cube), scene(cube).rarity, strict=True):
+        nearest = np.argmin(np.square(row[:, None, 1:] - bins.centres).sum(-1), axis=1)
+        assert np.array_equal(found, weights[nearest])
 
 
 def test_lightness_that_was_changed_is_seen() -> None:
