@@ -13,14 +13,17 @@ from typing import TYPE_CHECKING, Any
 from colorcli.errors import ModelError
 from colorcli.registry import backbones
 from colorcli.registry.card import CARD, WEIGHTS, ModelCard, Shared, file_sha256, read_card, write_atomically
-from colorcli.registry.folders import bundled_models_dir, data_dir, user_models_dir
+from colorcli.registry.folders import bundled_models_dir, cache_dir, data_dir, user_models_dir
 from colorcli.registry.systems import near, systems
+from colorcli.sessions import onnx_file
 from colorcli.sessions.session import ModelInfo, Session
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from colorcli.networks.colorizer import Colorizer
+
+ONNX = ".onnx"
 
 _log = logging.getLogger(__name__)
 
@@ -110,13 +113,14 @@ def set_default(name: str) -> ModelCard:
 
 
 def find(name: str) -> ModelCard:
-    """The card of a model given as ``name``, ``name@tag``, run folder, or .safetensors file with model.toml beside it.
+    """The card of a model given as ``name``, ``name@tag``, run folder, .safetensors file with model.toml beside it, or
+    ONNX file that was exported.
 
     Raises:
         ModelError: there is no such model; the message names near ones.
     """
     path = Path(name)
-    is_path = path.suffix == ".safetensors" or len(path.parts) > 1 or path.is_absolute() or name in (".", "..")
+    is_path = path.suffix in (".safetensors", ONNX) or len(path.parts) > 1 or path.is_absolute() or name in (".", "..")
     if not is_path:
         cards = list_models()
         for card in cards:
@@ -138,8 +142,8 @@ def load(
 
     Args:
         name: as for ``find``, or a card it returned.
-        device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
-        precision: ``auto``, ``fp32``, ``fp16`` or ``bf16``.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``; of an ONNX file see ``OnnxSession``.
+        precision: ``auto``, ``fp32``, ``fp16`` or ``bf16``; an ONNX file has one of its own.
         threads: CPU threads; None leaves the choice to the backend.
 
     Raises:
@@ -147,6 +151,12 @@ def load(
         DeviceError: the device is not there.
     """
     card = find(name) if isinstance(name, str) else name
+    if card.weights.suffix == ONNX:
+        from colorcli.sessions.onnx import OnnxSession
+
+        return OnnxSession(
+            card.weights, model_info(card), device=device, precision=precision, threads=threads, cache=cache_dir()
+        )
     tensors = read_weights(card)
     network = build(card, tensors)
 
@@ -175,6 +185,9 @@ def verify(card: ModelCard) -> None:
     Raises:
         ModelError: a file is missing, unreadable, or another than the card describes.
     """
+    if card.weights.suffix == ONNX:
+        onnx_file.check(card.weights)
+        return
     try:
         found = file_sha256(card.weights)
     except OSError as error:
@@ -189,8 +202,12 @@ def read_weights(card: ModelCard) -> dict[str, Tensor]:
     """The tensors in a model's own file, after its SHA-256 was found to be the card's; floating ones as float32.
 
     Raises:
-        ModelError: the file is missing, damaged, or another than the card describes.
+        ModelError: the file is missing, damaged, another than the card describes, or an ONNX file.
     """
+    if card.weights.suffix == ONNX:
+        raise ModelError(
+            f"{card.reference} is an ONNX file, which can be run and no more; name the model that it was made from."
+        )
     try:
         content = card.weights.read_bytes()
     except OSError as error:
@@ -354,8 +371,12 @@ def _find_path(path: Path) -> ModelCard:
         return dataclasses.replace(read_card(path), reference=str(path))
     if not path.is_file():
         raise ModelError(f"There is no model '{path}': neither a run folder nor a weights file is there.")
+    if path.suffix == ONNX:
+        return _onnx_card(path)
     if path.suffix != ".safetensors":
-        raise ModelError(f"'{path}' is not a model: weights are .safetensors files, or folders with a {CARD}.")
+        raise ModelError(
+            f"'{path}' is not a model: weights are .safetensors files, folders with a {CARD}, or exported .onnx files."
+        )
     card = dataclasses.replace(read_card(path.parent), weights_file=path.name, reference=str(path))
     if path.name == WEIGHTS:
         return card
@@ -364,6 +385,29 @@ def _find_path(path: Path) -> ModelCard:
         return dataclasses.replace(card, weights_sha256=file_sha256(path))
     except OSError as error:
         raise _unreadable(card, error) from error
+
+
+def _onnx_card(path: Path) -> ModelCard:
+    """The card of an exported model, out of its metadata."""
+    header = onnx_file.read_header(path)
+    name, _, tag = header.name.partition("@")
+    return ModelCard(
+        name=name,
+        tag=tag,
+        system=header.system,
+        preset=header.preset,
+        version=header.version,
+        licence=header.licence,
+        controls=header.controls,
+        size=header.size_rule,
+        source={**header.source, "exported_by": header.software, "exported_weights_sha256": header.weights_sha256},
+        backbones={part: Shared(shared["name"], shared["sha256"]) for part, shared in header.backbones.items()},
+        weights_sha256=header.identity,
+        weights_dtype=header.precision,
+        folder=path.parent,
+        weights_file=path.name,
+        reference=str(path),
+    )
 
 
 def _check_hash(card: ModelCard, found: str) -> None:

@@ -61,6 +61,11 @@ class Systems:
         """The names of all systems, sorted."""
         return sorted(self._points)
 
+    def module(self, system: str) -> str | None:
+        """The module of a system's network, which is not imported; None if there is no such system."""
+        point = self._points.get(system)
+        return None if point is None else point.module
+
     def network_class(self, system: str) -> type[Colorizer]:
         """The network class of a system. Imports torch.
 

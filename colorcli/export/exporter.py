@@ -1,0 +1,227 @@
+"""A model as one ONNX file: traced, made smaller, compared with the network, described, and only then written."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import tempfile
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+import colorcli
+from colorcli.errors import ModelError, OutputError, UsageError
+from colorcli.export import graph, verification
+from colorcli.export.verification import Verification
+from colorcli.images.photo import Pixels
+from colorcli.images.resize import working_lightness
+from colorcli.networks.colorizer import Colorizer
+from colorcli.networks.size import SizeRule
+from colorcli.registry import registry
+from colorcli.registry.card import ModelCard
+from colorcli.sessions import onnx_file
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+PRECISIONS = tuple(verification.TOLERANCES)
+_MOST_CALIBRATION = 64
+
+Notify = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a model is exported.
+
+    Attributes:
+        precision: ``fp32``, ``fp16`` or ``int8``.
+        size: side in pixels of the only, square size that the graph takes; None for all that the model takes.
+        opset: version of ONNX's operators.
+        calibrate: folder of photographs that give ``int8`` its ranges, and on which the file is verified; None takes
+            the ones that ship with scikit-image, for verifying only.
+        overwrite: whether to replace a file.
+    """
+
+    precision: str = "fp32"
+    size: int | None = None
+    opset: int = graph.OPSET
+    calibrate: Path | None = None
+    overwrite: bool = False
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A file that was made: where, what it says of itself, how exact it is, its bytes, and how it was made smaller."""
+
+    path: Path
+    header: onnx_file.Header
+    verification: Verification
+    size: int
+    note: str = ""
+
+
+def export(card: ModelCard, target: Path, options: Options = Options(), notify: Notify = lambda _: None) -> Exported:
+    """Write a model as an ONNX file. The file appears under its name only if it is as exact as its precision allows.
+
+    Args:
+        card: of the model.
+        target: the file.
+        options: how.
+        notify: is told what is being done.
+
+    Raises:
+        UsageError: the options make no sense for this model.
+        ModelError: the model cannot be loaded or exported, or a package is missing.
+        VerificationError: the graph differs too much from the network.
+        OutputError: the file exists or cannot be written.
+    """
+    rule = _check(card, target, options)
+    network = registry.build(card, registry.read_weights(card))
+    network.prepare()
+    given = verification.bundled_photographs()
+    if options.calibrate is not None:
+        given = verification.read_folder(options.calibrate, _MOST_CALIBRATION)
+    notify(f"Exporting {card.reference or card.exact_name}…")
+    traced = graph.trace(network, card.controls, rule, options.opset)
+    notify("Comparing it with the network…")
+    batches = verification.ask(network, card.controls, rule, given)
+    header = _describe(card, network, rule, options)
+    note, content, found = "", b"", None
+    for note, model in _variants(traced, options.precision, card, rule, given):
+        content = _finished(model, header)
+        found = verification.compare(content, batches)
+        if found.maximum <= verification.TOLERANCES[options.precision]:
+            break
+        if note:
+            notify(f"{note}: differs by up to {found.maximum:.3g}")
+    if found is None:
+        raise ModelError("The graph has no layer that could be put in 8 bits.")
+    verification.require(found, options.precision)
+    header = dataclasses.replace(header, verification=found.record(), graph_sha256=onnx_file.graph_sha256(content))
+    content = _with_metadata(content, header.to_metadata())
+    _write(target, content, overwrite=options.overwrite)
+    return Exported(target, onnx_file.check(target), found, len(content), note)
+
+
+def _check(card: ModelCard, target: Path, options: Options) -> SizeRule:
+    """The sizes that the graph shall take."""
+    if card.weights.suffix == ".onnx":
+        raise UsageError(f"{card.reference} is an ONNX file already; name the model that it was made from.")
+    if target.suffix.lower() != ".onnx":
+        raise UsageError(f"An exported model is called something.onnx, unlike {target}.")
+    if options.precision not in PRECISIONS:
+        raise UsageError(f"--precision is {', '.join(PRECISIONS)}, not '{options.precision}'.")
+    if options.precision == "int8" and options.calibrate is None:
+        raise UsageError("int8 needs photographs to find its ranges on: --calibrate FOLDER.")
+    if options.opset not in graph.OPSETS:
+        raise UsageError(f"--opset goes from {graph.OPSETS[0]} to {graph.OPSETS[-1]}, not {options.opset}.")
+    if not options.overwrite and target.exists():
+        raise OutputError(f"{target} exists; --overwrite replaces it.")
+    if not target.parent.is_dir():
+        raise OutputError(f"The folder {target.parent} does not exist; make it first.")
+    rule, size = card.size, options.size
+    if size is None:
+        return rule
+    if size % rule.multiple_of or (rule.fixed and size != rule.size):
+        takes = f"{rule.size} pixels only" if rule.fixed else f"multiples of {rule.multiple_of}"
+        raise UsageError(f"{card.exact_name} takes {takes}, not {size}.")
+    return dataclasses.replace(rule, size=size, fixed=True)
+
+
+def _describe(card: ModelCard, network: Colorizer, rule: SizeRule, options: Options) -> onnx_file.Header:
+    return onnx_file.Header(
+        name=card.exact_name,
+        system=card.system,
+        weights_sha256=card.weights_sha256,
+        version=card.version,
+        licence=card.licence,
+        preset=card.preset,
+        controls=card.controls,
+        size_rule=rule,
+        backbones={part: dataclasses.asdict(shared) for part, shared in card.backbones.items()},
+        source=dict(card.source),
+        precision=options.precision,
+        software=f"colorcli {colorcli.__version__}, PyTorch {torch.__version__}",
+        own_sizes=rule == card.size,
+        parameters=sum(parameter.numel() for parameter in network.parameters()),
+        multiply_adds=_multiply_adds(network, card, rule),
+    )
+
+
+def _multiply_adds(network: Colorizer, card: ModelCard, rule: SizeRule) -> int:
+    """Of convolutions and matrix products, for one square photograph at the working size."""
+    import numpy as np
+
+    given = verification.network_inputs([np.full(rule.working_shape(1, 1), 50, np.float32)], card.controls)
+    inputs: dict[str, Any] = {name: torch.from_numpy(value) for name, value in given.items()}
+    with FlopCounterMode(display=False) as counter, torch.inference_mode():
+        network.chroma(inputs.pop("lightness"), **inputs)
+    return int(counter.get_total_flops()) // 2
+
+
+def _variants(
+    traced: ModelProto, precision: str, card: ModelCard, rule: SizeRule, photographs: Sequence[Pixels]
+) -> Any:
+    """Graphs of a precision, the one to be preferred first, each with a word on how it was made."""
+    if precision == "fp32":
+        return [("", traced)]
+    from colorcli.export.precision import to_half, to_int8
+
+    if precision == "fp16":
+        return [("", to_half(traced))]
+    inputs = []
+    for number, pixels in enumerate(photographs):
+        lightness = working_lightness(pixels, *rule.working_shape(pixels.shape[0], pixels.shape[1]))
+        inputs.append(verification.network_inputs([lightness], card.controls, first=number))
+    return to_int8(traced, inputs)
+
+
+def _finished(model: ModelProto, header: onnx_file.Header) -> bytes:
+    """A graph, checked and serialized, with the words that other programs show of it."""
+    model.producer_name, model.producer_version = "colorcli", colorcli.__version__
+    model.doc_string = (
+        f"{header.name}: CIE L* 0..100 (batch, 1, height, width) to CIELAB a*, b* (batch, 2, h, w). "
+        f"Licence of the weights: {header.licence}"
+    )
+    graph.check(model)
+    content: bytes = model.SerializeToString()
+    if onnx_file.external_files(content):
+        raise ModelError("The exported graph keeps weights outside its file.")
+    return content
+
+
+def _with_metadata(content: bytes, metadata: dict[str, str]) -> bytes:
+    """Metadata appended to a serialized model: Protocol Buffers allow it, and the graph's bytes stay as they are."""
+    import onnx
+
+    model = onnx.ModelProto()
+    for key, value in metadata.items():
+        model.metadata_props.add(key=key, value=value)
+    return content + bytes(model.SerializeToString())
+
+
+def _write(target: Path, content: bytes, *, overwrite: bool) -> None:
+    part: Path | None = None
+    try:
+        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name[:100]}.")
+        part = Path(name)
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        part.chmod(0o644)
+        if not overwrite and target.exists():
+            raise OutputError(f"{target} exists; --overwrite replaces it.")
+        part.replace(target)
+    except OSError as error:
+        raise OutputError(f"{target} cannot be written: {error.strerror or error}.") from error
+    finally:
+        if part is not None:
+            with suppress(OSError):
+                part.unlink()

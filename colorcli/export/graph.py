@@ -1,0 +1,149 @@
+"""From a network to an ONNX graph that holds the whole contract: lightness and controls in, chroma out."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import re
+import warnings
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from colorcli.errors import ModelError
+from colorcli.networks.colorizer import Colorizer
+from colorcli.networks.size import SizeRule
+from colorcli.sessions.session import Z_DIM
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+OPSETS = range(18, 24)
+OPSET = 18
+"""The oldest that PyTorch's exporter writes by itself, and so the one that most runtimes read."""
+
+INSTALL = "pip install onnx onnxscript"
+
+_SIDES = ("batch", None, "height", "width")
+_DOMAINS = ("", "ai.onnx")
+_LARGEST = 2**31 - 1
+
+
+class _Contract(nn.Module):
+    def __init__(self, network: Colorizer, controls: tuple[str, ...]) -> None:
+        super().__init__()
+        self.network, self.controls = network, controls
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        return self.network.chroma(inputs[0], **dict(zip(self.controls, inputs[1:], strict=True)))
+
+
+def trace(network: Colorizer, controls: tuple[str, ...], rule: SizeRule, opset: int = OPSET) -> ModelProto:
+    """The graph of a network that is prepared for inference.
+
+    Its inputs are ``lightness`` float32 ``(batch, 1, height, width)``, CIE L* 0..100, and of ``controls`` ``z`` float32
+    ``(batch, 68)``, scaled by sigma already, and ``class_index`` int64 ``(batch,)``, -1 where the network's own
+    classifier decides. Its output is ``chroma``, float32 ``(batch, 2, h, w)``, CIELAB a* and b*.
+
+    Args:
+        network: on the CPU.
+        controls: those of the network's that become inputs.
+        rule: the sizes that the graph shall take; a fixed one is written into it.
+        opset: version of ONNX's operators.
+
+    Raises:
+        ModelError: the packages onnx and onnxscript are missing, or the network cannot be exported.
+    """
+    require_packages()
+    dynamic = torch.export.Dim.DYNAMIC
+    batch = {0: dynamic}
+    shapes: list[dict[int, Any]] = [batch if rule.fixed else {0: dynamic, 2: dynamic, 3: dynamic}]
+    shapes += [batch for _ in controls]
+    names = ["lightness", *controls]
+    try:
+        with _quiet(), torch.no_grad():
+            program: Any = torch.onnx.export(
+                _Contract(network, controls).eval(),
+                _example(controls, rule),
+                dynamo=True,
+                opset_version=opset,
+                input_names=names,
+                output_names=["chroma"],
+                dynamic_shapes=(tuple(shapes),),
+                verbose=False,
+            )
+    except Exception as error:
+        # The exporter wraps what went wrong in pages of advice.
+        reason: BaseException = error
+        while reason.__cause__ is not None:
+            reason = reason.__cause__
+        first = (str(reason).strip() or type(reason).__name__).split("\n")[0]
+        raise ModelError(f"The network cannot be exported to ONNX: {first}.") from error
+    model: ModelProto = program.model_proto
+    _name_sides(model)
+    return model
+
+
+def require_packages() -> None:
+    """Make sure that what an export needs is installed. Raises ModelError."""
+    try:
+        import onnx  # noqa: F401
+        import onnxscript  # type: ignore[import-untyped,unused-ignore]  # noqa: F401
+    except ImportError as error:
+        raise ModelError(f"An export to ONNX needs packages that are missing ({error}): {INSTALL}.") from error
+
+
+def check(model: ModelProto) -> None:
+    """Make sure that any runtime can run a graph from one file: valid, standard operators only, below 2 GB.
+
+    Raises:
+        ModelError: it is not so.
+    """
+    import onnx
+
+    if model.ByteSize() > _LARGEST:
+        raise ModelError("The network is too large for one ONNX file: more than 2 GB; try --precision fp16.")
+    try:
+        onnx.checker.check_model(model, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise ModelError(f"The exported graph is not valid ONNX: {error}") from error
+    nodes = [*model.graph.node, *(node for function in model.functions for node in function.node)]
+    custom = sorted({f"{node.domain}.{node.op_type}" for node in nodes if node.domain not in _DOMAINS})
+    if custom:
+        raise ModelError(f"The exported graph has operators that are not ONNX's own: {', '.join(custom)}.")
+
+
+def _example(controls: tuple[str, ...], rule: SizeRule) -> tuple[Tensor, ...]:
+    # No two sides are alike, and none is 1: the exporter would take them for one, or for a constant.
+    short = max(2, 128 // rule.multiple_of) * rule.multiple_of
+    sides = (rule.size, rule.size) if rule.fixed else (short, short + rule.multiple_of)
+    values = {"z": torch.randn(2, Z_DIM), "class_index": torch.tensor([-1, 207])}
+    return (torch.rand(2, 1, *sides) * 100, *(values[name] for name in controls))
+
+
+def _name_sides(model: ModelProto) -> None:
+    """Give the symbols of the inputs' sides the names that people know them by, in the outputs too."""
+    given = model.graph.input[0].type.tensor_type.shape.dim
+    names = {dim.dim_param: side for dim, side in zip(given, _SIDES, strict=True) if dim.dim_param and side}
+    # The shapes of what lies between would keep the old names, and can be inferred anew.
+    del model.graph.value_info[:]
+    for value in (*model.graph.input, *model.graph.output):
+        for dim in value.type.tensor_type.shape.dim:
+            if dim.dim_param:
+                dim.dim_param = re.sub(r"[a-z]\w*", lambda found: names.get(found[0], found[0]), dim.dim_param)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep to ourselves what the exporter thinks aloud."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)

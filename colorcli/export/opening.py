@@ -1,0 +1,214 @@
+"""Opening a model with PyTorch or, from an ONNX copy in the cache, with ONNX Runtime."""
+
+from __future__ import annotations
+
+import ctypes
+import dataclasses
+import hashlib
+import importlib.util
+import json
+import platform
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import colorcli
+from colorcli.errors import ColorcliError, ModelError, OutputError, UsageError
+from colorcli.registry import registry
+from colorcli.registry.card import ModelCard
+from colorcli.registry.folders import cache_dir
+from colorcli.registry.systems import systems
+from colorcli.sessions import onnx_file
+from colorcli.sessions.session import Session
+
+BACKENDS = ("auto", "pytorch", "onnx")
+
+WORTH_EXPORTING = 100
+"""Photographs from which ``auto`` makes an ONNX copy first. Making one takes as long as a lite network needs for a few
+hundred photographs; it is made once, and a person with three photographs should not wait for it."""
+
+_PACKAGE = Path(colorcli.__file__).parent
+
+Notify = Callable[[str], None]
+
+
+def open_model(
+    model: str | ModelCard,
+    *,
+    backend: str = "auto",
+    device: str = "auto",
+    precision: str = "auto",
+    threads: int | None = None,
+    photographs: int = 1,
+    notify: Notify = lambda _: None,
+) -> Session:
+    """A model ready to colour.
+
+    Args:
+        model: as for ``registry.find``, or a card it returned.
+        backend: ``pytorch``, ``onnx``, or ``auto``: on a CPU an ONNX copy where there is one, or where there are many
+            photographs; PyTorch otherwise. An ONNX file is always run by ONNX Runtime.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:N``, ``mps``; for ONNX Runtime also those it knows.
+        precision: ``auto``, ``fp32``, ``fp16`` or ``bf16``.
+        threads: CPU threads; None leaves the choice to the backend.
+        photographs: how many will be coloured, about.
+        notify: is told in a sentence what takes long, or is not as one might expect.
+
+    Raises:
+        UsageError: the backend cannot do what is asked for.
+        ModelError: there is no such model, its weights are damaged, or a package is missing.
+        DeviceError: the device is not there.
+    """
+    if backend not in BACKENDS:
+        raise UsageError(f"There is no backend '{backend}'; use {', '.join(BACKENDS)}.")
+    card = registry.find(model) if isinstance(model, str) else model
+    is_onnx = card.weights.suffix == ".onnx"
+    if is_onnx and backend == "pytorch":
+        raise UsageError(f"{card.reference} is an ONNX file, which PyTorch does not run; leave --backend away.")
+    if is_onnx or backend == "pytorch":
+        return _load(card, device, precision, threads)
+    copy = cached_path(card)
+    if backend == "onnx":
+        if precision not in ("auto", "fp32"):
+            raise UsageError(
+                f"--backend onnx runs models in fp32; for {precision}: "
+                f"colorcli export {card.reference or card.exact_name} --precision {precision} -o model.onnx"
+            )
+        if not _is_usable(copy):
+            _make(card, copy, notify)
+        return _from_copy(card, copy, device, threads)
+    return _automatic(card, copy, device, precision, threads, photographs, notify)
+
+
+def cached_path(card: ModelCard) -> Path:
+    """Where the ONNX copy of a model is kept: under the hash of its weights and of all that else decides its answers.
+
+    That includes this program's code for networks, so that a copy never outlives a change of it.
+    """
+    facts = {
+        "format": onnx_file.FORMAT,
+        "colorcli": colorcli.__version__,
+        "system": card.system,
+        "network": card.network,
+        "controls": card.controls,
+        "size": dataclasses.asdict(card.size),
+        "backbones": {part: shared.sha256 for part, shared in card.backbones.items()},
+    }
+    digest = hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode())
+    code = [*sorted((_PACKAGE / "networks").glob("*.py")), _PACKAGE / "color" / "tensors.py", *_plugin(card.system)]
+    for path in code:
+        digest.update(path.read_bytes())
+    return cache_dir() / "onnx" / f"{card.weights_sha256}-{digest.hexdigest()[:12]}.onnx"
+
+
+def _plugin(system: str) -> list[Path]:
+    """The file of a network that comes from another package."""
+    module = systems().module(system)
+    if module is None or module.startswith("colorcli."):
+        return []
+    try:
+        found = importlib.util.find_spec(module)
+    except (ImportError, ValueError):
+        return []
+    path = Path(found.origin) if found is not None and found.origin else None
+    return [path] if path is not None and path.is_file() else []
+
+
+def _automatic(
+    card: ModelCard,
+    copy: Path,
+    device: str,
+    precision: str,
+    threads: int | None,
+    photographs: int,
+    notify: Notify,
+) -> Session:
+    torch_is_there = _is_installed("torch")
+    if torch_is_there and (precision not in ("auto", "fp32") or not _means_cpu(device)):
+        return _load(card, device, precision, threads)
+    if not _is_usable(copy):
+        if not torch_is_there:
+            raise ModelError(
+                f"PyTorch is not installed, so only ONNX files can be run: on a machine that has it, "
+                f"colorcli export {card.reference or card.exact_name} -o model.onnx"
+            )
+        if photographs < WORTH_EXPORTING:
+            return _load(card, device, precision, threads)
+        try:
+            _make(card, copy, notify)
+        except ColorcliError as error:
+            notify(f"PyTorch does the work, about half as fast as ONNX Runtime would: {error}")
+            return _load(card, device, precision, threads)
+    try:
+        return _from_copy(card, copy, "cpu" if device == "auto" else device, threads)
+    except ModelError as error:
+        if not torch_is_there:
+            raise
+        notify(f"PyTorch does the work, about half as fast as ONNX Runtime would: {error}")
+        return _load(card, device, precision, threads)
+
+
+def _load(card: ModelCard, device: str, precision: str, threads: int | None) -> Session:
+    return registry.load(card, device=device, precision=precision, threads=threads)
+
+
+def _from_copy(card: ModelCard, copy: Path, device: str, threads: int | None) -> Session:
+    from colorcli.sessions.onnx import OnnxSession
+
+    return OnnxSession(copy, registry.model_info(card), device=device, threads=threads, cache=cache_dir())
+
+
+def _make(card: ModelCard, copy: Path, notify: Notify) -> None:
+    from colorcli.export.exporter import Options, export
+    from colorcli.export.graph import require_packages
+
+    require_packages()
+    try:
+        copy.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"The cache {copy.parent} cannot be written: {error.strerror}.") from error
+    notify(f"Making an ONNX copy of {card.reference or card.exact_name}, once; this takes half a minute or so.")
+    export(card, copy, Options(overwrite=True))
+
+
+def _is_usable(copy: Path) -> bool:
+    """Whether a copy is there and whole; a damaged one is made anew."""
+    if not copy.is_file():
+        return False
+    try:
+        onnx_file.check(copy)
+    except ModelError:
+        return False
+    return True
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        return importlib.util.find_spec(package) is not None
+    except (ImportError, ValueError):
+        return False
+
+
+def _means_cpu(device: str) -> bool:
+    """Whether a device is the CPU, without importing PyTorch where no GPU is in sight."""
+    if device != "auto":
+        return device == "cpu"
+    if not gpu_in_sight():
+        return True
+    from colorcli.sessions.pytorch import resolve_device
+
+    return resolve_device("auto").type == "cpu"
+
+
+def gpu_in_sight() -> bool:
+    """Whether this machine may have a GPU that PyTorch can use; cheap, and wrong rather by a yes than by a no."""
+    if sys.platform == "darwin":
+        return platform.machine() == "arm64"
+    if Path("/dev/kfd").exists():
+        return True
+    try:
+        driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+        count = ctypes.c_int(0)
+        return driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0 and count.value > 0
+    except (OSError, AttributeError):
+        return False

@@ -1,0 +1,118 @@
+"""Smaller graphs: half precision, and eight bits calibrated on photographs."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import onnx
+import onnx_ir
+from numpy.typing import NDArray
+from onnx import ModelProto
+
+# The colour formulas' powers lose the shadows in half precision, and what decides on a class loses its ties.
+_FULL = ("Pow", "ArgMax", "Softmax", "Exp", "ReduceMean")
+_QUANTIZED = ("Conv", "Gemm", "MatMul")
+
+Inputs = dict[str, NDArray[Any]]
+
+
+def to_half(model: ModelProto) -> ModelProto:
+    """The graph with weights and arithmetic in float16; inputs and output stay float32."""
+    from onnxruntime.transformers import float16
+
+    blocked = [*float16.DEFAULT_OP_BLOCK_LIST, *_FULL]
+    half = float16.convert_float_to_float16(model, keep_io_types=True, op_block_list=blocked)
+    # The casts of the inputs were put at the end, where ONNX does not allow them.
+    ordered = onnx_ir.from_proto(half)
+    ordered.graph.sort()
+    result: ModelProto = onnx_ir.to_proto(ordered)
+    return result
+
+
+def to_int8(model: ModelProto, calibration: Sequence[Inputs]) -> Iterator[tuple[str, ModelProto]]:
+    """Graphs with eight-bit convolutions and matrix products (QDQ, static), from the smallest to the most exact.
+
+    After all layers come those that no decision depends on: where a classifier's answer is part of the graph, another
+    class is another colour, and rounding changes the class of a photograph in doubt. Then the last layers are left as
+    they were, whose errors are errors of colour, and then the first, whose errors all others inherit.
+
+    Yields:
+        which layers are quantized, in words, and the graph.
+    """
+    from onnxruntime import quantization
+
+    with tempfile.TemporaryDirectory(prefix="colorcli-") as folder:
+        source, prepared, target = (Path(folder) / name for name in ("source.onnx", "prepared.onnx", "target.onnx"))
+        onnx.save(model, source)
+        with _silenced():
+            quantization.shape_inference.quant_pre_process(source, prepared, skip_symbolic_shape=True)
+        graph = onnx.load(prepared).graph
+        layers = [node.name for node in graph.node if node.op_type in _QUANTIZED]
+        for chosen in _choices(layers, _deciding(graph)):
+            with _silenced():
+                quantization.quantize_static(
+                    prepared,
+                    target,
+                    _Reader(calibration),
+                    quant_format=quantization.QuantFormat.QDQ,
+                    op_types_to_quantize=list(_QUANTIZED),
+                    nodes_to_quantize=chosen,
+                    per_channel=True,
+                    activation_type=quantization.QuantType.QUInt8,
+                    weight_type=quantization.QuantType.QInt8,
+                    # Older x86 sums pairs of products in 16 bits, which full weights overflow: there the file would
+                    # be less exact than it was found to be here.
+                    reduce_range=True,
+                    calibrate_method=quantization.CalibrationMethod.MinMax,
+                )
+            yield f"{len(chosen)} of {len(layers)} layers in 8 bits", onnx.load(target)
+
+
+def _choices(layers: list[str], deciding: set[str]) -> Iterator[list[str]]:
+    free = [name for name in layers if name not in deciding]
+    choices = [layers, free, free[:-2], free[len(free) // 4 : -2], free[len(free) // 2 : -2]]
+    seen: list[list[str]] = []
+    for chosen in choices:
+        # An empty choice would mean all of them to the quantizer.
+        if chosen and chosen not in seen:
+            seen.append(chosen)
+            yield chosen
+
+
+def _deciding(graph: onnx.GraphProto) -> set[str]:
+    """The names of all nodes that the graph's choice of a class depends on."""
+    makers = {output: node for node in graph.node for output in node.output}
+    names: set[str] = set()
+    open_nodes = [node for node in graph.node if node.op_type == "ArgMax"]
+    while open_nodes:
+        node = open_nodes.pop()
+        if node.name not in names:
+            names.add(node.name)
+            open_nodes += [makers[given] for given in node.input if given in makers]
+    return names
+
+
+class _Reader:
+    """Calibration inputs, as ONNX Runtime asks for them."""
+
+    def __init__(self, inputs: Sequence[Inputs]) -> None:
+        self._inputs = iter(inputs)
+
+    def get_next(self) -> Inputs | None:
+        return next(self._inputs, None)
+
+
+@contextlib.contextmanager
+def _silenced() -> Iterator[None]:
+    logging.disable(logging.WARNING)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        logging.disable(logging.NOTSET)

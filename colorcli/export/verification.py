@@ -1,0 +1,168 @@
+"""Comparing an exported graph with the network it was made from, on photographs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from colorcli.errors import ModelError, PhotoError, VerificationError
+from colorcli.images.photo import Pixels
+from colorcli.images.read import decode_photo, read_photo
+from colorcli.images.resize import working_lightness
+from colorcli.images.samples import color_photographs
+from colorcli.networks.colorizer import Colorizer
+from colorcli.networks.size import SizeRule
+from colorcli.sessions.onnx import available_cpus
+from colorcli.sessions.session import random_code
+
+TOLERANCES = {"fp32": 0.1, "fp16": 1.0, "int8": 3.0}
+"""The largest difference in a* or b* that a file may have, by its precision."""
+
+# Of the working size, height and width, number of photographs.
+_CASES = ((0.5, (3, 4), 1), (1.0, (1, 1), 3), (1.25, (4, 3), 2))
+_SIGMA = 0.8
+_CLASSES = (-1, 207, -1)
+_SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp"))
+
+
+@dataclass(frozen=True)
+class Verification:
+    """How far a graph's chroma is from its network's.
+
+    Attributes:
+        maximum: largest absolute difference in a* or b*.
+        mean: mean absolute difference.
+        colorings: number of photographs compared; ``shapes`` are the batches, ``(N, H, W)``.
+    """
+
+    maximum: float
+    mean: float
+    colorings: int
+    shapes: tuple[tuple[int, int, int], ...]
+
+    def record(self) -> dict[str, Any]:
+        """As the metadata of the file holds it."""
+        return {
+            "maximum": float(f"{self.maximum:.3g}"),
+            "mean": float(f"{self.mean:.3g}"),
+            "colorings": self.colorings,
+            "shapes": [list(shape) for shape in self.shapes],
+        }
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What a network is given, by the names of the graph's inputs, and what it answers, ``(N, 2, h, w)``."""
+
+    inputs: dict[str, NDArray[Any]]
+    chroma: NDArray[np.float32]
+
+
+def bundled_photographs() -> list[Pixels]:
+    """The photographs that ship with scikit-image."""
+    return [decode_photo(content, Path(name)).pixels for name, content in color_photographs().items()]
+
+
+def read_folder(folder: Path, limit: int) -> list[Pixels]:
+    """Photographs of a folder and those inside it, in order of their names; what cannot be read is passed over.
+
+    Raises:
+        ModelError: there is none.
+    """
+    found: list[Pixels] = []
+    for path in sorted(folder.rglob("*")):
+        if len(found) == limit:
+            break
+        if path.suffix.lower() in _SUFFIXES and path.is_file():
+            try:
+                found.append(read_photo(path).pixels)
+            except PhotoError:
+                continue
+    if not found:
+        raise ModelError(f"There is no photograph in {folder} to calibrate with (JPEG, PNG, TIFF, WebP).")
+    return found
+
+
+def ask(network: Colorizer, controls: Sequence[str], rule: SizeRule, photographs: Sequence[Pixels]) -> list[Batch]:
+    """A prepared network's answers at three sizes, shapes and batch sizes; of a fixed size, at three batch sizes."""
+    batches, at = [], 0
+    for scale, aspect, count in _CASES:
+        shape = rule.working_shape(*aspect, None if rule.fixed else max(1, round(rule.size * scale)))
+        chosen = [photographs[(at + member) % len(photographs)] for member in range(count)]
+        inputs = network_inputs([working_lightness(pixels, *shape) for pixels in chosen], controls, first=at)
+        at += count
+        with torch.inference_mode():
+            given = {name: torch.from_numpy(value) for name, value in inputs.items()}
+            chroma = network.chroma(given.pop("lightness"), **given)
+        batches.append(Batch(inputs, chroma.numpy()))
+    return batches
+
+
+def network_inputs(
+    lightness: Sequence[NDArray[np.float32]], controls: Sequence[str], first: int = 0
+) -> dict[str, NDArray[Any]]:
+    """Inputs of a graph for photographs of one shape: random codes of their own, classes given and not."""
+    numbers = range(first, first + len(lightness))
+    values: dict[str, NDArray[Any]] = {
+        "z": np.stack([random_code(0, "verification", number, _SIGMA) for number in numbers]),
+        "class_index": np.array([_CLASSES[number % len(_CLASSES)] for number in numbers], np.int64),
+    }
+    return {"lightness": np.stack(lightness)[:, None], **{name: values[name] for name in controls}}
+
+
+def compare(content: bytes, batches: Sequence[Batch]) -> Verification:
+    """Run a serialized model in ONNX Runtime, on the CPU, and compare.
+
+    Raises:
+        VerificationError: ONNX Runtime cannot run it, or its answers have another shape.
+    """
+    session = cpu_session(content)
+    differences = []
+    for batch in batches:
+        try:
+            answer = session.run(["chroma"], batch.inputs)[0]
+        except Exception as error:
+            shape = batch.inputs["lightness"].shape
+            raise VerificationError(f"ONNX Runtime cannot run the graph on a batch of {shape}: {error}") from error
+        if answer.shape != batch.chroma.shape or answer.dtype != np.float32:
+            raise VerificationError(
+                f"The graph answers {answer.dtype} {answer.shape}, the network float32 {batch.chroma.shape}."
+            )
+        differences.append(np.abs(answer - batch.chroma))
+    return Verification(
+        maximum=max(float(difference.max()) for difference in differences),
+        mean=float(np.mean([difference.mean() for difference in differences])),
+        colorings=sum(len(batch.chroma) for batch in batches),
+        shapes=tuple((len(b.chroma), *b.inputs["lightness"].shape[2:]) for b in batches),
+    )
+
+
+def require(found: Verification, precision: str, tolerances: Mapping[str, float] = TOLERANCES) -> None:
+    """Make sure that a graph is as exact as its precision allows. Raises VerificationError."""
+    # Not "greater than": a graph that answers NaN must not pass.
+    if not found.maximum <= tolerances[precision]:
+        raise VerificationError(
+            f"The {precision} graph's a*, b* differ from the network's by up to {found.maximum:.3g} "
+            f"(mean {found.mean:.3g}) on {found.colorings} photographs; {tolerances[precision]:g} is allowed, "
+            "so no file was left."
+        )
+
+
+def cpu_session(content: bytes) -> Any:
+    """A serialized model in ONNX Runtime on the CPU. Raises VerificationError if it does not load."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = available_cpus()
+    options.log_severity_level = 4
+    try:
+        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    except Exception as error:
+        first = str(error).strip().split("\n")[0]
+        raise VerificationError(f"ONNX Runtime does not take the exported graph: {first}.") from error

@@ -1,0 +1,235 @@
+"""Running an exported network with ONNX Runtime. Neither PyTorch nor the package ``onnx`` is needed."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import io
+import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from colorcli.errors import DeviceError, ModelError, UsageError
+from colorcli.sessions import onnx_file
+from colorcli.sessions.session import Z_DIM, ModelInfo, OutOfMemoryError
+
+# In the order in which ``auto`` tries them. TensorRT is never chosen by itself: it compiles for minutes, and anew for
+# each range of shapes, so a folder of mixed photographs would wait for it longer than it gains.
+_PROVIDERS = {
+    "cuda": "CUDAExecutionProvider",
+    "rocm": "ROCMExecutionProvider",
+    "directml": "DmlExecutionProvider",
+    "coreml": "CoreMLExecutionProvider",
+    "cpu": "CPUExecutionProvider",
+}
+_TENSORRT = "TensorrtExecutionProvider"
+_NUMBERED = ("cuda", "tensorrt", "rocm", "directml")
+_KINDS = ("auto", "cpu", "cuda", "tensorrt", "rocm", "directml", "coreml")
+_MEMORY = re.compile(
+    r"failed to allocate memory|out of memory|bad.?alloc|allocate ?raw|_ALLOC_FAILED|bfc_arena|smaller than requested",
+    re.IGNORECASE,
+)
+_FATAL_ONLY = 4
+
+
+class OnnxSession:
+    """An exported model on a device. Not thread-safe: one thread runs it.
+
+    Args:
+        path: a file that ``colorcli export`` has made.
+        info: of the model it is a copy of; None takes it from the file, with the path as the name.
+        device: ``auto``, ``cpu``, ``cuda``, ``tensorrt``, ``rocm``, ``directml`` (these four with ``:N``), ``coreml``,
+            or PyTorch's name for the last, ``mps``.
+        precision: ``auto``, or the file's own.
+        threads: CPU threads; None takes as many as the process may use CPUs.
+        cache: folder for compiled engines; None keeps none.
+
+    Attributes:
+        header: what the file says of itself.
+        weights_bytes: size of the file, nearly all of which is weights.
+
+    Raises:
+        ModelError: the file is damaged, no export of ours, or newer than this program; or there is no ONNX Runtime.
+        DeviceError: the device was asked for by name and is not there; ``auto`` never raises.
+        UsageError: there is no such device, or the file has another precision.
+    """
+
+    backend = "onnxruntime"
+
+    def __init__(
+        self,
+        path: Path,
+        info: ModelInfo | None = None,
+        *,
+        device: str = "auto",
+        precision: str = "auto",
+        threads: int | None = None,
+        cache: Path | None = None,
+    ) -> None:
+        kind, index = _parse_device(device)
+        self.header = onnx_file.check(path)
+        self.info = info or model_info(self.header, str(path))
+        self.precision = self.header.precision
+        if precision not in ("auto", self.precision):
+            raise UsageError(f"{path} was exported as {self.precision}; for {precision}, export it with --precision.")
+        self.weights_bytes = path.stat().st_size
+        self.threads = threads or available_cpus()
+        self._runtime = _runtime()
+        self._session, kind = self._open(path, kind, index, cache)
+        self.device = f"{kind}:{index}" if kind in _NUMBERED else kind
+        # Only these two have memory of their own that ONNX Runtime's Python interface can fill.
+        self._place = ("cuda", index) if kind in ("cuda", "tensorrt") else None
+        self._inputs = {given.name for given in self._session.get_inputs()}
+
+    def chroma(
+        self,
+        lightness: NDArray[np.float32],
+        *,
+        z: NDArray[np.float32] | None = None,
+        class_index: NDArray[np.int64] | None = None,
+    ) -> NDArray[np.float32]:
+        """See ``Session.chroma``."""
+        count = len(lightness)
+        given: dict[str, NDArray[Any]] = {"lightness": np.ascontiguousarray(lightness, np.float32)}
+        if "z" in self._inputs:
+            given["z"] = np.zeros((count, Z_DIM), np.float32) if z is None else np.ascontiguousarray(z, np.float32)
+        if "class_index" in self._inputs:
+            own = np.full(count, -1, np.int64)
+            given["class_index"] = own if class_index is None else np.ascontiguousarray(class_index, np.int64)
+        with _memory_errors():
+            answer: NDArray[np.float32] = self._run(given)
+        return answer
+
+    def _run(self, given: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
+        if self._place is None:
+            answer: NDArray[np.float32] = self._session.run(["chroma"], given)[0]
+            return answer
+        # Bound to the device, inputs go there once and no intermediate comes back.
+        binding = self._session.io_binding()
+        for name, value in given.items():
+            binding.bind_ortvalue_input(name, self._runtime.OrtValue.ortvalue_from_numpy(value, *self._place))
+        binding.bind_output("chroma", *self._place)
+        self._session.run_with_iobinding(binding)
+        bound: NDArray[np.float32] = binding.copy_outputs_to_cpu()[0]
+        return bound
+
+    def _open(self, path: Path, kind: str, index: int, cache: Path | None) -> tuple[Any, str]:
+        """A session of the runtime, and the kind of device it is on."""
+        offered = set(self._runtime.get_available_providers())
+        wanted = [known for known, provider in _PROVIDERS.items() if provider in offered] if kind == "auto" else [kind]
+        for attempt in wanted:
+            provider = _TENSORRT if attempt == "tensorrt" else _PROVIDERS[attempt]
+            if provider not in offered:
+                raise DeviceError(
+                    f"Device '{attempt}' is not there: this ONNX Runtime offers {', '.join(sorted(offered))}."
+                )
+            if attempt in ("cuda", "tensorrt"):
+                self._preload()
+            session = self._create(path, self._providers(attempt, index, cache))
+            # A provider that cannot start is replaced by the next one without a word.
+            if session is not None and session.get_providers()[0] == provider:
+                return session, attempt
+            if kind != "auto":
+                raise DeviceError(
+                    f"Device '{attempt}' is not there: ONNX Runtime offers it but could not start it; "
+                    "its driver or libraries are missing, or do not fit."
+                )
+        raise ModelError(f"The ONNX file {path} cannot be run: no provider of ONNX Runtime takes it.")
+
+    def _create(self, path: Path, providers: list[Any]) -> Any:
+        options = self._runtime.SessionOptions()
+        options.intra_op_num_threads = self.threads
+        options.log_severity_level = _FATAL_ONLY
+        try:
+            with _memory_errors():
+                return self._runtime.InferenceSession(str(path), options, providers=providers)
+        except OutOfMemoryError as error:
+            raise DeviceError(f"There is not enough memory to load {path}: {error}") from error
+        except Exception as error:
+            if providers == [_PROVIDERS["cpu"]]:
+                first = str(error).strip().split("\n")[0]
+                raise ModelError(f"The ONNX file {path} cannot be loaded: {first}.") from error
+            return None
+
+    @staticmethod
+    def _providers(kind: str, index: int, cache: Path | None) -> list[Any]:
+        engines = "" if cache is None else str(cache / "engines")
+        place = {"device_id": str(index)}
+        cuda = (_PROVIDERS["cuda"], place)
+        cpu = _PROVIDERS["cpu"]
+        if engines and kind in ("tensorrt", "coreml"):
+            Path(engines).mkdir(parents=True, exist_ok=True)
+        if kind == "tensorrt":
+            kept = {"trt_engine_cache_enable": "1", "trt_timing_cache_enable": "1"}
+            folders = {"trt_engine_cache_path": engines, "trt_timing_cache_path": engines}
+            return [(_TENSORRT, place | (kept | folders if engines else {})), cuda, cpu]
+        if kind == "cuda":
+            return [cuda, cpu]
+        if kind == "coreml":
+            return [(_PROVIDERS[kind], {"ModelCacheDirectory": engines} if engines else {}), cpu]
+        return [cpu] if kind == "cpu" else [(_PROVIDERS[kind], place), cpu]
+
+    def _preload(self) -> None:
+        """Load the CUDA libraries that came with PyTorch or as packages, which the system's loader does not find."""
+        preload = getattr(self._runtime, "preload_dlls", None)
+        if preload is not None:
+            # It prints what it does not find; whether that was needed shows when the provider starts.
+            with contextlib.redirect_stdout(io.StringIO()):
+                preload()
+
+
+def model_info(header: onnx_file.Header, name: str) -> ModelInfo:
+    """What the pipeline needs to know of an exported model that the user calls ``name``."""
+    return ModelInfo(
+        name=name,
+        system=header.system,
+        weights_sha256=header.identity,
+        controls=header.controls,
+        size_rule=header.size_rule,
+        licence=header.licence,
+        version=header.version,
+        backbones={shared["name"]: shared["sha256"] for shared in header.backbones.values()},
+    )
+
+
+def available_cpus() -> int:
+    """The CPUs that this process may use, which may be fewer than there are."""
+    # ONNX Runtime would take all there are, and fasten its threads to CPUs that are not ours.
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity is not None else os.cpu_count() or 1
+
+
+def _parse_device(name: str) -> tuple[str, int]:
+    kind, _, number = ("coreml" if name == "mps" else name).partition(":")
+    if kind not in _KINDS or (number and (kind not in _NUMBERED or not number.isdecimal())):
+        raise UsageError(f"There is no device '{name}' for ONNX Runtime; use {', '.join(_KINDS)}, or cuda:N.")
+    return kind, int(number or 0)
+
+
+def _runtime() -> Any:
+    try:
+        runtime = importlib.import_module("onnxruntime")
+    except ImportError as error:
+        raise ModelError(f"ONNX Runtime cannot be imported ({error}): pip install onnxruntime.") from error
+    # What goes wrong is said by the exceptions; the library would also print it.
+    runtime.set_default_logger_severity(_FATAL_ONLY)
+    return runtime
+
+
+@contextmanager
+def _memory_errors() -> Iterator[None]:
+    """ONNX Runtime has no class of errors for a lack of memory: its messages tell."""
+    try:
+        yield
+    except MemoryError as error:
+        raise OutOfMemoryError(str(error)) from error
+    except Exception as error:
+        if _MEMORY.search(str(error)):
+            raise OutOfMemoryError(str(error)) from error
+        raise
