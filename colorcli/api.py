@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from colorcli.errors import UsageError
-from colorcli.registry import registry
+from colorcli.export.opening import open_model
 from colorcli.sessions.classes import find_class
 from colorcli.sessions.session import ModelInfo, Session, random_code
 
@@ -17,11 +17,20 @@ if TYPE_CHECKING:
     from colorcli.images.photo import Photo, Pixels
 
 
-def load(name: str, *, device: str = "auto", precision: str = "auto", threads: int | None = None) -> Model:
+def load(
+    name: str,
+    *,
+    backend: str = "auto",
+    device: str = "auto",
+    precision: str = "auto",
+    threads: int | None = None,
+) -> Model:
     """A model ready to colour photographs.
 
     Args:
-        name: ``bigcolor``, ``bigcolor@lite``, a run folder, or a .safetensors file with its model.toml beside it.
+        name: ``bigcolor``, ``bigcolor@lite``, a run folder, a .safetensors file with its model.toml beside it, or an
+            ONNX file that ``colorcli export`` has made.
+        backend: ``auto``, ``pytorch`` or ``onnx``; ``auto`` takes ONNX Runtime on a CPU where there is a copy.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
         precision: ``auto``, ``fp32``, ``fp16`` or ``bf16``.
         threads: CPU threads; None leaves the choice to the backend.
@@ -30,7 +39,7 @@ def load(name: str, *, device: str = "auto", precision: str = "auto", threads: i
         colorcli.errors.ModelError: there is no such model, or its weights are not what its card says.
         colorcli.errors.DeviceError: the device is not there.
     """
-    return Model(registry.load(name, device=device, precision=precision, threads=threads))
+    return Model(open_model(name, backend=backend, device=device, precision=precision, threads=threads))
 
 
 class Model:

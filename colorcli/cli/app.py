@@ -12,6 +12,7 @@ from colorcli.cli.colorize import colorize
 from colorcli.cli.command import Command, Group
 from colorcli.cli.doctor import doctor
 from colorcli.cli.evaluate import evaluate
+from colorcli.cli.export import export
 from colorcli.cli.samples import samples
 from colorcli.cli.status import status, verify
 from colorcli.cli.train import train
@@ -51,5 +52,6 @@ app.command("verify", cls=Command)(verify)
 app.command("samples", cls=Command)(samples)
 app.command("train", cls=Command)(train)
 app.command("evaluate", cls=Command)(evaluate)
+app.command("export", cls=Command)(export)
 app.add_typer(models.app, name="models", help="The installed models, and where weights come from.")
 app.command("doctor", cls=Command)(doctor)

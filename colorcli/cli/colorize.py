@@ -40,7 +40,7 @@ def colorize(
         typer.Option("--output", "-o", help="Folder (or file, of a single one). [default: INPUT_colorized]"),
     ] = None,
     model: Annotated[
-        str, typer.Option(help="Name, run folder or weights file.", autocompletion=complete_model)
+        str, typer.Option(help="Name, run folder, weights file or ONNX file.", autocompletion=complete_model)
     ] = "bigcolor",
     sigma: Annotated[
         float | None, typer.Option(help="How far colours stray from the expected. [default: 0.8]", min=0, max=100)
@@ -54,6 +54,9 @@ def colorize(
         int | None, typer.Option(help="Working size in pixels. [default: the model's]", min=32, max=4096)
     ] = None,
     strength: Annotated[float, typer.Option(help="Factor on chroma.", min=0, max=2)] = 1.0,
+    backend: Annotated[
+        str, typer.Option(help="auto, pytorch or onnx; auto means ONNX Runtime for many photographs on a CPU.")
+    ] = "auto",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda[:N] or mps.")] = "auto",
     precision: Annotated[str, typer.Option(help="auto, fp32, fp16 or bf16.")] = "auto",
     batch_size: Annotated[str, typer.Option(metavar="auto|N", help="Photographs in one pass.")] = "auto",
@@ -97,6 +100,7 @@ def colorize(
     from colorcli.colorize import discover, naming, options
     from colorcli.colorize import plan as plans
     from colorcli.colorize import report as reports
+    from colorcli.export.opening import open_model
     from colorcli.registry import registry
     from colorcli.sessions.classes import find_class
 
@@ -157,7 +161,14 @@ def colorize(
     )
 
     def load() -> Session:
-        session = registry.load(card, device=device, precision=precision)
+        session = open_model(
+            card,
+            backend=backend,
+            device=device,
+            precision=precision,
+            photographs=plan.pending,
+            notify=(lambda _: None) if quiet else data.note,
+        )
         if not quiet:
             _introduce(session, automatic=device == "auto")
         return session
@@ -276,7 +287,8 @@ def _report(
 
 def _introduce(session: Session, *, automatic: bool) -> None:
     info = session.info
-    data.note(f"Using {info.name}, weights {info.weights_sha256[:6]}…, on {session.device}")
+    engine = "PyTorch" if session.backend == "pytorch" else "ONNX Runtime"
+    data.note(f"Using {info.name}, weights {info.weights_sha256[:6]}…, on {session.device} ({engine})")
     if automatic and session.device == "cpu":
         data.note("No GPU was found, so the CPU does the work; --device cuda would make that an error.")
 

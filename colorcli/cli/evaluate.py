@@ -14,6 +14,7 @@ from colorcli.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
     from colorcli.evaluate.protocols import Protocol
+    from colorcli.sessions.session import Session
 
 _FEW = 3
 _MOST_INTERVALS = 6
@@ -56,6 +57,9 @@ def evaluate(
     save_ab: Annotated[
         Path | None, typer.Option(help="Folder for the chroma of every colouring, as .npz files.")
     ] = None,
+    backend: Annotated[
+        str, typer.Option(help="auto, pytorch or onnx; auto means ONNX Runtime for many photographs on a CPU.")
+    ] = "auto",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda[:N] or mps.")] = "auto",
     precision: Annotated[str, typer.Option(help="auto, fp32, fp16 or bf16.")] = "auto",
     jobs: Annotated[
@@ -83,6 +87,18 @@ def evaluate(
     from colorcli.cli.progress import display
     from colorcli.evaluate.engine import Options
     from colorcli.evaluate.run import Request, Run
+    from colorcli.export.opening import open_model
+
+    def open_one(name: str, photographs: int) -> Session:
+        return open_model(
+            name,
+            # Only PyTorch gives a network's own answer.
+            backend="pytorch" if chosen.native and backend == "auto" else backend,
+            device=device,
+            precision=precision,
+            photographs=photographs,
+            notify=(lambda _: None) if quiet else data.note,
+        )
 
     names = _split(models) if models is not None else ("bigcolor",) if truth is None else ()
     request = Request(
@@ -95,8 +111,7 @@ def evaluate(
         force=force,
         output=output,
         command=("colorcli", *sys.argv[1:]),
-        device=device,
-        precision=precision,
+        open_model=open_one,
     )
     run = Run(request, Options(seed, seeds, samples, jobs or Options.jobs, save_ab))
     shown = display(len(run.found.items) + len(run.found.failures), quiet=quiet, verbose=verbose)

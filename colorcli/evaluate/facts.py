@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from colorcli.sessions.onnx import OnnxSession
 from colorcli.sessions.session import Session
 
 _CLEAR = Path("/proc/self/clear_refs")
@@ -24,6 +26,8 @@ def measure(session: Session) -> dict[str, Any]:
     lightness = np.full((1, 1, *rule.working_shape(1, 1)), 50, np.float32)
     z = np.zeros((1, 68), np.float32) if "z" in session.info.controls else None
     network = getattr(session, "network", None)
+    if isinstance(session, OnnxSession):
+        return _measure_onnx(session, lightness, z)
     if network is None:
         return {"parameters": None, "multiply_adds": None, "memory_mb": None}
     from torch.utils.flop_counter import FlopCounterMode
@@ -40,6 +44,20 @@ def measure(session: Session) -> dict[str, Any]:
         "parameters": parameters,
         "multiply_adds": counter.get_total_flops() // 2,
         "memory_mb": None if held is None else round((held + weights) / 1e6),
+    }
+
+
+def _measure_onnx(
+    session: OnnxSession, lightness: NDArray[np.float32], z: NDArray[np.float32] | None
+) -> dict[str, Any]:
+    """What a file says of the network it was made from, and memory where it is this process's own."""
+    peak = _Peak(session.device) if session.device == "cpu" else None
+    session.chroma(lightness, z=z)
+    held = None if peak is None else peak.bytes()
+    return {
+        "parameters": session.header.parameters,
+        "multiply_adds": session.header.multiply_adds,
+        "memory_mb": None if held is None else round((held + session.weights_bytes) / 1e6),
     }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,7 +37,7 @@ class Request:
         force: whether to take FID of fewer photographs than it has features.
         output: folder for the report, or None.
         command: the command line, for the report.
-        device: see ``registry.load``; ``precision`` likewise.
+        open_model: makes a model ready, given its name and for about how many photographs.
     """
 
     protocol: Protocol
@@ -49,8 +49,7 @@ class Request:
     force: bool = False
     output: Path | None = None
     command: tuple[str, ...] = ()
-    device: str = "auto"
-    precision: str = "auto"
+    open_model: Callable[[str, int], Session] = lambda name, photographs: registry.load(name)
 
 
 class Run:
@@ -80,7 +79,7 @@ class Run:
         self._refuse_small_fid()
         self.models: dict[str, Session] = {}
         for name in request.models:
-            session = registry.load(name, device=request.device, precision=request.precision)
+            session = request.open_model(name, len(self.found.items))
             self.models.setdefault(session.info.name, session)
         for reserved in {GRAY, ORIGINAL} & set(self.models):
             raise UsageError(f"A model cannot be called {reserved}: that is another row of the table.")
