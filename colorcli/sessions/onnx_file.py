@@ -6,7 +6,6 @@ at once, and nothing that the file asks for is done.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import mmap
@@ -101,8 +100,7 @@ def read_header(path: Path) -> Header:
     Raises:
         ModelError: the file cannot be read, is no ONNX file, was not exported by this program, or by a newer one.
     """
-    with _walked(path) as file:
-        return _header(file.metadata, path)
+    return _header(_walked(path).metadata, path)
 
 
 def check(path: Path) -> Header:
@@ -111,13 +109,13 @@ def check(path: Path) -> Header:
     Raises:
         ModelError: also where the graph was changed or damaged, or has weights in files outside the model's folder.
     """
-    with _walked(path) as file:
-        header = _header(file.metadata, path)
-        for name in file.external:
-            _check_place(name, path)
-        if hashlib.sha256(file.graph).hexdigest() != header.graph_sha256:
-            raise ModelError(f"The ONNX file {path} is damaged, or was changed after its export; export it again.")
-        return header
+    file = _walked(path)
+    header = _header(file.metadata, path)
+    for name in file.external:
+        _check_place(name, path)
+    if hashlib.sha256(file.graph).hexdigest() != header.graph_sha256:
+        raise ModelError(f"The ONNX file {path} is damaged, or was changed after its export; export it again.")
+    return header
 
 
 def graph_sha256(content: bytes) -> str:
@@ -130,23 +128,18 @@ def external_files(content: bytes) -> tuple[str, ...]:
     return _walk(memoryview(content)).external
 
 
-@contextlib.contextmanager
-def _walked(path: Path) -> Iterator[_File]:
-    with contextlib.ExitStack() as stack:
-        try:
-            handle = stack.enter_context(path.open("rb"))
-            content = stack.enter_context(mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ))
-        except (OSError, ValueError) as error:
-            # An empty file cannot be mapped.
-            reason = error.strerror if isinstance(error, OSError) else "it is empty"
-            raise ModelError(f"The ONNX file {path} cannot be read: {reason}.") from error
-        view = stack.enter_context(memoryview(content))
-        try:
-            file = _walk(view)
-        except (ValueError, IndexError, RecursionError) as error:
-            raise ModelError(f"{path} is not an ONNX file, or is damaged; export the model again.") from error
-        stack.callback(file.graph.release)
-        yield file
+def _walked(path: Path) -> _File:
+    try:
+        with path.open("rb") as handle:
+            content = mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ)
+    except (OSError, ValueError) as error:
+        # An empty file cannot be mapped.
+        reason = error.strerror if isinstance(error, OSError) else "it is empty"
+        raise ModelError(f"The ONNX file {path} cannot be read: {reason}.") from error
+    try:
+        return _walk(memoryview(content))
+    except (ValueError, IndexError, RecursionError) as error:
+        raise ModelError(f"{path} is not an ONNX file, or is damaged; export the model again.") from error
 
 
 def _header(metadata: Mapping[str, str], path: Path) -> Header:

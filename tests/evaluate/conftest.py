@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from skimage import data
 
+from colorcli.export import opening
 from colorcli.networks.size import SizeRule
 from colorcli.registry import registry
 from colorcli.sessions.session import ModelInfo
@@ -75,11 +76,12 @@ def photos(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def models(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """What ``registry.load`` finds, by name."""
+    """The models that are found, by name."""
     known: dict[str, Any] = {"fake": FakeSession(), "other": FakeSession("other@test", a=-20)}
 
     def load(name: str, **_: Any) -> Any:
         return known[name]
 
     monkeypatch.setattr(registry, "load", load)
+    monkeypatch.setattr(opening, "open_model", load)
     return known

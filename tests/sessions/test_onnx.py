@@ -1,0 +1,152 @@
+"""Running exported models; the GPU's part is played by a runtime that only pretends."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+
+from colorcli.errors import DeviceError, ExitCode, ModelError, UsageError
+from colorcli.registry import registry
+from colorcli.sessions.onnx import OnnxSession
+from colorcli.sessions.session import OutOfMemoryError
+
+from .conftest import Write
+
+LIGHTNESS = np.linspace(0, 100, 2 * 16 * 32, dtype=np.float32).reshape(2, 1, 16, 32)
+
+
+class Pretender:
+    """ONNX Runtime's session where providers start, or silently do not."""
+
+    def __init__(self, starts: tuple[str, ...]) -> None:
+        self.starts = starts
+        self.asked: list[list[Any]] = []
+
+    def __call__(self, path: str, options: Any, providers: list[Any]) -> Any:
+        self.asked.append(providers)
+        names = [provider if isinstance(provider, str) else provider[0] for provider in providers]
+        session = onnxruntime.InferenceSession.__new__(_Started)
+        session.names = [name for name in names if name in self.starts]
+        return session
+
+
+class _Started(onnxruntime.InferenceSession):  # type: ignore[misc]
+    names: list[str]
+
+    def get_providers(self) -> list[str]:
+        return self.names
+
+    def get_inputs(self) -> list[Any]:
+        return []
+
+
+@pytest.fixture
+def runtime(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Make the runtime offer and start providers: ``runtime(offered, starts)``."""
+
+    def pretend(offered: tuple[str, ...], starts: tuple[str, ...]) -> Pretender:
+        made = Pretender((*starts, "CPUExecutionProvider"))
+        monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [*offered, "CPUExecutionProvider"])
+        monkeypatch.setattr(onnxruntime, "InferenceSession", made)
+        return made
+
+    return pretend
+
+
+def test_the_graph_is_given_what_the_network_would_be(write: Write) -> None:
+    """Codes or classes that never arrive: every sample looks alike."""
+    session = OnnxSession(write(), device="cpu", threads=1)
+    z = np.full((2, 68), 3, np.float32)
+    answer = session.chroma(LIGHTNESS, z=z, class_index=np.array([5, 207]))
+    assert answer.dtype == np.float32
+    assert np.allclose(answer[:, 0], LIGHTNESS[:, 0] + 3) and np.allclose(answer[:, 1], [[[5]], [[207]]])
+    plain = session.chroma(LIGHTNESS)
+    assert np.allclose(plain[:, 0], LIGHTNESS[:, 0]) and np.allclose(plain[:, 1], -1)
+    assert (session.device, session.backend, session.precision, session.threads) == ("cpu", "onnxruntime", "fp32", 1)
+
+
+def test_a_model_is_found_by_its_file(write: Write) -> None:
+    """``--model model.onnx`` needs nothing beside it."""
+    path = write()
+    card = registry.find(str(path))
+    assert (card.exact_name, card.licence, card.controls) == ("toy@lite", "CC0", ("z", "class_index"))
+    session = registry.load(str(path), device="cpu")
+    assert session.info.name == str(path) and session.info.weights_sha256 == "ab" * 32
+    registry.verify(card)
+    with pytest.raises(ModelError, match="which can be run and no more"):
+        registry.read_weights(card)
+
+
+def test_a_gpu_that_is_not_there_is_an_error(write: Write, runtime: Any) -> None:
+    """Asked for CUDA, a night's work goes to the CPU."""
+    path = write()
+    runtime((), ())
+    with pytest.raises(DeviceError, match="is not there") as refused:
+        OnnxSession(path, device="cuda")
+    assert refused.value.exit_code == ExitCode.DEVICE
+    runtime(("CUDAExecutionProvider",), ())
+    with pytest.raises(DeviceError, match="could not start it"):
+        OnnxSession(path, device="cuda:1")
+
+
+def test_providers_are_tried_in_order(write: Write, runtime: Any, tmp_path: Path) -> None:
+    path = write()
+    cuda = ("CUDAExecutionProvider",)
+    made = runtime(cuda, cuda)
+    session = OnnxSession(path, device="cuda:1")
+    assert session.device == "cuda:1"
+    assert made.asked == [[("CUDAExecutionProvider", {"device_id": "1"}), "CPUExecutionProvider"]]
+    assert OnnxSession(path).device == "cuda:0"
+    runtime(cuda, ())
+    assert OnnxSession(path).device == "cpu"
+    tensorrt = ("TensorrtExecutionProvider", *cuda)
+    made = runtime(tensorrt, tensorrt)
+    assert OnnxSession(path, device="tensorrt", cache=tmp_path).device == "tensorrt:0"
+    assert made.asked[0][0][1]["trt_engine_cache_path"] == str(tmp_path / "engines")
+    assert OnnxSession(path).device == "cuda:0", "nobody waits for TensorRT who has not asked for it"
+    runtime(("CoreMLExecutionProvider",), ("CoreMLExecutionProvider",))
+    assert OnnxSession(path, device="mps").device == "coreml"
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "Failed to allocate memory for requested buffer of size 123",
+        "CUDA failure 2: out of memory",
+        "BFCArena::AllocateRawInternal Available memory of 1 is smaller than requested bytes of 2",
+        "CUBLAS failure 3: CUBLAS_STATUS_ALLOC_FAILED",
+        "std::bad_alloc",
+    ],
+)
+def test_a_lack_of_memory_is_known_as_such(write: Write, monkeypatch: pytest.MonkeyPatch, message: str) -> None:
+    """Instead of trying a smaller batch, the run gives photographs up."""
+    session = OnnxSession(write(), device="cpu")
+
+    def fail(*_: Any) -> None:
+        raise RuntimeError(message)
+
+    monkeypatch.setattr(session._session, "run", fail)
+    with pytest.raises(OutOfMemoryError):
+        session.chroma(LIGHTNESS)
+
+
+def test_what_cannot_be_is_a_usage_error(write: Write) -> None:
+    path = write()
+    with pytest.raises(UsageError, match="exported as fp32"):
+        OnnxSession(path, precision="fp16")
+    for device in ("gpu", "cpu:1", "cuda:x", ""):
+        with pytest.raises(UsageError, match="no device"):
+            OnnxSession(path, device=device)
+
+
+def test_a_graph_the_runtime_does_not_take_is_a_model_error(write: Write) -> None:
+    from .conftest import toy
+
+    model = toy()
+    model.graph.node[0].op_type = "Gathers"
+    with pytest.raises(ModelError, match="cannot be loaded"):
+        OnnxSession(write(model), device="cpu")
