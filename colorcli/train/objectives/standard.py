@@ -44,9 +44,7 @@ class Standard(Objective):
         super().__init__(setup)
         crop, unit = self.recipe.data.crop, self.network.size_rule.multiple_of
         if crop % unit:
-            raise UsageError(
-                f"{self.recipe.system} takes sides that are multiples of {unit}, not crops of {crop} px."
-            )
+            raise UsageError(f"{self.recipe.system} takes sides that are multiples of {unit}, not crops of {crop} px.")
         torch.manual_seed(self.recipe.seed + 1)
         self._generators: dict[str, Colorizer] = {}
         options = dict(self.recipe.discriminator)
