@@ -1,0 +1,116 @@
+"""Exporting, and colouring with what was exported, as they are typed; also where PyTorch does not exist."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from colorcli.errors import ExitCode
+from colorcli.images.samples import color_photographs
+from colorcli.registry.card import ModelCard
+from colorcli.requirements import NOT_NEEDED, without_torch
+
+ROOT = Path(__file__).parents[2]
+
+# Imports of what is not in the printed list fail, as on a machine where only that is installed.
+_BLOCKED = """
+import sys
+class Blocker:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {blocked!r}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+sys.meta_path.insert(0, Blocker())
+from colorcli.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def _run(folder: Path, *arguments: str, blocked: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+    paths = os.pathsep.join((str(folder / "site"), str(ROOT)))
+    own = {"PYTHONPATH": paths, "COLORCLI_DATA_DIR": str(folder / "data"), "COLORCLI_CACHE_DIR": str(folder / "cache")}
+    command = [sys.executable, "-c", _BLOCKED.format(blocked=set(blocked)), *arguments]
+    return subprocess.run(command, cwd=folder, env={**os.environ, **own}, capture_output=True, text=True, timeout=300)
+
+
+@pytest.fixture
+def old(tmp_path: Path) -> Path:
+    """A folder of three gray photographs."""
+    folder = tmp_path / "old"
+    folder.mkdir()
+    for name, content in list(color_photographs().items())[:3]:
+        (tmp_path / name).write_bytes(content)
+        Image.open(tmp_path / name).convert("L").reduce(4).save(folder / f"{Path(name).stem}.png")
+    return folder
+
+
+def _pixels(folder: Path) -> dict[str, np.ndarray]:
+    return {path.name: np.asarray(Image.open(path)).astype(int) for path in sorted(folder.glob("*.png"))}
+
+
+def test_a_file_colours_without_pytorch(small: ModelCard, tmp_path: Path, old: Path) -> None:
+    """The machine beside the scanner has neither room nor leave for PyTorch; its colours must be the same."""
+    made = _run(tmp_path, "export", str(small.folder), "-o", "small.onnx", "--json")
+    assert made.returncode == 0, made.stderr
+    (event,) = (json.loads(line) for line in made.stdout.splitlines())
+    assert event["event"] == "export.done" and event["maximum"] < 0.1
+    # All that the package requires and the printed list leaves out, and what those bring along.
+    blocked = (*NOT_NEEDED, "onnx_ir", "torchaudio", "timm", "accelerate")
+    bare = _run(tmp_path, "colorize", "--model", "small.onnx", "old", "-o", "bare", blocked=blocked)
+    assert bare.returncode == 0, bare.stderr
+    full = _run(tmp_path, "colorize", "--model", str(small.folder), "old", "-o", "full", "--backend", "pytorch")
+    assert full.returncode == 0, full.stderr
+    ours, theirs = _pixels(tmp_path / "bare"), _pixels(tmp_path / "full")
+    assert len(ours) == 3 and ours.keys() == theirs.keys()
+    for name, pixels in ours.items():
+        assert pixels.std(axis=2).max() > 1, "a gray output would be alike for any reason"
+        assert np.abs(pixels - theirs[name]).max() <= 1
+    # What cannot be done there is said in a sentence.
+    refused = _run(tmp_path, "colorize", "--model", str(small.folder), "old", "-o", "no", blocked=blocked)
+    assert refused.returncode == ExitCode.MODEL and "PyTorch is not installed" in refused.stderr
+
+
+def test_another_backend_continues_a_run(small: ModelCard, tmp_path: Path, old: Path) -> None:
+    """A run begun with PyTorch and continued once the copy is made would start all over."""
+    model = ("--model", str(small.folder), "old", "-o", "out")
+    begun = _run(tmp_path, "colorize", *model, "--backend", "pytorch", "--limit", "2")
+    assert begun.returncode == 0 and "(PyTorch)" in begun.stderr, begun.stderr
+    before = {path.name: path.read_bytes() for path in (tmp_path / "out").glob("*.png")}
+    ended = _run(tmp_path, "colorize", *model, "--backend", "onnx")
+    assert ended.returncode == 0 and "1 coloured, 2 done already" in ended.stderr, ended.stderr
+    assert all((tmp_path / "out" / name).read_bytes() == content for name, content in before.items())
+    journal = next((tmp_path / "out").glob(".colorcli/*.jsonl")).read_text().splitlines()
+    starts = [record for line in journal if (record := json.loads(line))["event"] == "run.start"]
+    assert [record["backend"] for record in starts] == ["pytorch", "onnxruntime"]
+    assert [record["precision"] for record in starts] == ["fp32", "fp32"]
+
+
+def test_an_exported_file_is_scored_like_its_model(small: ModelCard, tmp_path: Path) -> None:
+    """Numbers for the file that people run, beside those of the network."""
+    assert _run(tmp_path, "export", str(small.folder), "-o", "small.onnx", "-q").returncode == 0
+    names = f"small.onnx,{small.folder}"
+    result = _run(tmp_path, "evaluate", "--models", names, "--metrics", "psnr", "--json", "--backend", "auto")
+    assert result.returncode == 0, result.stderr
+    rows = [json.loads(line) for line in result.stdout.splitlines()]
+    models = {row["name"]: row for row in rows if row["event"] == "evaluate.model" and row.get("backend")}
+    ours, theirs = models["small.onnx"], models[str(small.folder)]
+    assert (ours["backend"], theirs["backend"]) == ("onnxruntime", "pytorch")
+    assert ours["parameters"] == theirs["parameters"] and ours["multiply_adds"] == theirs["multiply_adds"]
+    assert abs(ours["summary"]["psnr"]["mean"] - theirs["summary"]["psnr"]["mean"]) < 0.01
+
+
+def test_the_list_without_pytorch_is_the_packages_own() -> None:
+    """A package that colouring has come to need, missing from the list that people install by."""
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    kept = without_torch(declared)
+    dropped = [line for line in declared if line not in kept]
+    assert sorted(line.split(">")[0] for line in dropped) == sorted(NOT_NEEDED)
+    assert without_torch(["numpy>=2.0", 'pytest; extra == "test"', "torch"]) == ["numpy>=2.0"]
+    assert "python -m colorcli.requirements" in (ROOT / "README.md").read_text()

@@ -1,0 +1,124 @@
+"""One file that is the model: what is in it, and when it is refused."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from PIL import Image
+from skimage import data
+
+from colorcli.errors import ModelError, OutputError, UsageError, VerificationError
+from colorcli.export import exporter, verification
+from colorcli.export.exporter import Options, export
+from colorcli.registry import registry
+from colorcli.registry.card import ModelCard
+from colorcli.sessions.onnx import OnnxSession
+
+
+@pytest.fixture
+def photographs(tmp_path: Path) -> Path:
+    """A folder of two photographs, and a file that is none."""
+    folder = tmp_path / "photographs"
+    folder.mkdir()
+    for name in ("coffee", "chelsea"):
+        Image.fromarray(getattr(data, name)()[::2, ::2]).save(folder / f"{name}.png")
+    (folder / "broken.jpg").write_bytes(b"not a photograph")
+    return folder
+
+
+def test_the_file_is_the_model(small: ModelCard, tmp_path: Path) -> None:
+    """Who made these colours, under which licence, at which sizes: all must come out of the file alone."""
+    made = export(small, tmp_path / "small.onnx")
+    card = registry.find(str(made.path))
+    assert (card.exact_name, card.system, card.licence) == ("small@lite", "small", "CC0")
+    assert (card.size, card.controls, card.weights_sha256) == (small.size, small.controls, small.weights_sha256)
+    assert made.header.parameters == 16 * 9 + 16 + 2 * 16 * 9 + 2 and (made.header.multiply_adds or 0) > 0
+    assert made.verification.maximum < 1e-3 and made.verification.colorings == 6
+    assert {shape[0] for shape in made.verification.shapes} == {1, 2, 3}
+    assert len({shape[1:] for shape in made.verification.shapes}) == 3
+    graph = onnx.load(made.path).graph
+    names = [[dim.dim_param or dim.dim_value for dim in value.type.tensor_type.shape.dim] for value in graph.input]
+    assert names == [["batch", 1, "height", "width"], ["batch", 68], ["batch"]]
+    session, network = OnnxSession(made.path, device="cpu"), registry.load(small, device="cpu")
+    lightness = np.linspace(0, 100, 3 * 32 * 80, dtype=np.float32).reshape(3, 1, 32, 80)
+    controls: dict[str, Any] = {"z": np.ones((3, 68), np.float32), "class_index": np.array([-1, 4, 900])}
+    assert np.abs(session.chroma(lightness, **controls) - network.chroma(lightness, **controls)).max() < 1e-3
+    assert np.abs(session.chroma(lightness) - network.chroma(lightness)).max() < 1e-3
+
+
+def test_a_file_that_differs_is_not_left(small: ModelCard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A faulty exporter or runtime would change every photograph's colours, and nobody would notice."""
+    folder = tmp_path / "out"
+    folder.mkdir()
+    for bound in (-1.0, float("nan")):
+        monkeypatch.setitem(verification.TOLERANCES, "fp32", bound)
+        with pytest.raises(VerificationError, match="no file was left"):
+            export(small, folder / "small.onnx")
+    assert list(folder.iterdir()) == []
+
+
+def test_what_is_there_stays(small: ModelCard, tmp_path: Path) -> None:
+    target = tmp_path / "small.onnx"
+    target.write_bytes(b"precious")
+    with pytest.raises(OutputError, match="--overwrite"):
+        export(small, target)
+    assert target.read_bytes() == b"precious"
+    with pytest.raises(OutputError, match="does not exist"):
+        export(small, tmp_path / "nowhere" / "small.onnx")
+
+
+def test_smaller_files_are_other_weights(small: ModelCard, tmp_path: Path, photographs: Path) -> None:
+    half = export(small, tmp_path / "half.onnx", Options("fp16"))
+    # The colours of a network this small hang on each of its few weights.
+    eight = export(small, tmp_path / "eight.onnx", Options("int8", calibrate=photographs))
+    assert half.verification.maximum < 1 and eight.verification.maximum < 3 and "layers in 8 bits" in eight.note
+    assert len({small.weights_sha256, half.header.identity, eight.header.identity}) == 3
+    types = {value.type.tensor_type.elem_type for value in onnx.load(half.path).graph.output}
+    assert types == {onnx.TensorProto.FLOAT}
+    operators = {node.op_type for node in onnx.load(eight.path).graph.node}
+    assert "QuantizeLinear" in operators and {node.domain for node in onnx.load(eight.path).graph.node} <= {
+        "",
+        "ai.onnx",
+    }
+    for made in (half, eight):
+        assert OnnxSession(made.path, device="cpu").chroma(np.full((1, 1, 64, 96), 50, np.float32)).std() > 0
+
+
+def test_one_size_only(small: ModelCard, tmp_path: Path) -> None:
+    """A graph for one size that says it takes all fails on the first photograph."""
+    made = export(small, tmp_path / "small.onnx", Options(size=96))
+    rule = registry.find(str(made.path)).size
+    assert (rule.fixed, rule.working_shape(300, 500)) == (True, (96, 96))
+    assert made.header.identity != small.weights_sha256, "stretched photographs get other colours"
+    with pytest.raises(UsageError, match="multiples of 16"):
+        export(small, tmp_path / "other.onnx", Options(size=100))
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "reason"),
+    [
+        ("x.onnx", Options("fp64"), "not 'fp64'"),
+        ("x.onnx", Options("int8"), "--calibrate"),
+        ("x.onnx", Options(opset=11), "--opset goes from 18"),
+        ("x.pt", Options(), "called something.onnx"),
+    ],
+)
+def test_what_makes_no_sense_is_said_at_once(
+    small: ModelCard, tmp_path: Path, name: str, options: Options, reason: str
+) -> None:
+    with pytest.raises(UsageError, match=reason):
+        export(small, tmp_path / name, options)
+    copy = replace(small, weights_file="x.onnx", reference="x.onnx")
+    with pytest.raises(UsageError, match="is an ONNX file already"):
+        exporter.export(copy, tmp_path / "y.onnx")
+
+
+def test_an_empty_folder_calibrates_nothing(small: ModelCard, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ModelError, match="no photograph"):
+        export(small, tmp_path / "x.onnx", Options("int8", calibrate=tmp_path / "empty"))

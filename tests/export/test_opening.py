@@ -1,0 +1,95 @@
+"""Which backend a model is opened with, and what is kept in the cache."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from colorcli.errors import ModelError, UsageError
+from colorcli.export import exporter, graph, opening
+from colorcli.export.opening import WORTH_EXPORTING, cached_path, open_model
+from colorcli.registry.card import ModelCard
+
+
+@pytest.fixture(autouse=True)
+def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(opening, "gpu_in_sight", lambda: False)
+
+
+def test_auto_makes_a_copy_where_it_pays_and_keeps_to_it(small: ModelCard) -> None:
+    """Half a minute's wait for three photographs; or half the speed for ten thousand."""
+    said: list[str] = []
+    assert open_model(small, photographs=WORTH_EXPORTING - 1, notify=said.append).backend == "pytorch"
+    assert said == [] and not cached_path(small).exists()
+    session = open_model(small, photographs=WORTH_EXPORTING, notify=said.append)
+    assert session.backend == "onnxruntime" and "ONNX copy" in said[0]
+    made = cached_path(small).stat().st_mtime_ns
+    again = open_model(small, notify=said.append)
+    assert again.backend == "onnxruntime" and cached_path(small).stat().st_mtime_ns == made and len(said) == 1
+    assert (again.info.name, again.info.weights_sha256) == (small.reference, small.weights_sha256)
+    assert open_model(small, backend="pytorch", photographs=10**6).backend == "pytorch"
+    assert open_model(small, precision="bf16", photographs=10**6).backend == "pytorch"
+
+
+def test_a_damaged_copy_is_made_anew(small: ModelCard) -> None:
+    """A crash or a full disk while the cache was written spoils every later run."""
+    open_model(small, backend="onnx")
+    copy = cached_path(small)
+    whole = copy.read_bytes()
+    for torn in (whole[: len(whole) // 2], b"", whole.replace(b"lightness", b"lightnest")):
+        copy.write_bytes(torn)
+        assert open_model(small, backend="onnx").backend == "onnxruntime"
+        assert len(copy.read_bytes()) == len(whole)
+
+
+def test_a_copy_belongs_to_one_network_and_one_program(
+    small: ModelCard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After an update, or with another temperature, the old copy's colours."""
+    path = cached_path(small)
+    assert path.name.startswith(small.weights_sha256)
+    others = [replace(small, network={"scale": 2.0}), replace(small, weights_sha256="0" * 64)]
+    assert path not in [cached_path(other) for other in others]
+    module = tmp_path / "site" / "small_network.py"
+    module.write_text(module.read_text() + "\n")
+    os.utime(module, (time.time() + 5,) * 2)
+    assert cached_path(small) != path
+
+
+def test_what_prevents_a_copy_is_said(small: ModelCard, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fallback that is not mentioned: the work takes twice as long and nobody knows why."""
+
+    def missing() -> None:
+        raise ModelError("An export to ONNX needs packages that are missing: pip install onnx.")
+
+    monkeypatch.setattr(graph, "require_packages", missing)
+    said: list[str] = []
+    assert open_model(small, photographs=10**6, notify=said.append).backend == "pytorch"
+    assert len(said) == 1 and "pip install onnx" in said[0]
+    with pytest.raises(ModelError, match="pip install onnx"):
+        open_model(small, backend="onnx")
+
+
+def test_a_cache_that_cannot_be_written_stops_nobody(small: ModelCard, tmp_path: Path) -> None:
+    (tmp_path / "cache").write_text("in the way")
+    said: list[str] = []
+    assert open_model(small, photographs=10**6, notify=said.append).backend == "pytorch"
+    assert "cannot be written" in said[0]
+
+
+def test_backends_that_do_not_fit_are_refused(small: ModelCard, tmp_path: Path) -> None:
+    exporter.export(small, tmp_path / "small.onnx")
+    calls: list[dict[str, Any]] = [
+        {"model": small, "backend": "tensorflow"},
+        {"model": small, "backend": "onnx", "precision": "fp16"},
+        {"model": str(tmp_path / "small.onnx"), "backend": "pytorch"},
+    ]
+    for call in calls:
+        with pytest.raises(UsageError):
+            open_model(**call)
+    assert open_model(str(tmp_path / "small.onnx")).backend == "onnxruntime"
