@@ -17,6 +17,8 @@ from colorcli.cli import output
 _PACKAGES = (
     "torch",
     "torchvision",
+    "onnx",
+    "onnxscript",
     "onnxruntime-gpu",
     "onnxruntime",
     "numpy",
