@@ -80,6 +80,8 @@ class _Tally:
         seconds = record.get("seconds")
         if isinstance(seconds, dict):
             for stage, parts in _STAGES:
+                if not any(part in seconds for part in parts):
+                    continue
                 spent = sum(float(seconds.get(part, 0)) for part in parts)
                 self._seconds[stage] = spent + 0.9 * (self._seconds.get(stage, spent) - spent)
         return True

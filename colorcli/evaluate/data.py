@@ -73,15 +73,18 @@ def find(roots: Sequence[Path], selection: Selection) -> Found:
     if not roots:
         items = tuple(Item(name, partial(bytes, content)) for name, content in color_photographs().items())
         return Found(("built-in",), _selected(items, selection))
-    files = [pair for root in roots for pair in _files(root)]
+    failures: list[tuple[str, str]] = []
+    files = [pair for root in roots for pair in _files(root, failures)]
     if not files:
+        if failures:
+            raise UsageError(failures[0][1])
         raise NothingToDoError(
             f"There are no photographs in {', '.join(map(str, roots))} (JPEG, PNG, TIFF and WebP are known, and tar "
             "files of them)."
         )
     _refuse_doubles(name for name, _ in files)
     items = tuple(Item(name, file.read) for name, file in sorted(files, key=lambda pair: pair[0]))
-    return Found(tuple(map(str, roots)), _selected(items, selection))
+    return Found(tuple(map(str, roots)), _selected(items, selection), tuple(failures))
 
 
 def find_pairs(roots: Sequence[Path], truth: Path, selection: Selection) -> Found:
@@ -93,12 +96,13 @@ def find_pairs(roots: Sequence[Path], truth: Path, selection: Selection) -> Foun
         UsageError: a folder is not there.
         NothingToDoError: nothing matches.
     """
-    others = dict(pair for root in roots for pair in _files(root))
-    truths = dict(_files(truth))
+    failures: list[tuple[str, str]] = []
+    others = dict(pair for root in roots for pair in _files(root, failures))
+    truths = dict(_files(truth, failures))
     by_stem: dict[str, list[str]] = {}
     for name in others:
         by_stem.setdefault(_stem(name), []).append(name)
-    items, failures, used = [], [], set()
+    items, used = [], set()
     for name, file in sorted(truths.items()):
         candidates = [name] if name in others else by_stem.get(_stem(name), [])
         if len(candidates) == 1:
@@ -126,13 +130,18 @@ def decode(content: bytes, name: str) -> tuple[Photo, str]:
     return decode_photo(content, Path(name)), hashlib.sha256(content).hexdigest()
 
 
-def _files(root: Path) -> Iterator[tuple[str, File]]:
+def _files(root: Path, failures: list[tuple[str, str]]) -> Iterator[tuple[str, File]]:
+    """The photographs of a root; damaged tar files in a folder join the failures, one that was named is an error."""
     if root.is_dir():
-        for path in sorted(root.rglob("*")):
+        for path in sorted(path for path in root.rglob("*") if path.is_file()):
+            name = path.relative_to(root).as_posix()
             if path.suffix.lower() == ".tar":
-                yield from _members(path)
-            elif path.suffix.lower() in SUFFIXES and path.is_file():
-                yield path.relative_to(root).as_posix(), File(path)
+                try:
+                    yield from _members(path)
+                except UsageError as error:
+                    failures.append((name, str(error)))
+            elif _is_photograph(name):
+                yield name, File(path)
     elif root.suffix.lower() == ".tar" and root.is_file():
         yield from _members(root)
     elif root.is_file():
@@ -143,12 +152,19 @@ def _files(root: Path) -> Iterator[tuple[str, File]]:
 
 def _members(shard: Path) -> Iterator[tuple[str, File]]:
     try:
-        with tarfile.open(shard) as archive:
+        # "r:" takes no compressed ones: their members have no place in the file
+        with tarfile.open(shard, "r:") as archive:
             for member in archive:
-                if member.isfile() and PurePosixPath(member.name).suffix.lower() in SUFFIXES:
+                if member.isfile() and _is_photograph(member.name):
                     yield f"{shard.stem}/{member.name}", File(shard, member.offset_data, member.size)
     except (OSError, tarfile.TarError) as error:
-        raise UsageError(f"The tar file {shard} cannot be read: {error}.") from error
+        raise UsageError(f"The tar file {shard} cannot be read ({error}); it is damaged, or compressed.") from error
+
+
+def _is_photograph(name: str) -> bool:
+    """By its name; what macOS keeps beside a file under ``._`` is none."""
+    path = PurePosixPath(name)
+    return path.suffix.lower() in SUFFIXES and not path.name.startswith("._")
 
 
 def _stem(name: str) -> str:
@@ -176,8 +192,6 @@ def _selected(items: tuple[Item, ...], selection: Selection) -> tuple[Item, ...]
     elif selection.first:
         items = items[: selection.first]
     if selection.random and len(items) > selection.random:
-        by_chance = sorted(
-            items, key=lambda item: hashlib.sha256(item.name.encode("utf-8", "surrogateescape")).digest()
-        )
+        by_chance = sorted(items, key=lambda item: _lot(item.name))
         items = tuple(sorted(by_chance[: selection.random], key=lambda item: item.name))
     return items

@@ -79,12 +79,13 @@ class Protocol:
         return {key: list(value) if isinstance(value, tuple) else value for key, value in table.items()}
 
     def changed(self, **changes: Any) -> Protocol:
-        """The protocol with other settings, which its id then names: ``stretch256@1+gray=lightness``."""
+        """The protocol with other settings, which its id and text then name: ``stretch256@1+gray=lightness``."""
         different = {name: value for name, value in changes.items() if value != getattr(self, name)}
         if not different:
             return self
-        suffix = "".join(f"+{name}={_shown(value)}" for name, value in different.items())
-        return dataclasses.replace(self, id=self.id + suffix, **different)
+        settings = [f"{name}={_shown(value)}" for name, value in different.items()]
+        text = f"{self.text}; but with {', '.join(settings)}"
+        return dataclasses.replace(self, id="+".join((self.id, *settings)), text=text, **different)
 
 
 def names() -> list[str]:

@@ -30,6 +30,7 @@ FID_LEAST = 2048
 """With fewer pictures than features the covariance is singular, and FID says more of their number than of them."""
 
 _EXTREMES = 8
+_NONE: Mapping[str, Any] = dict.fromkeys(("mean", "median", "low", "high"))
 _LIBRARIES = ("numpy", "numba", "torch", "torchvision", "onnxruntime", "pillow", "imagecodecs", "scikit-image")
 
 Numbers = NDArray[np.float64]
@@ -62,6 +63,7 @@ def build(
     names = [GRAY, *(str(model["name"]) for model in models), ORIGINAL]
     rows = [{"name": GRAY}, *models, {"name": ORIGINAL}]
     table = _Table(outcome.images, metrics, names)
+    summary = table.summary()
     return {
         "version": VERSION,
         "title": f"{', '.join(names[1:-1]) or GRAY} on {len(outcome.images)} photographs, {protocol.id}",
@@ -75,10 +77,10 @@ def build(
         "data": {"roots": list(roots), "images": len(outcome.images), "failed": len(outcome.failures)},
         "models": rows,
         "metrics": [metric.record() for metric in metrics],
-        "summary": table.summary(),
+        "summary": summary,
         "paired": table.paired(),
         "extremes": table.extremes(),
-        "notes": _notes(outcome.images, metrics),
+        "notes": _notes(outcome.images, metrics, summary),
         "images": [_image_record(image, metrics, names) for image in outcome.images],
         "failures": [{"name": name, "reason": reason} for name, reason in outcome.failures],
     }
@@ -110,15 +112,16 @@ class _Table:
 
     def _summary(self, name: str, metric: Metric) -> dict[str, Any]:
         if self._bootstrap is None:
-            return dict.fromkeys(("mean", "median", "low", "high"))
+            return dict(_NONE)
         if metric.id == "fid":
-            return {"mean": self._fid(name), "median": None, "low": None, "high": None}
+            return {**_NONE, "mean": self._fid(name)}
         values = self._values(name, metric)
         if metric.id == "delta-colorfulness-mean":
             return self._of_means(values)
         summary = self._bootstrap.summary(values, self._of(metric))
         if summary is None:
-            return dict.fromkeys(("mean", "median", "low", "high"))
+            infinite = int(np.isinf(values).sum())
+            return {**_NONE, "infinite": infinite} if infinite else dict(_NONE)
         found = _summary_record(summary)
         seeds = max(len(image.values[name][metric.id]) for image in self._images)
         if seeds > 1:
@@ -133,11 +136,11 @@ class _Table:
     def _of_means(self, differences: Numbers) -> dict[str, Any]:
         """|mean of the differences|, which is |mean - mean|; its interval from the resampled means."""
         if self._bootstrap is None or not np.isfinite(differences).any():
-            return dict.fromkeys(("mean", "median", "low", "high"))
+            return dict(_NONE)
         means = np.abs(self._bootstrap.means(differences, np.ones(len(differences))))
         tail = 100 * (1 - CONFIDENCE) / 2
         low, high = (float(value) for value in np.percentile(means, (tail, 100 - tail)))
-        return {"mean": abs(float(differences.mean())), "median": None, "low": low, "high": high}
+        return {**_NONE, "mean": abs(float(differences.mean())), "low": low, "high": high}
 
     def _fid(self, name: str) -> float | None:
         """Of the first seed's pictures; a resampled FID would be biased, so it has no interval."""
@@ -193,13 +196,22 @@ def _image_record(image: ImageScores, metrics: Sequence[Metric], names: Sequence
     }
 
 
-def _notes(images: Sequence[ImageScores], metrics: Sequence[Metric]) -> list[str]:
+def _notes(
+    images: Sequence[ImageScores], metrics: Sequence[Metric], summary: Mapping[str, Mapping[str, Any]]
+) -> list[str]:
     notes = []
     if any(metric.id == "fid" for metric in metrics) and len(images) < FID_LEAST:
         notes.append(
             f"FID is of {len(images)} photographs, fewer than {FID_LEAST:,}: it is biased upwards and can be compared "
             "with no other number."
         )
+    for name, of_model in summary.items():
+        notes += [
+            f"{metric.label} of {name} is infinite for {of_model[metric.id]['infinite']} of {len(images)} photographs, "
+            "which its mean and differences leave out."
+            for metric in metrics
+            if of_model[metric.id].get("infinite")
+        ]
     if 0 < len(images) < 30:
         notes.append(
             f"Intervals of {len(images)} photographs are rough"

@@ -120,11 +120,9 @@ class Scorer:
             self._keep(prepared.name, ORIGINAL, prepared.original)
             for model, pictures in rows.items():
                 self._keep(prepared.name, model, pictures[0].rgb)
-        scores.seconds = {
-            "decode": prepared.seconds,
-            "network": sum(answer.seconds for answer in answers.values()),
-            "encode": time.perf_counter() - start,
-        }
+        scores.seconds = {"decode": prepared.seconds, "encode": time.perf_counter() - start}
+        if answers:
+            scores.seconds["network"] = sum(answer.seconds for answer in answers.values())
         return scores
 
     def _compared(self, pictures: Sequence[Picture], scene: Scene) -> dict[str, list[float]]:

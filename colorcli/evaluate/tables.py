@@ -12,7 +12,7 @@ _COSTS = ("parameters", "multiply_adds", "milliseconds", "memory_mb")
 _LATEX = str.maketrans(
     {"\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
      "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "Δ": r"$\Delta$", "σ": r"$\sigma$", "·": r"$\cdot$",
-     "|": r"$|$", _ABSENT: "--"}
+     "∞": r"$\infty$", "|": r"$|$", _ABSENT: "--"}
 )  # fmt: skip
 
 
@@ -90,7 +90,7 @@ def caption(report: Mapping[str, Any]) -> str:
 
 def _cell(summary: Mapping[str, Any], decimals: int, intervals: bool) -> str:
     if summary["mean"] is None:
-        return _ABSENT
+        return "∞" if summary.get("infinite") else _ABSENT
     text = f"{summary['mean']:.{decimals}f}"
     if summary.get("sd_over_seeds") is not None:
         text += f" ± {summary['sd_over_seeds']:.{decimals}f}"

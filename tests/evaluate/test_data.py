@@ -81,3 +81,29 @@ def test_nothing_to_score_is_said(tmp_path: Path, photos: Path) -> None:
         find_pairs([tmp_path / "made"], photos, ALL)
     with pytest.raises(UsageError, match=r"Two photographs are called 0\.png"):
         find([photos, photos], ALL)
+
+
+def test_a_damaged_shard_costs_no_more_than_itself(photos: Path, tmp_path: Path) -> None:
+    """It is counted like a damaged photograph; a compressed one, whose members cannot be found again, likewise."""
+    with tarfile.open(photos / "a.tar", "w") as archive, tarfile.open(photos / "zipped.tar", "w:gz") as zipped:
+        archive.add(photos / "0.png", "0.png")
+        zipped.add(photos / "0.png", "0.png")
+    (photos / "junk.tar").write_bytes(b"nonsense" * 200)
+    with tarfile.open(photos / "cut.tar", "w") as archive:
+        archive.add(photos / "0.png", "0.png")
+        archive.add(photos / "1.png", "1.png")
+    (photos / "cut.tar").write_bytes((photos / "cut.tar").read_bytes()[: (photos / "0.png").stat().st_size + 3000])
+    found = find([photos], ALL)
+    names = {item.name for item in found.items}
+    assert len(names) == 14 and {"a/0.png", "cut/0.png"} <= names
+    assert [name for name, _ in found.failures] == ["cut.tar", "junk.tar", "zipped.tar"]
+    assert all("cannot be read" in reason and "\n" not in reason for _, reason in found.failures)
+    with pytest.raises(UsageError, match=r"junk\.tar cannot be read"):
+        find([photos / "junk.tar"], ALL)
+
+
+def test_what_macos_leaves_beside_a_photograph_is_none(photos: Path) -> None:
+    (photos / "._0.png").write_bytes(b"resource fork")
+    with tarfile.open(photos / "a.tar", "w") as archive:
+        archive.add(photos / "._0.png", "x/._0.png")
+    assert len(find([photos], ALL).items) == 12

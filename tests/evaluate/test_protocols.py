@@ -31,7 +31,10 @@ def test_what_was_changed_is_in_the_id() -> None:
     """Nobody must take numbers of another gray rule for the protocol's."""
     protocol = protocols.load("stretch256")
     assert protocol.changed(gray="luma601").id == "stretch256@1"
-    assert protocol.changed(gray="lightness", sigmas=(1.0, 2.0)).id == "stretch256@1+gray=lightness+sigmas=1.0,2.0"
+    changed = protocol.changed(gray="lightness", sigmas=(1.0, 2.0))
+    assert changed.id == "stretch256@1+gray=lightness+sigmas=1.0,2.0"
+    # the text goes below tables that are copied into papers: it must not keep saying luma 601
+    assert changed.text.endswith("; but with gray=lightness, sigmas=1.0,2.0")
 
 
 def test_a_file_is_known_by_its_content(tmp_path: Path) -> None:

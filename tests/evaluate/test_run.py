@@ -145,6 +145,8 @@ def test_another_tools_colourings(photos: Path, tmp_path: Path, models: dict[str
     # equal pictures: infinitely good, which no mean can hold and no JSON
     assert report["summary"]["rival"]["ssim"]["mean"] == pytest.approx(1)
     assert report["summary"]["rival"]["psnr"]["mean"] is None
+    assert report["summary"]["rival"]["psnr"]["infinite"] == 2
+    assert "PSNR of rival is infinite for 2 of 2 photographs" in report["notes"][0]
     reasons = {failure["name"]: failure["reason"] for failure in report["failures"]}
     assert "90 x 40" in reasons["2.png"] and "90 x 72" in reasons["2.png"]
     assert len(reasons) == 10

@@ -53,6 +53,14 @@ def test_markdown_has_one_cell_for_each_column() -> None:
     assert "p@1" in lines[-1] and "1 failed" in lines[-1]
 
 
+def test_perfect_is_not_absent() -> None:
+    """Infinitely good must not look like not measured."""
+    perfect = {key: {"mean": None, "infinite": 3} for key in ("psnr", "c")}
+    report = {**REPORT, "summary": {**REPORT["summary"], "gray": perfect}}
+    assert "| gray | ∞ | ∞ |" in tables.to_markdown(report)
+    assert r"gray & $\infty$ & $\infty$ \\" in tables.to_latex(report)
+
+
 def test_latex_is_escaped() -> None:
     table = tables.to_latex(REPORT)
     assert r"gray & 21.81 & -- \\" in table
