@@ -126,6 +126,8 @@ class _Lines:
         return
 
     def show(self, record: dict[str, object]) -> None:
+        if record["event"] == "run.start":
+            self._start = time.monotonic()  # until now the model was loaded, which says nothing about the time left
         if not self._tally.take(record):
             return
         if self._verbose:
@@ -191,6 +193,8 @@ class _Bar:
         self._progress.stop()
 
     def show(self, record: dict[str, object]) -> None:
+        if record["event"] == "run.start":
+            self._start = time.monotonic()
         if not self._tally.take(record) or self._task is None:
             return
         if self._verbose:
