@@ -21,7 +21,7 @@ from colorcli.evaluate.engine import Options, Outcome
 from colorcli.evaluate.metrics import Metric
 from colorcli.evaluate.protocols import Protocol
 from colorcli.evaluate.scoring import GRAY, ORIGINAL, ImageScores
-from colorcli.evaluate.statistics import CONFIDENCE, LEAST_FOR_VERDICT, RESAMPLINGS, Bootstrap, Summary
+from colorcli.evaluate.statistics import CONFIDENCE, LEAST_FOR_VERDICT, RESAMPLINGS, Bootstrap, Summary, interval
 
 VERSION = 1
 """Of the report's layout. Fields may be added under the same version; one that changes its meaning raises it."""
@@ -137,9 +137,7 @@ class _Table:
         """|mean of the differences|, which is |mean - mean|; its interval from the resampled means."""
         if self._bootstrap is None or not np.isfinite(differences).any():
             return dict(_NONE)
-        means = np.abs(self._bootstrap.means(differences, np.ones(len(differences))))
-        tail = 100 * (1 - CONFIDENCE) / 2
-        low, high = (float(value) for value in np.percentile(means, (tail, 100 - tail)))
+        low, high = interval(np.abs(self._bootstrap.means(differences, np.ones(len(differences)))))
         return {**_NONE, "mean": abs(float(differences.mean())), "low": low, "high": high}
 
     def _fid(self, name: str) -> float | None:

@@ -63,12 +63,6 @@ class Bootstrap:
         sums, totals = np.concatenate(parts).T
         return np.asarray(sums[totals > 0] / totals[totals > 0])
 
-    def interval(self, values: Values, weights: Values) -> tuple[float, float]:
-        """The central 95 % of the resampled means."""
-        tail = 100 * (1 - CONFIDENCE) / 2
-        low, high = np.percentile(self.means(values, weights), (tail, 100 - tail))
-        return float(low), float(high)
-
     def summary(self, values: Values, weights: Values | None = None) -> Summary | None:
         """Of values ``(N,)``, not-a-number where an image has none; None if no image has a finite one."""
         weights = _usable(values, weights)
@@ -76,7 +70,7 @@ class Bootstrap:
             return None
         used = weights > 0
         mean = float((values[used] * weights[used]).sum() / weights.sum())
-        low, high = self.interval(values, weights)
+        low, high = interval(self.means(values, weights))
         return Summary(mean, float(np.median(values[used])), low, high, int(np.isinf(values).sum()))
 
     def difference(self, a: Values, b: Values, better: Better, weights: Values | None = None) -> Difference | None:
@@ -88,11 +82,18 @@ class Bootstrap:
             return None
         used = weights > 0
         mean = float((gap[used] * weights[used]).sum() / weights.sum())
-        low, high = self.interval(gap, weights)
+        low, high = interval(self.means(gap, weights))
         verdict: Verdict = "no difference shown"
         if used.sum() >= LEAST_FOR_VERDICT and better != "none" and (low > 0 or high < 0):
             verdict = "better" if (mean > 0) == (better == "higher") else "worse"
         return Difference(mean, low, high, verdict)
+
+
+def interval(means: Values) -> tuple[float, float]:
+    """The central 95 % of resampled means."""
+    tail = 100 * (1 - CONFIDENCE) / 2
+    low, high = np.percentile(means, (tail, 100 - tail))
+    return float(low), float(high)
 
 
 def _usable(values: Values, weights: Values | None) -> Values:

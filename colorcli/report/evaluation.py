@@ -178,7 +178,7 @@ def _table(report: Mapping[str, Any], columns: Sequence[Column]) -> str:
         rows.append(f'<tr{kind}><th scope="row"><bdi>{escaped(column.label)}</bdi></th>{"".join(cells)}</tr>')
     legend = (
         "Means over the photographs, below each its 95 % interval (bootstrap). <i>gray</i> does nothing: what is not "
-        "above it has gained nothing."
+        "better than it has gained nothing."
     )
     if any(row["verdict"] != "no difference shown" for row in _against_gray(report)):
         legend += (
