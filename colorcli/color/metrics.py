@@ -1,13 +1,11 @@
-"""Measures of colour and of colour difference. Each names its formula and where it comes from."""
+"""Measures of colour and of difference between pictures. Each names its formula and where it comes from."""
 
 from __future__ import annotations
 
 import math
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
-
-from colorcli.color.spaces import Floats
+from numpy.typing import NDArray
 
 
 def colorfulness(rgb: NDArray[np.uint8], *, absolute: bool = False) -> float:
@@ -52,61 +50,3 @@ def psnr_rgb8(picture: NDArray[np.uint8], reference: NDArray[np.uint8]) -> float
 def _check_rgb8(rgb: NDArray[np.uint8]) -> None:
     if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.size == 0:
         raise ValueError(f"expected an 8-bit RGB picture (H, W, 3), got {rgb.dtype} of shape {rgb.shape}")
-
-
-def delta_e_2000(lab: ArrayLike, reference: ArrayLike) -> Floats:
-    """CIEDE2000 colour difference of CIELAB colours, ``(..., 3)`` against ``(..., 3)`` (broadcast) to ``(...)``.
-
-    Sharma, Wu and Dalal, "The CIEDE2000 color-difference formula: implementation notes, supplementary test data, and
-    mathematical observations" (2005), equations 2 to 22, with kL = kC = kH = 1. float64.
-
-    Raises:
-        ValueError: the last axis does not hold L*, a*, b*.
-    """
-    first, second = np.asarray(lab, np.float64), np.asarray(reference, np.float64)
-    for colours in (first, second):
-        if colours.ndim == 0 or colours.shape[-1] != 3:
-            raise ValueError(f"CIELAB needs three components along its last axis, got shape {colours.shape}")
-    lightness_1, a_1, b_1 = np.moveaxis(first, -1, 0)
-    lightness_2, a_2, b_2 = np.moveaxis(second, -1, 0)
-
-    # Stretch a* near the neutral axis (equations 2 to 7).
-    a_gain = 1.5 - 0.5 * _saturation((np.hypot(a_1, b_1) + np.hypot(a_2, b_2)) / 2)
-    chroma_1, chroma_2 = np.hypot(a_gain * a_1, b_1), np.hypot(a_gain * a_2, b_2)
-    hue_1 = np.degrees(np.arctan2(b_1, a_gain * a_1)) % 360
-    hue_2 = np.degrees(np.arctan2(b_2, a_gain * a_2)) % 360
-
-    # Differences (8 to 11); hue has no meaning, and no difference, where either colour is neutral.
-    neutral = chroma_1 * chroma_2 == 0
-    hue_step = np.where(neutral, 0, (hue_2 - hue_1 + 180) % 360 - 180)
-    lightness_difference, chroma_difference = lightness_2 - lightness_1, chroma_2 - chroma_1
-    hue_difference = 2 * np.sqrt(chroma_1 * chroma_2) * np.sin(np.radians(hue_step / 2))
-
-    # Means (12 to 14); the mean hue lies on the shorter arc.
-    lightness, chroma = (lightness_1 + lightness_2) / 2, (chroma_1 + chroma_2) / 2
-    hue_sum = hue_1 + hue_2
-    hue_mean = np.where(np.abs(hue_1 - hue_2) <= 180, hue_sum / 2, (hue_sum + np.where(hue_sum < 360, 360, -360)) / 2)
-    hue = np.where(neutral, hue_sum, hue_mean)
-
-    # Weights (15 to 21).
-    hue_weight = (
-        1
-        - 0.17 * np.cos(np.radians(hue - 30))
-        + 0.24 * np.cos(np.radians(2 * hue))
-        + 0.32 * np.cos(np.radians(3 * hue + 6))
-        - 0.20 * np.cos(np.radians(4 * hue - 63))
-    )
-    from_middle = np.square(lightness - 50)
-    scaled_lightness = lightness_difference / (1 + 0.015 * from_middle / np.sqrt(20 + from_middle))
-    scaled_chroma = chroma_difference / (1 + 0.045 * chroma)
-    scaled_hue = hue_difference / (1 + 0.015 * chroma * hue_weight)
-    turn = 60 * np.exp(-np.square((hue - 275) / 25))
-    rotation = -2 * _saturation(chroma) * np.sin(np.radians(turn))
-    square = scaled_lightness**2 + scaled_chroma**2 + scaled_hue**2 + rotation * scaled_chroma * scaled_hue
-    return np.asarray(np.sqrt(np.maximum(square, 0)), np.float64)
-
-
-def _saturation(chroma: NDArray[np.float64]) -> NDArray[np.float64]:
-    """sqrt(C^7 / (C^7 + 25^7)), written so that huge chroma does not overflow."""
-    tiny = np.finfo(np.float64).tiny
-    return np.asarray(1 / np.sqrt(1 + (25 / np.maximum(chroma, tiny ** (1 / 8))) ** 7))

@@ -132,7 +132,7 @@ def _bell(cosine: float, sine: float) -> float:
 
 @inlined
 def _delta_e(l_1: float, a_1: float, b_1: float, l_2: float, a_2: float, b_2: float) -> float:
-    """CIEDE2000 of two colours; see ``metrics.delta_e_2000`` for the formula in its usual form."""
+    """CIEDE2000 of two colours (Sharma, Wu and Dalal 2005, equations 2 to 22), see ``mean_delta_e_2000``."""
     plain = (math.sqrt(a_1 * a_1 + b_1 * b_1) + math.sqrt(a_2 * a_2 + b_2 * b_2)) / 2
     gain = 1.5 - 0.5 * _saturation(plain)
     a_1, a_2 = gain * a_1, gain * a_2
@@ -263,7 +263,8 @@ def lab_rgb8(rgb: Rgb8) -> Lab:
 def mean_delta_e_2000(lab: Lab, reference: Lab) -> float:
     """Mean CIEDE2000 colour difference of two pictures, given as CIELAB planes ``(3, H, W)``.
 
-    The mean of ``metrics.delta_e_2000`` (Sharma, Wu and Dalal 2005, equations 2 to 22, kL = kC = kH = 1) over pixels.
+    The mean over pixels. Sharma, Wu and Dalal, "The CIEDE2000 color-difference formula: implementation notes,
+    supplementary test data, and mathematical observations" (2005), equations 2 to 22, with kL = kC = kH = 1.
 
     Raises:
         ValueError: the sizes differ.
