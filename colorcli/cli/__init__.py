@@ -7,7 +7,8 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
@@ -21,9 +22,9 @@ def main(args: Sequence[str] | None = None) -> int:
     """Run the program on ``args`` (without its name; default ``sys.argv[1:]``) and return its exit code."""
     arguments = list(sys.argv[1:] if args is None else args)
     _open_missing_streams()
-    _on_terminate()
     try:
-        code = _run(arguments)
+        with _unwinding_on_terminate():
+            code = _run(arguments)
         sys.stdout.flush()
     except KeyboardInterrupt:
         code = ExitCode.INTERRUPTED
@@ -117,10 +118,17 @@ def _wants_debug(arguments: list[str]) -> bool:
     return "--debug" in arguments[:end] or os.environ.get("COLORCLI_DEBUG", "") not in ("", "0")
 
 
-def _on_terminate() -> None:
+@contextmanager
+def _unwinding_on_terminate() -> Iterator[None]:
     """Make SIGTERM unwind the stack, so that temporary files are removed and locks released."""
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, _terminate)
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    previous = signal.signal(signal.SIGTERM, _terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous or signal.SIG_DFL)
 
 
 def _terminate(_signal: int, _frame: FrameType | None) -> None:

@@ -246,6 +246,13 @@ def test_signals_unwind_and_have_their_codes(tmp_path: Path, number: signal.Sign
     assert (process.returncode, out, err) == (code, "unwound\n", "")
 
 
+def test_a_program_that_calls_main_keeps_its_own_signals() -> None:
+    """Whoever drives the command line from Python can still be terminated afterwards."""
+    before = signal.getsignal(signal.SIGTERM)
+    assert colorcli.cli.main(["--version"]) == 0
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
 def test_settings_rank_flag_environment_file(
     command: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
