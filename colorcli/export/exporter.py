@@ -111,7 +111,7 @@ def export(card: ModelCard, target: Path, options: Options = Options(), notify: 
 
 def _check(card: ModelCard, target: Path, options: Options) -> SizeRule:
     """The sizes that the graph shall take."""
-    if card.weights.suffix == ".onnx":
+    if card.is_onnx:
         raise UsageError(f"{card.reference} is an ONNX file already; name the model that it was made from.")
     if target.suffix.lower() != ".onnx":
         raise UsageError(f"An exported model is called something.onnx, unlike {target}.")

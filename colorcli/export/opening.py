@@ -62,7 +62,7 @@ def open_model(
     if backend not in BACKENDS:
         raise UsageError(f"There is no backend '{backend}'; use {', '.join(BACKENDS)}.")
     card = registry.find(model) if isinstance(model, str) else model
-    is_onnx = card.weights.suffix == ".onnx"
+    is_onnx = card.is_onnx
     if is_onnx and backend == "pytorch":
         raise UsageError(f"{card.reference} is an ONNX file, which PyTorch does not run; leave --backend away.")
     if is_onnx or backend == "pytorch":

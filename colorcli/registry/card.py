@@ -77,6 +77,11 @@ class ModelCard:
         return f"{self.name}@{self.tag}" if self.tag else self.name
 
     @property
+    def is_onnx(self) -> bool:
+        """Whether the model is an exported ONNX file, which can be run and no more."""
+        return self.weights_file.lower().endswith(".onnx")
+
+    @property
     def weights(self) -> Path:
         """The path of the weights.
 

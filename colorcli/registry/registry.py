@@ -120,7 +120,8 @@ def find(name: str) -> ModelCard:
         ModelError: there is no such model; the message names near ones.
     """
     path = Path(name)
-    is_path = path.suffix in (".safetensors", ONNX) or len(path.parts) > 1 or path.is_absolute() or name in (".", "..")
+    is_file = path.suffix.lower() in (".safetensors", ONNX)
+    is_path = is_file or len(path.parts) > 1 or path.is_absolute() or name in (".", "..")
     if not is_path:
         cards = list_models()
         for card in cards:
@@ -151,7 +152,7 @@ def load(
         DeviceError: the device is not there.
     """
     card = find(name) if isinstance(name, str) else name
-    if card.weights.suffix == ONNX:
+    if card.is_onnx:
         from colorcli.sessions.onnx import OnnxSession
 
         return OnnxSession(
@@ -185,7 +186,7 @@ def verify(card: ModelCard) -> None:
     Raises:
         ModelError: a file is missing, unreadable, or another than the card describes.
     """
-    if card.weights.suffix == ONNX:
+    if card.is_onnx:
         onnx_file.check(card.weights)
         return
     try:
@@ -204,7 +205,7 @@ def read_weights(card: ModelCard) -> dict[str, Tensor]:
     Raises:
         ModelError: the file is missing, damaged, another than the card describes, or an ONNX file.
     """
-    if card.weights.suffix == ONNX:
+    if card.is_onnx:
         raise ModelError(
             f"{card.reference} is an ONNX file, which can be run and no more; name the model that it was made from."
         )
@@ -371,7 +372,7 @@ def _find_path(path: Path) -> ModelCard:
         return dataclasses.replace(read_card(path), reference=str(path))
     if not path.is_file():
         raise ModelError(f"There is no model '{path}': neither a run folder nor a weights file is there.")
-    if path.suffix == ONNX:
+    if path.suffix.lower() == ONNX:
         return _onnx_card(path)
     if path.suffix != ".safetensors":
         raise ModelError(

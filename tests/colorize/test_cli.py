@@ -155,7 +155,7 @@ def test_every_option_reaches_the_run(old: Path, capsys: pytest.CaptureFixture[s
     }  # fmt: skip
     assert events[0]["parameters"] == parameters
     assert (events[0]["execution"]["batch_size"], events[0]["execution"]["jobs"]) == (2, 3)
-    assert model == {"device": "cpu", "precision": "fp32"}
+    assert model == {"device": "cpu", "precision": "fp32", "threads": None}
     outputs = sorted(event["output"] for event in events if event["event"] == "photo.done")
     assert outputs == ["a.s00.png", "a.s01.png", "sub/e.s00.png", "sub/e.s01.png"]
 
