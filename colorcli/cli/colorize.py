@@ -78,6 +78,9 @@ def colorize(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace outputs of other parameters, or of unknown origin.")
     ] = False,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Decode every output in full, not only its header, before it counts.")
+    ] = False,
     report: Annotated[
         bool, typer.Option("--report", help="Write OUTPUT/report.html, to look at and to choose among samples.")
     ] = False,
@@ -157,6 +160,7 @@ def colorize(
         batch_size=batch,
         recolor=recolor,
         fail_fast=fail_fast,
+        verify=verify,
         jobs=jobs or options.Execution.jobs,
     )
 

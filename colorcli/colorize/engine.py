@@ -460,7 +460,15 @@ class _Line:
         }
         journal.append(event("photo.start", identity))
         parts = [coloring.parts[window] for window in range(len(coloring.parts))]
-        result = finish(prepared, output, parts, info, parameters, fsync=self._execution.fsync)
+        result = finish(
+            prepared,
+            output,
+            parts,
+            info,
+            parameters,
+            fsync=self._execution.fsync,
+            verify=self._execution.verify,
+        )
         photo, fidelity = prepared.photo, asdict(result.fidelity)
         seconds = {**prepared.seconds, "network": coloring.seconds, **result.seconds}
         record = event(

@@ -51,6 +51,7 @@ class Execution:
         fail_fast: stop at the first photograph that fails.
         max_pixels: bound on the pixels of all photographs in flight; a larger photograph travels alone.
         fsync: whether to wait until outputs and journal are on the disk.
+        verify: decode every output in full before it counts, not only its header.
     """
 
     batch_size: int | None = None
@@ -59,6 +60,7 @@ class Execution:
     fail_fast: bool = False
     max_pixels: int = 1 << 26
     fsync: bool = True
+    verify: bool = False
 
 
 def recipe(weights_sha256: str, parameters: dict[str, object]) -> str:

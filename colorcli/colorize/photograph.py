@@ -118,6 +118,7 @@ def finish(
     parameters: Parameters,
     *,
     fsync: bool = True,
+    verify: bool = False,
 ) -> Result:
     """Join the chroma of a photograph's windows with its lightness and write it.
 
@@ -155,6 +156,7 @@ def finish(
         provenance=_provenance(prepared, output, info, parameters),
         alpha=None if photo.alpha is None or form == "JPEG" else _at_depth(photo.alpha, bits),
         fsync=fsync,
+        verify=verify,
     )
     seconds = {"join": clock.seconds, "encode": time.perf_counter() - start - clock.seconds}
     lost = []

@@ -18,7 +18,7 @@ from colorcli.errors import OutputError, PhotoError
 from colorcli.images import jpeg, png, tiff, webp
 from colorcli.images.photo import Format, Metadata, Pixels, UnreadableError
 from colorcli.images.provenance import Provenance, printable, provenance_packet
-from colorcli.images.read import probe
+from colorcli.images.read import probe, read_photo
 
 SUFFIX: dict[Format, str] = {"JPEG": ".jpg", "PNG": ".png", "TIFF": ".tif", "WEBP": ".webp"}
 """The usual suffix of each format."""
@@ -71,6 +71,7 @@ def write_photo(
     provenance: Provenance,
     alpha: Pixels | None = None,
     fsync: bool = True,
+    verify: bool = False,
 ) -> Written:
     """Write a photograph so that ``target`` is either absent, what it was before, or complete.
 
@@ -91,11 +92,12 @@ def write_photo(
         provenance: what to state in the XMP label.
         alpha: opacity ``(height, width)`` of the pixels' type; JPEG has no place for it.
         fsync: whether to wait until file and folder are on the disk.
+        verify: whether to decode the file in full, not only its header, before it is renamed.
 
     Raises:
         OutputError: the folder cannot be written or the disk is full.
         PhotoError: this picture cannot be written (too large for the format, strips that do not make up the picture, a
-            header that does not read back).
+            file that does not read back).
     """
     name = printable(os.fspath(target))
     if bits not in (8, 16) or bits > BITS[format]:
@@ -127,6 +129,8 @@ def write_photo(
             lossless=lossless, metadata=metadata, xmp=packet, alpha=alpha is not None, fsync=fsync,
         )  # fmt: skip
         _check_header(part, (format, width, height, bits), name)
+        if verify:
+            _check_picture(part, (width, height, bits), name)
         part.replace(target)
         if fsync:
             _sync_folder(target.parent)
@@ -142,6 +146,16 @@ def write_photo(
 def _check_header(part: Path, expected: tuple[Format, int, int, int], name: str) -> None:
     if probe(part) != expected:
         raise PhotoError(f"{name} was written but its header does not read back as it should.")
+
+
+def _check_picture(part: Path, expected: tuple[int, int, int], name: str) -> None:
+    try:
+        photo = read_photo(part)
+    except PhotoError as error:
+        reason = str(error).removeprefix(f"{printable(os.fspath(part))} ")
+        raise PhotoError(f"{name} was written but does not read back: it {reason}") from error
+    if (photo.width, photo.height, photo.bits) != expected:
+        raise PhotoError(f"{name} was written but does not read back as the picture it should be.")
 
 
 def _checked(

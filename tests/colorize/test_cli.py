@@ -146,7 +146,8 @@ def test_every_option_reaches_the_run(old: Path, capsys: pytest.CaptureFixture[s
     """An option that is parsed and dropped looks the same as one that works, until somebody looks at the pictures."""
     arguments = (
         "--sigma 3 --seed 7 --samples 2 --class tabby --size 128 --strength 1.5 --device cpu --precision fp32 "
-        "--batch-size 2 --jobs 3 --format png --quality 80 --include *.png --exclude b.* --limit 2 --json --quiet"
+        "--batch-size 2 --jobs 3 --format png --quality 80 --include *.png --exclude b.* --limit 2 "
+        "--verify --json --quiet"
     )
     assert main(["colorize", str(old), *arguments.split()]) == 0
     events = lines(capsys.readouterr().out)
@@ -154,7 +155,8 @@ def test_every_option_reaches_the_run(old: Path, capsys: pytest.CaptureFixture[s
         "sigma": 3.0, "seed": 7, "class_index": 281, "size": 128, "strength": 1.5, "format": "PNG", "quality": 80
     }  # fmt: skip
     assert events[0]["parameters"] == parameters
-    assert (events[0]["execution"]["batch_size"], events[0]["execution"]["jobs"]) == (2, 3)
+    execution = events[0]["execution"]
+    assert (execution["batch_size"], execution["jobs"], execution["verify"]) == (2, 3, True)
     assert model == {"device": "cpu", "precision": "fp32", "threads": None}
     outputs = sorted(event["output"] for event in events if event["event"] == "photo.done")
     assert outputs == ["a.s00.png", "a.s01.png", "sub/e.s00.png", "sub/e.s01.png"]

@@ -338,6 +338,24 @@ def test_a_header_that_does_not_read_back_fails_the_photo(tmp_path, monkeypatch)
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "TIFF", "WEBP"])
+def test_verifying_decodes_what_was_written(tmp_path, monkeypatch, form):
+    """Who trusts an archive to copies wants to know that each can be opened, not only that it begins well."""
+    write(tmp_path / "a", form, verify=True)
+    (tmp_path / "a").unlink()
+
+    def spoil(part: Path) -> object:
+        header = probe(part)
+        content = part.read_bytes()
+        part.write_bytes(content[: len(content) * 3 // 4])
+        return header
+
+    monkeypatch.setattr("colorcli.images.write.probe", spoil)
+    with pytest.raises(PhotoError, match="does not read back"):
+        write(tmp_path / "a", form, verify=True)
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("name", ["x" * 251 + ".jpg", "é" * 125 + ".jpg", "a\nb.jpg", "写真.jpg"])
 def test_names_of_any_sort_can_be_written(tmp_path, name):
     write(tmp_path / name, "JPEG")
