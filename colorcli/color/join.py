@@ -181,10 +181,10 @@ def _strips(
     largest, fitted, total = 0.0, 0, 0.0
     for top in range(0, height, strip_rows):
         rows = slice(top, top + strip_rows)
-        strip = np.ascontiguousarray(photo[rows], np.uint16)
-        out = np.empty((strip.shape[0], width, 3), np.uint16)
+        strip = np.ascontiguousarray(photo[rows], photo.dtype.newbyteorder("="))
+        out = np.empty((strip.shape[0], width, 3), f"u{bits // 8}")
         strip_largest, strip_fitted, strip_total = join_rows(
-            strip,
+            *_by_depth(strip),
             _code_to_f(in_bits),
             _code_to_linear(in_bits),
             chroma,
@@ -193,12 +193,20 @@ def _strips(
             column_taps,
             column_weights,
             _code_to_linear(bits),
-            out,
+            *_by_depth(out),
             work,
             codes,
         )
         largest, fitted, total = max(largest, strip_largest), fitted + strip_fitted, total + strip_total
-        yield out.astype(np.uint8) if bits == 8 else out
+        yield out
     report.max_delta_l = largest
     report.fitted_share = fitted / (height * width)
     report.mean_chroma = max(0.0, total / (height * width))
+
+
+def _by_depth(codes: NDArray[Any]) -> tuple[NDArray[np.uint8], NDArray[np.uint16]]:
+    """The codes in the place of their depth, 8 or 16 bits, and nothing in the other."""
+    nothing = (0, *codes.shape[1:])
+    if codes.dtype.itemsize == 1:
+        return codes, np.empty(nothing, np.uint16)
+    return np.empty(nothing, np.uint8), codes

@@ -32,7 +32,7 @@ Table = NDArray[np.float32]
 Weights = NDArray[np.float32]
 CodeRow = NDArray[np.int32]
 Taps = NDArray[np.uint32]
-Pixels = NDArray[np.uint16]
+Pixels = NDArray[np.uint8] | NDArray[np.uint16]
 
 _single = np.float32
 
@@ -146,6 +146,14 @@ def _rgb_row(pixels: Pixels, code_to_linear: Table, f: Row, luminance: Row, gues
 
 
 @_jit
+def _lightness_row(pixels: Pixels, code_to_f: Table, code_to_linear: Table, f: Row, luminance: Row, guess: Row) -> None:
+    if pixels.shape[1] == 1:
+        _gray_row(pixels, code_to_f, f)
+    else:
+        _rgb_row(pixels, code_to_linear, f, luminance, guess)
+
+
+@_jit
 def _join_row(f: Row, a: Row, b: Row, red: Row, green: Row, blue: Row) -> tuple[np.int32, np.float32]:
     """Linear R, G, B of a row. Returns how many pixels are out of gamut and the sum of the row's chroma."""
     outside = np.int32(0)
@@ -244,7 +252,8 @@ def _interleave(red: CodeRow, green: CodeRow, blue: CodeRow, out: Pixels) -> Non
 
 
 def _join_rows(
-    pixels: NDArray[np.uint16],
+    pixels8: NDArray[np.uint8],
+    pixels16: NDArray[np.uint16],
     code_to_f: Table,
     code_to_linear: Table,
     chroma: NDArray[np.float32],
@@ -253,14 +262,16 @@ def _join_rows(
     column_taps: Taps,
     column_weights: Weights,
     out_code_to_linear: Table,
-    out: NDArray[np.uint16],
+    out8: NDArray[np.uint8],
+    out16: NDArray[np.uint16],
     work: Rows,
     codes: NDArray[np.int32],
 ) -> tuple[float, int, float]:
     """Colour a strip of rows; the arguments' types are in ``_SIGNATURE``.
 
     Args:
-        pixels: codes of the photograph ``(rows, W, 1 or 3)``.
+        pixels8: codes of the photograph ``(rows, W, 1 or 3)``, or ``(0, ...)`` where it has 16 bits.
+        pixels16: the same the other way round.
         code_to_f: (L* + 16) / 116 of every code of the photograph's depth.
         code_to_linear: linear light of every code of the photograph's depth.
         chroma: a*, b* ``(2, h + 4, w + 4)``, its edges repeated twice on each side.
@@ -269,7 +280,8 @@ def _join_rows(
         column_taps: the same for the columns ``(W,)``.
         column_weights: ``(4, W)``.
         out_code_to_linear: linear light of every code of the output's depth.
-        out: codes of the output ``(rows, W, 3)``, written.
+        out8: codes of the output ``(rows, W, 3)``, written; ``(0, ...)`` where it has 16 bits.
+        out16: the same the other way round.
         work: scratch, float32 ``(WORK_ROWS, W)``.
         codes: scratch, int32 ``(CODE_ROWS, W)``.
 
@@ -281,7 +293,7 @@ def _join_rows(
     held = np.full(4, -1)
     top = np.float32(out_code_to_linear.shape[0] - 1)
     largest, fitted, total = 0.0, 0, 0.0
-    for y in range(pixels.shape[0]):
+    for y in range(row_taps.shape[0]):
         first = int(row_taps[y])
         for k in range(first, first + 4):
             if held[k & 3] != k:
@@ -291,10 +303,10 @@ def _join_rows(
         p, q, r, s = first & 3, (first + 1) & 3, (first + 2) & 3, (first + 3) & 3
         _blend_rows(wide_a[p], wide_a[q], wide_a[r], wide_a[s], row_weights[y], a)
         _blend_rows(wide_b[p], wide_b[q], wide_b[r], wide_b[s], row_weights[y], b)
-        if pixels.shape[2] == 1:
-            _gray_row(pixels[y], code_to_f, f)
+        if pixels8.shape[0] > 0:
+            _lightness_row(pixels8[y], code_to_f, code_to_linear, f, red, green)
         else:
-            _rgb_row(pixels[y], code_to_linear, f, red, green)
+            _lightness_row(pixels16[y], code_to_f, code_to_linear, f, red, green)
         outside, row_chroma = _join_row(f, a, b, red, green, blue)
         total += float(row_chroma)
         if outside > 0:
@@ -304,7 +316,10 @@ def _join_rows(
         _encode_row(green, top, codes[1])
         _encode_row(blue, top, codes[2])
         largest = max(largest, float(_largest_change(f, codes[0], codes[1], codes[2], out_code_to_linear)))
-        _interleave(codes[0], codes[1], codes[2], out[y])
+        if out8.shape[0] > 0:
+            _interleave(codes[0], codes[1], codes[2], out8[y])
+        else:
+            _interleave(codes[0], codes[1], codes[2], out16[y])
     return largest * 116, fitted, total
 
 
@@ -312,6 +327,7 @@ _TABLE = array(types.float32, 1)
 _TAPS = array(types.uint32, 1)
 _WEIGHTS = array(types.float32, 2)
 _SIGNATURE = types.Tuple((types.float64, types.int64, types.float64))(
+    array(types.uint8, 3),
     array(types.uint16, 3),
     _TABLE,
     _TABLE,
@@ -321,6 +337,7 @@ _SIGNATURE = types.Tuple((types.float64, types.int64, types.float64))(
     _TAPS,
     _WEIGHTS,
     _TABLE,
+    array(types.uint8, 3, readonly=False),
     array(types.uint16, 3, readonly=False),
     array(types.float32, 2, readonly=False),
     array(types.int32, 2, readonly=False),

@@ -375,7 +375,8 @@ def test_memory_does_not_grow_with_the_photographs_height():
         tracemalloc.stop()
         return size
 
-    assert peak(4096) < 1.2 * peak(256)
+    picture = 3 * 1000 * (4096 - 256)
+    assert peak(4096) - peak(256) < 0.05 * picture, "weights for each row may be kept, but no pixels"
 
 
 def run_python(code, **environment):
