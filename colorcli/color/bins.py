@@ -32,7 +32,10 @@ _REACH = 130.0
 
 
 class Bins(NamedTuple):
-    """The 313 bins in the released order: ``centres (313, 2)``, a* and b*, and the ``prior (313,)`` over ImageNet."""
+    """The 313 bins in the released order: ``centres (313, 2)``, a* and b*, and the ``prior (313,)`` over ImageNet.
+
+    The prior is smoothed already: the released training code weighs by it as it is (``caffe_traininglayers.py``).
+    """
 
     centres: Array
     prior: Array
@@ -99,31 +102,37 @@ def soft_encode(ab: NDArray[np.floating[Any]]) -> tuple[NDArray[np.int64], Array
     return near.reshape(shape), weights.reshape(shape)
 
 
-def prior_of(histogram: NDArray[Any]) -> Array:
-    """The share ``(313,)`` of each bin in an ab histogram ``(256, 256)``; every cell counts for its nearest bin."""
+def prior_of(histogram: NDArray[Any], *, sigma: float = 5.0) -> Array:
+    """The share ``(313,)`` of each bin in photographs: what the published prior is of ImageNet, and smoothed like it.
+
+    Zhang et al., section 2.2: every colour counts for its nearest bin, then a Gaussian spreads the shares.
+
+    Args:
+        histogram: pixels by a* and b* ``(256, 256)``, see ``HISTOGRAM``.
+        sigma: standard deviation of the Gaussian, in CIELAB units; 0 leaves the shares as they were counted.
+    """
     middles = np.arange(HISTOGRAM) - HISTOGRAM / 2 + 0.5
     nearest = soft_encode(np.stack(np.meshgrid(middles, middles, indexing="ij"), -1))[0][..., 0]
     counts = np.bincount(nearest.ravel(), np.asarray(histogram, np.float64).ravel(), len(ab_bins().prior))
-    return np.asarray(counts / counts.sum())
-
-
-def class_weights(prior: Array | None = None, *, mix: float = 0.5, sigma: float = 5.0) -> Array:
-    """Weights of the 313 classes that make up for rare colours (Zhang et al., section 2.2, equation 4).
-
-    Args:
-        prior: share of each bin ``(313,)``; by default ImageNet's.
-        mix: lambda, how much of a uniform distribution is mixed in; 1 weighs all classes alike.
-        sigma: standard deviation of the Gaussian by which the prior is smoothed, in CIELAB units; 0: not at all.
-
-    Returns:
-        ``w (313,)`` with w proportional to 1 / ((1 - mix) p + mix / 313) and sum p w = 1, p the smoothed prior.
-    """
-    p = np.asarray(ab_bins().prior if prior is None else prior, np.float64)
     if sigma:
         centres = ab_bins().centres
         kernel = np.exp(-((centres[:, None] - centres) ** 2).sum(-1) / (2 * sigma**2))
         # Each bin's share is spread over the bins there are: none of it leaves the gamut.
-        p = (kernel / kernel.sum(0)) @ p
+        counts = (kernel / kernel.sum(0)) @ counts
+    return np.asarray(counts / counts.sum())
+
+
+def class_weights(prior: Array | None = None, *, mix: float = 0.5) -> Array:
+    """Weights of the 313 classes that make up for rare colours (Zhang et al., section 2.2, equation 4).
+
+    Args:
+        prior: smoothed share of each bin ``(313,)``, as ``prior_of`` gives it; by default ImageNet's.
+        mix: lambda, how much of a uniform distribution is mixed in; 1 weighs all classes alike.
+
+    Returns:
+        ``w (313,)`` with w proportional to 1 / ((1 - mix) p + mix / 313) and sum p w = 1, p the prior.
+    """
+    p = ab_bins().prior if prior is None else np.asarray(prior, np.float64)
     return _rebalanced(p / p.sum(), mix)
 
 

@@ -177,7 +177,7 @@ def _bin_grid() -> NDArray[np.int64]:
 
 @cache
 def _rarity() -> NDArray[np.float64]:
-    return class_weights(mix=0.0, sigma=0.0)
+    return class_weights(mix=0.0)
 
 
 Measure = Callable[[Picture, Scene], float]

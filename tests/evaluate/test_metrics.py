@@ -109,7 +109,7 @@ def test_every_colour_is_weighted_as_its_nearest_bin() -> None:
     codes = np.arange(0, 256, 5, dtype=np.uint8)
     cube = np.stack(np.meshgrid(codes, codes, codes, indexing="ij"), -1).reshape(codes.size, -1, 3)
     bins = ab_bins()
-    weights = class_weights(mix=0.0, sigma=0.0)
+    weights = class_weights(mix=0.0)
     for row, found in zip(rgb2lab(cube), scene(cube).rarity, strict=True):
         nearest = np.argmin(np.square(row[:, None, 1:] - bins.centres).sum(-1), axis=1)
         assert np.array_equal(found, weights[nearest])
