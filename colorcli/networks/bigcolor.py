@@ -305,6 +305,8 @@ class BigColor(Colorizer):
                 # Training starts from gray: it is a better guess than loud colours at random.
                 self.G.output_layer[-1].get_parameter("weight").mul_(0.05)
         else:
+            # The released files have no classifier: theirs saw colours that a photograph to be coloured does not have.
+            self.freeze("classifier", "efficientnet-lite0-gray")
             self.E = Encoder(ch)
             self.G = Generator(
                 (8 * ch, 8 * ch, 4 * ch, 2 * ch, ch), attention=1, first=2, out_channels=3, spectral=True

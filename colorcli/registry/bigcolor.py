@@ -7,17 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from colorcli.errors import ModelError
-from colorcli.registry.card import read_card
 from colorcli.registry.checkpoints import Shape, check_tensors, read_checkpoint, read_tensors
-from colorcli.registry.folders import bundled_models_dir
-from colorcli.registry.registry import read_weights, shapes
+from colorcli.registry.registry import shapes
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 _BUFFERS = (".stored_mean", ".stored_var", ".u0", ".sv0")
 _EMA_KEYS = {"decay", "num_updates", "shadow_params", "collected_params"}
-_CLASSIFIER = "classifier."
 
 
 def read(checkpoint: Path, ema: Path | None, ch: int = 96) -> tuple[dict[str, Tensor], str]:
@@ -41,16 +38,6 @@ def read(checkpoint: Path, ema: Path | None, ch: int = 96) -> tuple[dict[str, Te
         state |= _ema_parameters(ema, layout, ch)
         parameters = "exponential moving average"
     return {name: tensor for name, tensor in state.items() if not _unused(name)}, parameters
-
-
-def gray_classifier() -> dict[str, Tensor]:
-    """The tensors ``classifier.*`` of the bundled bigcolor: the released files have no classifier of their own.
-
-    Raises:
-        ModelError: the bundled weights are missing or damaged.
-    """
-    card = read_card(bundled_models_dir() / "bigcolor")
-    return {name: tensor for name, tensor in read_weights(card).items() if name.startswith(_CLASSIFIER)}
 
 
 def bigcolor_layout(ch: int = 96) -> dict[str, Shape]:

@@ -97,9 +97,6 @@ def convert(name: str, files: Sequence[Path], **changes: Any) -> tuple[ModelCard
     source: dict[str, Any] = {"paper": entry.paper}
     if name == "bigcolor":
         tensors, source["parameters"] = bigcolor.read(files[0], files[1] if len(files) > 1 else None, network["ch"])
-        if "classifier" not in shared:
-            tensors |= bigcolor.gray_classifier()
-            source["classifier"] = "the gray-aware classifier of the bundled bigcolor"
         wrong = difference({part: tuple(tensor.shape) for part, tensor in tensors.items()}, own)
         if wrong:
             raise ModelError(f"The checkpoint {files[0]} does not make a whole network: {wrong}.")
