@@ -7,13 +7,15 @@ import dataclasses
 import hashlib
 import importlib.util
 import json
+import os
 import platform
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import colorcli
-from colorcli.errors import ColorcliError, ModelError, OutputError, UsageError
+from colorcli.errors import ColorcliError, ModelError, OutputError, UsageError, VerificationError
 from colorcli.registry import registry
 from colorcli.registry.card import ModelCard
 from colorcli.registry.folders import cache_dir
@@ -28,6 +30,10 @@ WORTH_EXPORTING = 100
 hundred photographs; it is made once, and a person with three photographs should not wait for it."""
 
 _PACKAGE = Path(colorcli.__file__).parent
+_EXPORTERS = ("onnx", "onnxscript")
+_ERRORS: dict[int, type[ColorcliError]] = {
+    error.exit_code: error for error in (UsageError, OutputError, VerificationError)
+}
 
 Notify = Callable[[str], None]
 
@@ -159,16 +165,36 @@ def _from_copy(card: ModelCard, copy: Path, device: str, threads: int | None) ->
 
 
 def _make(card: ModelCard, copy: Path, notify: Notify) -> None:
-    from colorcli.export.exporter import Options, export
-    from colorcli.export.graph import require_packages
-
-    require_packages()
+    missing = [package for package in _EXPORTERS if not _is_installed(package)]
+    if missing:
+        raise ModelError(f"An export to ONNX needs packages that are missing: pip install {' '.join(missing)}.")
     try:
         copy.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"The cache {copy.parent} cannot be written: {error.strerror}.") from error
     notify(f"Making an ONNX copy of {card.reference or card.exact_name}, once; this takes half a minute or so.")
-    export(card, copy, Options(overwrite=True))
+    _export_apart(card, copy)
+
+
+def _export_apart(card: ModelCard, copy: Path) -> None:
+    """Export in a process of its own, so that the gigabyte which PyTorch and its exporter take is given back."""
+    path = os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path)
+    try:
+        child = subprocess.run(
+            [sys.executable, "-P", "-m", "colorcli.export", os.fspath(card.weights), os.fspath(copy)],
+            env={**os.environ, "PYTHONPATH": path},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            start_new_session=True,  # Ctrl-C is the run's to answer
+            check=False,
+        )
+    except OSError as error:
+        raise ModelError(f"No ONNX copy could be made: {error}.") from error
+    if child.returncode:
+        said = child.stderr.decode(errors="replace").strip().split("\n")[-1]
+        reason = said or f"its process ended with {child.returncode}"
+        raise _ERRORS.get(child.returncode, ModelError)(reason)
 
 
 def _is_usable(copy: Path) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from colorcli.errors import ModelError, UsageError
-from colorcli.export import exporter, graph, opening
+from colorcli.export import exporter, opening
 from colorcli.export.opening import WORTH_EXPORTING, cached_path, open_model
 from colorcli.registry.card import ModelCard
 
@@ -63,15 +63,18 @@ def test_a_copy_belongs_to_one_network_and_one_program(
 
 def test_what_prevents_a_copy_is_said(small: ModelCard, monkeypatch: pytest.MonkeyPatch) -> None:
     """A fallback that is not mentioned: the work takes twice as long and nobody knows why."""
-
-    def missing() -> None:
-        raise ModelError("An export to ONNX needs packages that are missing: pip install onnx.")
-
-    monkeypatch.setattr(graph, "require_packages", missing)
+    monkeypatch.setattr(opening, "_is_installed", lambda package: package != "onnx")
     said: list[str] = []
     assert open_model(small, photographs=10**6, notify=said.append).backend == "pytorch"
     assert len(said) == 1 and "pip install onnx" in said[0]
     with pytest.raises(ModelError, match="pip install onnx"):
+        open_model(small, backend="onnx")
+
+
+def test_what_goes_wrong_in_the_exporting_process_is_told_in_its_words(small: ModelCard) -> None:
+    """ "Its process ended with 6", while the sentence that would help is lost with the process."""
+    small.weights.write_bytes(small.weights.read_bytes()[:-1])
+    with pytest.raises(ModelError, match=r"weights\.safetensors"):
         open_model(small, backend="onnx")
 
 
