@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import colorcli
+from colorcli.color import join
 from colorcli.colorize.events import Event, Observer, event
 from colorcli.colorize.flow import PixelBudget, Stop
 from colorcli.colorize.journal import Journal
@@ -43,6 +44,7 @@ _GPU_BATCH = 16
 # makes the bytes of a result independent of what else is in the run.
 _CPU_BATCH = 1
 _PATIENCE = 5.0
+_PATIENCE_UNTOLD = 2.0
 _LIBRARIES = ("numpy", "numba", "torch", "onnxruntime", "pillow", "tifffile", "imagecodecs")
 
 
@@ -161,6 +163,7 @@ def run(
         report = Report(matched=plan.matched, already=plan.already)
         if plan.tasks:
             session = load()
+            _warm_up(observe)
             for root in plan.roots:
                 journals[root] = Journal(root, fsync=execution.fsync)
                 stack.callback(journals[root].close)
@@ -185,6 +188,22 @@ def run(
                 journal.append(tail)
         observe(tail)
     return report
+
+
+def _warm_up(observe: Observer) -> None:
+    """Compile the join before the clock of the run starts: done within it, it would be taken for the speed to come."""
+
+    def compile_it() -> None:
+        with contextlib.suppress(Exception):  # a fault will be that of the first photograph
+            join.warm_up()
+
+    compiling = threading.Thread(target=compile_it, daemon=True)
+    compiling.start()
+    compiling.join(_PATIENCE_UNTOLD)
+    if compiling.is_alive():
+        message = "Compiling for this machine's processor, once; this takes half a minute at most."
+        observe(event("notice", {"message": message}))
+        compiling.join()
 
 
 @dataclass

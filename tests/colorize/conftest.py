@@ -13,6 +13,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from colorcli.color import join
 from colorcli.colorize import discover, engine, plan
 from colorcli.colorize.events import Event
 from colorcli.colorize.flow import Stop
@@ -65,6 +66,12 @@ def old(tmp_path: Path) -> Path:
     for name in ("a.png", "b.png", "c.jpg", "d.tif", "sub/e.png", "sub/f.png"):
         write_gray(tmp_path / "old" / name)
     return tmp_path / "old"
+
+
+@pytest.fixture(autouse=True, scope="session")
+def compiled() -> None:
+    """The first run on a machine compiles, and says so among its events."""
+    join.warm_up()
 
 
 class Colour:

@@ -75,6 +75,17 @@ def test_a_second_run_does_nothing(old: Path, colour: Colour) -> None:
     assert contents(old.with_name("old_colorized")) == before
 
 
+def test_what_a_first_run_compiles_is_told_and_not_taken_for_its_speed(
+    old: Path, colour: Colour, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first eight photographs on a new machine are said to take three minutes, and then take ten seconds."""
+    monkeypatch.setattr(engine, "_PATIENCE_UNTOLD", 0.0)
+    monkeypatch.setattr(engine.join, "warm_up", lambda: time.sleep(0.2))
+    colour(old)
+    assert [event["event"] for event in colour.events[:2]] == ["notice", "run.start"]
+    assert "once" in str(colour.events[0]["message"])
+
+
 def test_results_depend_on_neither_batches_nor_threads_nor_order(old: Path, colour: Colour, tmp_path: Path) -> None:
     """A resumed or sharded run gives the picture that the whole run would have given."""
     colour(old, output=tmp_path / "one", execution=Execution(batch_size=1, jobs=1))
