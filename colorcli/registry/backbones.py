@@ -35,6 +35,7 @@ class Backbone:
         title: what it is, in one line.
         licence: one line.
         files: SHA-256 of the files it was made from, by their names.
+        training: where it was trained with this program: recipe, photographs, steps and so on.
         folder: where it was read.
     """
 
@@ -44,6 +45,7 @@ class Backbone:
     title: str = ""
     licence: str = ""
     files: dict[str, str] = field(default_factory=dict)
+    training: dict[str, Any] = field(default_factory=dict)
     folder: Path | None = None
 
     def to_dict(self) -> dict[str, Any]:
@@ -55,6 +57,7 @@ class Backbone:
             "licence": self.licence,
             "weights": {"sha256": self.sha256},
             "files": dict(self.files),
+            "training": dict(self.training),
         }
 
 
@@ -122,6 +125,7 @@ def read_card(folder: Path) -> Backbone:
             title=str(table["title"]),
             licence=str(table["licence"]),
             files={str(name): str(sha256) for name, sha256 in table.get("files", {}).items()},
+            training=dict(table.get("training", {})),
             folder=folder,
         )
     except FileNotFoundError:

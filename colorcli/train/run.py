@@ -133,16 +133,18 @@ class Run:
         write_card(card, self.folder)
 
     def write_backbone(self, network: nn.Module, recipe: Recipe, training: dict[str, Any]) -> None:
-        """Make the run folder a backbone: float16 weights, and a record of where they come from."""
-        sha256 = self._write_weights(network.state_dict())
-        record = {
-            "name": recipe.system,
-            "licence": recipe.licence,
-            "source": recipe.source,
-            "sha256": sha256,
-            "training": {"recipe": recipe.name, **training},
-        }
-        write_json(self.folder / "backbone.json", record)
+        """Make the run folder a backbone: float16 weights, and a ``backbone.toml`` that says where they come from."""
+        backbones.write_card(
+            backbones.Backbone(
+                name=recipe.system,
+                sha256=self._write_weights(network.state_dict()),
+                kind="generator" if recipe.objective == "generative" else "backbone",
+                title=f"trained by the recipe {recipe.name}",
+                licence=recipe.licence,
+                training={"recipe": recipe.name, **training},
+            ),
+            self.folder,
+        )
 
     def _write_weights(self, tensors: dict[str, Tensor]) -> str:
         """Replace the weights file, in float16; its SHA-256."""
