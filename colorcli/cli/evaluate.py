@@ -55,7 +55,10 @@ def evaluate(
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="FID of fewer than 2,048 photographs, marked.")] = False,
     save_ab: Annotated[
-        Path | None, typer.Option(help="Folder for the chroma of every colouring, as .npz files.")
+        Path | None,
+        typer.Option(
+            help="Folder for each colouring's a*, b* as the network gives them, at its resolution: .npz files."
+        ),
     ] = None,
     backend: Annotated[
         str, typer.Option(help="auto, pytorch or onnx; auto means ONNX Runtime for many photographs on a CPU.")
@@ -200,18 +203,13 @@ def _emit(report: dict[str, Any], output: Path | None) -> None:
 def _print(report: dict[str, Any]) -> None:
     from rich.table import Table
 
-    from colorcli.evaluate.tables import headings, rows
+    from colorcli.evaluate.tables import cost_headings, costs, headings, rows
 
     table = Table("Model", box=None, pad_edge=False)
-    for heading in headings(report):
+    for heading in (*headings(report), *cost_headings(report)):
         table.add_column(heading, justify="right")
-    costs = ("Parameters", "Multiply-adds", "ms", "MB")
-    for heading in costs:
-        table.add_column(heading, justify="right")
-    facts = {model["name"]: model for model in report["models"]}
-    # a terminal holds no more
-    for name, cells in rows(report, intervals=len(report["metrics"]) <= _MOST_INTERVALS):
-        table.add_row(name, *cells, *_costs(facts[name]))
+    for (name, cells), cost in zip(rows(report, intervals=_has_room(report)), costs(report), strict=True):
+        table.add_row(name, *cells, *cost)
     data.console().print(table)
     labels = {metric["id"]: metric for metric in report["metrics"]}
     for pair in report["paired"]:
@@ -220,17 +218,9 @@ def _print(report: dict[str, Any]) -> None:
         data.line(f"{pair['a']} against {pair['b']}, {metric['label']}: {middle} [{low}, {high}]: {pair['verdict']}")
 
 
-def _costs(model: dict[str, Any]) -> list[str]:
-    def shown(key: str, scale: float, decimals: int, unit: str) -> str:
-        value = model.get(key)
-        return "" if value is None else f"{value / scale:.{decimals}f}{unit}"
-
-    return [
-        shown("parameters", 1e6, 1, " M"),
-        shown("multiply_adds", 1e9, 2, " G"),
-        shown("milliseconds", 1, 0, ""),
-        shown("memory_mb", 1, 0, ""),
-    ]
+def _has_room(report: dict[str, Any]) -> bool:
+    """Whether a terminal holds the intervals too."""
+    return len(report["metrics"]) <= _MOST_INTERVALS
 
 
 def _summarize(report: dict[str, Any], output: Path | None) -> None:
@@ -238,6 +228,8 @@ def _summarize(report: dict[str, Any], output: Path | None) -> None:
     from colorcli.images.provenance import printable
 
     data.note(caption(report))
+    if not _has_room(report):
+        data.note(f"Of more than {_MOST_INTERVALS} metrics the intervals are left out here; -o REPORT writes them.")
     for text in report["notes"]:
         data.note(text)
     for metric, models in list(report["extremes"].items())[:1]:

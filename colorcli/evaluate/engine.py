@@ -21,6 +21,7 @@ from colorcli.evaluate.data import Found, Item
 from colorcli.evaluate.prepare import Prepared, prepare
 from colorcli.evaluate.protocols import Protocol
 from colorcli.evaluate.scoring import ImageScores, Scorer
+from colorcli.images.provenance import printable
 from colorcli.sessions.session import Session, random_code
 
 _GPU_BATCH = 16
@@ -50,11 +51,10 @@ class Options:
 
 @dataclass
 class Outcome:
-    """What was measured, in the order of names; what failed and why; the network's seconds by model."""
+    """What was measured, in the order of names; what failed and why."""
 
     images: list[ImageScores] = field(default_factory=list)
     failures: list[tuple[str, str]] = field(default_factory=list)
-    network_seconds: dict[str, list[float]] = field(default_factory=dict)
 
 
 class Evaluation:
@@ -88,7 +88,7 @@ class Evaluation:
         self._rules = {session.info.size_rule for session in models.values()}
         on_cpu = all(session.device == "cpu" for session in models.values())
         self._batch = 1 if on_cpu else _GPU_BATCH
-        self._outcome = Outcome(network_seconds={name: [] for name in models})
+        self._outcome = Outcome()
 
     def run(self, found: Found) -> Outcome:
         """Score all that was found. Photographs that cannot be scored are counted, and the rest goes on.
@@ -101,8 +101,8 @@ class Evaluation:
         scoring: deque[tuple[str, Future[ImageScores]]] = deque()
         pool = ThreadPoolExecutor(self._options.jobs)
         try:
-            for batch in self._batches(pool, found.items):
-                for prepared, answers in self._color(batch):
+            for turn, batch in enumerate(self._batches(pool, found.items)):
+                for prepared, answers in self._color(batch, turn):
                     scoring.append((prepared.name, pool.submit(self._scorer.score, prepared, answers)))
                 while len(scoring) > _AHEAD * self._options.jobs:
                     self._collect(*scoring.popleft())
@@ -137,7 +137,7 @@ class Evaluation:
         try:
             return [future.result()]
         except (PhotoError, MemoryError) as error:
-            self._fail(name, str(error) or "does not fit into memory")
+            self._fail(name, _reason(error, name))
             return []
 
     def _takes(self, name: str) -> list[tuple[Take, Code | None]]:
@@ -159,12 +159,18 @@ class Evaluation:
             ]
         return takes
 
-    def _color(self, batch: list[Prepared]) -> Iterator[tuple[Prepared, dict[Take, Answer]]]:
-        """Run every network on the photographs of a batch; those for which one fails are counted and left out."""
+    def _color(self, batch: list[Prepared], turn: int) -> Iterator[tuple[Prepared, dict[Take, Answer]]]:
+        """Run every network on the photographs of a batch; those for which one fails are counted and left out.
+
+        Another one begins each turn: the first has the scoring of the photographs before beside it, and would always
+        seem the slowest.
+        """
         plans = [self._takes(prepared.name) for prepared in batch]
         answered: list[dict[Take, Answer]] = [{} for _ in batch]
         wrong: dict[int, str] = {}
-        for index, (take, _) in enumerate(plans[0] if plans else ()):
+        takes = list(enumerate(take for take, _ in plans[0]))
+        begin = turn % max(1, len(takes))
+        for index, take in takes[begin:] + takes[:begin]:
             left = [member for member in range(len(batch)) if member not in wrong]
             codes = [plans[member][index][1] for member in left]
             answers = self._ask(self._models[take.model], [batch[member] for member in left], codes)
@@ -173,13 +179,12 @@ class Evaluation:
                     wrong[member] = f"{take.model}: {answer}"
                     continue
                 answered[member][take] = answer
-                self._outcome.network_seconds[take.model].append(answer.seconds)
                 self._save(batch[member].name, take, answer)
         for member, prepared in enumerate(batch):
             if member in wrong:
                 self._fail(prepared.name, wrong[member])
             else:
-                yield prepared, answered[member]
+                yield prepared, {take: answered[member][take] for take, _ in plans[member]}
 
     def _ask(
         self, session: Session, batch: Sequence[Prepared], codes: Sequence[Code | None]
@@ -207,7 +212,7 @@ class Evaluation:
         try:
             scores = future.result()
         except (PhotoError, MemoryError) as error:
-            self._fail(name, str(error) or "does not fit into memory")
+            self._fail(name, _reason(error, name))
             return
         self._outcome.images.append(scores)
         self._observe({"event": "photo.done", "input": name, "seconds": scores.seconds})
@@ -215,6 +220,12 @@ class Evaluation:
     def _fail(self, name: str, reason: str) -> None:
         self._outcome.failures.append((name, reason))
         self._observe({"event": "photo.failed", "input": name, "status": "failed", "reason": reason})
+
+
+def _reason(error: Exception, name: str) -> str:
+    """Why, as a clause to be put after the name of the photograph."""
+    text = str(error).removeprefix(f"{printable(name)} ").rstrip(".")
+    return f"does not fit into memory {text and f'({text})'}".rstrip() if isinstance(error, MemoryError) else text
 
 
 def folder_name(model: str) -> str:

@@ -1,44 +1,64 @@
-"""What a model costs, beside what it is worth: parameters, multiply-adds, memory."""
+"""What a model costs, beside what it is worth: parameters, multiply-adds, time, memory."""
 
 from __future__ import annotations
 
+import statistics
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from colorcli.sessions.onnx import OnnxSession
 from colorcli.sessions.session import Session
 
 _CLEAR = Path("/proc/self/clear_refs")
 _STATUS = Path("/proc/self/status")
+_TIMED = 5
 
 
 def measure(session: Session) -> dict[str, Any]:
-    """Parameters, multiply-adds and memory of one photograph of 1:1 at the model's working size; None where unknown.
+    """Parameters, multiply-adds, milliseconds and memory of one photograph of 1:1 at the working size; None: unknown.
 
-    Multiply-adds are those of convolutions and matrix products, in the weights' own dtype. Memory is what the process
-    (on CUDA the device) holds at most while the network runs, above what it held before, and the weights.
+    Multiply-adds are those of convolutions and matrix products, in the weights' own dtype. Milliseconds are the median
+    of five runs with nothing beside them, unlike during an evaluation. Memory is what the process (on CUDA the device)
+    holds at most while the network runs, above what it held before, and the weights.
     """
     rule = session.info.size_rule
     lightness = np.full((1, 1, *rule.working_shape(1, 1)), 50, np.float32)
     z = np.zeros((1, 68), np.float32) if "z" in session.info.controls else None
+
+    def run() -> None:
+        session.chroma(lightness, z=z)
+
     network = getattr(session, "network", None)
     if isinstance(session, OnnxSession):
-        return _measure_onnx(session, lightness, z)
-    if network is None:
-        return {"parameters": None, "multiply_adds": None, "memory_mb": None}
+        found = _measure_onnx(session, run)
+    elif network is not None:
+        found = _measure_pytorch(session, network, run)
+    else:
+        found = {"parameters": None, "multiply_adds": None, "memory_mb": None}
+    return {**found, "milliseconds": round(1000 * statistics.median(_seconds(run) for _ in range(_TIMED)), 2)}
+
+
+def _seconds(run: Callable[[], None]) -> float:
+    start = time.perf_counter()
+    run()
+    return time.perf_counter() - start
+
+
+def _measure_pytorch(session: Session, network: Any, run: Callable[[], None]) -> dict[str, Any]:
     from torch.utils.flop_counter import FlopCounterMode
 
     parameters = sum(parameter.numel() for parameter in network.parameters())
     weights = sum(p.numel() * p.element_size() for p in (*network.parameters(), *network.buffers()))
     counter = FlopCounterMode(display=False)
     with counter:
-        session.chroma(lightness, z=z)
+        run()
     peak = _Peak(session.device)
-    session.chroma(lightness, z=z)
+    run()
     held = peak.bytes()
     return {
         "parameters": parameters,
@@ -47,12 +67,10 @@ def measure(session: Session) -> dict[str, Any]:
     }
 
 
-def _measure_onnx(
-    session: OnnxSession, lightness: NDArray[np.float32], z: NDArray[np.float32] | None
-) -> dict[str, Any]:
+def _measure_onnx(session: OnnxSession, run: Callable[[], None]) -> dict[str, Any]:
     """What a file says of the network it was made from, and memory where it is this process's own."""
     peak = _Peak(session.device) if session.device == "cpu" else None
-    session.chroma(lightness, z=z)
+    run()
     held = None if peak is None else peak.bytes()
     return {
         "parameters": session.header.parameters,

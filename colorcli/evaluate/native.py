@@ -15,8 +15,8 @@ from colorcli.errors import PhotoError, UsageError
 from colorcli.evaluate.coloring import Answer, Code
 from colorcli.evaluate.prepare import Prepared
 from colorcli.networks.colorizer import Colorizer
-from colorcli.sessions.pytorch import PyTorchSession
-from colorcli.sessions.session import Session
+from colorcli.sessions.pytorch import PyTorchSession, memory_errors
+from colorcli.sessions.session import OutOfMemoryError, Session
 
 
 def ask(session: Session, batch: Sequence[Prepared], codes: Sequence[Code | None]) -> list[Answer | PhotoError]:
@@ -27,10 +27,17 @@ def ask(session: Session, batch: Sequence[Prepared], codes: Sequence[Code | None
     """
     if not isinstance(session, PyTorchSession):
         raise UsageError(f"{session.info.name} runs on {session.backend}, which only gives chroma: no --native for it.")
-    return [_one(session, prepared, code) for prepared, code in zip(batch, codes, strict=True)]
+    answers: list[Answer | PhotoError] = []
+    for prepared, code in zip(batch, codes, strict=True):
+        try:
+            answers.append(_one(session, prepared, code))
+        except OutOfMemoryError as error:
+            answers.append(PhotoError(f"does not fit into the memory of {session.device}: {error}"))
+    return answers
 
 
 @torch.inference_mode()
+@memory_errors()
 def _one(session: PyTorchSession, prepared: Prepared, code: Code | None) -> Answer | PhotoError:
     layout = prepared.windows[session.info.size_rule]
     if len(layout.lightness) > 1:

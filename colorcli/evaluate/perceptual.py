@@ -6,6 +6,7 @@ read from safetensors files, which hold exactly the tensors that the network has
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -29,7 +30,9 @@ from torchvision.models.inception import (
 
 from colorcli.errors import ModelError
 from colorcli.registry import backbones
+from colorcli.registry.card import file_sha256
 from colorcli.registry.registry import difference
+from colorcli.sessions.pytorch import memory_errors
 
 Rgb8 = NDArray[np.uint8]
 Features = NDArray[np.float64]
@@ -37,6 +40,8 @@ Network = TypeVar("Network", bound=nn.Module)
 
 _MEAN, _DEVIATION = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)
 _INCEPTION_SIDE = 299
+# AlexNet's poolings leave nothing of less than 31 pixels
+_LPIPS_SIDE = 32
 
 
 class LPIPS(nn.Module):
@@ -197,6 +202,9 @@ def frechet_distance(first: Features, second: Features) -> float:
 class Perceptual:
     """The metric networks that an evaluation needs, on a device.
 
+    Attributes:
+        hashes: hexadecimal SHA-256 of each network's weights file, by name.
+
     Args:
         names: any of ``lpips-alex``, ``lpips-vgg`` and ``inception-fid``.
         given: files that the user named, in place of those that were pulled.
@@ -210,8 +218,10 @@ class Perceptual:
         self._device = device
         self._lpips: dict[str, LPIPS] = {}
         self._inception: InceptionFeatures | None = None
+        self.hashes: dict[str, str] = {}
         for name in names:
             path = _weights_file(name, given)
+            self.hashes[name] = file_sha256(path)
             if name == "inception-fid":
                 self._inception = InceptionFeatures()
                 _fill(self._inception.network, path, name)
@@ -221,16 +231,26 @@ class Perceptual:
                 self._lpips[name] = _fill(network, path, name).eval().requires_grad_(False).to(device)
 
     @torch.inference_mode()
+    @memory_errors()
     def lpips(self, name: str, pictures: Sequence[Rgb8], original: Rgb8) -> list[float]:
-        """Distance of each picture ``(H, W, 3)`` from the original."""
+        """Distance of each picture ``(H, W, 3)`` from the original; not a number below 32 pixels.
+
+        Raises:
+            OutOfMemoryError: the device has too little memory for it.
+        """
+        if min(original.shape[:2]) < _LPIPS_SIDE:
+            return [math.nan] * len(pictures)
         network = self._lpips[name]
         features = network.embed(self._batch([original, *pictures]) / 127.5 - 1)
         distances: list[float] = network([f[1:] for f in features], [f[:1] for f in features]).tolist()
         return distances
 
     @torch.inference_mode()
+    @memory_errors()
     def mean_pairwise_lpips(self, name: str, pictures: Sequence[Rgb8]) -> float:
-        """Mean distance over all pairs of the pictures ``(H, W, 3)``, of which there are at least two."""
+        """Mean distance over all pairs of the pictures ``(H, W, 3)``, of which there are at least two; as ``lpips``."""
+        if min(pictures[0].shape[:2]) < _LPIPS_SIDE:
+            return math.nan
         network = self._lpips[name]
         features = network.embed(self._batch(pictures) / 127.5 - 1)
         ahead = [
@@ -240,6 +260,7 @@ class Perceptual:
         return float(torch.cat(ahead).mean())
 
     @torch.inference_mode()
+    @memory_errors()
     def inception(self, pictures: Sequence[Rgb8]) -> Features:
         """Features of FID, ``(N, 2048)``, of pictures of one size ``(H, W, 3)``."""
         if self._inception is None:

@@ -31,7 +31,17 @@ FID_LEAST = 2048
 
 _EXTREMES = 8
 _NONE: Mapping[str, Any] = dict.fromkeys(("mean", "median", "low", "high"))
-_LIBRARIES = ("numpy", "numba", "torch", "torchvision", "onnxruntime", "pillow", "imagecodecs", "scikit-image")
+_LIBRARIES = (
+    "numpy",
+    "numba",
+    "torch",
+    "torchvision",
+    "onnxruntime",
+    "onnxruntime-gpu",
+    "pillow",
+    "imagecodecs",
+    "scikit-image",
+)
 
 Numbers = NDArray[np.float64]
 Report = dict[str, Any]
@@ -47,6 +57,7 @@ def build(
     options: Options,
     command: Sequence[str],
     device: str,
+    metric_networks: Mapping[str, str],
 ) -> Report:
     """The report of a finished evaluation.
 
@@ -59,6 +70,7 @@ def build(
         options: how it was carried out.
         command: the command line.
         device: that the networks ran on.
+        metric_networks: SHA-256 of the weights of each network that took numbers, by name.
     """
     names = [GRAY, *(str(model["name"]) for model in models), ORIGINAL]
     rows = [{"name": GRAY}, *models, {"name": ORIGINAL}]
@@ -77,6 +89,7 @@ def build(
         "data": {"roots": list(roots), "images": len(outcome.images), "failed": len(outcome.failures)},
         "models": rows,
         "metrics": [metric.record() for metric in metrics],
+        "metric_networks": dict(metric_networks),
         "summary": summary,
         "paired": table.paired(),
         "extremes": table.extremes(),

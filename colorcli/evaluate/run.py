@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -111,9 +110,6 @@ class Run:
                 self._request.protocol, self.models, scorer, self._options, spread=self._spread, observe=observe
             )
             outcome = evaluation.run(self.found)
-            for row in rows:
-                seconds = outcome.network_seconds[row["name"]]
-                row["milliseconds"] = round(1000 * statistics.median(seconds), 2) if seconds else None
             if self.pairs_as is not None:
                 rows.insert(0, {"name": self.pairs_as, "weights_sha256": None})
             made = report.build(
@@ -125,6 +121,7 @@ class Run:
                 options=self._options,
                 command=self._request.command,
                 device=self._device,
+                metric_networks={} if self._perceptual is None else self._perceptual.hashes,
             )
             if output is not None and outcome.images:
                 write_report(output, made, pictures)

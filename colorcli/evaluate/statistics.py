@@ -21,7 +21,7 @@ LEAST_FOR_VERDICT = 10
 _CHUNK = 1 << 22
 
 Values = NDArray[np.float64]
-Verdict = Literal["better", "worse", "no difference shown"]
+Verdict = Literal["better", "worse", "no difference shown", "too few photographs"]
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,9 @@ class Bootstrap:
         mean = float((gap[used] * weights[used]).sum() / weights.sum())
         low, high = interval(self.means(gap, weights))
         verdict: Verdict = "no difference shown"
-        if used.sum() >= LEAST_FOR_VERDICT and better != "none" and (low > 0 or high < 0):
+        if used.sum() < LEAST_FOR_VERDICT:
+            verdict = "too few photographs"
+        elif better != "none" and (low > 0 or high < 0):
             verdict = "better" if (mean > 0) == (better == "higher") else "worse"
         return Difference(mean, low, high, verdict)
 

@@ -8,11 +8,17 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 _ABSENT = "–"
-_COSTS = ("parameters", "multiply_adds", "milliseconds", "memory_mb")
+# key in the report: heading, factor, decimals
+_COSTS = {
+    "parameters": ("parameters, M", 1e-6, 1),
+    "multiply_adds": ("multiply-adds, G", 1e-9, 2),
+    "milliseconds": ("network, ms", 1.0, 0),
+    "memory_mb": ("memory, MB", 1.0, 0),
+}
 _LATEX = str.maketrans(
     {"\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
      "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "Δ": r"$\Delta$", "σ": r"$\sigma$", "·": r"$\cdot$",
-     "∞": r"$\infty$", "|": r"$|$", _ABSENT: "--"}
+     "∞": r"$\infty$", "|": r"$|$", "[": "{[}", "]": "{]}", _ABSENT: "--"}
 )  # fmt: skip
 
 
@@ -32,6 +38,18 @@ def rows(report: Mapping[str, Any], *, intervals: bool = True) -> Iterator[tuple
         yield str(model["name"]), [_cell(summary[m["id"]], m["decimals"], intervals) for m in report["metrics"]]
 
 
+def cost_headings(report: Mapping[str, Any]) -> list[str]:
+    """Of the columns that say what a model costs; none where no model does."""
+    return [_COSTS[key][0] for key in _known_costs(report)]
+
+
+def costs(report: Mapping[str, Any]) -> Iterator[list[str]]:
+    """What each model costs, in the order of ``rows``; empty where that is unknown, or it is none."""
+    for model in report["models"]:
+        values = ((model.get(key), *_COSTS[key][1:]) for key in _known_costs(report))
+        yield ["" if value is None else f"{value * factor:.{decimals}f}" for value, factor, decimals in values]
+
+
 def to_csv(report: Mapping[str, Any]) -> str:
     """All numbers at full precision, one line for each model, with what it costs."""
     columns = ("mean", "median", "low", "high", "sd_over_seeds")
@@ -48,8 +66,8 @@ def to_csv(report: Mapping[str, Any]) -> str:
 
 def to_markdown(report: Mapping[str, Any]) -> str:
     """A Markdown table with a line below that says how the numbers were taken."""
-    heads = ["model", *headings(report)]
-    lines = [heads, ["---", *["---:"] * (len(heads) - 1)], *([name, *cells] for name, cells in rows(report))]
+    heads = ["model", *headings(report), *cost_headings(report)]
+    lines = [heads, ["---", *["---:"] * (len(heads) - 1)], *_whole_rows(report)]
     table = "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)
     return f"{table}\n\n{caption(report)}\n"
 
@@ -59,9 +77,10 @@ def to_latex(report: Mapping[str, Any]) -> str:
     heads = [label.replace(" ↑", "").replace(" ↓", "") for label in headings(report)]
     arrows = {"higher": r" $\uparrow$", "lower": r" $\downarrow$", "none": ""}
     marked = [_tex(head) + arrows[metric["better"]] for head, metric in zip(heads, report["metrics"], strict=True)]
-    lines = [f"% {caption(report)}", rf"\begin{{tabular}}{{l{'r' * len(heads)}}}", r"\toprule"]
+    marked += map(_tex, cost_headings(report))
+    lines = [f"% {caption(report)}", rf"\begin{{tabular}}{{l{'r' * len(marked)}}}", r"\toprule"]
     lines += [" & ".join(["model", *marked]) + r" \\", r"\midrule"]
-    lines += [" & ".join([_tex(name), *map(_tex, cells)]) + r" \\" for name, cells in rows(report, intervals=False)]
+    lines += [" & ".join(map(_tex, cells)) + r" \\" for cells in _whole_rows(report)]
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
 
 
@@ -86,6 +105,14 @@ def caption(report: Mapping[str, Any]) -> str:
         f"{data['images']} photographs{failed}; protocol {report['protocol']['id']}: {report['protocol']['text']}; "
         f"means with 95 % bootstrap intervals over photographs; colorcli {report['software']['colorcli']}"
     )
+
+
+def _known_costs(report: Mapping[str, Any]) -> list[str]:
+    return [key for key in _COSTS if any(model.get(key) is not None for model in report["models"])]
+
+
+def _whole_rows(report: Mapping[str, Any]) -> list[list[str]]:
+    return [[name, *cells, *cost] for (name, cells), cost in zip(rows(report), costs(report), strict=True)]
 
 
 def _cell(summary: Mapping[str, Any], decimals: int, intervals: bool) -> str:

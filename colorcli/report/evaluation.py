@@ -22,8 +22,8 @@ _ROLES: dict[str, Role] = {"gray": "input", "original": "truth"}
 # key in the report, heading, factor, decimals, unit in the heading
 _COSTS = (
     ("parameters", "Parameters", 1e-6, 1, "millions"),
-    ("multiply_adds", "Multiply-adds", 1e-9, 2, "thousand millions"),
-    ("milliseconds", "Time", 1.0, 1, "ms a photograph"),
+    ("multiply_adds", "Multiply-adds", 1e-9, 2, "10⁹"),
+    ("milliseconds", "Network", 1.0, 0, "ms"),
     ("memory_mb", "Memory", 1.0, 0, "MB"),
 )
 
@@ -180,10 +180,14 @@ def _table(report: Mapping[str, Any], columns: Sequence[Column]) -> str:
         "Means over the photographs, below each its 95 % interval (bootstrap). <i>gray</i> does nothing: what is not "
         "better than it has gained nothing."
     )
-    if any(row["verdict"] != "no difference shown" for row in _against_gray(report)):
+    if any(row["verdict"] in ("better", "worse") for row in _against_gray(report)):
         legend += (
             ' <span class="better">▲</span> better and <span class="worse">▼</span> worse than gray, by a paired '
             "difference whose interval leaves zero out."
+        )
+    if costs:
+        legend += (
+            " Parameters, multiply-adds, time and memory are of one photograph of 1:1 at the model’s working size."
         )
     notes = "".join(
         f'<p class="small"><strong>Note:</strong> {escaped(note)}</p>' for note in report.get("notes") or ()
@@ -290,6 +294,7 @@ def _method(report: Mapping[str, Any]) -> str:
         "software": _plain(report.get("software") or {}),
         "machine": _plain(report.get("machine") or {}),
         **{f"weights of {m['name']}": m["weights_sha256"] for m in report["models"] if m.get("weights_sha256")},
+        **{f"weights of {name}": sha256 for name, sha256 in (report.get("metric_networks") or {}).items()},
     }
     return (
         "<h2>How this was measured</h2><details><summary>Protocol, command, software, machine, weights</summary>"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -13,6 +14,20 @@ from colorcli.networks.colorizer import Colorizer
 from colorcli.sessions.session import ModelInfo, OutOfMemoryError
 
 _PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+
+
+@contextlib.contextmanager
+def memory_errors() -> Iterator[None]:
+    """Raises OutOfMemoryError where PyTorch finds no memory, on a GPU or not."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        torch.cuda.empty_cache()
+        raise OutOfMemoryError(str(error)) from error
+    except RuntimeError as error:
+        if "allocate memory" in str(error):
+            raise OutOfMemoryError(str(error)) from error
+        raise
 
 
 def resolve_device(name: str) -> torch.device:
@@ -91,15 +106,7 @@ class PyTorchSession:
         }
         dtype = _PRECISIONS[self.precision]
         cast = torch.autocast(self._device.type, dtype) if dtype is not torch.float32 else contextlib.nullcontext()
-        try:
-            with torch.inference_mode(), cast:
-                batch = torch.from_numpy(lightness).to(self._device, memory_format=torch.channels_last)
-                chroma: NDArray[np.float32] = self.network.chroma(batch, **controls).float().cpu().numpy()
-                return chroma
-        except torch.OutOfMemoryError as error:
-            torch.cuda.empty_cache()
-            raise OutOfMemoryError(str(error)) from error
-        except RuntimeError as error:
-            if "allocate memory" in str(error):
-                raise OutOfMemoryError(str(error)) from error
-            raise
+        with memory_errors(), torch.inference_mode(), cast:
+            batch = torch.from_numpy(lightness).to(self._device, memory_format=torch.channels_last)
+            chroma: NDArray[np.float32] = self.network.chroma(batch, **controls).float().cpu().numpy()
+            return chroma

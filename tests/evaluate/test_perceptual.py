@@ -67,6 +67,9 @@ def test_lpips_is_the_reference_libraries(net: str, stored: Callable[[dict[str, 
         between = float(reference(tensors[1], tensors[2]))
     assert networks.lpips(name, PICTURES[1:], PICTURES[0]) == pytest.approx(expected, rel=1e-4)
     assert networks.lpips(name, PICTURES[:1], PICTURES[0]) == [0]
+    small = [picture[:31] for picture in PICTURES]
+    assert np.isnan([*networks.lpips(name, small[1:], small[0]), networks.mean_pairwise_lpips(name, small)]).all()
+    assert [*networks.hashes] == [name] and len(networks.hashes[name]) == 64
     pairwise = networks.mean_pairwise_lpips(name, PICTURES)
     assert pairwise == pytest.approx((sum(expected) + between) / 3, rel=1e-4)
 

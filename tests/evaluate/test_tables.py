@@ -12,7 +12,7 @@ REPORT: dict[str, Any] = {
     "software": {"colorcli": "1.0"},
     "protocol": {"id": "p@1", "text": "text"},
     "data": {"images": 3, "failed": 1},
-    "models": [{"name": "gray"}, {"name": "runs/a_b|100%", "parameters": 7, "weights_sha256": "ab"}],
+    "models": [{"name": "gray"}, {"name": "runs/a_b|100%", "parameters": 7_200_000, "weights_sha256": "ab"}],
     "metrics": [
         {"id": "psnr", "label": "PSNR", "unit": "dB", "better": "higher", "decimals": 2, "per_image": True},
         {"id": "c", "label": "ΔC, |mean|", "unit": "", "better": "lower", "decimals": 1, "per_image": False},
@@ -38,7 +38,7 @@ def test_csv_has_every_number_in_full() -> None:
     assert table[0]["psnr mean"] == "21.806" and table[0]["c mean"] == ""
     assert (table[1]["model"], table[1]["parameters"], table[1]["psnr sd_over_seeds"]) == (
         "runs/a_b|100%",
-        "7",
+        "7200000",
         "0.123",
     )
     (image,) = csv.DictReader(io.StringIO(tables.images_csv(REPORT)))
@@ -47,9 +47,9 @@ def test_csv_has_every_number_in_full() -> None:
 
 def test_markdown_has_one_cell_for_each_column() -> None:
     lines = tables.to_markdown(REPORT).splitlines()
-    assert lines[0] == r"| model | PSNR, dB ↑ | ΔC, \|mean\| ↓ |"
-    assert lines[2] == "| gray | 21.81 [21.50, 22.10] | – |"
-    assert lines[3] == r"| runs/a_b\|100% | 22.00 ± 0.12 [21.00, 23.00] | 3.0 |"
+    assert lines[0] == r"| model | PSNR, dB ↑ | ΔC, \|mean\| ↓ | parameters, M |"
+    assert lines[2] == "| gray | 21.81 [21.50, 22.10] | – |  |"
+    assert lines[3] == r"| runs/a_b\|100% | 22.00 ± 0.12 [21.00, 23.00] | 3.0 | 7.2 |"
     assert "p@1" in lines[-1] and "1 failed" in lines[-1]
 
 
@@ -57,12 +57,14 @@ def test_perfect_is_not_absent() -> None:
     """Infinitely good must not look like not measured."""
     perfect = {key: {"mean": None, "infinite": 3} for key in ("psnr", "c")}
     report = {**REPORT, "summary": {**REPORT["summary"], "gray": perfect}}
-    assert "| gray | ∞ | ∞ |" in tables.to_markdown(report)
-    assert r"gray & $\infty$ & $\infty$ \\" in tables.to_latex(report)
+    assert "| gray | ∞ | ∞ |  |" in tables.to_markdown(report)
+    assert r"gray & $\infty$ & $\infty$ &  \\" in tables.to_latex(report)
 
 
 def test_latex_is_escaped() -> None:
+    """With its intervals; a bare bracket after a line's end would be taken for the space below that line."""
     table = tables.to_latex(REPORT)
-    assert r"gray & 21.81 & -- \\" in table
-    assert r"runs/a\_b$|$100\% & 22.00 $\pm$ 0.12 & 3.0 \\" in table
-    assert r"model & PSNR, dB $\uparrow$ & $\Delta$C, $|$mean$|$ $\downarrow$ \\" in table
+    assert r"\begin{tabular}{lrrr}" in table
+    assert r"gray & 21.81 {[}21.50, 22.10{]} & -- &  \\" in table
+    assert r"runs/a\_b$|$100\% & 22.00 $\pm$ 0.12 {[}21.00, 23.00{]} & 3.0 & 7.2 \\" in table
+    assert r"model & PSNR, dB $\uparrow$ & $\Delta$C, $|$mean$|$ $\downarrow$ & parameters, M \\" in table

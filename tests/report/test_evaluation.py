@@ -126,7 +126,8 @@ def test_the_slider_follows_the_pointer(report: Path, look: Open) -> None:
     """A finger or a mouse drags the divide to where it is."""
     page = look(report, width=375)
     page.locator(".picture").nth(1).click()
-    page.wait_for_timeout(100)
+    # The frame takes the picture's shape once that has been decoded.
+    page.wait_for_function("document.querySelector('.frame').style.getPropertyValue('--ratio')")
     box = page.locator(".frame").bounding_box()
     page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 20)
     page.mouse.down()

@@ -213,8 +213,10 @@
       if (!lines.length) { room.replaceChildren(); note.textContent = "No photograph has both values."; return; }
       const [low, high] = range(lines.flatMap((line) => [line.a, line.b]));
       const y = scale(low, high, height - 30, 14);
+      const [ma, mb] = [mean(lines.map((line) => line.a)), mean(lines.map((line) => line.b))];
+      // where the mean is written stands no tick's number
       const parts = ticks(low, high).flatMap((t) => [svg("path", { class: "axis", d: `M${left} ${y(t)}H${right}` }),
-        label(left - 8, y(t) + 4, number(t), { "text-anchor": "end", class: "faint" })]);
+        Math.abs(y(t) - y(ma)) < 14 ? "" : label(left - 8, y(t) + 4, number(t), { "text-anchor": "end", class: "faint" })]);
       for (const line of spread(lines, 400)) {
         const change = turn * (line.b - line.a);
         const kind = m.better === "none" || change === 0 ? "level" : change > 0 ? "up" : "down";
@@ -223,7 +225,6 @@
         hit.addEventListener("click", () => viewer.open(line.photo, pair.b));
         parts.push(svg("path", { class: `line ${kind}`, d: `M${left} ${y(line.a)}L${right} ${y(line.b)}` }), hit);
       }
-      const [ma, mb] = [mean(lines.map((line) => line.a)), mean(lines.map((line) => line.b))];
       const half = (width - 10) / 2;
       parts.push(svg("path", { class: "soriginal", d: `M${left} ${y(ma)}L${right} ${y(mb)}`, "stroke-width": 3, fill: "none" }),
         label(left - 8, y(ma) + 4, formatted(ma, m), { "font-weight": 600, "text-anchor": "end", stroke: "var(--surface)", "stroke-width": 4, "paint-order": "stroke" }),
