@@ -48,7 +48,10 @@ def status(
     if found.runs:
         last = found.last_run
         runs = f"{found.runs} run{'s' if found.runs > 1 else ''}"
-        ended = "" if found.last_end else "; it did not come to its end, run it again to continue"
+        left = found.last_end.get("unprocessed") if found.last_end else None
+        ended = f"; it was stopped with {left} left, run it again to continue" if left else ""
+        if found.last_end is None:
+            ended = "; it did not come to its end, run it again to continue"
         output.line(
             f"{runs}; the last began {last.get('time')} with {last.get('model')}, "
             f"weights {str(last.get('weights_sha256'))[:6]}…, on {last.get('device')}{ended}"

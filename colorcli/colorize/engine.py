@@ -163,7 +163,8 @@ def run(
         report = Report(matched=plan.matched, already=plan.already)
         if plan.tasks:
             session = load()
-            _warm_up(observe)
+            if not stop():
+                _warm_up(observe)
             for root in plan.roots:
                 journals[root] = Journal(root, fsync=execution.fsync)
                 stack.callback(journals[root].close)
@@ -192,6 +193,7 @@ def run(
 
 def _warm_up(observe: Observer) -> None:
     """Compile the join before the clock of the run starts: done within it, it would be taken for the speed to come."""
+    from colorcli.color import kernel  # noqa: F401 - importing numba takes long too, and is not compiling
 
     def compile_it() -> None:
         with contextlib.suppress(Exception):  # a fault will be that of the first photograph

@@ -219,6 +219,21 @@ def test_status_and_verify(old: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert main(["status", str(old)]) == 2
 
 
+def test_status_says_whether_a_run_came_to_its_end(old: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A run that somebody stopped in the evening is not taken for a finished one in the morning."""
+    main(["colorize", str(old), "-q"])
+    main(["status", "old_colorized"])
+    assert "run it again" not in capsys.readouterr().out
+    journal = Path("old_colorized/.colorcli/journal.jsonl")
+    whole = journal.read_text()
+    journal.write_text(whole.replace('"unprocessed":0', '"unprocessed":4'))
+    main(["status", "old_colorized"])
+    assert "it was stopped with 4 left, run it again to continue" in capsys.readouterr().out
+    journal.write_text("".join(whole.splitlines(keepends=True)[:-1]))
+    main(["status", "old_colorized"])
+    assert "did not come to its end, run it again to continue" in capsys.readouterr().out
+
+
 def test_a_file_that_verify_rejects_can_be_made_again(old: Path) -> None:
     """The advice that verify gives works."""
     main(["colorize", str(old), "-q"])
