@@ -1,7 +1,8 @@
 """Streaming photographs through a network: decode -> network -> join and encode -> journal.
 
-Threads decode and encode; one thread runs the network. What is in flight is bounded by its pixels, so memory is flat
-whatever the sizes and numbers. What a photograph becomes depends on nothing but itself, the parameters and the weights.
+Threads decode and encode; one thread runs the network, or as many as the session takes. What is in flight is bounded
+by its pixels, so memory is flat whatever the sizes and numbers. What a photograph becomes depends on nothing but
+itself, the parameters and the weights.
 """
 
 from __future__ import annotations
@@ -263,6 +264,7 @@ class _Line:
         self._execution = execution
         self._journals = journals
         self._stop = stop
+        self._streams = getattr(session, "streams", 1)
         self._batch = execution.batch_size or (_CPU_BATCH if session.device == "cpu" else _GPU_BATCH)
         self._budget = PixelBudget(execution.max_pixels)
         self._encoding = PixelBudget(execution.max_pixels)
@@ -279,7 +281,7 @@ class _Line:
     def carry_out(self, tasks: list[Task], report: Report, observe: Observer) -> None:
         """Run to the end of the tasks, or until a stop and the end of what is in flight."""
         jobs = self._execution.jobs
-        loops = [self._color_loop, *[self._decode_loop] * jobs, *[self._encode_loop] * jobs]
+        loops = [self._color_loop] * self._streams + [self._decode_loop] * jobs + [self._encode_loop] * jobs
         self._start(lambda: self._feed(tasks))
         for loop in loops:
             self._start(loop)
@@ -299,7 +301,8 @@ class _Line:
         for _ in range(self._execution.jobs):
             self._to_decode.put(None)
             self._to_encode.put(None)
-        self._to_color.put(None)
+        for _ in range(self._streams):
+            self._to_color.put(None)
         for thread in self._threads:
             thread.join(_PATIENCE if self._crash else None)
 
@@ -364,17 +367,19 @@ class _Line:
         """Batches of one shape: full ones first, and whatever is there rather than wait."""
         waiting: dict[tuple[int, int], deque[_Item]] = {}
         while True:
-            try:
-                items = self._to_color.get(block=not waiting)
-                if items is None:
-                    return
-                for item in items:
-                    shape = (item.lightness.shape[0], item.lightness.shape[1])
-                    waiting.setdefault(shape, deque()).append(item)
-                continue
-            except queue.Empty:
-                pass
-            shape = next((s for s, items in waiting.items() if len(items) >= self._batch), next(iter(waiting)))
+            shape = next((s for s, items in waiting.items() if len(items) >= self._batch), None)
+            if shape is None:
+                # No more than a full batch: the rest is for the other threads that do this.
+                try:
+                    items = self._to_color.get(block=not waiting)
+                except queue.Empty:
+                    shape = next(iter(waiting))
+                else:
+                    if items is None:
+                        return
+                    for item in items:
+                        waiting.setdefault((item.lightness.shape[0], item.lightness.shape[1]), deque()).append(item)
+                    continue
             bucket = waiting[shape]
             batch = [bucket.popleft() for _ in range(min(self._batch, len(bucket)))]
             if not bucket:

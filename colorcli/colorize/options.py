@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict, dataclass
 
 from colorcli.errors import UsageError
 from colorcli.images.photo import Format
+from colorcli.sessions.machine import available_cpus, available_memory
 from colorcli.sessions.session import ModelInfo
 
 DEFAULT_SIGMA = 0.8
+# A pixel in flight takes up to 3 bytes each when decoded, coloured and encoded, and twice that with 16 bits; the rest
+# is for the network.
+_BYTES_PER_PIXEL = 48
+
+
+def _most_pixels() -> int:
+    memory = available_memory()
+    return 1 << 26 if memory is None else min(1 << 26, memory // _BYTES_PER_PIXEL)
 
 
 @dataclass(frozen=True)
@@ -55,10 +63,10 @@ class Execution:
     """
 
     batch_size: int | None = None
-    jobs: int = max(1, min(8, os.cpu_count() or 1))
+    jobs: int = max(1, min(8, available_cpus()))
     recolor: bool = False
     fail_fast: bool = False
-    max_pixels: int = 1 << 26
+    max_pixels: int = _most_pixels()
     fsync: bool = True
     verify: bool = False
 

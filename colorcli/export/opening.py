@@ -72,7 +72,7 @@ def open_model(
     if is_onnx and backend == "pytorch":
         raise UsageError(f"{card.reference} is an ONNX file, which PyTorch does not run; leave --backend away.")
     if is_onnx or backend == "pytorch":
-        return _load(card, device, precision, threads)
+        return _load(card, device, precision, threads, photographs)
     copy = cached_path(card)
     if backend == "onnx":
         if precision not in ("auto", "fp32"):
@@ -82,7 +82,7 @@ def open_model(
             )
         if not _is_usable(copy):
             _make(card, copy, notify)
-        return _from_copy(card, copy, device, threads)
+        return _from_copy(card, copy, device, threads, photographs)
     return _automatic(card, copy, device, precision, threads, photographs, notify)
 
 
@@ -146,7 +146,7 @@ def _automatic(
             notify(f"PyTorch does the work, about half as fast as ONNX Runtime would: {error}")
             return _load(card, device, precision, threads)
     try:
-        return _from_copy(card, copy, "cpu" if device == "auto" else device, threads)
+        return _from_copy(card, copy, "cpu" if device == "auto" else device, threads, photographs)
     except ModelError as error:
         if not torch_is_there:
             raise
@@ -154,14 +154,16 @@ def _automatic(
         return _load(card, device, precision, threads)
 
 
-def _load(card: ModelCard, device: str, precision: str, threads: int | None) -> Session:
-    return registry.load(card, device=device, precision=precision, threads=threads)
+def _load(card: ModelCard, device: str, precision: str, threads: int | None, photographs: int = 1) -> Session:
+    return registry.load(card, device=device, precision=precision, threads=threads, photographs=photographs)
 
 
-def _from_copy(card: ModelCard, copy: Path, device: str, threads: int | None) -> Session:
+def _from_copy(card: ModelCard, copy: Path, device: str, threads: int | None, photographs: int) -> Session:
     from colorcli.sessions.onnx import OnnxSession
 
-    return OnnxSession(copy, registry.model_info(card), device=device, threads=threads, cache=cache_dir())
+    return OnnxSession(
+        copy, registry.model_info(card), device=device, threads=threads, photographs=photographs, cache=cache_dir()
+    )
 
 
 def _make(card: ModelCard, copy: Path, notify: Notify) -> None:

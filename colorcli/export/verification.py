@@ -18,7 +18,7 @@ from colorcli.images.resize import working_lightness
 from colorcli.images.samples import color_photographs
 from colorcli.networks.colorizer import Colorizer
 from colorcli.networks.size import SizeRule
-from colorcli.sessions.onnx import available_cpus
+from colorcli.sessions.machine import available_cpus
 from colorcli.sessions.session import random_code
 
 TOLERANCES = {"fp32": 0.1, "fp16": 1.0, "int8": 3.0}

@@ -137,7 +137,12 @@ def find(name: str) -> ModelCard:
 
 
 def load(
-    name: str | ModelCard, *, device: str = "auto", precision: str = "auto", threads: int | None = None
+    name: str | ModelCard,
+    *,
+    device: str = "auto",
+    precision: str = "auto",
+    threads: int | None = None,
+    photographs: int = 1,
 ) -> Session:
     """A model ready to colour.
 
@@ -146,6 +151,7 @@ def load(
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``; of an ONNX file see ``OnnxSession``.
         precision: ``auto``, ``fp32``, ``fp16`` or ``bf16``; an ONNX file has one of its own.
         threads: CPU threads; None leaves the choice to the backend.
+        photographs: how many will be coloured, about; see ``OnnxSession``.
 
     Raises:
         ModelError: there is no such model, or its weights are missing, damaged or not what its card says.
@@ -156,7 +162,13 @@ def load(
         from colorcli.sessions.onnx import OnnxSession
 
         return OnnxSession(
-            card.weights, model_info(card), device=device, precision=precision, threads=threads, cache=cache_dir()
+            card.weights,
+            model_info(card),
+            device=device,
+            precision=precision,
+            threads=threads,
+            photographs=photographs,
+            cache=cache_dir(),
         )
     tensors = read_weights(card)
     network = build(card, tensors)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import importlib
 import io
-import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 
 from colorcli.errors import DeviceError, ModelError, UsageError
 from colorcli.sessions import onnx_file
+from colorcli.sessions.machine import available_cpus
 from colorcli.sessions.session import Z_DIM, ModelInfo, OutOfMemoryError
 
 # In the order in which ``auto`` tries them. TensorRT is never chosen by itself: it compiles for minutes, and anew for
@@ -36,10 +36,12 @@ _MEMORY = re.compile(
     re.IGNORECASE,
 )
 _FATAL_ONLY = 4
+# Multiply-adds of a photograph from which on one at a time fills many CPUs well, and several would take much memory.
+_LARGE = 20e9
 
 
 class OnnxSession:
-    """An exported model on a device. Not thread-safe: one thread runs it.
+    """An exported model on a device. Up to ``streams`` threads run it at a time.
 
     Args:
         path: a file that ``colorcli export`` has made.
@@ -48,11 +50,15 @@ class OnnxSession:
             or PyTorch's name for the last, ``mps``.
         precision: ``auto``, or the file's own.
         threads: CPU threads; None takes as many as the process may use CPUs.
+        photographs: how many will be coloured, about. On a CPU, a small network colours several at a time with a
+            thread for each, which loses nothing to waiting; answers are the same.
         cache: folder for compiled engines; None keeps none.
 
     Attributes:
         header: what the file says of itself.
         weights_bytes: size of the file, nearly all of which is weights.
+        threads: CPU threads for one photograph.
+        streams: photographs that may be coloured at a time.
 
     Raises:
         ModelError: the file is damaged, no export of ours, or newer than this program; or there is no ONNX Runtime.
@@ -70,6 +76,7 @@ class OnnxSession:
         device: str = "auto",
         precision: str = "auto",
         threads: int | None = None,
+        photographs: int = 1,
         cache: Path | None = None,
     ) -> None:
         kind, index = _parse_device(device)
@@ -79,10 +86,15 @@ class OnnxSession:
         if precision not in ("auto", self.precision):
             raise UsageError(f"{path} was exported as {self.precision}; for {precision}, export it with --precision.")
         self.weights_bytes = path.stat().st_size
-        self.threads = threads or available_cpus()
+        self.threads, self.streams = threads or available_cpus(), 1
+        if photographs > 1 and (self.header.multiply_adds or _LARGE) < _LARGE:
+            self.streams = min(self.threads, photographs)
+            self.threads //= self.streams
         self._runtime = _runtime()
         self._session, kind = self._open(path, kind, index, cache)
         self.device = f"{kind}:{index}" if kind in _NUMBERED else kind
+        if kind != "cpu":
+            self.streams = 1
         # Only these two have memory of their own that ONNX Runtime's Python interface can fill.
         self._place = ("cuda", index) if kind in ("cuda", "tensorrt") else None
         self._inputs = {given.name for given in self._session.get_inputs()}
@@ -145,6 +157,8 @@ class OnnxSession:
     def _create(self, path: Path, providers: list[Any]) -> Any:
         options = self._runtime.SessionOptions()
         options.intra_op_num_threads = self.threads
+        # Threads that wait in a loop for their next part take the CPU from those that decode and encode.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = _FATAL_ONLY
         try:
             with _memory_errors():
@@ -196,13 +210,6 @@ def model_info(header: onnx_file.Header, name: str) -> ModelInfo:
         version=header.version,
         backbones={shared["name"]: shared["sha256"] for shared in header.backbones.values()},
     )
-
-
-def available_cpus() -> int:
-    """The CPUs that this process may use, which may be fewer than there are."""
-    # ONNX Runtime would take all there are, and fasten its threads to CPUs that are not ours.
-    affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity is not None else os.cpu_count() or 1
 
 
 def _parse_device(name: str) -> tuple[str, int]:

@@ -40,7 +40,10 @@ class ModelInfo:
 
 
 class Session(Protocol):
-    """A model on a device, ready to colour batches."""
+    """A model on a device, ready to colour batches.
+
+    One thread runs it, or as many as its attribute ``streams`` says where it has one.
+    """
 
     info: ModelInfo
     device: str

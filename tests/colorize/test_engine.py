@@ -86,6 +86,17 @@ def test_what_a_first_run_compiles_is_told_and_not_taken_for_its_speed(
     assert "once" in str(colour.events[0]["message"])
 
 
+def test_a_session_that_takes_several_at_a_time_gets_them(old: Path, colour: Colour, tmp_path: Path) -> None:
+    """With one thread at the network, every other CPU waits for it."""
+    colour(old, output=tmp_path / "one")
+    together = threading.Barrier(2, timeout=30)
+    session = FakeSession(lambda *_: together.wait() * 0 or None)
+    session.streams = 2
+    report = colour(old, output=tmp_path / "two", session=session)
+    assert report.done == report.matched and report.matched % 2 == 0 and not together.broken
+    assert contents(tmp_path / "one") == contents(tmp_path / "two")
+
+
 def test_results_depend_on_neither_batches_nor_threads_nor_order(old: Path, colour: Colour, tmp_path: Path) -> None:
     """A resumed or sharded run gives the picture that the whole run would have given."""
     colour(old, output=tmp_path / "one", execution=Execution(batch_size=1, jobs=1))

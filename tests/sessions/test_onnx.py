@@ -69,6 +69,18 @@ def test_the_graph_is_given_what_the_network_would_be(write: Write) -> None:
     assert (session.device, session.backend, session.precision, session.threads) == ("cpu", "onnxruntime", "fp32", 1)
 
 
+def test_small_networks_colour_several_photographs_at_a_time(write: Write) -> None:
+    """All threads at one small photograph wait for each other most of the time; at a large one they are needed."""
+    small, large = write(multiply_adds=10**9), write(name="large.onnx", multiply_adds=10**11)
+
+    def divided(path: Path, photographs: int) -> tuple[int, int]:
+        session = OnnxSession(path, device="cpu", threads=6, photographs=photographs)
+        return session.streams, session.threads
+
+    assert [divided(small, count) for count in (1, 4, 100)] == [(1, 6), (4, 1), (6, 1)]
+    assert divided(large, 100) == (1, 6)
+
+
 def test_a_model_is_found_by_its_file(write: Write) -> None:
     """``--model model.onnx`` needs nothing beside it."""
     path = write()
