@@ -263,12 +263,12 @@ def _differences(report: Mapping[str, Any]) -> str:
         models = f'{escaped(row["a"])} <span class="quiet">against</span> {escaped(row["b"])}'
         rows.append(
             f'<tr><th scope="row"><bdi>{models}</bdi></th>'
-            f'<td class="words">{escaped(metric["label"])}</td><td data-value="{key}">'
-            f"{value}</td><td>{interval}</td><td{kind}>{escaped(row['verdict'])}</td></tr>"
+            f'<td class="words">{escaped(metric["label"])}</td><td{kind}>{escaped(row["verdict"])}</td>'
+            f'<td data-value="{key}">{value}</td><td>{interval}</td></tr>'
         )
     heads = (
-        '<th scope="col">Models</th><th scope="col" class="words">Metric</th><th scope="col">Difference</th>'
-        '<th scope="col">95 % interval</th><th scope="col" class="words">Verdict</th>'
+        '<th scope="col">Models</th><th scope="col" class="words">Metric</th><th scope="col" class="words">Verdict</th>'
+        '<th scope="col">Difference</th><th scope="col">95 % interval</th>'
     )
     opened = " open" if len(rows) <= 12 else ""
     return (

@@ -88,7 +88,7 @@
       const m = measures.get(wanted);
       const rows = having(m).map((column) => ({ column, values: valuesOf(column.id, m).sort((a, b) => a - b) }));
       const [low, high] = range(rows.flatMap((row) => [row.values[0], row.values.at(-1)]));
-      const [width, left, rowHeight] = [breadth(), 4, 62];
+      const [width, left, rowHeight] = [breadth(), 4, Math.min(110, Math.max(62, 360 / rows.length))];
       const x = scale(low, high, left, width - 4);
       const height = rows.length * rowHeight + 40;
       const parts = ticks(low, high).flatMap((t) => [
@@ -99,7 +99,7 @@
         for (const value of values) bins[Math.min(35, Math.floor(((value - low) / (high - low || 1)) * 36))] += 1;
         const top = Math.max(...bins);
         const smooth = bins.map((n, i) => ((bins[i - 1] ?? 0) + 2 * n + (bins[i + 1] ?? 0)) / 4);
-        const outline = smooth.map((n, i) => `L${x(low + ((i + 0.5) / 36) * (high - low))} ${base - 12 - (n / top) * 26}`).join("");
+        const outline = smooth.map((n, i) => `L${x(low + ((i + 0.5) / 36) * (high - low))} ${base - 12 - (n / top) * (rowHeight - 36)}`).join("");
         const [q1, q2, q3] = [0.25, 0.5, 0.75].map((share) => quantile(values, share));
         const kind = style.get(column.id);
         parts.push(
@@ -107,8 +107,8 @@
           svg("rect", { class: kind, x: x(q1), y: base - 10, width: Math.max(1, x(q3) - x(q1)), height: 7, "fill-opacity": 0.55, stroke: "none" }),
           svg("path", { d: `M${x(q2)} ${base - 12}v11`, class: "soriginal", "stroke-width": 2 }),
           svg("circle", { cx: x(mean(values)), cy: base - 6.5, r: 4, class: `${kind} mean` }),
-          label(left, base - 45, cut(column.label, width - 110), { "font-weight": 600 }),
-          label(width - 4, base - 45, `mean ${formatted(mean(values), m)}`, { "text-anchor": "end", class: "faint" }));
+          label(left, base - rowHeight + 17, cut(column.label, width - 110), { "font-weight": 600 }),
+          label(width - 4, base - rowHeight + 17, `mean ${formatted(mean(values), m)}`, { "text-anchor": "end", class: "faint" }));
       });
       parts.push(label(width / 2, height - 4, named(m), { "text-anchor": "middle", class: "faint" }));
       const summary = rows.map(({ column, values }) => `${shown(column.label)} median ${formatted(quantile(values, 0.5), m)}`).join(", ");
