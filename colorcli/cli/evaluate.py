@@ -228,7 +228,7 @@ def _summarize(report: dict[str, Any], output: Path | None) -> None:
     from colorcli.images.provenance import printable
 
     data.note(caption(report))
-    if not _has_room(report):
+    if output is None and not _has_room(report):
         data.note(f"Of more than {_MOST_INTERVALS} metrics the intervals are left out here; -o REPORT writes them.")
     for text in report["notes"]:
         data.note(text)

@@ -11,6 +11,7 @@ import pytest
 
 from colorcli.cli import main
 from colorcli.errors import ExitCode
+from colorcli.evaluate.prepare import to_gray
 
 from .conftest import photograph, write
 
@@ -39,6 +40,18 @@ def test_as_typed_on_a_fresh_machine(cli: Cli) -> None:
     assert {"Model", "gray", "bigcolor@lite", "original"} <= set(rows)
     assert "PSNR" in rows["Model"] and "SSIM" in rows["Model"] and "7.8" in rows["bigcolor@lite"].split()
     assert "imagenet-val5k-crop256@1" in err
+
+
+def test_what_is_scored_is_what_colorize_writes(cli: Cli, tmp_path: Path) -> None:
+    """Numbers of another picture than the one a user gets would be worth nothing."""
+    photo = photograph("4.png")
+    write(tmp_path / "colour" / "a.png", photo)
+    write(tmp_path / "gray" / "a.png", to_gray(photo, "lightness"))
+    assert main(["colorize", "gray", "-o", "made", "-q"]) == 0
+    code, out, err = cli("made", "--truth", "colour", "--models", "bigcolor", "--metrics", "psnr,delta-e", "--json")
+    assert code == 0, err
+    summaries = {event["name"]: event["summary"] for event in map(json.loads, out.splitlines()) if "summary" in event}
+    assert summaries["made"] == summaries["bigcolor@lite"] != summaries["gray"]
 
 
 def test_events(cli: Cli, photos: Path, models: dict[str, Any]) -> None:
