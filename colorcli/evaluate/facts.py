@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import statistics
 import sys
 import time
@@ -91,6 +93,7 @@ class _Peak:
             torch.cuda.reset_peak_memory_stats(self._cuda)
             self._before = torch.cuda.memory_allocated(self._cuda)
         elif sys.platform == "linux" and device == "cpu":
+            _release()
             try:
                 # 5 resets the peak (proc(5)); the kernel may have been built without it.
                 _CLEAR.write_text("5")
@@ -107,6 +110,15 @@ class _Peak:
 
             return max(0, torch.cuda.max_memory_allocated(self._cuda) - self._before)
         return max(0, _status("VmHWM") - self._before)
+
+
+def _release() -> None:
+    """Give back to the system what is free: in what one network has left, the next would seem to need nothing."""
+    gc.collect()
+    # glibc's own; other libraries have none
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
 
 
 def _status(field: str) -> int:

@@ -1,0 +1,52 @@
+"""What a model costs must not depend on what ran before it."""
+
+from __future__ import annotations
+
+import platform
+from typing import Any
+
+import numpy as np
+import pytest
+
+from colorcli.evaluate import facts
+
+from .conftest import FakeSession
+
+torch = pytest.importorskip("torch")
+
+_MEGABYTES = 64
+_PIECE = 100_000
+"""Bytes; of more than 128 KiB the C library asks the system each time."""
+
+
+class Hungry(FakeSession):
+    """Holds 64 MB while it runs, in pieces that the allocator keeps for whoever comes next."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.network = torch.nn.Conv2d(1, 2, 3)
+        self.kept: list[Any] = []
+
+    def chroma(self, *given: Any, **controls: Any) -> Any:
+        held = [np.ones(_PIECE, np.uint8) for _ in range(_MEGABYTES * 1_000_000 // _PIECE)]
+        # what is allocated last keeps the allocator from giving back what lies below it
+        self.kept.append(held[-1])
+        return super().chroma(*given, **controls)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="memory is measured where the system can be asked")
+def test_the_second_model_needs_as_much_memory_as_the_first() -> None:
+    """In the table the model that is named last would otherwise look the most modest, whichever it is."""
+    sessions = [Hungry(), Hungry(), Hungry()]
+    found = [facts.measure(session)["memory_mb"] for session in sessions]
+    if found[0] is None:
+        pytest.skip("this system does not tell the memory of a process")
+    assert all(_MEGABYTES - 8 < megabytes < _MEGABYTES + 24 for megabytes in found), found
+
+
+def test_what_is_counted() -> None:
+    """Weights and biases once each; the time is that of a run."""
+    session = Hungry()
+    found = facts.measure(session)
+    assert found["parameters"] == 2 * 9 + 2
+    assert found["milliseconds"] > 0
