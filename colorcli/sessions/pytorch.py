@@ -15,6 +15,8 @@ from colorcli.sessions.session import ModelInfo, OutOfMemoryError
 
 _PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
+_OTHERWISE = "Use --device auto for the best that is there."
+
 
 @contextlib.contextmanager
 def memory_errors() -> Iterator[None]:
@@ -47,9 +49,10 @@ def resolve_device(name: str) -> torch.device:
     if device.type not in ("cpu", "cuda", "mps"):
         raise UsageError(f"Device '{name}' is not supported; use auto, cpu, cuda, cuda:N or mps.")
     if device.type == "cuda" and (not cuda or (device.index or 0) >= torch.cuda.device_count()):
-        raise DeviceError(f"Device '{name}' is not there: PyTorch sees {torch.cuda.device_count()} CUDA devices.")
+        seen = torch.cuda.device_count()
+        raise DeviceError(f"Device '{name}' is not there: PyTorch sees {seen} CUDA devices. {_OTHERWISE}")
     if device.type == "mps" and not mps:
-        raise DeviceError("Device 'mps' is not there: PyTorch sees no Apple GPU.")
+        raise DeviceError("Device 'mps' is not there: PyTorch sees no Apple GPU. " + _OTHERWISE)
     return device
 
 
