@@ -48,7 +48,11 @@ def colorize(
     seed: Annotated[int | None, typer.Option(help="Of what is random. [default: 0]")] = None,
     samples: Annotated[int, typer.Option(help="Colourings of each photograph.", min=1, max=1000)] = 1,
     class_name: Annotated[
-        str | None, typer.Option("--class", help="ImageNet class by name or index, in place of the classifier's.")
+        str | None,
+        typer.Option(
+            "--class",
+            help="ImageNet class by name or index, in place of the classifier's; several (a,b) give a colouring each.",
+        ),
     ] = None,
     size: Annotated[
         int | None, typer.Option(help="Working size in pixels. [default: the model's]", min=32, max=4096)
@@ -105,7 +109,7 @@ def colorize(
     from colorcli.colorize import report as reports
     from colorcli.export.opening import open_model
     from colorcli.registry import registry
-    from colorcli.sessions.classes import find_class
+    from colorcli.sessions.classes import find_classes
 
     wanted = _format(form)
     batch = _batch_size(batch_size)
@@ -117,7 +121,7 @@ def colorize(
     if output is not None and len(sources) == 1 and sources[0].target == output.name and not output.is_dir():
         wanted = _format_of_file(wanted, naming.format_of_name(output.name), output)
     info = registry.model_info(card)
-    class_index = find_class(class_name) if class_name is not None else None
+    class_index = find_classes(class_name) if class_name is not None else None
     parameters = options.choose_parameters(
         info,
         sigma=sigma,
@@ -141,7 +145,7 @@ def colorize(
             found,
             parameters,
             card.weights_sha256,
-            samples=samples,
+            samples=samples * len(parameters.classes) if chosen is None else 1,
             selection=selection,
             overwrite=overwrite,
             recolor=recolor,

@@ -361,7 +361,7 @@ class _Line:
         sigma, seed = self._parameters.sigma, self._parameters.seed
         if sigma is None or seed is None:
             return None
-        return random_code(seed, task.found.relative, output.sample, sigma)
+        return random_code(seed, task.found.relative, self._parameters.variant(output.sample)[1], sigma)
 
     def _color_loop(self) -> None:
         """Batches of one shape: full ones first, and whatever is there rather than wait."""
@@ -423,7 +423,8 @@ class _Line:
         codes = [item.coloring.z for item in batch if item.coloring.z is not None]
         z = np.stack(codes) if codes else None
         takes_class = "class_index" in self._session.info.controls
-        classes = np.full(len(batch), self._parameters.class_index, np.int64) if takes_class else None
+        named = [self._parameters.variant(item.coloring.output.sample)[0] for item in batch]
+        classes = np.array(named, np.int64) if takes_class else None
         return self._session.chroma(lightness, z=z, class_index=classes)
 
     def _color_smaller(self, batch: list[_Item], error: OutOfMemoryError) -> None:
@@ -521,11 +522,12 @@ class _Line:
 
     def _controls(self, output: Output) -> dict[str, object]:
         parameters, controls = self._parameters, self._session.info.controls
+        class_index, code = parameters.variant(output.sample)
         used: dict[str, object] = {}
         if "z" in controls:
-            used["z"] = {"sigma": parameters.sigma, "seed": parameters.seed, "sample": output.sample}
+            used["z"] = {"sigma": parameters.sigma, "seed": parameters.seed, "sample": code}
         if "class_index" in controls:
-            used["class_index"] = parameters.class_index
+            used["class_index"] = class_index
         return used
 
     def _end_badly(self, task: Task, output: Output, error: Exception, prepared: Prepared | None) -> None:

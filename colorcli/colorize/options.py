@@ -11,6 +11,7 @@ from colorcli.sessions.machine import available_cpus, available_memory
 from colorcli.sessions.session import ModelInfo
 
 DEFAULT_SIGMA = 0.8
+MAX_SAMPLES = 1000
 # A pixel in flight takes up to 3 bytes each when decoded, coloured and encoded, and twice that with 16 bits; the rest
 # is for the network.
 _BYTES_PER_PIXEL = 48
@@ -28,7 +29,8 @@ class Parameters:
     Attributes:
         sigma: scale of the random code z; None for a model that takes none.
         seed: of z; None for a model that takes none.
-        class_index: ImageNet class 0..999, or -1 where the network's own classifier decides.
+        class_index: ImageNet class 0..999, or -1 where the network's own classifier decides; or several, of which each
+            photograph is coloured as every one.
         size: working size in pixels.
         strength: factor on chroma, 0..2.
         format: of the outputs; None keeps each input's own.
@@ -37,11 +39,21 @@ class Parameters:
 
     sigma: float | None = DEFAULT_SIGMA
     seed: int | None = 0
-    class_index: int = -1
+    class_index: int | tuple[int, ...] = -1
     size: int = 256
     strength: float = 1.0
     format: Format | None = None
     quality: int = 95
+
+    @property
+    def classes(self) -> tuple[int, ...]:
+        """The classes that a photograph is coloured as, one or more."""
+        return (self.class_index,) if isinstance(self.class_index, int) else self.class_index
+
+    def variant(self, sample: int) -> tuple[int, int]:
+        """The class, and the index of the random code, of a photograph's output ``sample``: classes change fastest."""
+        code, which = divmod(sample, len(self.classes))
+        return self.classes[which], code
 
     def record(self) -> dict[str, object]:
         """The parameters as the journal and the label hold them."""
@@ -82,7 +94,7 @@ def choose_parameters(
     sigma: float | None = None,
     seed: int | None = None,
     samples: int = 1,
-    class_index: int | None = None,
+    class_index: int | tuple[int, ...] | None = None,
     size: int | None = None,
     strength: float = 1.0,
     format: Format | None = None,
@@ -104,7 +116,7 @@ def choose_parameters(
         raise UsageError(f"{model.name} works at {model.size_rule.size} pixels only; leave --size away.")
     if samples > 1 and sigma == 0:
         raise UsageError("With --sigma 0 all samples are the same; ask for one, or for a larger sigma.")
-    return Parameters(
+    parameters = Parameters(
         sigma=(DEFAULT_SIGMA if sigma is None else sigma) if takes_z else None,
         seed=(seed or 0) if takes_z else None,
         class_index=-1 if class_index is None else class_index,
@@ -113,6 +125,9 @@ def choose_parameters(
         format=format,
         quality=quality,
     )
+    if samples * len(parameters.classes) > MAX_SAMPLES:
+        raise UsageError(f"A photograph can have {MAX_SAMPLES} colourings at most, of all classes together.")
+    return parameters
 
 
 def _controls(model: ModelInfo) -> str:

@@ -222,13 +222,14 @@ def _notes(photo: Photo, tiles: int) -> tuple[str, ...]:
 
 
 def _provenance(prepared: Prepared, output: Output, info: ModelInfo, parameters: Parameters) -> Provenance:
+    class_index, code = parameters.variant(output.sample)
     # without the time of day: the same input and parameters give the same bytes; the journal has the time
     return Provenance(
         model=info.name,
         version=info.version,
         weights_sha256=info.weights_sha256,
         software=f"colorcli {colorcli.__version__}",
-        parameters={**parameters.record(), "sample": output.sample},
+        parameters={**parameters.record(), "class_index": class_index, "sample": code},
         input_name=prepared.task.found.relative,
         input_sha256=prepared.input.sha256,
     )

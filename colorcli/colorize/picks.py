@@ -195,6 +195,10 @@ def _number(value: object, low: float, high: float) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high
 
 
+def _classes(value: object) -> bool:
+    return isinstance(value, list) and len(value) > 1 and all(_whole(index, 0, 999) for index in value)
+
+
 def _whole(value: object, low: float, high: float) -> bool:
     return isinstance(value, int) and _number(value, low, high)
 
@@ -202,7 +206,7 @@ def _whole(value: object, low: float, high: float) -> bool:
 _VALID: dict[str, Callable[[object], bool]] = {
     "sigma": lambda value: value is None or _number(value, 0, 100),
     "seed": lambda value: value is None or _whole(value, -math.inf, math.inf),
-    "class_index": lambda value: _whole(value, -1, 999),
+    "class_index": lambda value: _whole(value, -1, 999) or _classes(value),
     "size": lambda value: _whole(value, 32, 4096),
     "strength": lambda value: _number(value, 0, 2),
     "format": lambda value: value is None or value in SUFFIX,
@@ -217,6 +221,8 @@ def _parameters(record: Mapping[str, object]) -> Parameters:
             raise ValueError(f"its {name} cannot be {_shown(value)}")
     # 3 and 3.0 are one number to JSON and to a person, but not in the label of the outputs
     values |= {name: float(str(values[name])) for name in ("sigma", "strength") if values[name] is not None}
+    if isinstance(values["class_index"], list):
+        values["class_index"] = tuple(values["class_index"])
     return Parameters(**values)  # type: ignore[arg-type]
 
 

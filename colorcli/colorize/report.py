@@ -36,6 +36,7 @@ from colorcli.report.colouring import Colouring, write_colouring
 from colorcli.report.gallery import Column, Entry
 from colorcli.report.page import check_place
 from colorcli.report.thumbnails import Bounds, thumbnail
+from colorcli.sessions.classes import class_names
 from colorcli.sessions.session import ModelInfo
 
 NAME = "report.html"
@@ -118,7 +119,7 @@ class _Folder:
         if samples == 1:
             columns.append(Column(_column(0, 1), "colouring", "result"))
         else:
-            columns += [Column(_column(k, samples), f"{k + 1}", "result", k) for k in range(samples)]
+            columns += [Column(_column(k, samples), _label(k, parameters), "result", k) for k in range(samples)]
         self.colouring = Colouring(
             root.name or str(root),
             _line(len(entries), len(failures), len(skips), model.name),
@@ -221,6 +222,18 @@ def _column(sample: int, samples: int) -> str:
     return "colouring" if samples == 1 else f"sample-{sample}"
 
 
+def _label(sample: int, parameters: Parameters) -> str:
+    """What a sample's column is called; with several classes the class is part of it."""
+    name = class_names()[parameters.variant(sample)[0]] if len(parameters.classes) > 1 else ""
+    return f"{sample + 1} {name}".rstrip()
+
+
+def _classes(parameters: Parameters) -> str:
+    if parameters.class_index == -1:
+        return "the network’s own choice"
+    return ", ".join(f"{class_names()[index]} ({index})" for index in parameters.classes)
+
+
 def _entry(root: Path, found: Found, done: Mapping[str, Record], *, choosable: bool) -> Entry:
     first = next(iter(done.values()))
     values: dict[str, dict[str, float | None]] = {
@@ -283,7 +296,7 @@ def _facts(model: ModelInfo, parameters: Parameters, samples: int) -> dict[str, 
         "σ": parameters.sigma,
         "Seed": parameters.seed,
         "Samples": samples,
-        "Class": "the network’s own choice" if parameters.class_index < 0 else parameters.class_index,
+        "Class": _classes(parameters),
         "Working size": f"{parameters.size} pixels",
         "Strength": parameters.strength,
         "Format": parameters.format or "each photograph’s own",

@@ -16,6 +16,18 @@ def class_names() -> tuple[str, ...]:
     return tuple(text.splitlines())
 
 
+def find_classes(names: str) -> int | tuple[int, ...]:
+    """The index of the class that is named, or of each of several, with commas between them.
+
+    Raises:
+        UsageError: there is no such class, or one is named twice.
+    """
+    found = tuple(find_class(name.strip()) for name in names.split(","))
+    if len(set(found)) < len(found):
+        raise UsageError(f"--class {names} names a class twice.")
+    return found if len(found) > 1 else found[0]
+
+
 def find_class(name: str) -> int:
     """The index 0..999 of a class given by index or by name (case and underscores do not matter).
 

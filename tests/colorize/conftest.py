@@ -27,7 +27,7 @@ Answer = NDArray[np.float32]
 
 
 class FakeSession:
-    """Colours by lightness, position and z; ``fault`` may raise, or replace the answer, and sees what is asked."""
+    """Colours by lightness, position, z and class; ``fault`` sees what is asked, and may raise or give the answer."""
 
     device, precision, backend = "cpu", "fp32", "fake"
 
@@ -43,6 +43,8 @@ class FakeSession:
         chroma = np.empty((count, 2, height // 2, width // 2), np.float32)
         chroma[:, 0] = 30 + 8 * code[:, :1, None] + np.linspace(-10, 10, width // 2)
         chroma[:, 1] = 20 + 8 * code[:, 1:2, None] + lightness[:, 0, ::2, ::2] / 10
+        if class_index is not None:
+            chroma[:, 0] += np.maximum(class_index, 0)[:, None, None] / 50
         answer = self.fault(lightness, chroma) if self.fault else None
         return chroma if answer is None else answer
 

@@ -157,9 +157,20 @@ def test_every_option_reaches_the_run(old: Path, capsys: pytest.CaptureFixture[s
     assert events[0]["parameters"] == parameters
     execution = events[0]["execution"]
     assert (execution["batch_size"], execution["jobs"], execution["verify"]) == (2, 3, True)
-    assert model == {"device": "cpu", "precision": "fp32", "threads": None}
+    assert model == {"device": "cpu", "precision": "fp32", "photographs": 1, "threads": None}
     outputs = sorted(event["output"] for event in events if event["event"] == "photo.done")
     assert outputs == ["a.s00.png", "a.s01.png", "sub/e.s00.png", "sub/e.s01.png"]
+
+
+def test_classes_that_say_nothing_are_refused(old: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A class named twice, or more colourings of a photograph than can be told apart, is a slip of the hand."""
+    for arguments, sentence in (
+        ("--class tabby,tabby", "--class tabby,tabby names a class twice"),
+        ("--class tabby,", "no ImageNet class ''"),
+        ("--class 1,2 --samples 501", "1000 colourings at most"),
+    ):
+        assert main(["colorize", str(old), *arguments.split()]) == 2
+        assert sentence in capsys.readouterr().err
 
 
 def test_flag_over_environment_over_file(

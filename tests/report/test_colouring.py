@@ -241,6 +241,23 @@ def test_in_the_viewer_a_digit_chooses(sampled: Path, look: Open) -> None:
     assert page.locator("figure.chosen figcaption").first.inner_text().strip() == "3"
 
 
+def test_several_classes_give_a_colouring_each(place: Path) -> None:
+    """Is it a cat or a fox? Each is what a run for this class alone makes, and what was chosen is made again."""
+    common = ("--samples", 2, "--sigma", 3, "-q")
+    assert colour("old", "-o", "both", "--class", "tabby, 277", "--report", *common) == 0
+    labels = [column["label"] for column in page_data(place / "both" / "report.html")["columns"]]
+    assert labels[1:] == ["1 tabby", "2 red fox", "3 tabby", "4 red fox"]
+    both = contents(place / "both")
+    for name, outputs in (("tabby", ("a.s00.png", "a.s02.png")), ("red_fox", ("a.s01.png", "a.s03.png"))):
+        assert colour("old", "-o", name, "--class", name, *common) == 0
+        alone = contents(place / name)
+        assert [both[output] for output in outputs] == [alone["a.s00.png"], alone["a.s01.png"]]
+    assert len({both[f"a.s0{k}.png"] for k in range(4)}) == 4
+    picks = save(picks_of(place / "both" / "report.html", {"a.png": 3}))
+    assert colour("old", "--picks", picks, "-o", "chosen", "-q") == 0
+    assert contents(place / "chosen")["a.png"] == both["a.s03.png"]
+
+
 def test_picks_join_the_samples_folder(sampled: Path, place: Path) -> None:
     """The chosen ones may go beside the samples: names do not collide, and all runs know what is theirs."""
     before = contents(place / "three")
