@@ -1,0 +1,159 @@
+"""What the benchmarks share: photographs, models, commands that are watched, and rows of the table."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from skimage import data
+
+REPEATS = 3
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the table: what was measured, the value, and what it should be."""
+
+    what: str
+    value: str
+    target: str = ""
+
+
+def machine() -> str:
+    """The processor, in words."""
+    model = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        names = [line.partition(":")[2].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line]
+        model = names[0] if names else model
+    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return f"{model}, {cpus} cores, {platform.system()}, Python {platform.python_version()}"
+
+
+def photographs(folder: Path, count: int, size: tuple[int, int], *, grain: float = 2.0) -> Path:
+    """Gray JPEGs made of real photographs, each a little different.
+
+    Args:
+        folder: is made.
+        count: how many.
+        size: width and height in pixels.
+        grain: standard deviation of the film grain, in 8-bit codes.
+    """
+    folder.mkdir(parents=True)
+    sources = [data.astronaut, data.coffee, data.chelsea, data.rocket]
+    for index in range(count):
+        image = Image.fromarray(sources[index % len(sources)]()).convert("L").resize(size, Image.Resampling.BICUBIC)
+        noise = np.random.default_rng(index).standard_normal((size[1], size[0]), np.float32)
+        codes = np.asarray(image) + grain * noise
+        Image.fromarray(np.clip(codes, 0, 255).astype(np.uint8)).save(folder / f"{index:04d}.jpg", quality=90)
+    return folder
+
+
+def untrained(system: str, preset: str, folder: Path) -> Path:
+    """A model folder with random weights, the same each time: a network is as fast before it has learnt."""
+    import torch
+    from safetensors.torch import save_file
+
+    from colorcli.registry.card import WEIGHTS, ModelCard, file_sha256, write_card
+    from colorcli.registry.systems import systems
+
+    torch.manual_seed(0)
+    network_class = systems().network_class(system)
+    network = network_class(**network_class.presets[preset])
+    folder.mkdir(parents=True)
+    save_file({name: tensor.contiguous().half() for name, tensor in network.state_dict().items()}, folder / WEIGHTS)
+    card = ModelCard(
+        system,
+        system,
+        file_sha256(folder / WEIGHTS),
+        tag=preset,
+        preset=preset,
+        licence="CC0",
+        network=dict(network_class.presets[preset]),
+        size=network.size_rule,
+        controls=network.controls,
+    )
+    write_card(card, folder)
+    return folder
+
+
+def cpu_seconds(work: Callable[[], object]) -> float:
+    """CPU seconds of all threads, the least of a few runs."""
+    best = float("inf")
+    for _ in range(REPEATS):
+        start = time.process_time()
+        work()
+        best = min(best, time.process_time() - start)
+    return best
+
+
+def wall_seconds(work: Callable[[], object], repeats: int = REPEATS) -> float:
+    """Seconds, the least of a few runs."""
+    best = float("inf")
+    for _ in range(repeats):
+        start = time.perf_counter()
+        work()
+        best = min(best, time.perf_counter() - start)
+    return best
+
+
+@dataclass
+class Watched:
+    """A command that has ended: its events, when each came, and resident memory then, in MiB."""
+
+    events: list[dict[str, Any]] = field(default_factory=list)
+    at: list[float] = field(default_factory=list)
+    resident: list[float] = field(default_factory=list)
+    peak: float = 0.0
+    seconds: float = 0.0
+
+    def of(self, kind: str) -> Iterator[int]:
+        """The places of the events of a kind."""
+        return (place for place, event in enumerate(self.events) if event["event"] == kind)
+
+
+def colorize(*arguments: str, environment: dict[str, str] | None = None) -> Watched:
+    """Run ``colorcli colorize`` and watch it; what it coloured is expected to be all it was given."""
+    watched = Watched()
+    command = [sys.executable, "-m", "colorcli", "colorize", *arguments, "--quiet", "--json"]
+    start = time.perf_counter()
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, **(environment or {})}) as run:
+        sampler = threading.Thread(target=_follow, args=(run, watched))
+        sampler.start()
+        assert run.stdout is not None
+        for line in run.stdout:
+            watched.at.append(time.perf_counter() - start)
+            watched.resident.append(_resident(run.pid, "VmRSS"))
+            watched.events.append(json.loads(line))
+        code = run.wait()
+        sampler.join()
+    watched.seconds = time.perf_counter() - start
+    if code != 0:
+        sys.exit(f"colorcli colorize ended with {code}")
+    return watched
+
+
+def _follow(run: subprocess.Popen[str], watched: Watched) -> None:
+    while run.poll() is None:
+        watched.peak = max(watched.peak, _resident(run.pid, "VmHWM"))
+        time.sleep(0.02)
+
+
+def _resident(pid: int, what: str) -> float:
+    """Resident memory now (VmRSS) or at its highest (VmHWM), MiB; 0 where Linux does not tell."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return 0.0
+    return next((int(line.split()[1]) / 1024 for line in status.splitlines() if line.startswith(what)), 0.0)
