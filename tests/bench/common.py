@@ -122,6 +122,12 @@ class Watched:
         """The places of the events of a kind."""
         return (place for place, event in enumerate(self.events) if event["event"] == kind)
 
+    @property
+    def speed(self) -> float:
+        """Photographs a second, from the moment that the model is loaded."""
+        start, end = next(self.of("run.start")), next(self.of("run.end"))
+        return float(self.events[end]["done"]) / (self.at[end] - self.at[start])
+
 
 def colorize(*arguments: str, environment: dict[str, str] | None = None) -> Watched:
     """Run ``colorcli colorize`` and watch it; what it coloured is expected to be all it was given."""
