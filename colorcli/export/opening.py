@@ -71,6 +71,8 @@ def open_model(
     is_onnx = card.is_onnx
     if is_onnx and backend == "pytorch":
         raise UsageError(f"{card.reference} is an ONNX file, which PyTorch does not run; leave --backend away.")
+    if is_onnx or backend == "onnx":
+        device = _without_trying(device)
     if is_onnx or backend == "pytorch":
         return _load(card, device, precision, threads, photographs)
     copy = cached_path(card)
@@ -215,6 +217,15 @@ def _is_installed(package: str) -> bool:
         return importlib.util.find_spec(package) is not None
     except (ImportError, ValueError):
         return False
+
+
+def _without_trying(device: str) -> str:
+    """``cpu`` for ``auto`` where no GPU is in sight.
+
+    To find that out by trying, ONNX Runtime loads the libraries of CUDA, hundreds of megabytes of them. Elsewhere than
+    on Linux there are GPUs that ``gpu_in_sight`` does not know.
+    """
+    return "cpu" if device == "auto" and sys.platform == "linux" and not gpu_in_sight() else device
 
 
 def _means_cpu(device: str) -> bool:

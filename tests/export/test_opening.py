@@ -8,12 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import onnxruntime
 import pytest
 
 from colorcli.errors import ModelError, UsageError
 from colorcli.export import exporter, opening
 from colorcli.export.opening import WORTH_EXPORTING, cached_path, open_model
 from colorcli.registry.card import ModelCard
+from colorcli.sessions.onnx import _PROVIDERS, OnnxSession
 
 
 @pytest.fixture(autouse=True)
@@ -96,3 +98,15 @@ def test_backends_that_do_not_fit_are_refused(small: ModelCard, tmp_path: Path) 
         with pytest.raises(UsageError):
             open_model(**call)
     assert open_model(str(tmp_path / "small.onnx")).backend == "onnxruntime"
+
+
+def test_nothing_of_cuda_is_loaded_where_there_is_no_gpu(
+    small: ModelCard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder of small photographs takes twice the memory, for libraries of a GPU that is not there."""
+    exporter.export(small, tmp_path / "small.onnx")
+    monkeypatch.setattr(opening.sys, "platform", "linux")
+    monkeypatch.setattr(OnnxSession, "_preload", lambda _: pytest.fail("CUDA's libraries were loaded"))
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: list(_PROVIDERS.values()))
+    assert open_model(str(tmp_path / "small.onnx")).device == "cpu"
+    assert open_model(small, backend="onnx").device == "cpu"
