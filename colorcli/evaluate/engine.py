@@ -6,7 +6,6 @@ calling thread, on a CPU one photograph at a time, so that a number depends on n
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -22,6 +21,7 @@ from colorcli.evaluate.prepare import Prepared, prepare
 from colorcli.evaluate.protocols import Protocol
 from colorcli.evaluate.scoring import ImageScores, Scorer
 from colorcli.images.provenance import printable
+from colorcli.sessions.machine import available_cpus
 from colorcli.sessions.session import Session, random_code
 
 _GPU_BATCH = 16
@@ -45,7 +45,7 @@ class Options:
     seed: int = 0
     seeds: int = 1
     samples: int = 10
-    jobs: int = max(1, min(8, os.cpu_count() or 1))
+    jobs: int = max(1, min(8, available_cpus()))
     save_ab: Path | None = None
 
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from colorcli.errors import DeviceError, UsageError
 from colorcli.networks.colorizer import Colorizer
+from colorcli.sessions.machine import available_cpus
 from colorcli.sessions.session import ModelInfo, OutOfMemoryError
 
 _PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
@@ -64,7 +65,7 @@ class PyTorchSession:
         info: what the pipeline needs to know of the model.
         device: see ``resolve_device``.
         precision: ``auto`` (fp32 on CPU and MPS, fp16 on CUDA), ``fp32``, ``fp16`` or ``bf16``.
-        threads: CPU threads of PyTorch; None leaves its choice.
+        threads: CPU threads of PyTorch; None leaves its choice, within what a container grants.
     """
 
     backend = "pytorch"
@@ -89,7 +90,7 @@ class PyTorchSession:
         self.precision = precision
         # said aloud even where it is PyTorch's own choice: results repeat for a number of threads, and a thread that
         # has not been told chooses for itself
-        self.threads = threads or torch.get_num_threads()
+        self.threads = threads or min(torch.get_num_threads(), available_cpus())
         torch.set_num_threads(self.threads)
         network.prepare()
         self.network = network.to(self._device).to(memory_format=torch.channels_last)
