@@ -24,6 +24,7 @@ from .common import Row, colorize, photographs, untrained, wall_seconds
 LITE = tuple(point.name for point in BUILT_IN)
 PAPER = ("zhang2016", "bigcolor")
 _CODE = 68
+_TURNS = 12
 
 
 def against_eager(folder: Path, model: str, systems: Sequence[str]) -> list[Row]:
@@ -38,14 +39,15 @@ def against_eager(folder: Path, model: str, systems: Sequence[str]) -> list[Row]
         lightness = batch.numpy()
         codes: dict[str, Any] = {key: value.numpy() for key, value in controls.items()}
 
-        eager = torch.no_grad()(partial(script.network.chroma, batch, **controls))
-        eager()
-        milliseconds = {"eager": 1000 * wall_seconds(eager, 9)}
+        works = {"eager": torch.no_grad()(partial(script.network.chroma, batch, **controls))}
         for backend in ("pytorch", "onnx"):
             session = open_model(place, backend=backend, device="cpu")
-            work = partial(session.chroma, lightness, **codes)
-            work()
-            milliseconds[backend] = 1000 * wall_seconds(work, 9)
+            works[backend] = partial(session.chroma, lightness, **codes)
+        milliseconds = dict.fromkeys(works, float("inf"))
+        # turn by turn, so that whatever else the machine does meets all of them
+        for _ in range(_TURNS):
+            for key, work in works.items():
+                milliseconds[key] = min(milliseconds[key], 1000 * wall_seconds(work, 1))
         shown = ", ".join(f"{key} {value:.1f} ms" for key, value in milliseconds.items())
         ratios[name] = milliseconds["eager"] / milliseconds["onnx"]
         print(f"{name} at {shape[1]}x{shape[0]}: {shown}; ONNX Runtime {ratios[name]:.2f} times as fast as eager")
