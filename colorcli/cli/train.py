@@ -51,6 +51,7 @@ def train(
 
     from colorcli.cli.training import training_display
     from colorcli.train.loop import run_recipe
+    from colorcli.train.run import reasons_left_out
 
     folder = output or Path("runs") / chosen.name
     with training_display(chosen, folder, quiet=quiet) as display:
@@ -67,10 +68,15 @@ def train(
             command=["colorcli", *sys.argv[1:]],
             report=display.show,
         )
-    if not quiet and start and finished:
+    if quiet:
+        return
+    if start and finished:
         _compare(folder)
-    if not quiet:
-        note(f"The model is in {folder}." if finished else "Stopped before the end; go on with --resume.")
+    left_out = reasons_left_out(folder)
+    if left_out:
+        counts = ", ".join(f"{count} {reason}" for reason, count in left_out.items())
+        note(f"Left out of the data, as far as it was read: {counts} ({folder / 'left_out.json'}).")
+    note(f"The model is in {folder}." if finished else "Stopped before the end; go on with --resume.")
 
 
 def _compare(folder: Path) -> None:

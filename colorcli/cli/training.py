@@ -68,6 +68,9 @@ class _Progress:
     def take(self, record: dict[str, Any]) -> None:
         self.step, self.phase = int(record["step"]), str(record["phase"])
         numbers = {key: float(value) for key, value in record.items() if key not in ("step", "phase")}
+        if not numbers:
+            # Word of something that is no step, in place of the phase.
+            return
         measures = {key.removeprefix("val_"): value for key, value in numbers.items() if key.startswith("val_")}
         if measures:
             self.measures = measures
@@ -83,8 +86,12 @@ class _Progress:
         """The time left, in words."""
         if not self._steps_per_second or not self.total:
             return ""
-        minutes = (self.total - self.step) / self._steps_per_second / 60
-        return f"{minutes / 60:.1f} h left" if minutes >= 90 else f"{minutes:.0f} min left"
+        seconds = (self.total - self.step) / self._steps_per_second
+        if not seconds:
+            return ""
+        if seconds < 90:
+            return f"{seconds:.0f} s left"
+        return f"{seconds / 3600:.1f} h left" if seconds >= 5400 else f"{seconds / 60:.0f} min left"
 
     def where(self) -> str:
         """Step and phase."""
@@ -107,7 +114,7 @@ class _Lines:
     def show(self, record: dict[str, Any]) -> None:
         self._progress.take(record)
         measured = any(key.startswith("val_") for key in record)
-        numbers = self._progress.measures if measured else self._progress.losses
+        numbers = self._progress.measures if measured else self._progress.losses if len(record) > 2 else {}
         text = ", ".join(f"{name} {value:.4g}" for name, value in numbers.items())
         parts = [self._progress.where() + (" (held back)" if measured else ""), text, self._progress.left()]
         print("; ".join(part for part in parts if part), file=sys.stderr, flush=True)  # noqa: T201
@@ -142,7 +149,7 @@ class _Table:
             table.add_row(*cells)
         parts: list[RenderableType] = [
             Text(f"{self._recipe.name}: {progress.where()}  {progress.left()}"),
-            ProgressBar(total=max(progress.total, 1), completed=progress.step) if progress.total else Text(),
+            _bar(progress) if progress.total else Text(),
             table,
         ]
         samples = self._folder / "samples"
@@ -150,6 +157,13 @@ class _Table:
         if pictures:
             parts.append(Text(f"last sample: {pictures[-1]}", style="dim", overflow="fold"))
         return Group(*parts)
+
+
+def _bar(progress: _Progress) -> Table:
+    # A bar alone does not end its line: the row below would be lost.
+    row = Table.grid(expand=True)
+    row.add_row(ProgressBar(total=progress.total, completed=progress.step))
+    return row
 
 
 def _cells(numbers: list[tuple[str, float]], index: int) -> tuple[Text, Text]:

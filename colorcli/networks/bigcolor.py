@@ -427,11 +427,22 @@ class _DiscriminatorBlock(nn.Module):
         self.conv_sc = _Conv(in_channels, out_channels, 1) if down or in_channels != out_channels else None
 
     def forward(self, x: Tensor) -> Tensor:
-        h = self.conv2(F.relu(self.conv1(x if self.first else F.relu(x))))
+        h = F.relu(self.conv1(x if self.first else F.relu(x)))
         if self.down:
-            h, x = F.avg_pool2d(h, 2), F.avg_pool2d(x, 2)
+            h, x = self._pooled(h), F.avg_pool2d(x, 2)
+        else:
+            h = self.conv2(h)
         out: Tensor = h + (x if self.conv_sc is None else self.conv_sc(x))
         return out
+
+    def _pooled(self, x: Tensor) -> Tensor:
+        """``conv2`` and average pooling by two as one convolution of 4 x 4 and stride 2.
+
+        The same sums with less than half of the products, and no map of full size in between.
+        """
+        kernel = F.pad(self.conv2.normalized(), (1, 1, 1, 1))
+        rows = kernel[:, :, 1:] + kernel[:, :, :-1]
+        return F.conv2d(x, (rows[..., 1:] + rows[..., :-1]) / 4, self.conv2.bias, stride=2, padding=1)
 
 
 class _Embedding(_SpectralNorm):

@@ -50,19 +50,20 @@ class _Spectral(nn.Module):
     @torch.no_grad()
     def _iterate(self) -> None:
         matrix = self.weight_orig.flatten(1)
-        # Sums of products, because autocast would round a matrix product to half precision, and the norm with it.
-        self.weight_v.copy_(F.normalize((matrix * self.weight_u[:, None]).sum(0), dim=0, eps=_EPS))
-        self.weight_u.copy_(F.normalize((matrix * self.weight_v).sum(1), dim=0, eps=_EPS))
+        self.weight_v.copy_(F.normalize(torch.mv(matrix.T, self.weight_u), dim=0, eps=_EPS))
+        self.weight_u.copy_(F.normalize(torch.mv(matrix, self.weight_v), dim=0, eps=_EPS))
 
     def normalized(self) -> Tensor:
         if self.folded:
             return self.weight_orig
-        if self.training:
-            self._iterate()
-        # Copies, because the next forward pass overwrites the vectors before this one's gradients are taken.
-        u, v = self.weight_u.clone(), self.weight_v.clone()
-        sigma = ((self.weight_orig.flatten(1) * v).sum(1) * u).sum()
-        weight: Tensor = self.weight_orig / sigma
+        # Autocast would round a matrix product to half precision, and the norm with it.
+        with torch.autocast("cpu" if self.weight_orig.is_meta else self.weight_orig.device.type, enabled=False):
+            if self.training:
+                self._iterate()
+            # Copies, because the next forward pass overwrites the vectors before this one's gradients are taken.
+            u, v = self.weight_u.clone(), self.weight_v.clone()
+            sigma = torch.dot(u, torch.mv(self.weight_orig.flatten(1), v))
+            weight: Tensor = self.weight_orig / sigma
         return weight
 
     @torch.no_grad()
@@ -76,8 +77,17 @@ class _Conv(_Spectral):
     def __init__(self, in_channels: int, out_channels: int, kernel: int, bias: bool = True) -> None:
         super().__init__((out_channels, in_channels, kernel, kernel), bias)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return F.conv2d(x, self.normalized(), self.bias, padding=self.weight_orig.shape[-1] // 2)
+    def forward(self, x: Tensor, up: bool = False) -> Tensor:
+        """Convolve ``x``; where ``up``, after its sides have been doubled by repeating pixels (3 x 3 kernels only)."""
+        weight = self.normalized()
+        if not up:
+            return F.conv2d(x, weight, self.bias, padding=weight.shape[-1] // 2)
+        if not self.training:
+            return F.conv2d(F.interpolate(x, scale_factor=2.0, mode="nearest"), weight, self.bias, padding=1)
+        # The same sums with less than half of the products: each pixel reaches 4 x 4 of the larger map.
+        kernel = F.pad(weight.flip(2, 3).transpose(0, 1), (1, 1, 1, 1))
+        rows = kernel[:, :, 1:] + kernel[:, :, :-1]
+        return F.conv_transpose2d(x, rows[..., 1:] + rows[..., :-1], self.bias, stride=2, padding=1)
 
 
 class _Linear(_Spectral):
@@ -100,12 +110,14 @@ class _BatchNorm(nn.Module):
         self.register_buffer("running_means", torch.zeros(rows, channels))
         self.register_buffer("running_vars", torch.ones(rows, channels))
 
-    def normalized(self, x: Tensor, truncation: float) -> Tensor:
+    def normalized(
+        self, x: Tensor, truncation: float, weight: Tensor | None = None, bias: Tensor | None = None
+    ) -> Tensor:
         if self.training:
             mean, var = self.running_means[-1], self.running_vars[-1]
-            return F.batch_norm(x, mean, var, training=True, momentum=self.momentum, eps=_EPS)
+            return F.batch_norm(x, mean, var, weight, bias, training=True, momentum=self.momentum, eps=_EPS)
         mean, var = self._row(self.running_means, truncation), self._row(self.running_vars, truncation)
-        return F.batch_norm(x, mean, var, eps=_EPS)
+        return F.batch_norm(x, mean, var, weight, bias, eps=_EPS)
 
     @staticmethod
     def _row(table: Tensor, truncation: float) -> Tensor:
@@ -127,9 +139,8 @@ class _ConditionalNorm(_BatchNorm):
         self.offset = _Linear(condition, channels)
 
     def forward(self, x: Tensor, condition: Tensor, truncation: float) -> Tensor:
-        gain = 1 + self.scale(condition)[:, :, None, None]
-        out: Tensor = self.normalized(x, truncation) * gain + self.offset(condition)[:, :, None, None]
-        return out
+        gain, offset = 1 + self.scale(condition), self.offset(condition)
+        return torch.addcmul(offset[:, :, None, None], self.normalized(x, truncation), gain[:, :, None, None])
 
 
 class _OutputNorm(_BatchNorm):
@@ -139,7 +150,7 @@ class _OutputNorm(_BatchNorm):
         self.bias = nn.Parameter(torch.zeros(channels))
 
     def forward(self, x: Tensor, truncation: float) -> Tensor:
-        return self.normalized(x, truncation) * self.weight[:, None, None] + self.bias[:, None, None]
+        return self.normalized(x, truncation, self.weight, self.bias)
 
 
 class _Block(nn.Module):
@@ -159,15 +170,25 @@ class _Block(nn.Module):
         self.conv_3 = _Conv(middle, out_channels, 1)
 
     def forward(self, x: Tensor, condition: Tensor, truncation: float) -> Tensor:
-        h = self.conv_0(F.relu(self.bn_0(x, condition, truncation)))
-        h = self._resized(F.relu(self.bn_1(h, condition, truncation)))
-        h = self.conv_2(F.relu(self.bn_2(self.conv_1(h), condition, truncation)))
-        h = self.conv_3(F.relu(self.bn_3(h, condition, truncation)))
-        out: Tensor = h + self._resized(x[:, : self.out_channels])
+        h = self.conv_0(F.relu(self.bn_0(x, condition, truncation), inplace=True))
+        h = self.conv_1(F.relu(self.bn_1(h, condition, truncation), inplace=True), self.up)
+        h = self.conv_2(F.relu(self.bn_2(h, condition, truncation), inplace=True))
+        h = self.conv_3(F.relu(self.bn_3(h, condition, truncation), inplace=True))
+        out: Tensor = h + self._resized(_first(x, self.out_channels))
         return out
 
     def _resized(self, x: Tensor) -> Tensor:
         return F.interpolate(x, scale_factor=2.0, mode="nearest") if self.up else x
+
+
+def _first(x: Tensor, channels: int) -> Tensor:
+    """The first channels of a feature map."""
+    if x.shape[1] == channels:
+        return x
+    if torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
+        return x[:, :channels]
+    # Negative padding, because the gradient of a slice comes back in another memory layout, which is slow.
+    return F.pad(x, (0, 0, 0, 0, 0, channels - x.shape[1]))
 
 
 class _Attention(nn.Module):
@@ -183,13 +204,18 @@ class _Attention(nn.Module):
         self.snconv1x1_o_conv = _Conv(channels // 2, channels, 1, bias=False)
 
     def forward(self, x: Tensor, condition: Tensor, truncation: float) -> Tensor:
-        query = self.snconv1x1_theta(x).flatten(2)
-        key = F.max_pool2d(self.snconv1x1_phi(x), 2).flatten(2)
-        value = F.max_pool2d(self.snconv1x1_g(x), 2).flatten(2)
-        attention = (query.transpose(1, 2) @ key).softmax(-1)
-        seen = (value @ attention.transpose(1, 2)).unflatten(2, x.shape[-2:])
+        query = _rows(self.snconv1x1_theta(x))
+        key = _rows(F.max_pool2d(self.snconv1x1_phi(x), 2))
+        value = _rows(F.max_pool2d(self.snconv1x1_g(x), 2))
+        seen = (query @ key.transpose(1, 2)).softmax(-1) @ value
+        seen = seen.view(len(x), *x.shape[-2:], -1).permute(0, 3, 1, 2)
         out: Tensor = x + self.gamma * self.snconv1x1_o_conv(seen)
         return out
+
+
+def _rows(x: Tensor) -> Tensor:
+    """A feature map ``(N, C, H, W)`` as ``(N, H W, C)``, which is how ``channels_last`` keeps it: nothing is moved."""
+    return x.permute(0, 2, 3, 1).flatten(1, 2)
 
 
 class _Layers(nn.Module):
@@ -277,7 +303,7 @@ class BigGANDeep(nn.Module):
 
     def image(self, x: Tensor, truncation: float = 1.0) -> Tensor:
         """RGB in -1..1 from the last layer's feature maps."""
-        h = self.generator.conv_to_rgb(F.relu(self.generator.bn(x, truncation)))
+        h = self.generator.conv_to_rgb(F.relu(self.generator.bn(x, truncation), inplace=True))
         return torch.tanh(h[:, :3])
 
     def fold(self) -> None:
@@ -386,7 +412,7 @@ class Discriminator(bigcolor.Discriminator):
         attention: index of the block that self-attention follows.
     """
 
-    def __init__(self, ch: int = 32, multipliers: tuple[int, ...] = (1, 2, 4, 8, 8), attention: int = 0) -> None:
+    def __init__(self, ch: int = 32, multipliers: tuple[int, ...] = (1, 2, 4, 8, 8), attention: int = 1) -> None:
         super().__init__(ch, multipliers, attention)
         self.embed = _DescribedClasses(ch * multipliers[-1])  # type: ignore[assignment]
 

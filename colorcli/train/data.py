@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import io
+import math
 import os
 import tarfile
 import threading
@@ -206,11 +207,15 @@ def _resize_short(image: Image.Image, short: int) -> Image.Image:
 
 def _rotate(image: Image.Image, turns: float) -> Image.Image:
     """Rotate about the centre; what comes in at the corners is the mirrored picture, as in Keras."""
-    array = np.asarray(image)
-    margin = (min(image.size) + 1) // 2
-    padded = Image.fromarray(np.pad(array, ((margin, margin), (margin, margin), (0, 0)), mode="symmetric"))
+    cos, sin = abs(math.cos(2 * math.pi * turns)), abs(math.sin(2 * math.pi * turns))
+    # As much as the turned corners reach out, and a pixel for the interpolation.
+    x, y = (
+        min(side, math.ceil(max(0.0, side * (cos - 1) + other * sin) / 2) + 1)
+        for side, other in (image.size, image.size[::-1])
+    )
+    padded = Image.fromarray(np.pad(np.asarray(image), ((y, y), (x, x), (0, 0)), mode="symmetric"))
     turned = padded.rotate(360 * turns, Image.Resampling.BILINEAR)
-    return turned.crop((margin, margin, margin + image.width, margin + image.height))
+    return turned.crop((x, y, x + image.width, y + image.height))
 
 
 def _old_print(gray: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:

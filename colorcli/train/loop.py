@@ -21,12 +21,13 @@ from colorcli.registry.registry import find, own_tensors
 from colorcli.sessions.pytorch import resolve_device
 from colorcli.train.cache import FeatureCache
 from colorcli.train.data import Augment, Batch, Entry, Loader, PhotoSet
+from colorcli.train.labels import pseudo_labelled
 from colorcli.train.objectives import objective
 from colorcli.train.objectives.base import Setup
 from colorcli.train.pretrained import network_of
 from colorcli.train.processes import Processes
 from colorcli.train.recipe import DataOptions, Phase, Recipe
-from colorcli.train.run import Run, load_optimizer, optimizer_tensors, write_json
+from colorcli.train.run import Run, load_optimizer, optimizer_tensors
 from colorcli.train.statistics import colorful
 
 _WINDOW = 50
@@ -60,6 +61,7 @@ class Trainer:
         self.network = self.objective.network
         self.average = self.objective.average()
         self.step = self.phase = 0
+        self._checked = -1
         self.best: dict[str, float] = {}
         self._since_best = 0
         self._won: deque[float] = deque(maxlen=_WON_STEPS)
@@ -84,10 +86,11 @@ class Trainer:
         while self.phase < len(self.recipe.phases):
             if not self._run_phase(started + seconds, report):
                 return False
+            if self._checked != self.step:
+                self._check(report)
             self.phase += 1
             if self.phase < len(self.recipe.phases):
                 self._start_phase()
-            self._check(report)
         if self.processes.first:
             with self._uncached():
                 for name, figure in self.objective.figures(self.average).items():
@@ -116,11 +119,14 @@ class Trainer:
                 if self.step % self.recipe.every == 0:
                     self._check(report)
                     if phase.patience and self._since_best >= phase.patience:
+                        if self.processes.first:
+                            report({"step": self.step, "phase": f"{phase.name} ends early: no gain lately"})
                         self.step = sum(earlier.steps for earlier in self.recipe.phases[: self.phase + 1])
                         return True
                 clock, waited = time.monotonic(), loader.waited
             if self.processes.any(time.monotonic() > until):
-                self._check(report)
+                if self._checked != self.step:
+                    self._check(report)
                 return False
         return True
 
@@ -214,22 +220,24 @@ class Trainer:
 
     def _check(self, report: Report, *, save: bool = True) -> None:
         """Validate, and keep the state of the run and the model."""
+        self._checked = self.step
         if not self.processes.first:
             self._since_best = self.processes.tell(self._since_best)
             return
         with self._uncached():
             measured, grid = self.objective.validate(self.average)
-        self._log(measured, report)
-        better = self._is_best(measured)
         if grid:
             self.run.sample_grid(self.step, grid)
+        self._log(measured, report)
+        better = self._is_best(measured)
         if save:
             self.run.draw_curves()
             self.run.save(self._state(), self._tensors())
+            self.run.leave_out(self.photos.left_out)
         # Where the best weights are kept, those that training starts from may turn out to be them.
         if better and (save or self.recipe.best):
             facts = {
-                "photographs": len(self.entries) - len(self.photos.left_out),
+                "photographs": sum(entry.name not in self.photos.left_out for entry in self.entries),
                 "steps": self.step,
                 "validation": {key.removeprefix("val_"): round(value, 4) for key, value in measured.items()},
             }
@@ -278,6 +286,7 @@ class Trainer:
             return
         state, tensors = restored
         self.step, self.phase = state["step"], state["phase"]
+        self._checked = self.step
         if self.phase < len(self.recipe.phases):
             self._start_phase()
         self.best, self._since_best = state["best"], state["since_best"]
@@ -313,8 +322,11 @@ def _in_steps(recipe: Recipe, photographs: int) -> Recipe:
 
 
 def _entries(setup: Setup) -> list[Entry]:
-    drop = setup.recipe.data.drop_least_colorful
-    return colorful(setup.photos, setup.photos.train, drop) if drop else setup.photos.train
+    """The photographs to train on: without the least colourful ones, and with classes, where the recipe says so."""
+    entries, data = setup.photos.train, setup.recipe.data
+    if data.drop_least_colorful:
+        entries = colorful(setup.photos, entries, data.drop_least_colorful, setup.say)
+    return pseudo_labelled(setup, entries) if data.labels == "pseudo" else entries
 
 
 def _augment(data: DataOptions) -> Augment:
@@ -374,13 +386,18 @@ def run_recipe(
     network = None
     if start:
         network, recipe = network_of(start), _of_model(recipe, find(start))
-    setup = Setup(recipe, photos, processes.device, processes.share, teacher, network)
+
+    def say(what: str, step: int = 0) -> None:
+        if processes.first:
+            report({"step": step, "phase": what})
+
+    setup = Setup(recipe, photos, processes.device, processes.share, teacher, network, say)
     trainer = Trainer(setup, run, processes)
     facts = {"roots": [str(root) for root in data], "train": len(photos.train), "validation": len(photos.validation)}
     if processes.first:
-        run.describe(trainer.recipe, facts, list(command), trainer.step)
+        changed = run.describe(trainer.recipe, facts, list(command), trainer.step)
+        for field, (old, new) in changed.items():
+            say(f"going on with {field} = {new} instead of {old}", trainer.step)
     finished = trainer.fit(seconds=math.inf if seconds is None else seconds, report=report)
-    if processes.first:
-        write_json(folder / "left_out.json", photos.left_out)
     processes.close()
     return finished

@@ -28,7 +28,7 @@ class DataOptions:
         held_back: share of the photographs kept for validation.
         drop_least_colorful: share of the photographs, those of least colourfulness, left out of training (004: 0.1).
         labels: where class labels come from: ``none``, ``folders`` (ImageNet names or synset folders, in order), or
-            ``pseudo`` (the teacher's answer on the colour photograph).
+            ``pseudo`` (the teacher's answer on the middle of the colour photograph).
     """
 
     crop: int = 128
@@ -40,6 +40,10 @@ class DataOptions:
     held_back: float = 0.02
     drop_least_colorful: float = 0.0
     labels: str = "none"
+
+    def __post_init__(self) -> None:
+        if self.labels not in ("none", "folders", "pseudo"):
+            raise ValueError(f"labels of the data are '{self.labels}', not one of none, folders, pseudo")
 
 
 @dataclass(frozen=True)

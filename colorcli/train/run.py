@@ -12,6 +12,7 @@ import contextlib
 import json
 import platform
 import shutil
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -56,18 +57,22 @@ class Run:
                 kept = "; the last checkpoint is whole: go on with --resume"
             raise OutputError(f"The {what} in {self.folder} could not be written ({reason}){kept}.") from error
 
-    def describe(self, recipe: Recipe, data: dict[str, Any], command: list[str], step: int) -> None:
+    def describe(self, recipe: Recipe, data: dict[str, Any], command: list[str], step: int) -> dict[str, list[Any]]:
         """Write the effective recipe, and add this start of the run to the record of its starts.
 
         A run may be resumed with another recipe, such as a lower learning rate: what differs is recorded.
+
+        Returns:
+            The fields of the recipe that differ from those of the start before: old value, new value.
         """
         before = _read_json(self.folder / "recipe.json")
         starts = _read_json(self.folder / "environment.json") or []
         now = json.loads(json.dumps(recipe.to_dict()))
+        changed: dict[str, list[Any]] = _changes(before, now) if before else {}
         start = {
             "step": step,
             "command": command,
-            "changed": _changes(before, now) if before else {},
+            "changed": changed,
             "data": data,
             "python": platform.python_version(),
             "torch": torch.__version__,
@@ -78,6 +83,7 @@ class Run:
         with self._writing("record"):
             write_json(self.folder / "recipe.json", now)
             write_json(self.folder / "environment.json", [*starts, start])
+        return changed
 
     def log(self, record: dict[str, Any]) -> None:
         """Append one record to metrics.jsonl."""
@@ -106,6 +112,11 @@ class Run:
                 self.checkpoint.rename(old)
             fresh.rename(self.checkpoint)
             shutil.rmtree(old, ignore_errors=True)
+
+    def leave_out(self, reasons: dict[str, str]) -> None:
+        """Write which photographs are left out and why, as far as they have been read."""
+        with self._writing("record"):
+            write_json(self.folder / "left_out.json", dict(sorted(dict(reasons).items())))
 
     def write_model(self, network: Colorizer, recipe: Recipe, training: dict[str, Any]) -> None:
         """Make the run folder a model: float16 weights, and the card that describes them.
@@ -199,6 +210,12 @@ def before_after(folder: Path) -> list[tuple[str, float, float]]:
     measured = {r["step"]: {k: v for k, v in r.items() if k.startswith("val_")} for r in records if "val_psnr" in r}
     kept = read_card(folder).training["steps"]
     return [(name.removeprefix("val_"), value, measured[kept][name]) for name, value in measured[0].items()]
+
+
+def reasons_left_out(folder: Path) -> dict[str, int]:
+    """How many photographs a run has left out, by the reason: ``near-gray`` or ``unreadable``."""
+    reasons = _read_json(folder / "left_out.json") or {}
+    return dict(Counter(reason.partition(":")[0] for reason in reasons.values()))
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import os
+import zipfile
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +21,8 @@ from colorcli.train.data import Entry, PhotoSet
 
 _SIDE = 64
 _BINS = 256
+
+Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -34,32 +39,49 @@ class Statistics:
     histogram: NDArray[np.int64]
 
 
-def statistics(photos: PhotoSet, entries: Sequence[Entry]) -> Statistics:
-    """Count, or take from the cache what was counted before of the same photographs."""
+def statistics(photos: PhotoSet, entries: Sequence[Entry], say: Say = lambda _: None) -> Statistics:
+    """Count, or take from the cache what was counted before of the same photographs; ``say`` is told of long work."""
+
+    def count() -> dict[str, NDArray[Any]]:
+        say(f"counting the colours of {len(entries)} photographs, once")
+        found = _count(photos, entries)
+        return {"colorfulness": found.colorfulness, "histogram": found.histogram}
+
+    return Statistics(**once("statistics", fingerprint(entries), count))
+
+
+def fingerprint(entries: Sequence[Entry]) -> str:
+    """What tells these photographs from others: their names and sizes."""
     digest = hashlib.sha256()
     for entry in entries:
         digest.update(f"{entry.name}\0{entry.size}\0{entry.path.stat().st_size}\n".encode("utf-8", "surrogateescape"))
-    kept = cache_dir() / "statistics" / f"{digest.hexdigest()[:32]}.npz"
+    return digest.hexdigest()
+
+
+def once(kind: str, key: str, count: Callable[[], dict[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
+    """The tables that ``count`` gives, or gave before under this key: they are kept in the cache, by ``kind``."""
+    kept = cache_dir() / kind / f"{key[:32]}.npz"
     try:
         with np.load(kept, allow_pickle=False) as stored:
-            return Statistics(stored["colorfulness"], stored["histogram"])
-    except (OSError, KeyError, ValueError):
-        found = _count(photos, entries)
+            return dict(stored)
+    except (OSError, ValueError, zipfile.BadZipFile):
+        found = count()
+    # Several processes that train together may all get here.
+    fresh = kept.with_name(f".{os.getpid()}-{kept.name}")
     try:
         kept.parent.mkdir(parents=True, exist_ok=True)
-        fresh = kept.with_name(f".{kept.name}")
         with fresh.open("wb") as file:
-            np.savez_compressed(file, colorfulness=found.colorfulness, histogram=found.histogram)
+            np.savez_compressed(file, **found)  # type: ignore[arg-type]
         fresh.replace(kept)
     except OSError:
         # A cache that cannot be written costs a minute next time, nothing else.
-        pass
+        fresh.unlink(missing_ok=True)
     return found
 
 
-def colorful(photos: PhotoSet, entries: Sequence[Entry], drop: float) -> list[Entry]:
+def colorful(photos: PhotoSet, entries: Sequence[Entry], drop: float, say: Say = lambda _: None) -> list[Entry]:
     """The entries without the share ``drop`` of least colourfulness (004, section 4: 0.1)."""
-    scores = statistics(photos, entries).colorfulness
+    scores = statistics(photos, entries, say).colorfulness
     known = scores[np.isfinite(scores)]
     limit = np.quantile(known, drop) if len(known) else 0.0
     return [entry for entry, score in zip(entries, scores, strict=True) if not score < limit]

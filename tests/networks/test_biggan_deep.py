@@ -8,6 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from colorcli.networks import bigcolor
 from colorcli.networks.biggan_deep import (
     BigGANDeep,
     BigGANDeep128,
@@ -188,6 +189,23 @@ def test_half_precision_does_not_reach_the_norms() -> None:
     exact = layer.normalized()
     with torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(layer.normalized(), exact)
+
+
+def test_what_training_computes_in_fewer_products_is_the_same_layer() -> None:
+    """Doubled and convolved, convolved and averaged, each at once: a difference would be trained into the weights."""
+    torch.manual_seed(0)
+    convolution = small().generator.layers[1].conv_1
+    x = torch.randn(2, convolution.weight_orig.shape[1], 6, 10)
+    block = bigcolor.Discriminator(ch=4, multipliers=(1, 2)).blocks[0].eval()
+    rgb = torch.randn(2, 3, 8, 12)
+    with torch.no_grad():
+        # One iteration more or less moves the norm; a stored one that has settled does not move.
+        for _ in range(200):
+            convolution._iterate()
+        plain = convolution.eval()(x, up=True)
+        assert torch.allclose(convolution.train()(x, up=True), plain, atol=1e-5)
+        inner = F.avg_pool2d(block.conv2(block.conv1(rgb).relu()), 2)
+        assert torch.allclose(block(rgb), inner + block.conv_sc(F.avg_pool2d(rgb, 2)), atol=1e-5)
 
 
 def test_a_class_may_be_given_as_one_hot() -> None:

@@ -66,6 +66,15 @@ def test_discriminator_is_table_2() -> None:
     assert sum(p.numel() for p in network.parameters()) == 299_650
 
 
+def test_a_narrow_discriminator_has_the_same_layers() -> None:
+    """The lite recipe's: cheap enough for a laptop, and still the report's design."""
+    with torch.device("meta"):
+        wide, narrow = (table(Discriminator(width), torch.rand(2, 3, 256, 256)) for width in (64, 16))
+    assert [row[0] for row in narrow] == [row[0] for row in wide]
+    assert [row[1][-2:] for row in narrow[2:]] == [row[1][-2:] for row in wide[2:]]
+    assert 12 * sum(row[2] for row in narrow) < sum(row[2] for row in wide)
+
+
 def test_discriminator_gives_a_logit_for_each_picture() -> None:
     """A batch must not be mixed up where the two linear layers squeeze the axes away."""
     torch.manual_seed(0)

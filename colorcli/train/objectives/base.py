@@ -39,6 +39,7 @@ class Setup:
         share: (index, count) of this process among those that train together.
         teacher_file: weights of the teacher; None means those of the extra ``colorcli[train]``.
         start: a network to start from (fine-tuning) instead of a new one.
+        say: is told, in a few words, of work that takes long before the first step.
     """
 
     recipe: Recipe
@@ -47,6 +48,7 @@ class Setup:
     share: tuple[int, int] = (0, 1)
     teacher_file: Path | None = None
     start: nn.Module | None = None
+    say: Callable[[str], None] = lambda _: None
 
     @cached_property
     def teacher(self) -> EfficientNetLite0:

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from colorcli.errors import UsageError
 from colorcli.networks.biggan_deep import BigGANLite64, Discriminator, sample_latents
 from colorcli.train import losses
 from colorcli.train.data import Batch
@@ -22,12 +23,14 @@ _SHOWN = 8
 
 
 class Generative(Objective):
-    """BigGAN's training (Brock et al., ICLR 2019) at 64 px, with the teacher's answers as classes."""
+    """BigGAN's training (Brock et al., ICLR 2019) at 64 px; the recipe's data need labels."""
 
     network: BigGANLite64
 
     def __init__(self, setup: Setup) -> None:
         super().__init__(setup)
+        if self.recipe.data.labels == "none":
+            raise UsageError(f"Recipe '{self.recipe.name}' needs classes: set data.labels to pseudo or folders.")
         torch.manual_seed(self.recipe.seed + 1)
         critic = Discriminator(**self.recipe.discriminator)
         critic.describe_classes(setup.teacher.classifier.weight.detach().cpu())
@@ -48,8 +51,7 @@ class Generative(Objective):
 
     def step(self, phase: Phase, index: int, batch: Batch, update: Update) -> dict[str, Tensor]:
         rgb = torch.from_numpy(batch.rgb).to(self.setup.device, memory_format=torch.channels_last)
-        with torch.no_grad(), self.setup.autocast():
-            classes = self.setup.teacher.logits(self.setup.teacher(rgb)).argmax(1)
+        classes = torch.from_numpy(batch.labels).to(self.setup.device)
         real = F.interpolate(rgb, size=(self.network.side,) * 2, mode="area") * 2 - 1
         critic = self.parts["discriminator"]
         self.setup.learn(self.network)

@@ -132,10 +132,7 @@ class Standard(Objective):
         """The class of each photograph, where the recipe says where from; else the network's own classifier decides."""
         if "class_index" not in self.network.controls or self.recipe.data.labels == "none":
             return None
-        if self.recipe.data.labels == "folders":
-            return torch.from_numpy(batch.labels).to(rgb.device)
-        with torch.no_grad(), self.setup.autocast():
-            return self.setup.teacher.logits(self.setup.teacher(rgb)).argmax(1)
+        return torch.from_numpy(batch.labels).to(rgb.device)
 
     def _conditions(self, classes: Tensor | None, rgb: Tensor) -> Tensor:
         """The classes that a discriminator is told; zeros for one that takes none."""
@@ -295,7 +292,7 @@ class Standard(Objective):
     @cache  # noqa: B019 - an objective lives as long as its run
     def _rebalancing_table(self, classes: bool, mix: float) -> Tensor:
         """Zhang's weights of the 313 classes, or 003's of the ab plane, from the colours of the training set."""
-        histogram = statistics(self.setup.photos, self.setup.photos.train).histogram
+        histogram = statistics(self.setup.photos, self.setup.photos.train, self.setup.say).histogram
         weights = (
             bins.class_weights(bins.prior_of(histogram), mix=mix)
             if classes
