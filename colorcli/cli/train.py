@@ -85,7 +85,8 @@ def _compare(folder: Path) -> None:
 
     from colorcli.train.run import before_after
 
-    table = Table("held back", "before", "after")
-    for name, before, after in before_after(folder):
+    count, measures = before_after(folder)
+    table = Table(f"{count} held back", "before", "after")
+    for name, before, after in measures:
         table.add_row(name.replace("_", " "), f"{before:.3f}", f"{after:.3f}")
     console(stderr=True).print(table)

@@ -208,8 +208,8 @@ class _Attention(nn.Module):
         key = _rows(F.max_pool2d(self.snconv1x1_phi(x), 2))
         value = _rows(F.max_pool2d(self.snconv1x1_g(x), 2))
         seen = (query @ key.transpose(1, 2)).softmax(-1) @ value
-        seen = seen.view(len(x), *x.shape[-2:], -1).permute(0, 3, 1, 2)
-        out: Tensor = x + self.gamma * self.snconv1x1_o_conv(seen)
+        picture: Tensor = seen.transpose(1, 2).unflatten(2, x.shape[-2:])  # type: ignore[no-untyped-call]
+        out: Tensor = x + self.gamma * self.snconv1x1_o_conv(picture)
         return out
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,6 +24,7 @@ from colorcli.train.validation import groups, to_uint8
 
 _SIGMAS = (0.8, 3.0, 10.0)
 _SAMPLES = 3
+_ROWS = 4
 _PAD = 36
 _EXTENT = 110
 
@@ -45,8 +49,8 @@ def figures(network: Colorizer, setup: Setup) -> dict[str, Image.Image]:
 
 @torch.no_grad()
 def _sigma(network: Colorizer, setup: Setup) -> Image.Image:
-    """Four photographs, a row for each: gray, three samples for every sigma, original."""
-    batch = next(groups(setup)).part(0, 2)
+    """Up to four photographs, a row for each: gray, three samples for every sigma, original."""
+    batch = next(groups(setup, _ROWS))
     gray = torch.from_numpy(batch.gray).to(setup.device)
     lightness = colors.gray_to_lightness(gray)
     true = colors.srgb_to_lab(torch.from_numpy(batch.rgb).to(setup.device))[:, :1]
@@ -69,6 +73,37 @@ def strips(columns: Sequence[Sequence[NDArray[np.uint8]]], titles: Sequence[str]
     for index, title in enumerate(titles):
         ImageDraw.Draw(image).text((index * grid.width // len(columns) + 4, 4), title, fill="black")
     return image
+
+
+def variants(folder: Path) -> Image.Image | None:
+    """The same held-back photographs by a run and by those beside it (002, figure of the ablations), or None.
+
+    Beside it are the finished runs in the same parent folder that train the same system and hold the same photographs
+    back: what is seen are their last samples.
+    """
+    own = _held_back(folder)
+    runs = sorted(path.parent for path in folder.absolute().parent.glob("*/model.toml"))
+    alike = [run for run in runs if _held_back(run) == own]
+    if len(alike) < 2 or own is None:
+        return None
+    grids = [np.asarray(Image.open(max((run / "samples").glob("step-*.png"))).convert("RGB")) for run in alike]
+    side, height = own[-1], min(len(grid) for grid in grids)
+    columns = [grid[:height, side : 2 * side] for grid in grids]
+    columns = [grids[0][:height, :side], *columns, grids[0][:height, -side:]]
+    return strips([[column] for column in columns], ["gray", *(run.name for run in alike), "original"])
+
+
+def _held_back(folder: Path) -> tuple[Any, ...] | None:
+    """What two runs must have in common for their samples to show the same; None where a run has no samples yet."""
+    try:
+        recipe = json.loads((folder / "recipe.json").read_text(encoding="utf-8"))
+        data = json.loads((folder / "environment.json").read_text(encoding="utf-8"))[-1]["data"]
+        if not any((folder / "samples").glob("step-*.png")):
+            return None
+        roots = sorted(str(Path(root).absolute()) for root in data["roots"])
+        return recipe["system"], roots, data["validation"], recipe["data"]["held_back"], recipe["validation_side"]
+    except (OSError, ValueError, KeyError, IndexError, TypeError):
+        return None
 
 
 @torch.no_grad()

@@ -21,6 +21,7 @@ from colorcli.registry.registry import find, own_tensors
 from colorcli.sessions.pytorch import resolve_device
 from colorcli.train.cache import FeatureCache
 from colorcli.train.data import Augment, Batch, Entry, Loader, PhotoSet
+from colorcli.train.figures import variants
 from colorcli.train.labels import pseudo_labelled
 from colorcli.train.objectives import objective
 from colorcli.train.objectives.base import Setup
@@ -95,6 +96,9 @@ class Trainer:
             with self._uncached():
                 for name, figure in self.objective.figures(self.average).items():
                     self.run.figure(name, figure)
+            beside = variants(self.run.folder)
+            if beside is not None:
+                self.run.figure("variants", beside)
         return True
 
     def _run_phase(self, until: float, report: Report) -> bool:
@@ -180,13 +184,17 @@ class Trainer:
         norm = nn.utils.clip_grad_norm_(parameters, limit)
         # A scaler skips steps whose gradients overflowed, and lowers its scale: that is no divergence.
         if not (torch.isfinite(loss) and (torch.isfinite(norm) or self._scaler.is_enabled())):
-            raise DivergedError(
-                f"Training diverged at step {self.step}: a loss is not a finite number. "
-                f"The last checkpoint in {self.run.folder} is from before; resume it with a lower learning rate."
-            )
+            raise self._diverged("a loss is not a finite number")
         self._scaler.step(optimizer)
         self._scaler.update()
         return norm.detach()
+
+    def _diverged(self, why: str) -> DivergedError:
+        if self.run.restore() is None:
+            advice = "There is no checkpoint yet: start again with a lower learning rate."
+        else:
+            advice = f"The last checkpoint in {self.run.folder} is from before; resume it with a lower learning rate."
+        return DivergedError(f"Training diverged at step {self.step}: {why}. {advice}")
 
     def _watch_discriminator(self, loss: float) -> None:
         self._won.append(loss)
@@ -224,8 +232,12 @@ class Trainer:
         if not self.processes.first:
             self._since_best = self.processes.tell(self._since_best)
             return
+        if save and not all(bool(torch.isfinite(p).all()) for p in self.network.parameters() if p.requires_grad):
+            raise self._diverged("a weight is not a finite number")
         with self._uncached():
             measured, grid = self.objective.validate(self.average)
+        if save and not all(map(math.isfinite, measured.values())):
+            raise self._diverged("a measure of the held-back photographs is not a finite number")
         if grid:
             self.run.sample_grid(self.step, grid)
         self._log(measured, report)
@@ -378,11 +390,17 @@ def run_recipe(
     """
     if threads is not None:
         torch.set_num_threads(threads)
+    processes = Processes.found(resolve_device(device))
+    photos = PhotoSet(data, held_back=recipe.data.held_back, labelled=recipe.data.labels == "folders")
+    if not (photos.train and photos.validation):
+        count, share = len(photos.train) + len(photos.validation), recipe.data.held_back
+        raise UsageError(
+            f"With data.held_back = {share:g}, none of the {count} photographs is left "
+            f"{'to measure by' if photos.train else 'to train on'}: set another share, such as 0.1."
+        )
     run = Run(folder)
     if run.restore() is not None and not resume:
         raise UsageError(f"{folder} holds a run already: go on with --resume, or choose another folder with -o.")
-    processes = Processes.found(resolve_device(device))
-    photos = PhotoSet(data, held_back=recipe.data.held_back, labelled=recipe.data.labels == "folders")
     network = None
     if start:
         network, recipe = network_of(start), _of_model(recipe, find(start))

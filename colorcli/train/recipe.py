@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import tomllib
+import typing
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -12,6 +13,9 @@ from typing import Any
 
 from colorcli.errors import UsageError
 from colorcli.registry.systems import near
+
+# What a phase's ``weights`` may name.
+_TERMS = ("native", "perceptual", "adversarial", "diversity", "distill")
 
 
 @dataclass(frozen=True)
@@ -42,8 +46,7 @@ class DataOptions:
     labels: str = "none"
 
     def __post_init__(self) -> None:
-        if self.labels not in ("none", "folders", "pseudo"):
-            raise ValueError(f"labels of the data are '{self.labels}', not one of none, folders, pseudo")
+        _one_of("labels of the data", self.labels, ("none", "folders", "pseudo"))
 
 
 @dataclass(frozen=True)
@@ -113,8 +116,11 @@ class Phase:
             ("loss", self.loss, ("auto", "mse", "l1", "smooth_l1", "cross_entropy")),
             ("gan", self.gan, ("hinge", "bce")),
         ):
-            if value not in allowed:
-                raise ValueError(f"{name} of phase '{self.name}' is '{value}', not one of {', '.join(allowed)}")
+            _one_of(f"{name} of phase '{self.name}'", value, allowed)
+        for term in self.weights:
+            _one_of(f"a weight of phase '{self.name}'", term, _TERMS)
+        if self.batch < 1 or self.accumulate < 1:
+            raise ValueError(f"phase '{self.name}': batch and accumulate are at least 1")
         if self.batch % self.accumulate:
             raise ValueError(
                 f"phase '{self.name}': a batch of {self.batch} does not divide into {self.accumulate} parts"
@@ -181,6 +187,15 @@ class Recipe:
     best: str = ""
     validation_side: int = 192
 
+    def __post_init__(self) -> None:
+        _one_of("precision", self.precision, ("fp32", "bf16", "fp16"))
+        _one_of("freeze_batch_norm", self.freeze_batch_norm, ("slow", "all", "none"))
+        _one_of("perceptual", self.perceptual, ("teacher", "vgg16"))
+        if self.every < 1:
+            raise ValueError("every is at least 1")
+        if not self.phases:
+            raise ValueError("a recipe needs a phase")
+
     def to_dict(self) -> dict[str, Any]:
         """The recipe as plain data, as saved in a run folder."""
         return dataclasses.asdict(self)
@@ -238,15 +253,42 @@ def _table(recipe: str) -> dict[str, Any]:
 
 
 def from_dict(table: dict[str, Any]) -> Recipe:
-    """Build a recipe from plain data; unknown fields raise TypeError."""
+    """Build a recipe from plain data; unknown fields raise ValueError."""
     table = dict(table)
-    phases = tuple(Phase(**_tuples(phase)) for phase in table.pop("phases"))
-    data = DataOptions(**_tuples(table.pop("data", {})))
-    return Recipe(phases=phases, data=data, **_tuples(table))
+    phases = tuple(Phase(**_fields(Phase, phase, "a phase")) for phase in table.pop("phases"))
+    data = DataOptions(**_fields(DataOptions, table.pop("data", {}), "the data"))
+    return Recipe(phases=phases, data=data, **_fields(Recipe, table, "a recipe"))
 
 
-def _tuples(table: dict[str, Any]) -> dict[str, Any]:
+def _fields(kind: Any, table: dict[str, Any], what: str) -> dict[str, Any]:
+    known = typing.get_type_hints(kind)
+    for name, value in table.items():
+        if name not in known:
+            raise ValueError(f"{what} has no field '{name}'{near(name, known)}".rstrip(".?"))
+        if not _fits(value, known[name]):
+            hint = known[name]
+            raise ValueError(f"{name} of {what} is {value!r}, not of type {getattr(hint, '__name__', hint)}")
     return {key: tuple(value) if isinstance(value, list) else value for key, value in table.items()}
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a value of a TOML file is of a field's type; whole numbers are also floats."""
+    kind, parts = typing.get_origin(hint) or hint, typing.get_args(hint)
+    if kind is tuple:
+        parts = parts[:1] * len(value) if Ellipsis in parts and isinstance(value, list | tuple) else parts
+        return (
+            isinstance(value, list | tuple)
+            and len(value) == len(parts)
+            and all(_fits(each, part) for each, part in zip(value, parts, strict=True))
+        )
+    if isinstance(value, bool):
+        return kind is bool
+    return isinstance(value, int | float if kind is float else kind)
+
+
+def _one_of(what: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise ValueError(f"{what} is '{value}', not one of {', '.join(allowed)}")
 
 
 def _override(table: dict[str, Any], override: str) -> None:
@@ -265,4 +307,8 @@ def _set(table: dict[str, Any], path: str, value: Any) -> None:
     node: Any = table
     for key in parents:
         node = node[int(key)] if isinstance(node, list) else node.setdefault(key, {})
+    # A phase has one of the two: whoever sets one means to replace the other.
+    other = {"steps": "epochs", "epochs": "steps"}.get(last)
+    if other is not None and parents[:1] == ["phases"] and isinstance(node, dict):
+        node.pop(other, None)
     node[int(last) if isinstance(node, list) else last] = value

@@ -14,6 +14,7 @@ import platform
 import shutil
 from collections import Counter
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from colorcli.registry import backbones
 from colorcli.registry.card import WEIGHTS, ModelCard, Shared, file_sha256, read_card, write_card
 from colorcli.registry.registry import own_tensors
 from colorcli.train.recipe import Recipe
+from colorcli.train.validation import COUNT
 
 _LINES = ((31, 119, 180), (214, 39, 40), (44, 160, 44), (148, 103, 189), (255, 127, 14), (23, 190, 207))
 
@@ -103,10 +105,15 @@ class Run:
         fresh, old = self.folder / "checkpoint.new", self.folder / "checkpoint.old"
         with self._writing("checkpoint"):
             shutil.rmtree(fresh, ignore_errors=True)
-            fresh.mkdir()
-            for name, table in tensors.items():
-                save_file({key: value.contiguous() for key, value in table.items()}, fresh / f"{name}.safetensors")
-            write_json(fresh / "state.json", state)
+            try:
+                fresh.mkdir()
+                for name, table in tensors.items():
+                    save_file({key: value.contiguous() for key, value in table.items()}, fresh / f"{name}.safetensors")
+                write_json(fresh / "state.json", state)
+            except BaseException:
+                # Half a checkpoint is of no use, and on a full disk its room is.
+                shutil.rmtree(fresh, ignore_errors=True)
+                raise
             shutil.rmtree(old, ignore_errors=True)
             if self.checkpoint.exists():
                 self.checkpoint.rename(old)
@@ -192,24 +199,30 @@ class Run:
             image.save(self.folder / "figures" / f"{name}.png")
 
     def draw_curves(self) -> None:
-        """Draw every number in metrics.jsonl against the step into curves.png."""
+        """Draw every number in metrics.jsonl against the step into curves.png, with a line where a phase begins."""
         series: dict[str, list[tuple[float, float]]] = {}
+        phases: dict[str, float] = {}
+        last = 0.0
         for line in (self.folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines():
             record = json.loads(line)
+            phases.setdefault(record["phase"], last)
+            last = record["step"]
             for key, value in record.items():
-                if key not in ("step", "phase", "seconds") and isinstance(value, int | float):
+                if key not in ("step", "phase") and isinstance(value, int | float):
                     series.setdefault(key, []).append((record["step"], value))
         if series:
             with self._writing("curves"):
-                _plot(series).save(self.folder / "curves.png")
+                _plot(series, list(phases.values())[1:]).save(self.folder / "curves.png")
 
 
-def before_after(folder: Path) -> list[tuple[str, float, float]]:
-    """Each measure of the held-back photographs before the first step, and with the weights that the folder holds."""
+def before_after(folder: Path) -> tuple[int, list[tuple[str, float, float]]]:
+    """What training changed: number of held-back photographs, and (measure, before, with the weights that are kept)."""
     records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     measured = {r["step"]: {k: v for k, v in r.items() if k.startswith("val_")} for r in records if "val_psnr" in r}
     kept = read_card(folder).training["steps"]
-    return [(name.removeprefix("val_"), value, measured[kept][name]) for name, value in measured[0].items()]
+    count = json.loads((folder / "environment.json").read_text(encoding="utf-8"))[-1]["data"]["validation"]
+    table = [(name.removeprefix("val_"), value, measured[kept][name]) for name, value in measured[0].items()]
+    return min(count, COUNT), table
 
 
 def reasons_left_out(folder: Path) -> dict[str, int]:
@@ -234,31 +247,38 @@ def load_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor])
     optimizer.load_state_dict({"state": state, "param_groups": whole["param_groups"]})
 
 
-def _plot(series: dict[str, list[tuple[float, float]]]) -> Image.Image:
-    """Small multiples, one panel a quantity."""
+def _plot(series: dict[str, list[tuple[float, float]]], starts: list[float]) -> Image.Image:
+    """Small multiples, one panel a quantity, all over the same steps; ``starts`` are those at which a phase begins."""
     width, height, pad, columns = 360, 200, 34, 3
     rows = -(-len(series) // columns)
     image = Image.new("RGB", (columns * width, rows * height), "white")
     draw = ImageDraw.Draw(image)
+    end = max(step for points in series.values() for step, _ in points) or 1
     for index, (name, points) in enumerate(sorted(series.items())):
         left, top = (index % columns) * width, (index // columns) * height
-        xs, ys = [p[0] for p in points], [p[1] for p in points]
-        low, high = min(ys), max(ys)
-        span_x, span_y = (max(xs) - min(xs)) or 1, (high - low) or 1
+        values = [value for _, value in points]
+        low, high = min(values), max(values)
         box = (left + pad + 16, top + pad - 10, left + width - 10, top + height - pad + 8)
         draw.rectangle(box, outline=(200, 200, 200))
         draw.text((left + pad + 16, top + 6), name, fill="black")
         draw.text((left + 2, box[1]), f"{high:.3g}", fill="gray")
         draw.text((left + 2, box[3] - 10), f"{low:.3g}", fill="gray")
-        draw.text((box[2] - 40, box[3] + 4), f"{max(xs):.0f}", fill="gray")
-        line = [
-            (
-                box[0] + (x - min(xs)) / span_x * (box[2] - box[0]),
-                box[3] - (y - low) / span_y * (box[3] - box[1]),
-            )
-            for x, y in points
-        ]
-        draw.line(line, fill=_LINES[index % len(_LINES)], width=2)
+        draw.text((box[0], box[3] + 4), "0", fill="gray")
+        draw.text((box[2] - 40, box[3] + 4), f"{end:.0f}", fill="gray")
+
+        def at(step: float, box: tuple[int, int, int, int] = box) -> float:
+            return box[0] + step / end * (box[2] - box[0])
+
+        for start in starts:
+            draw.line([(at(start), box[1]), (at(start), box[3])], fill=(200, 200, 200))
+        line = [(at(step), box[3] - (value - low) / ((high - low) or 1) * (box[3] - box[1])) for step, value in points]
+        # What a loss is of may change from phase to phase; a measure of held-back photographs stays the same.
+        for first, stop in pairwise([-1, *(starts if not name.startswith("val_") else ()), end]):
+            part = [point for point, (step, _) in zip(line, points, strict=True) if first < step <= stop]
+            colour = _LINES[index % len(_LINES)]
+            if len(part) == 1:
+                draw.ellipse((part[0][0] - 2, part[0][1] - 2, part[0][0] + 2, part[0][1] + 2), fill=colour)
+            draw.line(part, fill=colour, width=2)
     return image
 
 

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from colorcli.color import tensors as colors
 from colorcli.color.metrics import colorfulness
+from colorcli.errors import NothingToDoError
 from colorcli.networks.colorizer import Colorizer
 from colorcli.sessions.session import random_code
 from colorcli.train.data import Augment, Batch
@@ -24,7 +25,7 @@ from colorcli.train.data import Augment, Batch
 if TYPE_CHECKING:
     from colorcli.train.objectives.base import Grid, Setup
 
-_COUNT = 160
+COUNT = 160
 _GROUP = 8
 _SIGMA = 0.8
 _DIVERSE = 3.0
@@ -68,6 +69,8 @@ def validate(network: Colorizer, setup: Setup) -> tuple[dict[str, float], Grid]:
                     to_uint8(colors.with_chroma(lab[:, :1], colour(_DIVERSE, sample)).clamp(0, 1)) for sample in (1, 2)
                 ]
             grid = [list(row) for row in zip(*columns, originals, strict=True)]
+    if not grid:
+        raise NothingToDoError("None of the held-back photographs is both readable and in colour.")
     mean = {name: float(np.mean(values)) for name, values in measures.items()}
     return {
         "val_psnr": mean["psnr"],
@@ -87,7 +90,7 @@ def _at_working_size(lightness: Tensor, network: Colorizer) -> Tensor:
     return F.interpolate(lightness, size=shape, mode="bilinear", align_corners=False, antialias=True)
 
 
-def groups(setup: Setup, count: int = _COUNT) -> Iterator[Batch]:
+def groups(setup: Setup, count: int = COUNT) -> Iterator[Batch]:
     """The held-back photographs, undegraded centre crops, a few at a time."""
     side = setup.recipe.validation_side
     read = ((entry.name, setup.photos.read(entry)) for entry in setup.photos.validation[:count])

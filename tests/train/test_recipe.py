@@ -20,11 +20,23 @@ def test_any_field_can_be_overridden() -> None:
     assert (recipe.phases[0].lr, recipe.seed, recipe.data.crop) == (2e-4, 5, 96)
 
 
-@pytest.mark.parametrize("override", ["phases.0.learning_rate=1", "nonsense", "phases.9.lr=1", "colour=1"])
+@pytest.mark.parametrize(
+    "override",
+    [
+        *("phases.0.learning_rate=1", "nonsense", "phases.9.lr=1", "colour=1"),
+        *("phases.0.lr=fast", "seed=1.5", "data.short_side=[128]", "data.films=1", "every=0", "phases.0.batch=0"),
+        *("precision=fp8", "phases.0.weights.beauty=1", "freeze_batch_norm=true", "phases=[]"),
+    ],
+)
 def test_a_mistyped_override_is_refused(override: str) -> None:
     """Silently ignored, it would cost a night of training."""
     with pytest.raises(UsageError, match="cannot be used"):
         recipes.load("bigcolor-lite", [override])
+
+
+def test_a_mistyped_field_is_named_with_what_it_may_mean() -> None:
+    with pytest.raises(UsageError, match="a phase has no field 'lrr'; did you mean lr"):
+        recipes.load("bigcolor-lite", ["phases.0.lrr=1"])
 
 
 def test_an_unknown_recipe_names_those_there_are() -> None:

@@ -56,6 +56,10 @@ class Standard(Objective):
             self.parts["discriminator"] = setup.place(critic)
         elif any(phase.train != "generator" for phase in self.recipe.phases):
             raise UsageError(f"Recipe '{self.recipe.name}' has an adversarial phase but no [discriminator].")
+        for phase in self.recipe.phases:
+            if phase.fakes not in ("generator", "recolored"):
+                # Now, because the phase may come after a night of another one.
+                self._earlier(phase.fakes)
 
     def build(self) -> Colorizer:
         recipe = self.recipe
