@@ -204,7 +204,7 @@ def verify(card: ModelCard) -> None:
     try:
         found = file_sha256(card.weights)
     except OSError as error:
-        raise _unreadable(card, error) from error
+        raise _unreadable(card.weights, error) from error
     _check_hash(card, found)
     for shared in card.backbones.values():
         path = backbones.locate(shared.name)
@@ -224,7 +224,7 @@ def read_weights(card: ModelCard) -> dict[str, Tensor]:
     try:
         content = card.weights.read_bytes()
     except OSError as error:
-        raise _unreadable(card, error) from error
+        raise _unreadable(card.weights, error) from error
     # The bytes that are checked are the bytes that are used: the file is read once.
     _check_hash(card, hashlib.sha256(content).hexdigest())
     return _tensors(content, card.weights)
@@ -240,7 +240,7 @@ def read_backbone(name: str) -> tuple[dict[str, Tensor], str]:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise ModelError(f"The weights {path} cannot be read: {error.strerror}.") from error
+        raise _unreadable(path, error) from error
     return _tensors(content, path), hashlib.sha256(content).hexdigest()
 
 
@@ -397,7 +397,7 @@ def _find_path(path: Path) -> ModelCard:
     try:
         return dataclasses.replace(card, weights_sha256=file_sha256(path))
     except OSError as error:
-        raise _unreadable(card, error) from error
+        raise _unreadable(card.weights, error) from error
 
 
 def _onnx_card(path: Path) -> ModelCard:
@@ -453,8 +453,8 @@ def _tensors(content: bytes, path: Path) -> dict[str, Tensor]:
     }
 
 
-def _unreadable(card: ModelCard, error: OSError) -> ModelError:
-    return ModelError(f"The weights {card.weights} cannot be read: {error.strerror}.")
+def _unreadable(weights: Path, error: OSError) -> ModelError:
+    return ModelError(f"The weights {weights} cannot be read: {error.strerror}.")
 
 
 def _defaults_file() -> Path:
