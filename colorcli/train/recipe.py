@@ -59,7 +59,9 @@ class Phase:
         train: ``generator``, ``discriminator`` or ``both``.
         accumulate: the batch is worked through in this many parts, their gradients summed.
         lr: learning rate of the generator; ``backbone_lr`` of its slow parts; ``d_lr`` of the discriminator.
-        betas: Adam's; ``weight_decay`` is decoupled.
+        optimizer: ``adamw`` shrinks the weights apart from the gradient's step (Loshchilov and Hutter 2019); ``adam``
+            adds the decay to the gradient, as where a paper says "Adam with weight decay".
+        betas: of either; ``weight_decay`` is the generator's, ``d_weight_decay`` the discriminator's.
         schedule: of all rates after ``warmup`` steps of linear rise: ``cosine`` falls to ``final_lr`` times their
             value, ``step`` drops to that at ``drop_at`` of the phase, ``exponential`` gets there evenly in the
             logarithm, ``constant`` stays.
@@ -89,8 +91,10 @@ class Phase:
     lr: float = 5e-4
     backbone_lr: float = 1e-4
     d_lr: float = 2e-4
+    optimizer: str = "adamw"
     betas: tuple[float, float] = (0.9, 0.999)
     weight_decay: float = 1e-4
+    d_weight_decay: float = 0.0
     warmup: int = 200
     schedule: str = "cosine"
     final_lr: float = 0.1
@@ -115,6 +119,7 @@ class Phase:
             ("schedule", self.schedule, ("cosine", "step", "exponential", "constant")),
             ("loss", self.loss, ("auto", "mse", "l1", "smooth_l1", "cross_entropy")),
             ("gan", self.gan, ("hinge", "bce")),
+            ("optimizer", self.optimizer, ("adamw", "adam")),
         ):
             _one_of(f"{name} of phase '{self.name}'", value, allowed)
         for term in self.weights:

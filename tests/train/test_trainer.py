@@ -19,6 +19,7 @@ from colorcli.registry.card import read_card
 from colorcli.train import recipe as recipes
 from colorcli.train.data import _fraction
 from colorcli.train.loop import DivergedError, run_recipe
+from colorcli.train.objectives.base import optimizer
 from colorcli.train.run import Run, before_after
 
 TOY = str(Path(__file__).with_name("toy.toml"))
@@ -260,3 +261,30 @@ def test_divergence_leaves_a_usable_checkpoint_or_says_there_is_none(photos: Pat
         _train(photos, tmp_path / "second", *hopeless, "every=1", "phases.0.steps=8", resume=True)
     _, tensors = Run(tmp_path / "second").restore() or ({}, {})
     assert all(bool(torch.isfinite(tensor).all()) for tensor in tensors["network"].values())
+
+
+def test_the_discriminator_has_a_weight_decay_of_its_own(photos: Path, tmp_path: Path) -> None:
+    """001 asks for it in both networks: taken for the generator's alone, the table would be of another training."""
+    weights = {}
+    for decay in ("0.0", "0.5"):
+        folder = tmp_path / decay
+        sets = [*ADVERSARIAL, 'phases.0.train="discriminator"', "phases.0.d_lr=0.1", "phases.0.warmup=0"]
+        _train(photos, folder, *sets, f"phases.0.d_weight_decay={decay}", "phases.0.schedule='constant'")
+        _, tensors = Run(folder).restore() or ({}, {})
+        kernels = [tensor for tensor in tensors["discriminator"].values() if tensor.ndim == 4]
+        weights[decay] = sum(float(kernel.square().sum()) for kernel in kernels)
+    assert weights["0.5"] < 0.9 * weights["0.0"]
+
+
+def test_adam_adds_the_weight_decay_to_the_gradient() -> None:
+    """The papers' Adam is not today's AdamW: where nothing pulls, only the first one moves at its rate."""
+    moved = {}
+    for kind in ("adam", "adamw"):
+        weight = torch.nn.Parameter(torch.ones(1))
+        phase = recipes.load(TOY, [f"phases.0.optimizer={kind}"]).phases[0]
+        chosen = optimizer(phase, [([weight], 0.01)], 0.1)
+        weight.grad = torch.zeros(1)
+        chosen.step()
+        moved[kind] = 1 - float(weight.detach())
+    assert moved["adam"] == pytest.approx(0.01, rel=1e-3)
+    assert moved["adamw"] == pytest.approx(0.01 * 0.1, rel=1e-3)

@@ -131,12 +131,13 @@ class Objective(ABC):
         return average.requires_grad_(False).eval()
 
 
-def adam(
-    groups: list[tuple[list[nn.Parameter], float]], betas: tuple[float, float], weight_decay: float = 0.0
+def optimizer(
+    phase: Phase, groups: list[tuple[list[nn.Parameter], float]], weight_decay: float
 ) -> torch.optim.Optimizer:
-    """AdamW over (parameters, peak learning rate) groups; without weight decay it is Adam."""
-    return torch.optim.AdamW(
+    """The phase's optimizer over groups of (parameters, peak learning rate)."""
+    kind = torch.optim.Adam if phase.optimizer == "adam" else torch.optim.AdamW
+    return kind(
         [{"params": parameters, "lr": rate, "peak": rate} for parameters, rate in groups if parameters],
-        betas=betas,
+        betas=phase.betas,
         weight_decay=weight_decay,
     )

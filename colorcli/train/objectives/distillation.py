@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from colorcli.networks.backbones import EfficientNetLite0, Features
 from colorcli.train import losses
 from colorcli.train.data import Batch
-from colorcli.train.objectives.base import Grid, Objective, Update, adam
+from colorcli.train.objectives.base import Grid, Objective, Update, optimizer
 from colorcli.train.recipe import Phase
 from colorcli.train.run import Run
 from colorcli.train.validation import groups
@@ -28,7 +28,7 @@ class Distillation(Objective):
         return student
 
     def optimizers(self, phase: Phase) -> dict[str, torch.optim.Optimizer]:
-        return {"generator": adam([(list(self.network.parameters()), phase.lr)], phase.betas, phase.weight_decay)}
+        return {"generator": optimizer(phase, [(list(self.network.parameters()), phase.lr)], phase.weight_decay)}
 
     def step(self, phase: Phase, index: int, batch: Batch, update: Update) -> dict[str, Tensor]:
         rgb = torch.from_numpy(batch.rgb).to(self.setup.device, memory_format=torch.channels_last)

@@ -14,7 +14,7 @@ from colorcli.errors import UsageError
 from colorcli.networks.biggan_deep import BigGANLite64, Discriminator, sample_latents
 from colorcli.train import losses
 from colorcli.train.data import Batch
-from colorcli.train.objectives.base import Grid, Objective, Setup, Update, adam
+from colorcli.train.objectives.base import Grid, Objective, Setup, Update, optimizer
 from colorcli.train.recipe import Phase
 from colorcli.train.run import Run
 from colorcli.train.validation import to_uint8
@@ -45,8 +45,10 @@ class Generative(Objective):
     def optimizers(self, phase: Phase) -> dict[str, torch.optim.Optimizer]:
         learning = [p for p in self.network.parameters() if p.requires_grad]
         return {
-            "generator": adam([(learning, phase.lr)], phase.betas, phase.weight_decay),
-            "discriminator": adam([(list(self.parts["discriminator"].parameters()), phase.d_lr)], phase.betas),
+            "generator": optimizer(phase, [(learning, phase.lr)], phase.weight_decay),
+            "discriminator": optimizer(
+                phase, [(list(self.parts["discriminator"].parameters()), phase.d_lr)], phase.d_weight_decay
+            ),
         }
 
     def step(self, phase: Phase, index: int, batch: Batch, update: Update) -> dict[str, Tensor]:

@@ -23,7 +23,7 @@ from colorcli.train import losses
 from colorcli.train.data import Batch
 from colorcli.train.discriminators import discriminator
 from colorcli.train.figures import figures
-from colorcli.train.objectives.base import Grid, Objective, Setup, Update, adam
+from colorcli.train.objectives.base import Grid, Objective, Setup, Update, optimizer
 from colorcli.train.pretrained import fill, network_of
 from colorcli.train.recipe import Phase
 from colorcli.train.run import Run
@@ -89,9 +89,10 @@ class Standard(Objective):
             ([p for p in learning if id(p) not in slow], phase.lr),
             ([p for p in learning if id(p) in slow], phase.backbone_lr),
         ]
-        made = {"generator": adam(groups, phase.betas, phase.weight_decay)}
+        made = {"generator": optimizer(phase, groups, phase.weight_decay)}
         if "discriminator" in self.parts:
-            made["discriminator"] = adam([(list(self.parts["discriminator"].parameters()), phase.d_lr)], phase.betas)
+            critic = list(self.parts["discriminator"].parameters())
+            made["discriminator"] = optimizer(phase, [(critic, phase.d_lr)], phase.d_weight_decay)
         return made
 
     def step(self, phase: Phase, index: int, batch: Batch, update: Update) -> dict[str, Tensor]:
