@@ -136,7 +136,8 @@ def verify(
 def import_command(
     name: Released,
     files: Annotated[
-        list[Path], typer.Argument(help="The released files, such as EG_011.ckpt, in their order.", exists=True)
+        list[Path],
+        typer.Argument(help="The released files, such as EG_011.ckpt, in their order; or a run folder.", exists=True),
     ],
     ema: Annotated[
         Path | None, typer.Option(help="Its moving average, such as EG_EMA_011.ckpt.", exists=True, dir_okay=False)
@@ -144,7 +145,10 @@ def import_command(
     overwrite: Overwrite = False,
     json: Json = False,
 ) -> None:
-    """Turn officially released files into NAME@official, or a backbone. They are read as tensors; no pickle is run."""
+    """Install released files as NAME@official or as a backbone; or the backbone that a training run has made.
+
+    Files are read as tensors; no pickle is run.
+    """
     from colorcli.registry.importers import import_files
 
     installed = import_files(name, [*files, *([ema] if ema else [])], overwrite=overwrite)
@@ -277,6 +281,12 @@ def _report_installed(installed: ModelCard | Backbone, json: bool) -> None:
     if json:
         output.emit("backbone.installed", **installed.to_dict(), folder=str(installed.folder))
     output.note(f"{installed.name} is in {installed.folder}, SHA-256 {installed.sha256}.")
+    if installed.training:
+        from colorcli.registry.importers import built_on
+
+        presets = ", ".join(built_on(installed.name))
+        use = f"built on it: {presets}" if presets else f"recipes can start from it: --set init.PART={installed.name}"
+        output.note(f"{use[0].upper()}{use[1:]}.")
 
 
 app.command("list", cls=Command)(list_command)

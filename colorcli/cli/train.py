@@ -76,7 +76,19 @@ def train(
     if left_out:
         counts = ", ".join(f"{count} {reason}" for reason, count in left_out.items())
         note(f"Left out of the data, as far as it was read: {counts} ({folder / 'left_out.json'}).")
-    note(f"The model is in {folder}." if finished else "Stopped before the end; go on with --resume.")
+    note(_made(chosen.system, folder) if finished else "Stopped before the end; go on with --resume.")
+
+
+def _made(system: str, folder: Path) -> str:
+    """What is in the folder of a finished run, and what comes next."""
+    from colorcli.registry import backbones
+
+    if not (folder / backbones.CARD).is_file():
+        return f"The model is in {folder}."
+    return (
+        f"{system}, which other networks are built on, is in {folder}; install it for them with "
+        f"'colorcli models import {system} {folder}'."
+    )
 
 
 def _compare(folder: Path) -> None:

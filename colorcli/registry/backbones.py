@@ -23,6 +23,9 @@ from colorcli.registry.systems import near
 
 CARD = "backbone.toml"
 
+# Made with this program, by recipes of the same names.
+TRAINED = {"efficientnet-lite0-gray": "backbone", "biggan-lite-64": "generator"}
+
 
 @dataclass(frozen=True)
 class Backbone:
@@ -96,6 +99,11 @@ def locate(name: str) -> Path:
         raise ModelError(
             f"The {entry.kind} {name} ({entry.bytes / 1e6:.0f} MB) is not on this machine; fetch it with "
             f"'colorcli models pull {name}', or take it from a file with 'colorcli models import {name} FILE'."
+        )
+    if name in TRAINED:
+        raise ModelError(
+            f"The {TRAINED[name]} {name} is not on this machine; train it with 'colorcli train {name} --data DATA', "
+            f"then install it with 'colorcli models import {name} runs/{name}'."
         )
     raise ModelError(f"There is no backbone '{name}'{near(name, {*found, *known()})}")
 

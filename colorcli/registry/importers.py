@@ -10,6 +10,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,9 +20,9 @@ from colorcli.registry.backbones import Backbone
 from colorcli.registry.card import CARD, WEIGHTS, ModelCard, Shared, file_sha256, read_card, write_card
 from colorcli.registry.checkpoints import network_layout, read_tensors
 from colorcli.registry.download import Fetched, Progress, fetch
-from colorcli.registry.folders import data_dir, user_models_dir
+from colorcli.registry.folders import bundled_models_dir, data_dir, user_models_dir
 from colorcli.registry.registry import difference, empty_network, find, own_tensors, shapes
-from colorcli.registry.releases import Release, release
+from colorcli.registry.releases import Release, release, releases
 from colorcli.registry.systems import systems
 
 if TYPE_CHECKING:
@@ -37,13 +38,16 @@ def import_files(name: str, files: Sequence[Path], *, overwrite: bool = False) -
 
     Args:
         name: as in the table of released files.
-        files: in the order of the table; those that are optional there may be left out.
+        files: in the order of the table; those that are optional there may be left out. Or a run folder alone: see
+            ``import_run``.
         overwrite: whether to replace other weights of that name.
 
     Raises:
         ModelError: the name is unknown, the files are not the released ones, or other weights are installed.
         OutputError: the data folder cannot be written.
     """
+    if len(files) == 1 and files[0].is_dir():
+        return import_run(name, files[0], overwrite=overwrite)
     entry = release(name)
     required = [remote for remote in entry.files if not remote.optional]
     if not len(required) <= len(files) <= len(entry.files):
@@ -54,6 +58,50 @@ def import_files(name: str, files: Sequence[Path], *, overwrite: bool = False) -
     card, tensors = convert(name, files)
     discriminator = _read_discriminator(files[1]) if name == "pix2pix" and len(files) > 1 else None
     return install(card, tensors, discriminator=discriminator, overwrite=overwrite)
+
+
+def import_run(name: str, run: Path, *, overwrite: bool = False) -> Backbone:
+    """Install the backbone or generator that a training run has made; its file stays as it is.
+
+    Args:
+        name: what it will be called; networks that are built on it look for the name of its recipe.
+        run: the run folder.
+        overwrite: whether to replace other weights of that name.
+
+    Raises:
+        ModelError: the run made no backbone, or damaged it since; the name is taken, or no name of a folder.
+        OutputError: the data folder cannot be written.
+    """
+    card = _made_by(run)
+    if name in releases():
+        raise ModelError(f"{name} is the name of released files: give what {run} holds another one.")
+    if (bundled_models_dir() / "backbones" / name).is_dir():
+        raise ModelError(
+            f"{name} comes with this program, whose models are made with that one: another of its name would never be "
+            "used. Give yours a name of its own; recipes can start from it (--set init.PART=NAME)."
+        )
+    if name.startswith(".") or set(name) & set("@/\\"):
+        raise ModelError(f"'{name}' cannot be a backbone's name.")
+    folder = backbones.user_backbones_dir() / name
+
+    def save(path: Path) -> None:
+        shutil.copyfile(run / WEIGHTS, path)
+
+    def describe(fresh: Path, sha256: str) -> None:
+        backbones.write_card(dataclasses.replace(card, name=name, sha256=sha256, folder=None), fresh)
+
+    _install(folder, save, describe, backbones.read_card(folder).sha256, overwrite)
+    return backbones.read_card(folder)
+
+
+def built_on(backbone: str) -> list[str]:
+    """The presets whose frozen parts are this backbone, such as ``biggan-encoder lite``."""
+    found = []
+    for system in systems().names():
+        for preset, arguments in systems().network_class(system).presets.items():
+            if backbone in empty_network(system, arguments).frozen_parts.values():
+                found.append(f"{system} {preset}")
+    return found
 
 
 def pull(name: str, *, overwrite: bool = False, progress: Progress | None = None) -> tuple[Installed, list[Fetched]]:
@@ -140,7 +188,7 @@ def install(
         if discriminator is not None:
             _save(discriminator, fresh / DISCRIMINATOR)
 
-    _install(folder, tensors, describe, _installed_sha256(folder), overwrite)
+    _install(folder, partial(_save, tensors), describe, _installed_sha256(folder), overwrite)
     return dataclasses.replace(read_card(folder), reference=card.exact_name)
 
 
@@ -160,21 +208,25 @@ def install_backbone(
         card = Backbone(entry.name, sha256, entry.kind, entry.title, entry.licence, made_from)
         backbones.write_card(card, fresh)
 
-    _install(folder, tensors, describe, backbones.read_card(folder).sha256, overwrite)
+    _install(folder, partial(_save, tensors), describe, backbones.read_card(folder).sha256, overwrite)
     return backbones.read_card(folder)
 
 
 def _install(
-    folder: Path, tensors: dict[str, Tensor], describe: Callable[[Path, str], None], before: str, overwrite: bool
+    folder: Path,
+    save: Callable[[Path], None],
+    describe: Callable[[Path, str], None],
+    before: str,
+    overwrite: bool,
 ) -> None:
-    """Write weights and what ``describe(folder, sha256)`` adds to them, then put the folder in its place."""
+    """Let ``save(path)`` write weights and ``describe(folder, sha256)`` add to them; then put the folder in place."""
     name = folder.name
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".new-") as temporary:
             fresh = Path(temporary, "fresh")
             fresh.mkdir()
-            _save(tensors, fresh / WEIGHTS)
+            save(fresh / WEIGHTS)
             sha256 = file_sha256(fresh / WEIGHTS)
             if folder.exists() and not overwrite and before != sha256:
                 raise ModelError(f"Another {name} is installed in {folder}; use --overwrite to replace it.")
@@ -206,6 +258,32 @@ def _installed_sha256(folder: Path) -> str:
         return read_card(folder).weights_sha256
     except ModelError:
         return ""
+
+
+def _made_by(run: Path) -> Backbone:
+    """The card of the backbone that a run has made, once its weights were found to be those of the card.
+
+    Raises:
+        ModelError: there is none, or other weights are beside it.
+    """
+    if not (run / backbones.CARD).is_file():
+        if (run / CARD).is_file():
+            raise ModelError(f"{run} holds a model, which needs no import: use it with --model {run}.")
+        raise ModelError(
+            f"There is no {backbones.CARD} in {run}: it is no run of a recipe that makes a backbone, or one that has "
+            "not come to its first check yet."
+        )
+    card = backbones.read_card(run)
+    try:
+        found = file_sha256(run / WEIGHTS)
+    except OSError as error:
+        raise ModelError(f"The weights {run / WEIGHTS} cannot be read: {error.strerror}.") from error
+    if found != card.sha256:
+        raise ModelError(
+            f"{run / WEIGHTS} is not what the run has written (SHA-256 {found[:12]}…, recorded {card.sha256[:12]}…): "
+            "go on with the run (--resume), whose next check writes it again."
+        )
+    return card
 
 
 def _shared(name: str) -> Shared:

@@ -299,12 +299,16 @@ def _read_json(path: Path) -> Any:
 
 def _changes(before: Any, after: Any, path: str = "") -> dict[str, list[Any]]:
     """The fields in which two recipes differ, by their dotted path: the old value and the new one."""
-    if isinstance(before, dict | list) and type(before) is type(after) and len(before) == len(after):
-        keys = list(before) if isinstance(before, dict) else range(len(before))
-        if isinstance(before, list) or set(keys) == set(after):
-            found = [_changes(before[key], after[key], f"{path}.{key}".lstrip(".")) for key in keys]
-            return {name: pair for part in found for name, pair in part.items()}
-    return {} if before == after else {path: [before, after]}
+    found: list[dict[str, list[Any]]] = []
+    if isinstance(before, dict) and isinstance(after, dict):
+        # A field that an earlier version did not know, or that this recipe does not set, is None there.
+        names = {**before, **after}
+        found = [_changes(before.get(name), after.get(name), f"{path}.{name}".lstrip(".")) for name in names]
+    elif isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
+        found = [_changes(*pair, f"{path}.{index}") for index, pair in enumerate(zip(before, after, strict=True))]
+    elif before != after:
+        found = [{path: [before, after]}]
+    return {name: pair for part in found for name, pair in part.items()}
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -15,6 +15,7 @@ from colorcli.errors import ExitCode, ModelError
 from colorcli.registry import backbones, importers, registry
 from colorcli.registry.card import CARD, WEIGHTS, ModelCard, Shared, file_sha256
 from colorcli.registry.releases import Release, Remote
+from colorcli.train import recipe as recipes
 
 from .conftest import make_backbone, make_model
 
@@ -146,6 +147,56 @@ def test_a_backbone_without_a_record_is_found_but_never_called_verified(user: Pa
     assert backbones.locate("mine").is_file()
     with pytest.raises(ModelError, match="Nothing was recorded of mine"):
         backbones.verify("mine")
+
+
+def test_a_run_that_made_a_backbone_is_imported_as_it_is(bundle: Path, user: Path, tmp_path: Path) -> None:
+    """Hours of training: another hash than the run's own, and no model made with it would be known by it again."""
+    weights = make_backbone(tmp_path / "runs", "biggan-lite-64")
+    installed = importers.import_files("biggan-lite-64", [weights.parent])
+    assert isinstance(installed, backbones.Backbone)
+    assert installed.sha256 == file_sha256(weights) == file_sha256(user / "backbones" / "biggan-lite-64" / WEIGHTS)
+    assert importers.import_files("biggan-lite-64", [weights.parent]) == installed
+    backbones.verify("biggan-lite-64")
+    assert importers.import_files("mine", [weights.parent]).name == "mine"
+    other = make_backbone(tmp_path / "more", "biggan-lite-64", scale=2)
+    with pytest.raises(ModelError, match="--overwrite"):
+        importers.import_files("biggan-lite-64", [other.parent])
+
+
+def test_a_run_that_cannot_be_a_backbone_is_refused(bundle: Path, user: Path, tmp_path: Path) -> None:
+    """Each of these would be found out only by the next network's nonsense."""
+    weights = make_backbone(tmp_path / "runs", "biggan-lite-64")
+    make_backbone(bundle / "backbones", "efficientnet-lite0-gray")
+    for name, said in (
+        ("efficientnet-lite0-gray", "would never be used"),
+        ("vgg16", "released files"),
+        ("../vgg16", "cannot be a backbone's name"),
+    ):
+        with pytest.raises(ModelError, match=said):
+            importers.import_files(name, [weights.parent])
+    make_model(tmp_path / "model")
+    with pytest.raises(ModelError, match=r"use it with --model"):
+        importers.import_files("mine", [tmp_path / "model"])
+    with pytest.raises(ModelError, match="not come to its first check yet"):
+        importers.import_files("mine", [tmp_path])
+    weights.write_bytes(b"rot")
+    with pytest.raises(ModelError, match="not what the run has written"):
+        importers.import_files("mine", [weights.parent])
+    assert not (user / "backbones").exists()
+
+
+def test_what_is_built_on_a_backbone_is_known(tiny: str, backbone: Path) -> None:
+    """The sentence after an import says what a night of training was for."""
+    assert importers.built_on("resnet50") == ["borrower paper"]
+
+
+def test_a_backbone_that_only_training_makes_says_so(bundle: Path, user: Path) -> None:
+    """Nobody can pull it: without the two commands, biggan-encoder lite cannot be trained at all."""
+    with pytest.raises(
+        ModelError, match=r"colorcli train biggan-lite-64 .*colorcli models import biggan-lite-64 runs/"
+    ):
+        backbones.locate("biggan-lite-64")
+    assert set(backbones.TRAINED) <= set(recipes.names())
 
 
 def test_asking_where_a_backbone_is_does_not_import_torch() -> None:

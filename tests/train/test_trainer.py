@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -15,12 +16,16 @@ from safetensors.torch import save_file
 
 from colorcli.errors import ModelError, UsageError
 from colorcli.networks.backbones import EfficientNetLite0
-from colorcli.registry.card import read_card
+from colorcli.registry import folders
+from colorcli.registry.backbones import Backbone, locate
+from colorcli.registry.card import file_sha256, read_card
+from colorcli.registry.importers import import_files
+from colorcli.registry.registry import load
 from colorcli.train import recipe as recipes
 from colorcli.train.data import _fraction
 from colorcli.train.loop import DivergedError, run_recipe
 from colorcli.train.objectives.base import optimizer
-from colorcli.train.run import Run, before_after
+from colorcli.train.run import Run, _changes, before_after
 
 TOY = str(Path(__file__).with_name("toy.toml"))
 ADVERSARIAL = [
@@ -152,6 +157,7 @@ def test_a_run_that_is_resumed_with_another_recipe_says_so(photos: Path, tmp_pat
     starts = json.loads((folder / "environment.json").read_text())
     assert [start["step"] for start in starts] == [0, 1]
     assert [start["changed"] for start in starts] == [{}, {"phases.0.lr": [5e-4, 1e-4]}]
+    assert _changes({"phases": [{"lr": 1}]}, {"phases": [{"lr": 1, "new": 0}]}) == {"phases.0.new": [None, 0]}
 
 
 def test_the_rebalancing_is_drawn(photos: Path, tmp_path: Path) -> None:
@@ -288,3 +294,41 @@ def test_adam_adds_the_weight_decay_to_the_gradient() -> None:
         moved[kind] = 1 - float(weight.detach())
     assert moved["adam"] == pytest.approx(0.01, rel=1e-3)
     assert moved["adamw"] == pytest.approx(0.01 * 0.1, rel=1e-3)
+
+
+def test_a_generator_that_was_trained_here_serves_the_encoder(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The road of biggan-encoder lite: train the generator, import its run, train the encoder, colour."""
+    monkeypatch.setattr(folders, "_PACKAGE", tmp_path / "package")
+    monkeypatch.setenv("COLORCLI_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.setenv("COLORCLI_CACHE_DIR", str(tmp_path / "cache"))
+    torch.manual_seed(0)
+    teacher = EfficientNetLite0(3).eval()
+    monkeypatch.setattr("colorcli.train.objectives.base.load_teacher", lambda _: teacher)
+    gray = tmp_path / "data" / "backbones" / "efficientnet-lite0-gray" / "weights.safetensors"
+    gray.parent.mkdir(parents=True)
+    save_file(EfficientNetLite0(in_channels=1).state_dict(), gray)
+    short = ["phases.0.steps=1", "phases.0.batch=2", "data.held_back=0.2", "precision=fp32"]
+    encoder = recipes.load("biggan-encoder-lite", short)
+    with pytest.raises(ModelError, match="colorcli train biggan-lite-64"):
+        run_recipe(encoder, [photos], tmp_path / "encoder", device="cpu")
+    run_recipe(recipes.load("biggan-lite-64", short), [photos], tmp_path / "generator", device="cpu")
+    installed = import_files("biggan-lite-64", [tmp_path / "generator"])
+    run_recipe(encoder, [photos], tmp_path / "encoder", device="cpu")
+    card = read_card(tmp_path / "encoder")
+    assert isinstance(installed, Backbone)
+    assert card.backbones["generator"].sha256 == installed.sha256 == file_sha256(locate("biggan-lite-64"))
+    chroma = load(str(tmp_path / "encoder"), device="cpu").chroma(np.full((1, 1, 128, 128), 50, np.float32))
+    assert np.isfinite(chroma).all()
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"), [("init.nowhere=vgg16", "is not there"), ("init.backbone=teacher", "another network")]
+)
+def test_weights_for_a_part_that_cannot_take_them_are_refused(
+    photos: Path, tmp_path: Path, setting: str, said: str
+) -> None:
+    sets = ["system=zhang2016", "preset=paper", "network={}", setting.replace("backbone", "model1")]
+    with pytest.raises(UsageError, match=said):
+        _train(photos, tmp_path / "run", *sets)

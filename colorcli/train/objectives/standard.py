@@ -75,11 +75,16 @@ class Standard(Objective):
         for part, name in recipe.init.items():
             if part == "discriminator":
                 continue
-            module = network.get_submodule(part)
-            if name == "teacher":
-                cast(EfficientNetLite0, module).load_reference(self.setup.teacher.state_dict())
-            else:
+            module = dict(network.named_modules()).get(part)
+            if module is None or part in network.frozen_parts:
+                why = "is frozen and has its weights already" if module is not None else "is not there"
+                raise UsageError(f"init.{part} cannot be set: that part of {recipe.system} {why}.")
+            if name != "teacher":
                 fill(module, name)
+            elif isinstance(module, EfficientNetLite0):
+                module.load_reference(self.setup.teacher.state_dict())
+            else:
+                raise UsageError(f"init.{part} cannot be the teacher: that part of {recipe.system} is another network.")
         return network
 
     def optimizers(self, phase: Phase) -> dict[str, torch.optim.Optimizer]:
