@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,28 +18,37 @@ from colorcli.errors import UsageError
 from colorcli.registry import backbones
 from colorcli.registry.card import file_sha256
 from colorcli.registry.folders import cache_dir
+from colorcli.train.data import Entry
 from colorcli.train.recipe import Recipe
+from colorcli.train.statistics import fingerprint
 
 
 class FeatureCache:
     """Puts a store in front of the frozen parts of a network that the recipe names.
 
     A frozen part's answer to a batch is a tensor or a (named) tuple of tensors whose first axis is the batch. It is
-    stored in float16, a file for each photograph, under the cache folder; what it depends on (the recipe's data and the
-    backbone) is part of the folder's name.
+    stored in float16, a file for each photograph, under the cache folder; what it depends on (the photographs, the
+    recipe's data and the backbone) is part of the folder's name.
     """
 
-    def __init__(self, network: nn.Module, recipe: Recipe) -> None:
+    def __init__(self, network: nn.Module, recipe: Recipe, entries: Sequence[Entry]) -> None:
         frozen = getattr(network, "frozen_parts", {})
         self._names: Sequence[str] | None = None
         self._kinds: dict[Path, type] = {}
         self._asked = True
+        twice = [name for name, count in Counter(entry.name for entry in entries).items() if count > 1]
+        if twice:
+            raise UsageError(
+                f"{len(twice)} names (such as {twice[0]}) are those of two photographs, so what is kept of one would "
+                "be taken for the other's: rename them, or train without cache_features."
+            )
+        photographs = fingerprint(entries)
         for part in recipe.cache_features:
             if part not in frozen:
                 raise UsageError(f"'{part}' of {recipe.system} is not frozen, so its answers cannot be kept.")
             # Whatever the answers depend on is part of the folder's name.
             weights = file_sha256(backbones.locate(frozen[part]))
-            key = json.dumps([weights, recipe.seed, vars(recipe.data)], default=list)
+            key = json.dumps([weights, photographs, recipe.seed, vars(recipe.data)], default=list)
             folder = cache_dir() / "features" / hashlib.sha256(key.encode()).hexdigest()[:32]
             folder.mkdir(parents=True, exist_ok=True)
             self._wrap(network.get_submodule(part), folder)

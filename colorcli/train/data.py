@@ -21,18 +21,19 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageFilter
+from PIL import Image, ImageFilter, ImageOps
 
 from colorcli.color.metrics import colorfulness
 from colorcli.errors import NothingToDoError, UsageError
 from colorcli.sessions.classes import class_names, find_class
+from colorcli.sessions.machine import available_cpus
 
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff")
 _NEAR_GRAY = 4.0
 LUMA601 = (0.2989, 0.5870, 0.1140)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Entry:
     """A photograph in a folder or in a tar shard; ``label`` is its ImageNet class, -1 where none is known."""
 
@@ -103,37 +104,68 @@ class PhotoSet:
         # In the order of their hashes, so that the first few are a fair sample.
         self.validation = sorted((e for e in entries if _fraction(e.name) < held_back), key=lambda e: _fraction(e.name))
         self.left_out: dict[str, str] = {}
+        self._colourful: set[Entry] = set()
 
-    def read(self, entry: Entry) -> Image.Image | None:
-        """The photograph in RGB, or None (and counted in ``left_out``) where it is unreadable or near-gray."""
+    def read(self, entry: Entry, short_side: int) -> Image.Image | None:
+        """The photograph in RGB and upright, or None (and counted in ``left_out``) if it is unreadable or near-gray.
+
+        Args:
+            entry: which one.
+            short_side: what will be asked of it: a JPEG that is far larger is decoded at a half, a quarter or an
+                eighth of its size, but at no less than twice this.
+        """
         try:
             with entry.path.open("rb") as file:
                 file.seek(entry.offset)
-                image = Image.open(io.BytesIO(file.read(entry.size))).convert("RGB")
-        except (OSError, ValueError, Image.DecompressionBombError) as error:
+                opened = Image.open(io.BytesIO(file.read(entry.size)))
+            opened.draft(None, (2 * short_side, 2 * short_side))
+            image = ImageOps.exif_transpose(opened).convert("RGB")
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
             self.left_out[entry.name] = f"unreadable: {error}"
             return None
-        thumbnail = np.asarray(image.resize((64, 64), Image.Resampling.BOX))
-        if colorfulness(thumbnail) < _NEAR_GRAY:
-            self.left_out[entry.name] = "near-gray"
-            return None
+        if entry not in self._colourful:
+            thumbnail = np.asarray(image.resize((64, 64), Image.Resampling.BOX))
+            if colorfulness(thumbnail) < _NEAR_GRAY:
+                self.left_out[entry.name] = "near-gray"
+                return None
+            self._colourful.add(entry)
         return image
 
 
 def _index(root: Path) -> Iterator[Entry]:
     if root.is_dir():
-        for path in sorted(root.rglob("*")):
-            if path.suffix.lower() == ".tar":
-                yield from _index(path)
-            elif path.suffix.lower() in _SUFFIXES and path.is_file():
-                yield Entry(path.relative_to(root).as_posix(), path)
+        yield from _in_folder(root)
     elif root.suffix.lower() == ".tar" and root.is_file():
-        with tarfile.open(root) as archive:
-            for member in archive:
-                if member.isfile() and member.name.lower().endswith(_SUFFIXES):
-                    yield Entry(f"{root.stem}/{member.name}", root, member.offset_data, member.size)
+        yield from _in_shard(root)
     else:
         raise UsageError(f"{root} is neither a folder nor a tar shard.")
+
+
+def _in_folder(folder: Path, prefix: str = "") -> Iterator[Entry]:
+    try:
+        # The kinds of files come with their names: nothing is asked of the disk for each of a million.
+        with os.scandir(folder) as found:
+            files = sorted(found, key=lambda file: file.name)
+    except OSError as error:
+        raise UsageError(f"The folder {folder} cannot be read: {error.strerror}.") from error
+    for file in files:
+        name = file.name.lower()
+        if file.is_dir(follow_symlinks=False):
+            yield from _in_folder(Path(file.path), f"{prefix}{file.name}/")
+        elif name.endswith(".tar") and file.is_file():
+            yield from _in_shard(Path(file.path))
+        elif name.endswith(_SUFFIXES) and file.is_file():
+            yield Entry(prefix + file.name, Path(file.path))
+
+
+def _in_shard(shard: Path) -> Iterator[Entry]:
+    try:
+        with tarfile.open(shard, "r:") as archive:
+            for member in archive:
+                if member.isfile() and member.name.lower().endswith(_SUFFIXES):
+                    yield Entry(f"{shard.stem}/{member.name}", shard, member.offset_data, member.size)
+    except (OSError, tarfile.TarError) as error:
+        raise UsageError(f"The tar shard {shard} cannot be read: {error}.") from error
 
 
 def _labelled(entries: list[Entry]) -> list[Entry]:
@@ -169,8 +201,12 @@ class Augment:
     def sample(self, image: Image.Image, rng: np.random.Generator) -> Sample:
         """One sample of ``crop`` x ``crop`` pixels."""
         short = int(rng.integers(self.short_side[0], self.short_side[1] + 1))
-        if self.rotation:
-            image = _rotate(image, float(rng.uniform(-self.rotation, self.rotation)))
+        turns = float(rng.uniform(-self.rotation, self.rotation)) if self.rotation else 0.0
+        if min(image.size) >= 2 * short:
+            # Of a large photograph most pixels are gone afterwards: turning them first is most of the work.
+            image = _resize_short(image, short)
+        if turns:
+            image = _rotate(image, turns)
         image = _resize_short(image, short)
         left = int(rng.integers(0, image.width - self.crop + 1))
         top = int(rng.integers(0, image.height - self.crop + 1))
@@ -201,21 +237,26 @@ class Augment:
 
 def _resize_short(image: Image.Image, short: int) -> Image.Image:
     scale = short / min(image.size)
+    if scale == 1:
+        return image
     size = (max(short, round(image.width * scale)), max(short, round(image.height * scale)))
     return image.resize(size, Image.Resampling.LANCZOS)
 
 
 def _rotate(image: Image.Image, turns: float) -> Image.Image:
     """Rotate about the centre; what comes in at the corners is the mirrored picture, as in Keras."""
-    cos, sin = abs(math.cos(2 * math.pi * turns)), abs(math.sin(2 * math.pi * turns))
+    cos, sin = math.cos(2 * math.pi * turns), math.sin(2 * math.pi * turns)
     # As much as the turned corners reach out, and a pixel for the interpolation.
     x, y = (
-        min(side, math.ceil(max(0.0, side * (cos - 1) + other * sin) / 2) + 1)
+        min(side, math.ceil(max(0.0, side * (abs(cos) - 1) + other * abs(sin)) / 2) + 1)
         for side, other in (image.size, image.size[::-1])
     )
     padded = Image.fromarray(np.pad(np.asarray(image), ((y, y), (x, x), (0, 0)), mode="symmetric"))
-    turned = padded.rotate(360 * turns, Image.Resampling.BILINEAR)
-    return turned.crop((x, y, x + image.width, y + image.height))
+    # From places in the result to those in the padded picture, which is turned about its centre.
+    middle = padded.width / 2, padded.height / 2
+    left, top = x - middle[0], y - middle[1]
+    matrix = (cos, -sin, cos * left - sin * top + middle[0], sin, cos, sin * left + cos * top + middle[1])
+    return padded.transform(image.size, Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR)
 
 
 def _old_print(gray: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
@@ -264,7 +305,7 @@ class Loader:
         self.entries = photos.train if entries is None else entries
         self.waited = 0.0
         self._ahead = ahead
-        self._pool = ThreadPoolExecutor(max(1, min(8, (os.cpu_count() or 1))), thread_name_prefix="data")
+        self._pool = ThreadPoolExecutor(min(16, available_cpus()), thread_name_prefix="data")
         self._orders: dict[int, NDArray[np.int64]] = {}
         self._lock = threading.Lock()
 
@@ -288,7 +329,7 @@ class Loader:
         epoch, position = divmod(k, count)
         for skip in range(count):
             entry = self.entries[self._order(epoch)[(position + skip) % count]]
-            image = self.photos.read(entry)
+            image = self.photos.read(entry, self.augment.short_side[1])
             if image is not None:
                 own = int(_fraction(entry.name) * 2**32) if self.fixed else k
                 rng = np.random.Generator(np.random.Philox(key=[self.seed, own]))

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import itertools
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from colorcli.sessions.machine import available_cpus
 from colorcli.train.data import Augment, Entry
 from colorcli.train.objectives.base import Setup
 from colorcli.train.statistics import fingerprint, once
 
 _SIDE = 160
 _GROUP = 16
+# Decoded side by side while the teacher is busy; no more, as there may be a million.
+_AHEAD = 256
 
 
 def pseudo_labelled(setup: Setup, entries: Sequence[Entry]) -> list[Entry]:
@@ -38,12 +44,19 @@ def pseudo_labelled(setup: Setup, entries: Sequence[Entry]) -> list[Entry]:
 @torch.no_grad()
 def _answers(setup: Setup, entries: Sequence[Entry]) -> Iterator[NDArray[np.int64]]:
     """The classes of a few photographs at a time."""
-    for start in range(0, len(entries), _GROUP):
-        images = [setup.photos.read(entry) for entry in entries[start : start + _GROUP]]
-        answers = np.full(len(images), -1, np.int64)
-        known = [index for index, image in enumerate(images) if image is not None]
-        if known:
-            pictures = [Augment.centre(image, _SIDE).rgb for image in images if image is not None]
-            rgb = torch.from_numpy(np.stack(pictures)).to(setup.device, memory_format=torch.channels_last)
-            answers[known] = setup.teacher.logits(setup.teacher(rgb)).argmax(1).cpu().numpy()
-        yield answers
+    with ThreadPoolExecutor(available_cpus()) as pool:
+        for start in range(0, len(entries), _AHEAD):
+            pictures = pool.map(partial(_picture, setup), entries[start : start + _AHEAD])
+            while group := list(itertools.islice(pictures, _GROUP)):
+                answers = np.full(len(group), -1, np.int64)
+                known = [index for index, picture in enumerate(group) if picture is not None]
+                if known:
+                    rgb = torch.from_numpy(np.stack([picture for picture in group if picture is not None]))
+                    rgb = rgb.to(setup.device, memory_format=torch.channels_last)
+                    answers[known] = setup.teacher.logits(setup.teacher(rgb)).argmax(1).cpu().numpy()
+                yield answers
+
+
+def _picture(setup: Setup, entry: Entry) -> NDArray[np.float32] | None:
+    image = setup.photos.read(entry, _SIDE)
+    return None if image is None else Augment.centre(image, _SIDE).rgb

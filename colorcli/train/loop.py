@@ -67,7 +67,7 @@ class Trainer:
         self._since_best = 0
         self._won: deque[float] = deque(maxlen=_WON_STEPS)
         self._scaler = torch.amp.GradScaler(setup.device.type, enabled=self.recipe.precision == "fp16")
-        self._cache = FeatureCache(self.network, self.recipe) if self.recipe.cache_features else None
+        self._cache = FeatureCache(self.network, self.recipe, self.entries) if self.recipe.cache_features else None
         self._start_phase()
         self._resume()
 
@@ -137,7 +137,7 @@ class Trainer:
     def _loader(self, phase: Phase) -> Loader:
         return Loader(
             self.photos,
-            _augment(self.recipe.data),
+            augmentation(self.recipe.data),
             batch=phase.batch,
             # With cached features a photograph has to look the same in all phases.
             seed=self.recipe.seed + (0 if self._cache else 1000 * self.phase),
@@ -341,7 +341,8 @@ def _entries(setup: Setup) -> list[Entry]:
     return pseudo_labelled(setup, entries) if data.labels == "pseudo" else entries
 
 
-def _augment(data: DataOptions) -> Augment:
+def augmentation(data: DataOptions) -> Augment:
+    """How photographs become samples by a recipe."""
     return Augment(data.crop, data.short_side, data.degrade, data.rotation, data.films, data.exposure)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import zipfile
 from collections.abc import Callable, Sequence
@@ -17,6 +18,7 @@ from PIL import Image
 from colorcli.color.metrics import colorfulness
 from colorcli.color.spaces import srgb_to_lab
 from colorcli.registry.folders import cache_dir
+from colorcli.sessions.machine import available_cpus
 from colorcli.train.data import Entry, PhotoSet
 
 _SIDE = 64
@@ -90,17 +92,18 @@ def colorful(photos: PhotoSet, entries: Sequence[Entry], drop: float, say: Say =
 def _count(photos: PhotoSet, entries: Sequence[Entry]) -> Statistics:
     histogram = np.zeros((_BINS, _BINS), np.int64)
     scores = []
-    with ThreadPoolExecutor() as pool:
-        for thumbnail in pool.map(lambda entry: _thumbnail(photos, entry), entries):
-            if thumbnail is None:
-                scores.append(float("nan"))
-                continue
-            scores.append(colorfulness(thumbnail))
-            cells = np.floor(srgb_to_lab(thumbnail / 255.0)[..., 1:]).astype(np.int64).reshape(-1, 2) + _BINS // 2
-            np.add.at(histogram, tuple(cells.clip(0, _BINS - 1).T), 1)
+    with ThreadPoolExecutor(available_cpus()) as pool:
+        for score, cells in pool.map(lambda entry: _colours(photos, entry), entries):
+            scores.append(score)
+            np.add.at(histogram.reshape(-1), cells, 1)
     return Statistics(np.array(scores), histogram)
 
 
-def _thumbnail(photos: PhotoSet, entry: Entry) -> NDArray[np.uint8] | None:
-    image = photos.read(entry)
-    return None if image is None else np.asarray(image.resize((_SIDE, _SIDE), Image.Resampling.BOX))
+def _colours(photos: PhotoSet, entry: Entry) -> tuple[float, NDArray[np.int64]]:
+    """The colourfulness of a photograph (NaN if it is left out), and the histogram's cells that its pixels are in."""
+    image = photos.read(entry, _SIDE)
+    if image is None:
+        return math.nan, np.zeros(0, np.int64)
+    thumbnail = np.asarray(image.resize((_SIDE, _SIDE), Image.Resampling.BOX))
+    cells = np.floor(srgb_to_lab(thumbnail / 255.0)[..., 1:]).astype(np.int64).reshape(-1, 2) + _BINS // 2
+    return colorfulness(thumbnail), np.ravel_multi_index(tuple(cells.clip(0, _BINS - 1).T), (_BINS, _BINS))

@@ -93,7 +93,7 @@ def _at_working_size(lightness: Tensor, network: Colorizer) -> Tensor:
 def groups(setup: Setup, count: int = COUNT) -> Iterator[Batch]:
     """The held-back photographs, undegraded centre crops, a few at a time."""
     side = setup.recipe.validation_side
-    read = ((entry.name, setup.photos.read(entry)) for entry in setup.photos.validation[:count])
+    read = ((entry.name, setup.photos.read(entry, side)) for entry in setup.photos.validation[:count])
     samples = (Augment.centre(image, side, name) for name, image in read if image is not None)
     while group := list(itertools.islice(samples, _GROUP)):
         yield Batch.of(group)

@@ -1,6 +1,6 @@
 """Benchmarks.
 
-``python -m tests.bench all``: everything below but ``gpu`` and ``evaluate``, and the README's table.
+``python -m tests.bench all``: everything below but ``data``, ``evaluate`` and ``gpu``, and the README's table.
 ``python -m tests.bench colorize``: what colouring costs beyond decoding, the network, encoding and hashing.
 ``python -m tests.bench folder``: photographs a second of a folder.
 ``python -m tests.bench network``: ONNX Runtime by eager PyTorch, for every lite network.
@@ -8,6 +8,7 @@
 ``python -m tests.bench scripts``: end to end by the papers' own way of working, which baseline.py is.
 ``python -m tests.bench start``: seconds to the first photograph, and the imports' part of them.
 ``python -m tests.bench memory``: resident memory.
+``python -m tests.bench data``: photographs that training is given by those that it takes, and large collections.
 ``python -m tests.bench evaluate``: what scoring costs beyond colouring.
 ``python -m tests.bench gpu``: on an NVIDIA GPU, PyTorch and ONNX Runtime.
 
@@ -21,7 +22,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from . import colorize, evaluate, gpu, networks
+from . import colorize, evaluate, gpu, networks, training
 from .common import Row, machine
 
 _ALL = ("colorize", "folder", "network", "paper", "scripts", "start", "memory")
@@ -32,7 +33,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m tests.bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("name", choices=["all", *_ALL, "evaluate", "gpu"], nargs="+")
+    parser.add_argument("name", choices=["all", *_ALL, "data", "evaluate", "gpu"], nargs="+")
     parser.add_argument("--model", default="bigcolor")
     parser.add_argument("--backend", default="onnx", help="of colorize and folder; auto, pytorch or onnx")
     parser.add_argument("--small", type=int, default=40, help="photographs of 500x375")
@@ -40,6 +41,7 @@ def main() -> None:
     parser.add_argument("--paper", type=int, default=8, help="photographs for paper networks")
     parser.add_argument("--many", type=int, default=1000, help="photographs over which memory is watched")
     parser.add_argument("--systems", nargs="*", default=networks.LITE, help="lite networks")
+    parser.add_argument("--recipes", nargs="*", default=training.RECIPES, help="of data: those to be compared")
     parser.add_argument("--huge", action="store_true", help="also the memory that a 100-megapixel 16-bit TIFF takes")
     options = parser.parse_args()
     names = [name for given in options.name for name in (_ALL if given == "all" else (given,))]
@@ -54,6 +56,7 @@ def main() -> None:
             "scripts": lambda to: networks.against_scripts(to, model, small, options.paper),
             "start": lambda to: colorize.start(to, model),
             "memory": lambda to: colorize.memory(to, model, options.many, huge=options.huge),
+            "data": lambda to: training.measure(to, 5 * small, options.recipes),
             "evaluate": lambda to: evaluate.measure(model, small) or [],
             "gpu": lambda to: gpu.measure(to, model, 5 * small),
         }

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import skimage
 from PIL import Image
 
 from colorcli.errors import NothingToDoError, UsageError
@@ -91,9 +92,9 @@ def test_every_photograph_comes_once_an_epoch(photos: Path) -> None:
     seen = []
     read = data.read
 
-    def spy(entry):
+    def spy(entry, short_side):
         seen.append(entry.name)
-        return read(entry)
+        return read(entry, short_side)
 
     data.read = spy  # type: ignore[method-assign]
     list(Loader(data, Augment(32, (40, 64)), batch=5, seed=0).stream(0, 6))
@@ -103,6 +104,39 @@ def test_every_photograph_comes_once_an_epoch(photos: Path) -> None:
 def test_gray_input_is_the_photographs_own_where_nothing_degrades_it(photos: Path) -> None:
     sample = Augment.centre(Image.open(photos / "00.png").convert("RGB"), 64)
     assert np.allclose(sample.gray[0], np.tensordot([0.2989, 0.5870, 0.1140], sample.rgb, 1), atol=1e-5)
+
+
+def test_a_camera_held_upright_gives_upright_photographs(tmp_path: Path) -> None:
+    """The sky is blue above and the grass green below; a network that sees them sideways learns neither."""
+    lying = Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 60, 3), dtype=np.uint8))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    lying.save(tmp_path / "a.jpg", exif=exif)
+    data = PhotoSet([tmp_path], held_back=0)
+    image = data.read(data.train[0], 40)
+    assert image is not None
+    assert image.size == (40, 60)
+
+
+def test_a_large_photograph_is_decoded_small_and_stays_what_it_is(tmp_path: Path) -> None:
+    """In full, one of 12 megapixels would cost as much as a step of training; small, its colours must not change."""
+    photograph = Image.fromarray(skimage.data.coffee()).resize((1800, 1200))
+    photograph.save(tmp_path / "a.jpg", quality=95)
+    data = PhotoSet([tmp_path], held_back=0)
+    small = data.read(data.train[0], 64)
+    assert small is not None
+    assert small.size == (225, 150)
+    ours, theirs = Augment.centre(small, 64).rgb, Augment.centre(photograph, 64).rgb
+    assert np.abs(ours - theirs).mean() < 0.01
+    whole = data.read(data.train[0], 400)
+    assert whole is not None
+    assert whole.size == (1800, 1200)
+
+
+def test_a_broken_shard_is_a_sentence(photos: Path) -> None:
+    (photos / "shard-001.tar").write_bytes(b"rot" * 1000)
+    with pytest.raises(UsageError, match=r"shard-001\.tar cannot be read"):
+        PhotoSet([photos])
 
 
 def test_no_photographs_is_a_sentence(tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ def test_each_photograph_has_the_teachers_answer(recipe: Recipe, photos: Path) -
     assert len(labels) == 30
     assert labels["10.png"] == -1
     for entry in setup.photos.train[20::4]:
-        image = setup.photos.read(entry)
+        image = setup.photos.read(entry, 160)
         assert image is not None
         with torch.no_grad():
             logits = setup.teacher.logits(setup.teacher(torch.from_numpy(Augment.centre(image, 160).rgb)[None]))

@@ -190,6 +190,13 @@ def test_features_of_a_frozen_backbone_are_computed_once(
     assert [r["loss"] for r in again] == pytest.approx([r["loss"] for r in cached], rel=1e-3)
 
 
+def test_what_is_kept_of_one_photograph_is_never_anothers(photos: Path, tmp_path: Path) -> None:
+    """Two collections both have their 0001.jpg: with the other's features, training goes wrong in silence."""
+    recipe = recipes.load(TOY, ['cache_features=["encoder"]'])
+    with pytest.raises(UsageError, match="two photographs"):
+        run_recipe(recipe, [photos, photos], tmp_path / "run", device="cpu")
+
+
 def test_only_frozen_parts_are_cached(photos: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="not frozen"):
         _train(photos, tmp_path / "run", 'cache_features=["encoder"]')
