@@ -7,6 +7,7 @@ few numbers each: a thousand embeddings learnt from a dozen photographs each wou
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import torch
@@ -419,6 +420,30 @@ class Discriminator(bigcolor.Discriminator):
     def describe_classes(self, classifier: Tensor) -> None:
         """Take the classes' descriptions from a classifier's last layer; see the function of that name."""
         self.embed.descriptions.copy_(describe_classes(classifier, BigGANLite64.EMBEDDING))  # type: ignore[operator]
+
+
+class Posterior(nn.Module):
+    """Which latents a photograph may have come from: q(z | x) of a variational autoencoder (Kingma and Welling 2014).
+
+    Five convolutions of stride 2 and a linear layer; used in training alone.
+
+    Args:
+        latent: length of z.
+        ch: channels of the first convolution.
+    """
+
+    def __init__(self, latent: int = 128, ch: int = 32) -> None:
+        super().__init__()
+        widths = [3, ch, 2 * ch, 4 * ch, 8 * ch, 8 * ch]
+        layers: list[nn.Module] = []
+        for before, after in itertools.pairwise(widths):
+            layers += [nn.Conv2d(before, after, 4, 2, 1), nn.GroupNorm(8, after), nn.LeakyReLU(0.2)]
+        self.layers = nn.Sequential(*layers, nn.Flatten(), nn.Linear(widths[-1] * 4, 2 * latent))
+
+    def forward(self, rgb: Tensor) -> tuple[Tensor, Tensor]:
+        """RGB ``(N, 3, 64, 64)`` in -1..1 to the mean and the logarithm of the variance of z, each ``(N, latent)``."""
+        mean, log_variance = self.layers(rgb).float().chunk(2, 1)
+        return mean, log_variance.clamp(-8, 4)
 
 
 class _DescribedClasses(nn.Module):

@@ -42,6 +42,14 @@ def generator_gan(kind: str, fake: Tensor) -> Tensor:
     return -fake.mean() if kind == "hinge" else F.softplus(-fake).mean()
 
 
+def prior_divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
+    """KL divergence, in nats, of a diagonal normal distribution from the standard one, the mean over photographs.
+
+    Kingma and Welling 2014, appendix B. Both are ``(N, length of z)``.
+    """
+    return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(1).mean()
+
+
 def vivid(rgb: Tensor, gain: float) -> Tensor:
     """Scale the chromaticity of sRGB 0..1 by ``gain`` in YUV (004: 1.2), clipped to 0..1."""
     weights = torch.tensor(LUMA601, dtype=rgb.dtype, device=rgb.device).view(1, 3, 1, 1)

@@ -15,7 +15,7 @@ from colorcli.errors import UsageError
 from colorcli.registry.systems import near
 
 # What a phase's ``weights`` may name.
-_TERMS = ("native", "perceptual", "adversarial", "diversity", "distill")
+_TERMS = ("native", "perceptual", "adversarial", "diversity", "distill", "prior")
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class Phase:
         loss: distance of the native answer from its target: ``mse``, ``l1``, ``smooth_l1``, ``cross_entropy`` (bins),
             or ``auto``: the last for bins, else the third.
         rebalance: strength lambda of the colour rebalancing of that loss (zhang2016: 0.5; 003: 0.9); 0: none.
-        weights: of the loss terms ``native``, ``perceptual``, ``adversarial``, ``diversity``, ``distill``.
+        weights: of the loss terms ``native``, ``perceptual``, ``adversarial``, ``diversity``, ``distill``, ``prior``.
         gan: ``hinge`` or ``bce``.
         real_chroma: chroma gain of the real photographs that the discriminator sees (004: 1.2).
         fakes: what a discriminator trained alone takes for false: the ``generator``'s answers, photographs

@@ -22,6 +22,13 @@ def test_vivid_scales_chromaticity_and_keeps_luma() -> None:
     assert torch.allclose(out - luma, 1.2 * (rgb - luma), atol=1e-4)
 
 
+def test_the_divergence_from_the_prior_is_the_textbooks() -> None:
+    mean, log_variance = torch.tensor([[0.5, -1.0], [0.0, 0.0]]), torch.tensor([[0.2, -0.7], [0.0, 0.0]])
+    one = torch.distributions.Normal(mean, (log_variance / 2).exp())
+    exact = torch.distributions.kl_divergence(one, torch.distributions.Normal(0.0, 1.0)).sum(1).mean()
+    assert losses.prior_divergence(mean, log_variance) == pytest.approx(float(exact))
+
+
 def test_a_global_tint_or_noise_is_no_diversity() -> None:
     """Otherwise the generator could earn the term by tinting or by rainbow noise."""
     torch.manual_seed(0)

@@ -330,6 +330,26 @@ def test_a_generator_that_was_trained_here_serves_the_encoder(
     assert np.isfinite(chroma).all()
 
 
+def test_the_generator_learns_as_decoder_as_gan_or_as_both(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each phase trains by the terms that it names, and only those: a term left out in silence would ship unlearnt."""
+    monkeypatch.setenv("COLORCLI_CACHE_DIR", str(tmp_path / "cache"))
+    torch.manual_seed(0)
+    teacher = EfficientNetLite0(3).eval()
+    monkeypatch.setattr("colorcli.train.objectives.base.load_teacher", lambda _: teacher)
+    recipe = recipes.load("biggan-lite-64", ["data.held_back=0.2", "precision=fp32", "every=1", "discriminator.ch=8"])
+    decoder = dataclasses.replace(recipe.phases[0], steps=1, batch=2, name="decoder")
+    gan = dataclasses.replace(decoder, name="gan", train="both", weights={"adversarial": 1.0})
+    both = dataclasses.replace(gan, name="both", weights={"adversarial": 0.1, "native": 4.0, "prior": 1.0})
+    run_recipe(dataclasses.replace(recipe, phases=(decoder, gan, both)), [photos], tmp_path / "run", device="cpu")
+    records = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    terms = {"d_loss", "adversarial", "native", "prior"}
+    logged = {record["phase"]: terms & record.keys() for record in records if "loss" in record}
+    assert logged == {"decoder": {"native", "prior"}, "gan": {"d_loss", "adversarial"}, "both": terms}
+    assert all(record["val_mse_rgb"] > 0 for record in records if "val_spread" in record)
+
+
 @pytest.mark.parametrize(
     ("setting", "said"), [("init.nowhere=vgg16", "is not there"), ("init.backbone=teacher", "another network")]
 )
