@@ -24,6 +24,7 @@ def load(
     device: str = "auto",
     precision: str = "auto",
     threads: int | None = None,
+    compile: bool = False,
 ) -> Model:
     """A model ready to colour photographs.
 
@@ -34,12 +35,15 @@ def load(
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
         precision: ``auto``, ``fp32``, ``fp16`` or ``bf16``.
         threads: CPU threads; None leaves the choice to the backend.
+        compile: have PyTorch compile the network first, which takes a minute or so.
 
     Raises:
         colorcli.errors.ModelError: there is no such model, or its weights are not what its card says.
-        colorcli.errors.DeviceError: the device is not there.
+        colorcli.errors.DeviceError: the device is not there, or the network cannot be compiled for it.
     """
-    return Model(open_model(name, backend=backend, device=device, precision=precision, threads=threads))
+    return Model(
+        open_model(name, backend=backend, device=device, precision=precision, threads=threads, compile=compile)
+    )
 
 
 class Model:

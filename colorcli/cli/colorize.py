@@ -63,6 +63,9 @@ def colorize(
     ] = "auto",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda[:N] or mps.")] = "auto",
     precision: Annotated[str, typer.Option(help="auto, fp32, fp16 or bf16.")] = "auto",
+    compile_network: Annotated[
+        bool, typer.Option("--compile", help="PyTorch compiles the network first: a minute, for runs of hours.")
+    ] = False,
     batch_size: Annotated[str, typer.Option(metavar="auto|N", help="Photographs in one pass.")] = "auto",
     jobs: Annotated[
         int | None, typer.Option("--jobs", "-j", help="Threads that decode and encode. [default: as CPUs]", min=1)
@@ -175,6 +178,7 @@ def colorize(
             device=device,
             precision=precision,
             photographs=plan.pending,
+            compile=compile_network,
             notify=(lambda _: None) if quiet else data.note,
         )
         if not quiet:

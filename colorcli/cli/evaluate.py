@@ -65,6 +65,9 @@ def evaluate(
     ] = "auto",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda[:N] or mps.")] = "auto",
     precision: Annotated[str, typer.Option(help="auto, fp32, fp16 or bf16.")] = "auto",
+    compile_network: Annotated[
+        bool, typer.Option("--compile", help="PyTorch compiles the network first: a minute, for runs of hours.")
+    ] = False,
     jobs: Annotated[
         int | None, typer.Option("--jobs", "-j", help="Threads that read and score. [default: as CPUs]", min=1)
     ] = None,
@@ -100,6 +103,7 @@ def evaluate(
             device=device,
             precision=precision,
             photographs=photographs,
+            compile=compile_network,
             notify=(lambda _: None) if quiet else data.note,
         )
 

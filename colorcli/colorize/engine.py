@@ -46,7 +46,10 @@ _GPU_BATCH = 16
 _CPU_BATCH = 1
 _PATIENCE = 5.0
 _PATIENCE_UNTOLD = 2.0
-_LIBRARIES = ("numpy", "numba", "torch", "onnxruntime", "pillow", "tifffile", "imagecodecs")
+_LIBRARIES = (
+    "numpy", "numba", "torch", "onnxruntime", "onnxruntime-gpu", "onnxruntime-directml", "onnxruntime-rocm", "pillow",
+    "tifffile", "imagecodecs",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -625,6 +628,7 @@ def _run_start(
             "execution": asdict(execution),
             "device": session.device,
             "precision": session.precision,
+            "compiled": getattr(session, "compiled", False),
             "backend": session.backend,
             "threads": getattr(session, "threads", None),
             "matched": plan.matched,

@@ -153,6 +153,7 @@ class Run:
             "backend": session.backend,
             "device": session.device,
             "precision": session.precision,
+            "compiled": getattr(session, "compiled", False),
             **facts.measure(session),
         }
 

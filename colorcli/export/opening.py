@@ -46,6 +46,7 @@ def open_model(
     precision: str = "auto",
     threads: int | None = None,
     photographs: int = 1,
+    compile: bool = False,
     notify: Notify = lambda _: None,
 ) -> Session:
     """A model ready to colour.
@@ -58,34 +59,45 @@ def open_model(
         precision: ``auto``, ``fp32``, ``fp16`` or ``bf16``.
         threads: CPU threads; None leaves the choice to the backend.
         photographs: how many will be coloured, about.
+        compile: whether PyTorch compiles the network first, and so runs it.
         notify: is told in a sentence what takes long, or is not as one might expect.
 
     Raises:
         UsageError: the backend cannot do what is asked for.
         ModelError: there is no such model, its weights are damaged, or a package is missing.
-        DeviceError: the device is not there.
+        DeviceError: the device is not there, or the network cannot be compiled for it.
     """
     if backend not in BACKENDS:
         raise UsageError(f"There is no backend '{backend}'; use {', '.join(BACKENDS)}.")
     card = registry.find(model) if isinstance(model, str) else model
-    is_onnx = card.is_onnx
-    if is_onnx and backend == "pytorch":
-        raise UsageError(f"{card.reference} is an ONNX file, which PyTorch does not run; leave --backend away.")
-    if is_onnx or backend == "onnx":
-        device = _without_trying(device)
-    if is_onnx or backend == "pytorch":
-        return _load(card, device, precision, threads, photographs)
+    if compile and backend == "onnx":
+        raise UsageError("--compile is for PyTorch, and --backend onnx asks for ONNX Runtime; leave one of them away.")
+    if card.is_onnx:
+        if backend == "pytorch":
+            raise UsageError(f"{card.reference} is an ONNX file, which PyTorch does not run; leave --backend away.")
+        return _load(card, _without_trying(device), precision, threads, photographs, compile=compile)
+    by_pytorch = backend == "pytorch" or compile or precision not in ("auto", "fp32")
+    if by_pytorch and backend == "onnx":
+        raise UsageError(
+            f"--backend onnx runs models in fp32; for {precision}: "
+            f"colorcli export {card.reference or card.exact_name} --precision {precision} -o model.onnx"
+        )
     copy = cached_path(card)
-    if backend == "onnx":
-        if precision not in ("auto", "fp32"):
-            raise UsageError(
-                f"--backend onnx runs models in fp32; for {precision}: "
-                f"colorcli export {card.reference or card.exact_name} --precision {precision} -o model.onnx"
+    if not _is_installed("torch"):
+        if by_pytorch or not _is_usable(copy):
+            raise ModelError(
+                f"PyTorch is not installed, so only ONNX files can be run: on a machine that has it, "
+                f"colorcli export {card.reference or card.exact_name} -o model.onnx"
             )
-        if not _is_usable(copy):
-            _make(card, copy, notify)
-        return _from_copy(card, copy, device, threads, photographs)
-    return _automatic(card, copy, device, precision, threads, photographs, notify)
+    elif by_pytorch or (backend == "auto" and not _means_cpu(device)):
+        if compile:
+            notify("Compiling the network for this machine; this takes a minute or more, less the next time.")
+        return _load(card, device, precision, threads, compile=compile)
+    if backend == "auto":
+        return _automatic(card, copy, device, threads, photographs, notify)
+    if not _is_usable(copy):
+        _make(card, copy, notify)
+    return _from_copy(card, copy, _without_trying(device), threads, photographs)
 
 
 def cached_path(card: ModelCard) -> Path:
@@ -123,41 +135,35 @@ def _plugin(system: str) -> list[Path]:
 
 
 def _automatic(
+    card: ModelCard, copy: Path, device: str, threads: int | None, photographs: int, notify: Notify
+) -> Session:
+    """On the CPU: the ONNX copy where there is one or where it pays to make one, else PyTorch."""
+    usable = _is_usable(copy)
+    if not usable and photographs < WORTH_EXPORTING:
+        return _load(card, device, "auto", threads)
+    try:
+        if not usable:
+            _make(card, copy, notify)
+        return _from_copy(card, copy, "cpu" if device == "auto" else device, threads, photographs)
+    except ColorcliError as error:
+        if not _is_installed("torch"):
+            raise
+        notify(f"PyTorch does the work, about half as fast as ONNX Runtime would: {error}")
+        return _load(card, device, "auto", threads)
+
+
+def _load(
     card: ModelCard,
-    copy: Path,
     device: str,
     precision: str,
     threads: int | None,
-    photographs: int,
-    notify: Notify,
+    photographs: int = 1,
+    *,
+    compile: bool = False,
 ) -> Session:
-    torch_is_there = _is_installed("torch")
-    if torch_is_there and (precision not in ("auto", "fp32") or not _means_cpu(device)):
-        return _load(card, device, precision, threads)
-    if not _is_usable(copy):
-        if not torch_is_there:
-            raise ModelError(
-                f"PyTorch is not installed, so only ONNX files can be run: on a machine that has it, "
-                f"colorcli export {card.reference or card.exact_name} -o model.onnx"
-            )
-        if photographs < WORTH_EXPORTING:
-            return _load(card, device, precision, threads)
-        try:
-            _make(card, copy, notify)
-        except ColorcliError as error:
-            notify(f"PyTorch does the work, about half as fast as ONNX Runtime would: {error}")
-            return _load(card, device, precision, threads)
-    try:
-        return _from_copy(card, copy, "cpu" if device == "auto" else device, threads, photographs)
-    except ModelError as error:
-        if not torch_is_there:
-            raise
-        notify(f"PyTorch does the work, about half as fast as ONNX Runtime would: {error}")
-        return _load(card, device, precision, threads)
-
-
-def _load(card: ModelCard, device: str, precision: str, threads: int | None, photographs: int = 1) -> Session:
-    return registry.load(card, device=device, precision=precision, threads=threads, photographs=photographs)
+    return registry.load(
+        card, device=device, precision=precision, threads=threads, photographs=photographs, compile=compile
+    )
 
 
 def _from_copy(card: ModelCard, copy: Path, device: str, threads: int | None, photographs: int) -> Session:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from colorcli.errors import ModelError
+from colorcli.errors import ModelError, UsageError
 from colorcli.registry import backbones
 from colorcli.registry.card import CARD, WEIGHTS, ModelCard, Shared, file_sha256, read_card, write_atomically
 from colorcli.registry.folders import bundled_models_dir, cache_dir, data_dir, user_models_dir
@@ -143,6 +143,7 @@ def load(
     precision: str = "auto",
     threads: int | None = None,
     photographs: int = 1,
+    compile: bool = False,
 ) -> Session:
     """A model ready to colour.
 
@@ -152,13 +153,17 @@ def load(
         precision: ``auto``, ``fp32``, ``fp16`` or ``bf16``; an ONNX file has one of its own.
         threads: CPU threads; None leaves the choice to the backend.
         photographs: how many will be coloured, about; see ``OnnxSession``.
+        compile: whether PyTorch compiles the network first; see ``PyTorchSession``.
 
     Raises:
         ModelError: there is no such model, or its weights are missing, damaged or not what its card says.
-        DeviceError: the device is not there.
+        DeviceError: the device is not there, or the network cannot be compiled for it.
+        UsageError: an ONNX file was to be compiled.
     """
     card = find(name) if isinstance(name, str) else name
     if card.is_onnx:
+        if compile:
+            raise UsageError(f"{card.reference} is an ONNX file, which PyTorch does not compile; leave --compile away.")
         from colorcli.sessions.onnx import OnnxSession
 
         return OnnxSession(
@@ -175,7 +180,15 @@ def load(
 
     from colorcli.sessions.pytorch import PyTorchSession
 
-    return PyTorchSession(network, model_info(card), device=device, precision=precision, threads=threads)
+    return PyTorchSession(
+        network,
+        model_info(card),
+        device=device,
+        precision=precision,
+        threads=threads,
+        compile=compile,
+        cache=cache_dir(),
+    )
 
 
 def model_info(card: ModelCard) -> ModelInfo:

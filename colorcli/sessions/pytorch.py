@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import math
+import os
+import queue
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from colorcli.errors import DeviceError, UsageError
 from colorcli.networks.colorizer import Colorizer
 from colorcli.sessions.machine import available_cpus
-from colorcli.sessions.session import ModelInfo, OutOfMemoryError
+from colorcli.sessions.session import Z_DIM, ModelInfo, OutOfMemoryError
 
 _PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 _OTHERWISE = "Use --device auto for the best that is there."
+# While one batch is worked on, another is copied to the GPU or from it.
+_LANES = 2
 
 
 @contextlib.contextmanager
@@ -58,7 +67,7 @@ def resolve_device(name: str) -> torch.device:
 
 
 class PyTorchSession:
-    """A network on a device. Not thread-safe: one thread runs it.
+    """A network on a device. Up to ``streams`` threads run it at a time.
 
     Args:
         network: any ``Colorizer``; it is prepared for inference and owned by the session from here on.
@@ -66,6 +75,18 @@ class PyTorchSession:
         device: see ``resolve_device``.
         precision: ``auto`` (fp32 on CPU and MPS, fp16 on CUDA), ``fp32``, ``fp16`` or ``bf16``.
         threads: CPU threads of PyTorch; None leaves its choice, within what a container grants.
+        compile: have PyTorch compile the network first, which takes a minute or so; answers are the same to within
+            rounding.
+        cache: folder for what was compiled; None leaves PyTorch's choice.
+
+    Attributes:
+        compiled: whether the network was compiled.
+        threads: CPU threads for one batch.
+        streams: batches that may be coloured at a time.
+
+    Raises:
+        DeviceError: the device is not there, or the network cannot be compiled for it.
+        UsageError: there is no such device or precision.
     """
 
     backend = "pytorch"
@@ -77,6 +98,9 @@ class PyTorchSession:
         device: str = "auto",
         precision: str = "auto",
         threads: int | None = None,
+        *,
+        compile: bool = False,
+        cache: Path | None = None,
     ) -> None:
         self.info = info
         self._device = resolve_device(device)
@@ -94,6 +118,17 @@ class PyTorchSession:
         torch.set_num_threads(self.threads)
         network.prepare()
         self.network = network.to(self._device).to(memory_format=torch.channels_last)
+        self._answer: Callable[..., Tensor] = self.network.chroma
+        self._lanes: queue.SimpleQueue[_Lane] = queue.SimpleQueue()
+        lanes = [_Lane(self._device)]
+        if self._device.type == "cuda":
+            lanes = [_PinnedLane(self._device) for _ in range(_LANES)]
+        for lane in lanes:
+            self._lanes.put(lane)
+        self.streams = len(lanes)
+        self.compiled = compile
+        if compile:
+            self._compile(cache)
 
     def chroma(
         self,
@@ -104,13 +139,108 @@ class PyTorchSession:
     ) -> NDArray[np.float32]:
         """See ``Session.chroma``."""
         controls = {
-            name: torch.from_numpy(value).to(self._device)
+            name: value
             for name, value in (("z", z), ("class_index", class_index))
             if value is not None and name in self.info.controls
         }
+        lane = self._lanes.get()
+        try:
+            with memory_errors(), torch.inference_mode(), self._cast(), lane.used():
+                given = {name: lane.send(name, value) for name, value in controls.items()}
+                answer = self._answer(lane.send("lightness", lightness), **given)
+                return lane.receive(answer.float())
+        finally:
+            self._lanes.put(lane)
+
+    def _cast(self) -> AbstractContextManager[object]:
         dtype = _PRECISIONS[self.precision]
-        cast = torch.autocast(self._device.type, dtype) if dtype is not torch.float32 else contextlib.nullcontext()
-        with memory_errors(), torch.inference_mode(), cast:
-            batch = torch.from_numpy(lightness).to(self._device, memory_format=torch.channels_last)
-            chroma: NDArray[np.float32] = self.network.chroma(batch, **controls).float().cpu().numpy()
-            return chroma
+        if dtype is torch.float32:
+            return contextlib.nullcontext()
+        # The cache of weights in that precision is for loops: here it would only pass from thread to thread what
+        # another stream may not have finished.
+        return torch.autocast(self._device.type, dtype, cache_enabled=False)
+
+    def _compile(self, cache: Path | None) -> None:
+        """Compile, and run it once: PyTorch compiles at the first call, and what it lacks shows only then."""
+        if cache is not None:
+            os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache / "inductor"))
+        rule = self.info.size_rule
+        self._answer = torch.compile(self.network.chroma, dynamic=None if rule.fixed else True)
+        count = 1 if self._device.type == "cpu" else 2
+        controls: dict[str, Any] = {
+            "z": np.zeros((count, Z_DIM), np.float32), "class_index": np.full(count, -1, np.int64)
+        }  # fmt: skip
+        try:
+            self.chroma(np.full((count, 1, *rule.working_shape(3, 4)), 50, np.float32), **controls)
+        except Exception as error:
+            first = str(error).strip().split("\n")[0]
+            raise DeviceError(
+                f"PyTorch cannot compile {self.info.name} for the device '{self.device}' on this machine ({first}). "
+                "Leave --compile away, or install what it lacks: a C++ compiler, and on a GPU Triton."
+            ) from error
+
+
+class _Lane:
+    """The way of a batch to the device and back; one thread uses it at a time."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+
+    def used(self) -> AbstractContextManager[object]:
+        """While this is entered, the device works for this lane."""
+        return contextlib.nullcontext()
+
+    def send(self, name: str, value: NDArray[Any]) -> Tensor:
+        """An input on the device."""
+        return _placed(torch.from_numpy(value), self._device, wait=True)
+
+    def receive(self, answer: Tensor) -> NDArray[np.float32]:
+        """The answer, float32, in memory that is the caller's."""
+        received: NDArray[np.float32] = answer.cpu().numpy()
+        return received
+
+
+class _PinnedLane(_Lane):
+    """A lane with a stream of its own, and memory that the GPU copies from and to while another lane's batch runs.
+
+    Pageable memory would be copied twice, and everything would wait for it.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        super().__init__(device)
+        self._stream = torch.cuda.Stream(device)
+        # The weights may still be on their way.
+        self._stream.wait_stream(torch.cuda.current_stream(device))
+        self._pinned: dict[str, Tensor] = {}
+
+    def used(self) -> AbstractContextManager[object]:
+        """See ``_Lane.used``."""
+        # After a batch that failed, copies from the pinned memory may still be under way.
+        self._stream.synchronize()
+        return torch.cuda.stream(self._stream)
+
+    def send(self, name: str, value: NDArray[Any]) -> Tensor:
+        """See ``_Lane.send``."""
+        source = torch.from_numpy(value)
+        return _placed(self._memory(name, source).copy_(source), self._device, wait=False)
+
+    def receive(self, answer: Tensor) -> NDArray[np.float32]:
+        """See ``_Lane.receive``."""
+        target = self._memory("chroma", answer).copy_(answer.contiguous(), non_blocking=True)
+        self._stream.synchronize()
+        # Copied: the next batch of this lane is written to the same place.
+        return target.numpy().copy()
+
+    def _memory(self, name: str, like: Tensor) -> Tensor:
+        """Pinned memory of a tensor's shape and type; allocating it takes milliseconds, so it is kept."""
+        count = math.prod(like.shape)
+        kept = self._pinned.get(name)
+        if kept is None or len(kept) < count:
+            kept = self._pinned[name] = torch.empty(count, dtype=like.dtype, pin_memory=True)
+        return kept[:count].view(like.shape)
+
+
+def _placed(value: Tensor, device: torch.device, *, wait: bool) -> Tensor:
+    """On the device, images in the order that convolutions there are fastest in."""
+    layout = torch.channels_last if value.ndim == 4 else torch.preserve_format
+    return value.to(device, memory_format=layout, non_blocking=not wait)

@@ -147,7 +147,7 @@ def test_every_option_reaches_the_run(old: Path, capsys: pytest.CaptureFixture[s
     arguments = (
         "--sigma 3 --seed 7 --samples 2 --class tabby --size 128 --strength 1.5 --device cpu --precision fp32 "
         "--batch-size 2 --jobs 3 --format png --quality 80 --include *.png --exclude b.* --limit 2 "
-        "--verify --json --quiet"
+        "--compile --verify --json --quiet"
     )
     assert main(["colorize", str(old), *arguments.split()]) == 0
     events = lines(capsys.readouterr().out)
@@ -157,7 +157,8 @@ def test_every_option_reaches_the_run(old: Path, capsys: pytest.CaptureFixture[s
     assert events[0]["parameters"] == parameters
     execution = events[0]["execution"]
     assert (execution["batch_size"], execution["jobs"], execution["verify"]) == (2, 3, True)
-    assert model == {"device": "cpu", "precision": "fp32", "photographs": 1, "threads": None}
+    assert (events[0]["precision"], events[0]["compiled"]) == ("fp32", False), "what may change the last code value"
+    assert model == {"device": "cpu", "precision": "fp32", "photographs": 1, "threads": None, "compile": True}
     outputs = sorted(event["output"] for event in events if event["event"] == "photo.done")
     assert outputs == ["a.s00.png", "a.s01.png", "sub/e.s00.png", "sub/e.s01.png"]
 

@@ -16,6 +16,7 @@ from colorcli.export import exporter, opening
 from colorcli.export.opening import WORTH_EXPORTING, cached_path, open_model
 from colorcli.registry.card import ModelCard
 from colorcli.sessions.onnx import _PROVIDERS, OnnxSession
+from colorcli.sessions.pytorch import PyTorchSession
 
 
 @pytest.fixture(autouse=True)
@@ -92,12 +93,33 @@ def test_backends_that_do_not_fit_are_refused(small: ModelCard, tmp_path: Path) 
     calls: list[dict[str, Any]] = [
         {"model": small, "backend": "tensorflow"},
         {"model": small, "backend": "onnx", "precision": "fp16"},
+        {"model": small, "backend": "onnx", "compile": True},
         {"model": str(tmp_path / "small.onnx"), "backend": "pytorch"},
+        {"model": str(tmp_path / "small.onnx"), "compile": True},
     ]
     for call in calls:
         with pytest.raises(UsageError):
             open_model(**call)
     assert open_model(str(tmp_path / "small.onnx")).backend == "onnxruntime"
+
+
+def test_what_is_to_be_compiled_is_run_by_pytorch(small: ModelCard, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A minute's compilation for a network that ONNX Runtime then runs, or an option that does nothing."""
+    open_model(small, backend="onnx")
+    monkeypatch.setattr(PyTorchSession, "_compile", lambda self, cache: None)
+    said: list[str] = []
+    session = open_model(small, compile=True, photographs=10**6, notify=said.append)
+    assert session.backend == "pytorch" and "Compiling" in said[0]
+    assert isinstance(session, PyTorchSession) and session.compiled
+
+
+def test_without_pytorch_only_files_are_run(small: ModelCard, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An "unexpected error" where the way out is one command on another machine."""
+    monkeypatch.setattr(opening, "_is_installed", lambda package: package != "torch")
+    calls: list[dict[str, Any]] = [{}, {"backend": "pytorch"}, {"compile": True}, {"backend": "onnx"}]
+    for call in calls:
+        with pytest.raises(ModelError, match="PyTorch is not installed"):
+            open_model(small, **call)
 
 
 def test_nothing_of_cuda_is_loaded_where_there_is_no_gpu(

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import shutil
+import threading
 from collections.abc import Callable
-from typing import ClassVar
+from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from colorcli.errors import DeviceError, UsageError
+from colorcli.errors import DeviceError, ExitCode, UsageError
 from colorcli.networks.colorizer import Colorizer
 from colorcli.networks.size import SizeRule
+from colorcli.sessions import pytorch
 from colorcli.sessions.pytorch import PyTorchSession, resolve_device
 from colorcli.sessions.session import ModelInfo, OutOfMemoryError
 
@@ -33,12 +37,12 @@ class Watched(Colorizer):
         self.watch = watch
 
     def chroma(self, lightness: Tensor, *, z: Tensor | None = None, class_index: Tensor | None = None) -> Tensor:
-        answer: Tensor = self.drop(self.layer(lightness))
+        answer: Tensor = self.drop(50 * torch.tanh(self.layer(lightness) / 50))
         self.watch(answer)
         return answer
 
 
-def session(watch: Callable[[Tensor], object] = lambda _: None, **options: str) -> PyTorchSession:
+def session(watch: Callable[[Tensor], object] = lambda _: None, **options: Any) -> PyTorchSession:
     return PyTorchSession(Watched(watch), ModelInfo("watched", "watched", "0" * 64), **{"device": "cpu", **options})
 
 
@@ -89,3 +93,91 @@ def test_precisions_that_make_no_sense_are_refused() -> None:
         with pytest.raises(UsageError, match=precision):
             session(precision=precision)
     assert session(precision="bf16").chroma(LIGHTNESS).dtype == np.float32
+
+
+@pytest.mark.skipif(shutil.which("g++") is None and shutil.which("c++") is None, reason="there is no C++ compiler")
+def test_a_compiled_network_gives_the_same_colours(tmp_path: Path) -> None:
+    """Faster, and other colours; or a new compilation, of a minute, for every shape of photograph."""
+    torch.manual_seed(0)
+    plain = session()
+    torch.manual_seed(0)
+    compiled = session(compile=True, cache=tmp_path)
+    assert (plain.compiled, compiled.compiled) == (False, True)
+    assert any(tmp_path.rglob("*.so")), "what was compiled is kept for the next run"
+    for shape in ((1, 1, 160, 192), (1, 1, 256, 176)):
+        lightness = np.random.default_rng(0).uniform(0, 100, shape).astype(np.float32)
+        with torch.compiler.set_stance("fail_on_recompile"):
+            assert np.abs(compiled.chroma(lightness) - plain.chroma(lightness)).max() < 1e-3
+
+
+def test_a_machine_that_cannot_compile_says_so_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page of PyTorch's advice at the first photograph, or every photograph failed."""
+
+    def compile(function: Callable[..., Tensor], **_: object) -> Callable[..., Tensor]:
+        def fail(*_: object, **__: object) -> Tensor:
+            raise RuntimeError("InvalidCxxCompiler: No working C++ compiler found\nSet TORCHDYNAMO_VERBOSE=1")
+
+        return fail
+
+    monkeypatch.setattr(torch, "compile", compile)
+    with pytest.raises(DeviceError, match=r"No working C\+\+ compiler found\)\. Leave --compile away") as error:
+        session(compile=True)
+    assert error.value.exit_code == ExitCode.DEVICE and "VERBOSE" not in str(error.value)
+
+
+class _Stream:
+    """A GPU's stream, which only counts how often it was waited for."""
+
+    waits = 0
+
+    def wait_stream(self, other: object) -> None: ...
+
+    def synchronize(self) -> None:
+        self.waits += 1
+
+
+def test_batches_beside_each_other_keep_their_own_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A photograph with the colours of the one that went to the GPU beside it, or after it."""
+    stream, empty = _Stream(), torch.empty
+
+    def unpinned(count: int, *, pin_memory: bool, **how: Any) -> Tensor:
+        return empty(count, **how)
+
+    monkeypatch.setattr(torch.cuda, "Stream", lambda _: stream)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda _: None)
+    monkeypatch.setattr(torch.cuda, "stream", lambda _: pytorch.contextlib.nullcontext())
+    monkeypatch.setattr(torch, "empty", unpinned)
+    both, failing = threading.Barrier(2, timeout=60), [False]
+
+    def watch(_: Tensor) -> None:
+        if failing[0]:
+            raise RuntimeError("one batch that fails")
+        both.wait()
+
+    torch.manual_seed(0)
+    plain = session()
+    torch.manual_seed(0)
+    running = session(watch)
+    running._lanes.get()
+    for _ in range(2):
+        running._lanes.put(pytorch._PinnedLane(torch.device("cpu")))
+    answers: dict[int, np.ndarray] = {}
+
+    def color(level: int, count: int) -> None:
+        answers[level] = running.chroma(np.full((count, 1, 32, 48), level, np.float32))
+
+    for first, second in (((10, 2), (20, 2)), ((30, 1), (40, 3)), ((50, 3), (60, 1))):
+        threads = [threading.Thread(target=color, args=given) for given in (first, second)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        before, failing[0] = stream.waits, True
+        with pytest.raises(RuntimeError):
+            running.chroma(LIGHTNESS)
+        failing[0] = False
+        assert stream.waits > before, "the memory of a batch that failed is not written to before its copies are over"
+    assert sorted(answers) == [10, 20, 30, 40, 50, 60]
+    for level, answer in answers.items():
+        wanted = plain.chroma(np.full((len(answer), 1, 32, 48), level, np.float32))
+        assert np.allclose(answer, wanted, atol=1e-3), f"L* {level}"
