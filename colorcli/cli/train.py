@@ -42,8 +42,7 @@ def train(
     from colorcli.train import recipe as recipes
 
     if list_recipes:
-        for name in recipes.names():
-            line(f"{name:<36}{recipes.describe(name)}" if stdout().isatty() else name)
+        _list()
         return
     if recipe is None or not data:
         raise typer.BadParameter("RECIPE and --data are needed (or --list).")
@@ -89,6 +88,23 @@ def _made(system: str, folder: Path) -> str:
         f"{system}, which other networks are built on, is in {folder}; install it for them with "
         f"'colorcli models import {system} {folder}'."
     )
+
+
+def _list() -> None:
+    """The recipes: names alone for another program, with what each is for a person."""
+    from colorcli.train import recipe as recipes
+
+    if not stdout().isatty():
+        for name in recipes.names():
+            line(name)
+        return
+    from rich.table import Table
+
+    table = Table.grid(padding=(0, 2))
+    table.add_column(no_wrap=True)
+    for name in recipes.names():
+        table.add_row(name, recipes.describe(name))
+    console().print(table)
 
 
 def _compare(folder: Path) -> None:

@@ -106,6 +106,13 @@ class PhotoSet:
         self.left_out: dict[str, str] = {}
         self._colourful: set[Entry] = set()
 
+    def share_that_splits(self) -> float:
+        """The share to hold back, in hundredths, that leaves about a tenth of few photographs; 0 if there is none."""
+        fractions = sorted(_fraction(entry.name) for entry in (*self.train, *self.validation))
+        few = max(1, round(len(fractions) / 10))
+        shares = [math.floor(100 * fraction + 1) / 100 for fraction in fractions[few - 1 : -1]]
+        return next((share for share in shares if share <= fractions[-1]), 0.0)
+
     def read(self, entry: Entry, short_side: int) -> Image.Image | None:
         """The photograph in RGB and upright, or None (and counted in ``left_out``) if it is unreadable or near-gray.
 

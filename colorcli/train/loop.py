@@ -394,24 +394,32 @@ def run_recipe(
     processes = Processes.found(resolve_device(device))
     photos = PhotoSet(data, held_back=recipe.data.held_back, labelled=recipe.data.labels == "folders")
     if not (photos.train and photos.validation):
-        count, share = len(photos.train) + len(photos.validation), recipe.data.held_back
+        left = "to measure by" if photos.train else "to train on"
+        share = photos.share_that_splits()
+        advice = f"set another share: --set data.held_back={share:g}." if share else "more are needed."
         raise UsageError(
-            f"With data.held_back = {share:g}, none of the {count} photographs is left "
-            f"{'to measure by' if photos.train else 'to train on'}: set another share, such as 0.1."
+            f"With data.held_back = {recipe.data.held_back:g}, none of the photographs "
+            f"({len(photos.train) + len(photos.validation)}) is left {left}: {advice}"
         )
-    run = Run(folder)
-    if run.restore() is not None and not resume:
-        raise UsageError(f"{folder} holds a run already: go on with --resume, or choose another folder with -o.")
+    if not (start or recipe.system):
+        raise UsageError(f"Recipe '{recipe.name}' adapts a model: name it with --from MODEL.")
     network = None
     if start:
         network, recipe = network_of(start), _of_model(recipe, find(start))
+    run = Run(folder)
+    if run.restore() is not None and not resume:
+        raise UsageError(f"{folder} holds a run already: go on with --resume, or choose another folder with -o.")
 
     def say(what: str, step: int = 0) -> None:
         if processes.first:
             report({"step": step, "phase": what})
 
     setup = Setup(recipe, photos, processes.device, processes.share, teacher, network, say)
-    trainer = Trainer(setup, run, processes)
+    try:
+        trainer = Trainer(setup, run, processes)
+    except ColorcliError:
+        run.discard()
+        raise
     facts = {"roots": [str(root) for root in data], "train": len(photos.train), "validation": len(photos.validation)}
     if processes.first:
         changed = run.describe(trainer.recipe, facts, list(command), trainer.step)

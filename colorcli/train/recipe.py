@@ -311,9 +311,21 @@ def _set(table: dict[str, Any], path: str, value: Any) -> None:
     *parents, last = path.split(".")
     node: Any = table
     for key in parents:
-        node = node[int(key)] if isinstance(node, list) else node.setdefault(key, {})
+        place = _place(node, key, path)
+        node = node.setdefault(place, {}) if isinstance(node, dict) else node[place]
     # A phase has one of the two: whoever sets one means to replace the other.
     other = {"steps": "epochs", "epochs": "steps"}.get(last)
     if other is not None and parents[:1] == ["phases"] and isinstance(node, dict):
         node.pop(other, None)
-    node[int(last) if isinstance(node, list) else last] = value
+    node[_place(node, last, path)] = value
+
+
+def _place(node: Any, key: str, path: str) -> str | int:
+    """Where in a table or list a step of a path leads."""
+    if isinstance(node, dict):
+        return key
+    if not isinstance(node, list):
+        raise TypeError(f"there is no field '{path}'")
+    if not (key.isdecimal() and int(key) < len(node)):
+        raise ValueError(f"there is no '{path}': '{key}' is not one of {', '.join(map(str, range(len(node))))}")
+    return int(key)

@@ -47,6 +47,12 @@ class Run:
             (folder / "samples").mkdir(parents=True, exist_ok=True)
         self.checkpoint = folder / "checkpoint"
 
+    def discard(self) -> None:
+        """Remove the folder of a run that never began; whatever is in it stays."""
+        with contextlib.suppress(OSError):
+            (self.folder / "samples").rmdir()
+            self.folder.rmdir()
+
     @contextlib.contextmanager
     def _writing(self, what: str) -> Iterator[None]:
         """Make a sentence of what goes wrong; whatever was written before is whole."""

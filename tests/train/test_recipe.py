@@ -25,7 +25,14 @@ def test_any_field_can_be_overridden() -> None:
     [
         *("phases.0.learning_rate=1", "nonsense", "phases.9.lr=1", "colour=1"),
         *("phases.0.lr=fast", "seed=1.5", "data.short_side=[128]", "data.films=1", "every=0", "phases.0.batch=0"),
-        *("precision=fp8", "phases.0.weights.beauty=1", "freeze_batch_norm=true", "phases=[]"),
+        *(
+            "precision=fp8",
+            "phases.0.weights.beauty=1",
+            "freeze_batch_norm=true",
+            "phases=[]",
+            "seed.x=1",
+            "name.x.y=1",
+        ),
     ],
 )
 def test_a_mistyped_override_is_refused(override: str) -> None:
@@ -37,6 +44,11 @@ def test_a_mistyped_override_is_refused(override: str) -> None:
 def test_a_mistyped_field_is_named_with_what_it_may_mean() -> None:
     with pytest.raises(UsageError, match="a phase has no field 'lrr'; did you mean lr"):
         recipes.load("bigcolor-lite", ["phases.0.lrr=1"])
+
+
+def test_a_phase_that_is_not_there_is_told_from_those_that_are() -> None:
+    with pytest.raises(UsageError, match=r"no 'phases\.3\.lr': '3' is not one of 0, 1, 2"):
+        recipes.load("bigcolor-lite", ["phases.3.lr=1"])
 
 
 def test_an_unknown_recipe_names_those_there_are() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -251,17 +252,25 @@ def test_a_split_that_leaves_nothing_is_refused_before_training(
     photos: Path, tmp_path: Path, share: str, said: str
 ) -> None:
     """Measures of no photograph are no numbers, and the best weights by them are the untrained ones."""
-    with pytest.raises(UsageError, match=said):
+    with pytest.raises(UsageError, match=said) as refused:
         _train(photos, tmp_path / "run", f"data.held_back={share}")
     assert not (tmp_path / "run").exists()
+    advice = re.search(r"--set (data\.held_back=\S+)\.$", str(refused.value))
+    assert advice
+    assert _train(photos, tmp_path / "run", advice[1])
 
 
 def test_an_earlier_generator_that_is_missing_is_missed_at_once(photos: Path, tmp_path: Path) -> None:
     """Not after the first phase, which may have taken a night."""
     sets = [*ADVERSARIAL, "phases.0.fakes='runs/nowhere'"]
-    with pytest.raises(ModelError, match="runs/nowhere"):
+    with pytest.raises(ModelError, match=r"runs/nowhere.*--set phases\.0\.fakes=MODEL"):
         _train(photos, tmp_path / "run", *sets)
-    assert not (tmp_path / "run" / "metrics.jsonl").exists()
+    assert not (tmp_path / "run").exists()
+
+
+def test_fine_tuning_needs_a_model(photos: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="--from MODEL"):
+        run_recipe(recipes.load("fine-tune"), [photos], tmp_path / "run", device="cpu")
 
 
 def test_divergence_leaves_a_usable_checkpoint_or_says_there_is_none(photos: Path, tmp_path: Path) -> None:

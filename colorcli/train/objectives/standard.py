@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from colorcli.color import bins
 from colorcli.color import tensors as colors
-from colorcli.errors import UsageError
+from colorcli.errors import ModelError, UsageError
 from colorcli.networks.backbones import EfficientNetLite0, VGG16Features
 from colorcli.networks.colorizer import Colorizer
 from colorcli.registry.registry import fill_frozen
@@ -59,7 +59,13 @@ class Standard(Objective):
         for phase in self.recipe.phases:
             if phase.fakes not in ("generator", "recolored"):
                 # Now, because the phase may come after a night of another one.
-                self._earlier(phase.fakes)
+                try:
+                    self._earlier(phase.fakes)
+                except ModelError as error:
+                    raise ModelError(
+                        f"The fakes of phase '{phase.name}' are those of an earlier model. {error} Train it first, or "
+                        f"name another one: --set phases.{self.recipe.phases.index(phase)}.fakes=MODEL."
+                    ) from error
 
     def build(self) -> Colorizer:
         recipe = self.recipe
