@@ -22,7 +22,7 @@ from colorcli.color.compiled import array, compiled, types
 from colorcli.color.compiled import jit as _jit
 from colorcli.color.spaces import CUBE_ROOT_FROM, LUMINANCE, RGB_TO_XYZ, TOE_OFFSET, TOE_SLOPE, XYZ_TO_RGB
 
-WORK_ROWS = 19
+WORK_ROWS = 20
 CODE_ROWS = 4
 """Scratch rows of the photograph's width that ``join_rows`` needs: float32 and int32."""
 
@@ -154,14 +154,21 @@ def _lightness_row(pixels: Pixels, code_to_f: Table, code_to_linear: Table, f: R
 
 
 @_jit
-def _join_row(f: Row, a: Row, b: Row, red: Row, green: Row, blue: Row) -> tuple[np.int32, np.float32]:
-    """Linear R, G, B of a row. Returns how many pixels are out of gamut and the sum of the row's chroma."""
+def _join_row(
+    f: Row, a: Row, b: Row, red: Row, green: Row, blue: Row, marks: NDArray[np.uint8]
+) -> tuple[np.int32, np.float32]:
+    """Linear R, G, B of a row, and a mark at each pixel that is out of gamut.
+
+    Returns how many those are, and the sum of the row's chroma.
+    """
     outside = np.int32(0)
     chroma = _ZERO
     for x in range(f.shape[0]):
         r, g, u = _linear_rgb(f[x], a[x], b[x])
         red[x], green[x], blue[x] = r, g, u
-        outside += np.int32(_needs_fit(r, g, u))
+        mark = np.uint8(_needs_fit(r, g, u))
+        marks[x] = mark
+        outside += np.int32(mark)
         chroma += np.sqrt(a[x] * a[x] + b[x] * b[x])
     return outside, chroma
 
@@ -188,19 +195,28 @@ def _bracket(f: np.float32, a: np.float32, b: np.float32) -> tuple[np.float32, n
 
 
 @_jit
-def _fit_row(f: Row, a: Row, b: Row, red: Row, green: Row, blue: Row, picked: CodeRow, work: Rows) -> np.float32:
+def _fit_row(
+    f: Row, a: Row, b: Row, red: Row, green: Row, blue: Row, eights: NDArray[np.uint64], picked: CodeRow, work: Rows
+) -> np.float32:
     """Scale the chroma of what is out of gamut down to its boundary. Returns the sum of chroma taken away.
 
     The pixels are gathered first: bisecting many side by side is several times faster than solving one by one.
+
+    Args:
+        eights: the marks of ``_join_row``, eight in each.
     """
     count = 0
     f_out, a_out, b_out, low, high = work[0], work[1], work[2], work[3], work[4]
-    for x in range(f.shape[0]):
-        if _needs_fit(red[x], green[x], blue[x]):
-            picked[count] = x
-            f_out[count], a_out[count], b_out[count] = f[x], a[x], b[x]
-            low[count], high[count] = _bracket(f[x], a[x], b[x])
-            count += 1
+    marks = eights.view(np.uint8)
+    for eight in range(eights.shape[0]):
+        if eights[eight] == 0:
+            continue
+        for x in range(8 * eight, 8 * eight + 8):
+            if marks[x] != 0:
+                picked[count] = x
+                f_out[count], a_out[count], b_out[count] = f[x], a[x], b[x]
+                low[count], high[count] = _bracket(f[x], a[x], b[x])
+                count += 1
     for _ in range(_BISECTIONS):
         for n in range(count):
             t = (low[n] + high[n]) * _HALF
@@ -229,20 +245,25 @@ def _encode_row(linear: Row, top: np.float32, codes: CodeRow) -> None:
 
 
 @_jit
-def _largest_change(f: Row, red: CodeRow, green: CodeRow, blue: CodeRow, code_to_linear: Table) -> np.float32:
-    """Largest difference between f = (L* + 16) / 116 and that of a row of codes."""
-    largest = _ZERO
+def _note_change(
+    f: Row, red: CodeRow, green: CodeRow, blue: CodeRow, code_to_linear: Table, luminance: Row, largest: Row
+) -> None:
+    """Raise ``largest`` to the difference between f = (L* + 16) / 116 and that of a row of codes, column by column.
+
+    One maximum for all columns would not be vectorised.
+    """
     for x in range(f.shape[0]):
-        y = (
+        luminance[x] = (
             _Y_RED * code_to_linear[np.uint32(red[x])]
             + _Y_GREEN * code_to_linear[np.uint32(green[x])]
             + _Y_BLUE * code_to_linear[np.uint32(blue[x])]
         )
+    for x in range(f.shape[0]):
+        y = luminance[x]
         # Rounding moves f by few percent at most, so that one step from the wanted f finds the true one to 1e-6.
         root = _cube_root_step(f[x], max(y, _Y_JOINT))
         changed = root if y > _Y_JOINT else _TOE_SLOPE * y + _TOE_OFFSET
-        largest = max(largest, abs(changed - f[x]))
-    return largest
+        largest[x] = max(largest[x], abs(changed - f[x]))
 
 
 @_jit
@@ -289,10 +310,13 @@ def _join_rows(
         Largest |dL*| of the output's codes, number of pixels fitted, sum of chroma written.
     """
     f, a, b, red, green, blue = work[0], work[1], work[2], work[3], work[4], work[5]
-    wide_a, wide_b = work[6:10], work[10:14]
+    wide_a, wide_b, changes = work[6:10], work[10:14], work[19]
+    changes[:] = _ZERO
     held = np.full(4, -1)
+    eights = np.zeros((f.shape[0] + 7) // 8, np.uint64)
+    marks = eights.view(np.uint8)
     top = np.float32(out_code_to_linear.shape[0] - 1)
-    largest, fitted, total = 0.0, 0, 0.0
+    fitted, total = 0, 0.0
     for y in range(row_taps.shape[0]):
         first = int(row_taps[y])
         for k in range(first, first + 4):
@@ -307,20 +331,20 @@ def _join_rows(
             _lightness_row(pixels8[y], code_to_f, code_to_linear, f, red, green)
         else:
             _lightness_row(pixels16[y], code_to_f, code_to_linear, f, red, green)
-        outside, row_chroma = _join_row(f, a, b, red, green, blue)
+        outside, row_chroma = _join_row(f, a, b, red, green, blue, marks)
         total += float(row_chroma)
         if outside > 0:
             fitted += int(outside)
-            total -= float(_fit_row(f, a, b, red, green, blue, codes[3], work[14:19]))
+            total -= float(_fit_row(f, a, b, red, green, blue, eights, codes[3], work[14:19]))
         _encode_row(red, top, codes[0])
         _encode_row(green, top, codes[1])
         _encode_row(blue, top, codes[2])
-        largest = max(largest, float(_largest_change(f, codes[0], codes[1], codes[2], out_code_to_linear)))
+        _note_change(f, codes[0], codes[1], codes[2], out_code_to_linear, red, changes)
         if out8.shape[0] > 0:
             _interleave(codes[0], codes[1], codes[2], out8[y])
         else:
             _interleave(codes[0], codes[1], codes[2], out16[y])
-    return largest * 116, fitted, total
+    return float(changes.max()) * 116, fitted, total
 
 
 _TABLE = array(types.float32, 1)
