@@ -208,7 +208,7 @@ class _PinnedLane(_Lane):
 
     def __init__(self, device: torch.device) -> None:
         super().__init__(device)
-        self._stream = torch.cuda.Stream(device)
+        self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
         # The weights may still be on their way.
         self._stream.wait_stream(torch.cuda.current_stream(device))
         self._pinned: dict[str, Tensor] = {}

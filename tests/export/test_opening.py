@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -127,7 +128,7 @@ def test_nothing_of_cuda_is_loaded_where_there_is_no_gpu(
 ) -> None:
     """A folder of small photographs takes twice the memory, for libraries of a GPU that is not there."""
     exporter.export(small, tmp_path / "small.onnx")
-    monkeypatch.setattr(opening.sys, "platform", "linux")
+    monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.setattr(OnnxSession, "_preload", lambda _: pytest.fail("CUDA's libraries were loaded"))
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: list(_PROVIDERS.values()))
     assert open_model(str(tmp_path / "small.onnx")).device == "cpu"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import threading
 from collections.abc import Callable
@@ -145,7 +146,7 @@ def test_batches_beside_each_other_keep_their_own_memory(monkeypatch: pytest.Mon
 
     monkeypatch.setattr(torch.cuda, "Stream", lambda _: stream)
     monkeypatch.setattr(torch.cuda, "current_stream", lambda _: None)
-    monkeypatch.setattr(torch.cuda, "stream", lambda _: pytorch.contextlib.nullcontext())
+    monkeypatch.setattr(torch.cuda, "stream", lambda _: contextlib.nullcontext())
     monkeypatch.setattr(torch, "empty", unpinned)
     both, failing = threading.Barrier(2, timeout=60), [False]
 
