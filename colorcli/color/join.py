@@ -46,6 +46,7 @@ def join_strips(
     strength: float = 1.0,
     strip_rows: int = 256,
     report: FidelityReport | None = None,
+    out: Codes | None = None,
 ) -> Iterator[Codes]:
     """Join a photograph's lightness with chroma, strip by strip from the top; memory does not grow with its height.
 
@@ -59,6 +60,7 @@ def join_strips(
         strength: multiplies the chroma, >= 0.
         strip_rows: rows in a strip, >= 1.
         report: filled when the iterator is exhausted.
+        out: array ``(H, W, 3)`` to write into, of which the strips are then parts; None makes an array for each strip.
 
     Returns:
         Iterator of strips ``(rows, W, 3)``, uint8 or uint16.
@@ -74,8 +76,12 @@ def join_strips(
     if not 0 <= strength <= _MAX_STRENGTH:
         raise ValueError(f"strength lies in 0..{_MAX_STRENGTH:g}, not {strength}")
     height, width = photo.shape[:2]
+    if out is not None and (
+        out.shape != (height, width, 3) or out.dtype != f"u{bits // 8}" or not out.flags.c_contiguous
+    ):
+        raise ValueError(f"out has the shape (H, W, 3) and {bits} bits, not {out.shape} of {out.dtype}")
     ready = _ready_chroma(_checked_chroma(chroma), strength, height, width)
-    return _strips(photo, ready, bits, strip_rows, FidelityReport() if report is None else report)
+    return _strips(photo, ready, bits, strip_rows, FidelityReport() if report is None else report, out)
 
 
 def join(
@@ -87,8 +93,10 @@ def join(
     report: FidelityReport | None = None,
 ) -> Codes:
     """``join_strips`` in one piece: ``(H, W, 3)``, uint8 or uint16."""
-    strips = join_strips(pixels, chroma, bits=bits, strength=strength, report=report)
-    return np.concatenate(list(strips))
+    out: Codes = np.empty((*pixels.shape[:2], 3), np.uint8 if bits == 8 else np.uint16)
+    for _ in join_strips(pixels, chroma, bits=bits, strength=strength, report=report, out=out):
+        pass
+    return out
 
 
 def warm_up() -> None:
@@ -165,7 +173,12 @@ def _code_to_linear(bits: int) -> NDArray[np.float32]:
 
 
 def _strips(
-    photo: Codes, chroma: NDArray[np.float32], bits: int, strip_rows: int, report: FidelityReport
+    photo: Codes,
+    chroma: NDArray[np.float32],
+    bits: int,
+    strip_rows: int,
+    report: FidelityReport,
+    whole: Codes | None,
 ) -> Iterator[Codes]:
     # Imported here: numba takes longer to import than `colorcli --help` may take in all.
     from colorcli.color import kernel
@@ -182,7 +195,7 @@ def _strips(
     for top in range(0, height, strip_rows):
         rows = slice(top, top + strip_rows)
         strip = np.ascontiguousarray(photo[rows], photo.dtype.newbyteorder("="))
-        out = np.empty((strip.shape[0], width, 3), f"u{bits // 8}")
+        out = np.empty((strip.shape[0], width, 3), f"u{bits // 8}") if whole is None else whole[rows]
         strip_largest, strip_fitted, strip_total = join_rows(
             *_by_depth(strip),
             _code_to_f(in_bits),

@@ -134,7 +134,9 @@ def finish(
     form: Format = parameters.format or photo.format
     bits: Literal[8, 16] = 16 if min(photo.bits, BITS[form]) == 16 else 8
     fidelity, clock = FidelityReport(), _Clock()
-    strips = join_strips(photo.pixels, chroma, bits=bits, strength=strength, report=fidelity)
+    # TIFF alone is written strip by strip; what is coded as a whole is made in one place.
+    whole = None if form == "TIFF" else np.empty((photo.height, photo.width, 3), np.uint8 if bits == 8 else np.uint16)
+    strips = join_strips(photo.pixels, chroma, bits=bits, strength=strength, report=fidelity, out=whole)
     guarded = clock.timed(_guarded(strips, fidelity, bits, _LEAST_MEAN_CHROMA * strength if room else 0))
     try:
         output.path.parent.mkdir(parents=True, exist_ok=True)

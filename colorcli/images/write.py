@@ -81,7 +81,7 @@ def write_photo(
     Args:
         target: where to; an existing file is replaced.
         strips: the picture from top to bottom, ``(rows, width, 3)`` each, uint8 or uint16 as ``bits`` says,
-            sRGB-encoded.
+            sRGB-encoded. Parts of one array that holds the whole picture are not copied.
         height: rows.
         width: columns.
         bits: 8, or 16 for PNG and TIFF.
@@ -219,12 +219,23 @@ def _created(part: Path) -> BinaryIO:
 
 
 def _assembled(strips: Iterator[Pixels], shape: tuple[int, int, int], bits: int) -> Pixels:
+    """The picture in one array; nothing is copied where the strips are parts of one already, in their places."""
     pixels: Pixels = np.empty(shape, np.uint8 if bits == 8 else np.uint16)
-    y = 0
+    is_theirs, y = False, 0
     for strip in strips:
-        pixels[y : y + strip.shape[0]] = strip
+        whole = strip.base
+        if y == 0 and isinstance(whole, np.ndarray) and (whole.shape, whole.dtype) == (shape, pixels.dtype):
+            pixels, is_theirs = whole, True
+        rows = slice(y, y + strip.shape[0])
+        if not (is_theirs and _is_same(strip, pixels[rows])):
+            pixels, is_theirs = pixels.copy() if is_theirs else pixels, False
+            pixels[rows] = strip
         y += strip.shape[0]
     return pixels
+
+
+def _is_same(strip: Pixels, place: Pixels) -> bool:
+    return strip.ctypes.data == place.ctypes.data and strip.strides == place.strides
 
 
 def _encoded(

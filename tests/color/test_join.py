@@ -290,6 +290,23 @@ def test_strips_are_the_same_picture_however_they_are_cut(strip_rows, chroma_row
     assert report.mean_chroma == pytest.approx(whole_report.mean_chroma)
 
 
+def test_strips_may_be_parts_of_one_array():
+    """A photograph in pieces from here and there, or written to where there is no room for it."""
+    photo, chroma = (np.arange(3000) % 256).astype(np.uint8).reshape(60, 50), np.full((2, 3, 3), 20, np.float32)
+    whole = np.zeros((60, 50, 3), np.uint8)
+    for strip in join_strips(photo, chroma, strip_rows=16, out=whole):
+        assert np.shares_memory(strip, whole)
+    assert np.array_equal(whole, np.concatenate(list(join_strips(photo, chroma, strip_rows=16))))
+    for wrong in (
+        whole[1:],
+        whole.astype(np.uint16),
+        whole.transpose(1, 0, 2),
+        np.zeros((60, 100, 3), np.uint8)[:, ::2],
+    ):
+        with pytest.raises(ValueError, match="out has the shape"):
+            join_strips(photo, chroma, out=wrong)
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_chroma_that_is_no_number_is_never_written(value):
     chroma = np.zeros((2, 4, 4), np.float32)

@@ -19,6 +19,7 @@ import tifffile
 from PIL import Image, ImageCms, PngImagePlugin
 
 from colorcli.errors import OutputError, PhotoError
+from colorcli.images import png
 from colorcli.images import provenance as terms
 from colorcli.images.photo import Format, Metadata, Resolution
 from colorcli.images.provenance import Provenance, provenance_packet
@@ -287,6 +288,17 @@ def test_strips_that_do_not_make_up_the_picture_are_refused(tmp_path):
             with pytest.raises(PhotoError):
                 write_photo(tmp_path / name, strips_of(bad), format=form, **shape)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_parts_of_one_array_are_not_copied_nor_changed(tmp_path, monkeypatch):
+    """Twice the memory for every large photograph; or a picture that is written over while it is written out."""
+    picture, coded = color_scene(bits=8), []
+    before, encode = picture.copy(), png.encode
+    monkeypatch.setattr(png, "encode", lambda pixels, *rest: coded.append(pixels) or encode(pixels, *rest))
+    for turned in (picture, picture[::-1], picture[:, ::-1]):
+        write(tmp_path / "a.png", "PNG", picture=turned)
+        assert np.array_equal(read_photo(tmp_path / "a.png").pixels, turned)
+    assert np.shares_memory(coded[0], picture) and np.array_equal(picture, before)
 
 
 def test_a_failure_on_the_way_leaves_the_old_output_alone(tmp_path):
