@@ -137,6 +137,9 @@ class _Table:
 
     def show(self, record: dict[str, Any]) -> None:
         self._progress.take(record)
+        if len(record) == 2:
+            # Word of something that is no step: the next record would wipe it away.
+            self._live.console.print(Text(f"step {record['step']}: {record['phase']}"))
         self._live.update(self._render())
 
     def _render(self) -> RenderableType:

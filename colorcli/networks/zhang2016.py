@@ -150,7 +150,7 @@ class Zhang2016(Colorizer):
     """
 
     native_space = "bins"
-    slow_parts = ("backbone",)
+    slow_parts: ClassVar[tuple[str, ...]] = ("backbone",)
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "paper": {"preset": "paper", "decode": "convolution"},
         "lite": {"preset": "lite", "decode": "annealed-mean", "temperature": 0.38, "widths": (192, 128, 80)},
@@ -175,6 +175,7 @@ class Zhang2016(Colorizer):
             self.decoder = Decoder(self.backbone.channels, tuple(widths))
             return
         self.size_rule = SizeRule(size=256, multiple_of=8, fixed=True)
+        self.slow_parts = ()  # type: ignore[misc]
         self.model1 = _group(1, 64, 2, stride=2)
         self.model2 = _group(64, 128, 2, stride=2)
         self.model3 = _group(128, 256, 3, stride=2)

@@ -182,6 +182,9 @@ def _labelled(entries: list[Entry]) -> list[Entry]:
         UsageError: a folder's name is no class, and there are not the thousand folders that ImageNet has.
     """
     folders = sorted({Path(entry.name).parent.name for entry in entries})
+    if "" in folders:
+        loose = next(entry.name for entry in entries if not Path(entry.name).parent.name)
+        raise UsageError(f"{loose} lies in no folder that could name its class, as data.labels = folders asks.")
     if len(folders) == len(class_names()):
         # ImageNet's own layout: synsets, whose order is that of the classes.
         numbers = {folder: index for index, folder in enumerate(folders)}

@@ -7,6 +7,8 @@ from typing import Any
 
 from torch import nn
 
+from colorcli.errors import UsageError
+
 # The kind, and where its network is: beside the generator of the paper that brought it.
 _KINDS = {
     "projection": "colorcli.networks.bigcolor:Discriminator",
@@ -19,11 +21,13 @@ def discriminator(kind: str = "projection", **arguments: Any) -> nn.Module:
     """A new discriminator.
 
     Raises:
-        ValueError: there is no such kind.
-        TypeError: it does not take these arguments.
+        UsageError: there is no such kind, or it does not take these arguments.
     """
     if kind not in _KINDS:
-        raise ValueError(f"there is no discriminator '{kind}'; there are {', '.join(_KINDS)}")
+        raise UsageError(f"There is no discriminator '{kind}'; there are {', '.join(_KINDS)}.")
     module, name = _KINDS[kind].split(":")
-    network: nn.Module = getattr(import_module(module), name)(**arguments)
+    try:
+        network: nn.Module = getattr(import_module(module), name)(**arguments)
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"The discriminator '{kind}' does not take its arguments: {error}.") from error
     return network

@@ -112,7 +112,7 @@ class Trainer:
             window.append(self._train_step(phase, done, batch))
             done += 1
             self.step += 1
-            if self.step % _WINDOW == 0 or self.step % self.recipe.every == 0:
+            if self.step % _WINDOW == 0 or self.step % self.recipe.every == 0 or done == phase.steps:
                 seconds = time.monotonic() - clock
                 speed = {
                     "photos_per_second": len(window) * phase.batch / seconds,
@@ -417,7 +417,7 @@ def run_recipe(
     setup = Setup(recipe, photos, processes.device, processes.share, teacher, network, say)
     try:
         trainer = Trainer(setup, run, processes)
-    except ColorcliError:
+    except BaseException:
         run.discard()
         raise
     facts = {"roots": [str(root) for root in data], "train": len(photos.train), "validation": len(photos.validation)}

@@ -47,6 +47,11 @@ class DataOptions:
 
     def __post_init__(self) -> None:
         _one_of("labels of the data", self.labels, ("none", "folders", "pseudo"))
+        if not self.crop <= self.short_side[0] <= self.short_side[1]:
+            raise ValueError(
+                f"data.crop = {self.crop} does not fit into data.short_side = {list(self.short_side)}, a range that "
+                "begins with the crop or above"
+            )
 
 
 @dataclass(frozen=True)

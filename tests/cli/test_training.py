@@ -20,6 +20,8 @@ def test_the_live_view_says_what_its_columns_are(tmp_path: Path) -> None:
     (tmp_path / "samples").mkdir()
     (tmp_path / "samples" / "step-000004.png").touch()
     view = _Table(recipes.load("pix2pix-lite", ["phases.0.steps=8"]), tmp_path, console)
+    view.show({"step": 0, "phase": "going on with phases.0.lr = 0.1 instead of 0.2"})
+    assert "step 0: going on with phases.0.lr" in console.export_text(clear=True)
     view.show(LOSSES)
     view.show(MEASURES)
     console.print(view._render())

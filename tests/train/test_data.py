@@ -78,6 +78,8 @@ def test_class_folders_give_labels(photos: Path, tmp_path: Path) -> None:
     (root / "no such thing" / "photo.png").write_bytes((photos / "02.png").read_bytes())
     with pytest.raises(UsageError, match="no such thing"):
         PhotoSet([root], held_back=0, labelled=True)
+    with pytest.raises(UsageError, match=r"00\.png lies in no folder"):
+        PhotoSet([photos], held_back=0, labelled=True)
 
 
 def test_rotation_keeps_the_size_and_invents_no_black_corners(photos: Path) -> None:

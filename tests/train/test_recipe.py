@@ -31,6 +31,7 @@ def test_any_field_can_be_overridden() -> None:
             "freeze_batch_norm=true",
             "phases=[]",
             "seed.x=1",
+            "data.crop=160",
             "name.x.y=1",
         ),
     ],

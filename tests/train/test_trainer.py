@@ -198,6 +198,29 @@ def test_what_is_kept_of_one_photograph_is_never_anothers(photos: Path, tmp_path
         run_recipe(recipe, [photos, photos], tmp_path / "run", device="cpu")
 
 
+def test_the_released_networks_layers_can_be_trained(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its two presets differ in what they start from: one has a pretrained part that learns slowly, one has none."""
+    monkeypatch.setenv("COLORCLI_CACHE_DIR", str(tmp_path / "cache"))
+    sets = ["phases.0.steps=1", "phases.0.batch=1", "data.crop=32", "data.short_side=[32, 40]", "data.held_back=0.1"]
+    recipe = recipes.load("zhang2016-paper", [*sets, "validation_side=32"])
+    run_recipe(recipe, [photos], tmp_path / "run", device="cpu")
+    assert _records(tmp_path / "run", "native")
+
+
+@pytest.mark.parametrize(
+    ("discriminator", "said"),
+    [('{kind = "critic"}', "there are projection"), ('{kind = "patchgan", depth = 3}', "depth")],
+)
+def test_a_discriminator_that_cannot_be_made_is_refused(
+    photos: Path, tmp_path: Path, discriminator: str, said: str
+) -> None:
+    with pytest.raises(UsageError, match=said):
+        _train(photos, tmp_path / "run", *ADVERSARIAL, f"discriminator={discriminator}")
+    assert not (tmp_path / "run").exists()
+
+
 def test_only_frozen_parts_are_cached(photos: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="not frozen"):
         _train(photos, tmp_path / "run", 'cache_features=["encoder"]')
