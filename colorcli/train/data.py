@@ -207,6 +207,8 @@ class Augment:
     rotation: float = 0.0
     films: bool = True
     exposure: float = 0.2
+    fit: str = "random"
+    flip: bool = True
 
     def sample(self, image: Image.Image, rng: np.random.Generator) -> Sample:
         """One sample of ``crop`` x ``crop`` pixels."""
@@ -217,11 +219,8 @@ class Augment:
             image = _resize_short(image, short)
         if turns:
             image = _rotate(image, turns)
-        image = _resize_short(image, short)
-        left = int(rng.integers(0, image.width - self.crop + 1))
-        top = int(rng.integers(0, image.height - self.crop + 1))
-        image = image.crop((left, top, left + self.crop, top + self.crop))
-        if rng.random() < 0.5:
+        image = self._square(image, short, rng)
+        if rng.random() < 0.5 and self.flip:
             image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
         rgb = np.asarray(image, np.float32) / 255
         if rng.random() < 0.3:
@@ -234,6 +233,16 @@ class Augment:
         if rng.random() < self.degrade:
             gray = _old_print(gray, rng)
         return Sample(np.ascontiguousarray(rgb.transpose(2, 0, 1)), gray[None].astype(np.float32))
+
+    def _square(self, image: Image.Image, short: int, rng: np.random.Generator) -> Image.Image:
+        if self.fit == "stretch":
+            return image.resize((self.crop, self.crop), Image.Resampling.LANCZOS)
+        image = _resize_short(image, short)
+        across, down = image.width - self.crop, image.height - self.crop
+        left, top = across // 2, down // 2
+        if self.fit == "random":
+            left, top = int(rng.integers(0, across + 1)), int(rng.integers(0, down + 1))
+        return image.crop((left, top, left + self.crop, top + self.crop))
 
     @staticmethod
     def centre(image: Image.Image, side: int, name: str = "") -> Sample:

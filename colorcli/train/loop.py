@@ -343,7 +343,8 @@ def _entries(setup: Setup) -> list[Entry]:
 
 def augmentation(data: DataOptions) -> Augment:
     """How photographs become samples by a recipe."""
-    return Augment(data.crop, data.short_side, data.degrade, data.rotation, data.films, data.exposure)
+    names = {field.name for field in dataclasses.fields(Augment)}
+    return Augment(**{name: value for name, value in vars(data).items() if name in names})
 
 
 def _of_model(recipe: Recipe, card: ModelCard) -> Recipe:

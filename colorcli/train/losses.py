@@ -38,8 +38,10 @@ def discriminator_gan(kind: str, real: Tensor, fake: Tensor) -> Tensor:
 
 
 def generator_gan(kind: str, fake: Tensor) -> Tensor:
-    """The generator's loss: minus the score (``hinge``), or minus log D, which does not saturate (``bce``; 002)."""
-    return -fake.mean() if kind == "hinge" else F.softplus(-fake).mean()
+    """The generator's loss: minus its score (``hinge``), minus log D (``bce``) or log(1 - D) (``minimax``)."""
+    if kind == "hinge":
+        return -fake.mean()
+    return -F.softplus(fake).mean() if kind == "minimax" else F.softplus(-fake).mean()
 
 
 def prior_divergence(mean: Tensor, log_variance: Tensor) -> Tensor:

@@ -25,6 +25,8 @@ class DataOptions:
     Attributes:
         crop: side of the square crops in pixels.
         short_side: range from which the short side is drawn that a photograph is resized to first.
+        fit: what is shown: a crop at ``random``, that at the ``centre``, or all, which a ``stretch`` makes square.
+        flip: whether every other photograph is mirrored.
         degrade: probability that the gray input is made to look like an old print.
         rotation: largest rotation either way, in turns.
         films: whether the gray input may follow another film's sensitivity than the eye's.
@@ -37,6 +39,8 @@ class DataOptions:
 
     crop: int = 128
     short_side: tuple[int, int] = (128, 192)
+    fit: str = "random"
+    flip: bool = True
     degrade: float = 0.5
     rotation: float = 0.0
     films: bool = True
@@ -47,6 +51,7 @@ class DataOptions:
 
     def __post_init__(self) -> None:
         _one_of("labels of the data", self.labels, ("none", "folders", "pseudo"))
+        _one_of("fit of the data", self.fit, ("random", "centre", "stretch"))
         if not self.crop <= self.short_side[0] <= self.short_side[1]:
             raise ValueError(
                 f"data.crop = {self.crop} does not fit into data.short_side = {list(self.short_side)}, a range that "
@@ -76,7 +81,8 @@ class Phase:
             or ``auto``: the last for bins, else the third.
         rebalance: strength lambda of the colour rebalancing of that loss (zhang2016: 0.5; 003: 0.9); 0: none.
         weights: of the loss terms ``native``, ``perceptual``, ``adversarial``, ``diversity``, ``distill``, ``prior``.
-        gan: ``hinge`` or ``bce``.
+        gan: ``hinge``; ``bce``, where the generator maximizes log D (002); or ``minimax``, where it minimizes
+            log(1 - D) (001).
         real_chroma: chroma gain of the real photographs that the discriminator sees (004: 1.2).
         fakes: what a discriminator trained alone takes for false: the ``generator``'s answers, photographs
             ``recolored`` at random (001), or the answers of an earlier run (its folder).
@@ -123,7 +129,7 @@ class Phase:
             ("train", self.train, ("generator", "discriminator", "both")),
             ("schedule", self.schedule, ("cosine", "step", "exponential", "constant")),
             ("loss", self.loss, ("auto", "mse", "l1", "smooth_l1", "cross_entropy")),
-            ("gan", self.gan, ("hinge", "bce")),
+            ("gan", self.gan, ("hinge", "bce", "minimax")),
             ("optimizer", self.optimizer, ("adamw", "adam")),
         ):
             _one_of(f"{name} of phase '{self.name}'", value, allowed)

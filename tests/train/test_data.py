@@ -89,6 +89,18 @@ def test_rotation_keeps_the_size_and_invents_no_black_corners(photos: Path) -> N
     assert sample.rgb.min() > 0.85
 
 
+def test_papers_that_stretch_or_take_the_middle_are_followed() -> None:
+    """Left half red, right half blue: a stretch keeps both at their share, the middle of a wide picture too."""
+    picture = np.zeros((64, 192, 3), np.uint8)
+    picture[:, :96, 0] = picture[:, 96:, 2] = 255
+    for fit in ("stretch", "centre"):
+        augment = Augment(32, (32, 32), degrade=0, films=False, exposure=0, fit=fit, flip=False)
+        for seed in range(8):
+            rgb = augment.sample(Image.fromarray(picture), np.random.default_rng(seed)).rgb
+            assert rgb[0, :, :14].min() > 0.9
+            assert rgb[2, :, 18:].min() > 0.9
+
+
 def test_every_photograph_comes_once_an_epoch(photos: Path) -> None:
     data = PhotoSet([photos], held_back=0)
     seen = []

@@ -13,6 +13,18 @@ def test_hinge_is_zero_only_beyond_the_margins() -> None:
     assert losses.discriminator_gan("hinge", torch.tensor([0.0]), torch.tensor([0.0])) == 2
 
 
+def test_minimax_teaches_least_where_the_discriminator_is_sure() -> None:
+    """001's loss and 002's have one minimum; they differ in what a generator learns that fools nobody yet."""
+    slopes = {}
+    for kind in ("bce", "minimax"):
+        score = torch.tensor([-4.0], requires_grad=True)
+        losses.generator_gan(kind, score).backward()
+        assert score.grad is not None
+        slopes[kind] = float(score.grad)
+    assert slopes["bce"] == pytest.approx(-torch.sigmoid(torch.tensor(4.0)).item())
+    assert slopes["minimax"] == pytest.approx(-torch.sigmoid(torch.tensor(-4.0)).item())
+
+
 def test_vivid_scales_chromaticity_and_keeps_luma() -> None:
     rgb = torch.tensor([0.4, 0.5, 0.45]).view(1, 3, 1, 1)
     weights = torch.tensor([0.2989, 0.5870, 0.1140]).view(1, 3, 1, 1)

@@ -15,6 +15,44 @@ def test_every_recipe_in_the_package_loads(name: str) -> None:
     assert recipes.from_dict(recipe.to_dict() | {"phases": [dict(p) for p in recipe.to_dict()["phases"]]}) == recipe
 
 
+# What each document says of its training; every phase, in order.
+PAPERS: dict[str, list[dict[str, object]]] = {
+    "bigcolor": [
+        {"lr": 1e-4, "d_lr": 3e-5, "betas": (0.0, 0.999), "batch": 60, "gan": "hinge", "real_chroma": 1.2}
+        | {"loss": "mse", "weights": {"native": 1.0, "perceptual": 0.2, "adversarial": 0.03}}
+    ],
+    "biggan-encoder": [{"lr": 1e-3, "epochs": 50, "loss": "mse", "weight_decay": 0.0}],
+    "biggan-encoder-ls": [{"lr": 1e-3, "schedule": "step", "drop_at": 0.5, "final_lr": 0.1}],
+    "zhang2016": [
+        {"lr": lr, "steps": steps, "batch": 40, "betas": (0.9, 0.99), "weight_decay": 1e-3, "rebalance": 0.5}
+        for lr, steps in ((3e-5, 200_000), (1e-5, 175_000), (3e-6, 75_000))
+    ],
+    "conv-fc-gan": [
+        {"epochs": 20, "lr": 1e-3, "batch": 64, "weight_decay": 1e-5, "loss": "mse", "optimizer": "adam"},
+        {"epochs": 40, "d_lr": 1e-3, "batch": 64, "d_weight_decay": 1e-5, "gan": "bce", "fakes": "recolored"},
+        {"epochs": 5, "gan": "minimax", "weights": {"adversarial": 1.0}, "d_every": 1},
+    ],
+    "inception-gan": [
+        {"epochs": 20, "lr": 1e-4, "loss": "l1", "batch": 64},
+        {"epochs": 15, "lr": 2e-4, "d_lr": 2e-4, "betas": (0.5, 0.999), "batch": 64, "d_every": 5, "gan": "bce"}
+        | {"loss": "l1", "weights": {"native": 100.0, "adversarial": 1.0}},
+    ],
+    "deep-koalarization": [{"lr": 1e-3, "loss": "mse"}],
+    "pix2pix": [{"lr": 2e-4, "betas": (0.5, 0.999), "loss": "l1", "weights": {"native": 100.0, "adversarial": 1.0}}],
+    "efficientnet-rebalanced": [{"lr": 1e-3, "betas": (0.9, 0.999), "batch": 32, "epochs": 10, "rebalance": 0.9}],
+    "vgg16-dahl": [{"lr": 1e-3, "betas": (0.9, 0.999), "batch": 32, "epochs": 10, "loss": "mse"}],
+    "convnet": [{"lr": 1e-3, "betas": (0.9, 0.999), "batch": 32, "epochs": 10, "loss": "mse"}],
+}
+
+
+@pytest.mark.parametrize("system", PAPERS)
+def test_the_papers_recipes_say_what_the_papers_do(system: str) -> None:
+    """A number that drifts makes every comparison with the document's table a comparison with something else."""
+    phases = recipes.load(f"{system}-paper").phases
+    found = [{name: getattr(phase, name) for name in said} for phase, said in zip(phases, PAPERS[system], strict=True)]
+    assert found == PAPERS[system]
+
+
 def test_any_field_can_be_overridden() -> None:
     recipe = recipes.load("bigcolor-lite", ["phases.0.lr=2e-4", "seed=5", "data.crop=96"])
     assert (recipe.phases[0].lr, recipe.seed, recipe.data.crop) == (2e-4, 5, 96)
