@@ -394,6 +394,12 @@ def _model_folders() -> Iterator[Path]:
 
 def _find_path(path: Path) -> ModelCard:
     if path.is_dir():
+        if (path / backbones.CARD).is_file() and not (path / CARD).is_file():
+            name = backbones.read_card(path).name
+            raise ModelError(
+                f"{path} holds {name}, which networks are built on and which colours nothing by itself; install it for "
+                f"them with 'colorcli models import {name} {path}'."
+            )
         return dataclasses.replace(read_card(path), reference=str(path))
     if not path.is_file():
         raise ModelError(f"There is no model '{path}': neither a run folder nor a weights file is there.")

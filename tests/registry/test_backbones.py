@@ -158,6 +158,8 @@ def test_a_run_that_made_a_backbone_is_imported_as_it_is(bundle: Path, user: Pat
     assert importers.import_files("biggan-lite-64", [weights.parent]) == installed
     backbones.verify("biggan-lite-64")
     assert importers.import_files("mine", [weights.parent]).name == "mine"
+    with pytest.raises(ModelError, match="colours nothing by itself.*colorcli models import biggan-lite-64"):
+        registry.find(str(weights.parent))
     other = make_backbone(tmp_path / "more", "biggan-lite-64", scale=2)
     with pytest.raises(ModelError, match="--overwrite"):
         importers.import_files("biggan-lite-64", [other.parent])
