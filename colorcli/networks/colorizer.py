@@ -26,6 +26,7 @@ class Colorizer(nn.Module):
         slow_parts: names of the submodules that start from pretrained weights and learn at the slower rate.
         frozen_parts: submodules that never learn, and the name of the backbone whose weights each one holds. Their
             weights are kept apart from the model's own, so that several models can share them.
+        shared_sha256: of the backbone files that frozen parts were filled from, by part.
     """
 
     controls: ClassVar[tuple[str, ...]] = ()
@@ -37,6 +38,7 @@ class Colorizer(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.frozen_parts: dict[str, str] = {}
+        self.shared_sha256: dict[str, str] = {}
 
     def freeze(self, part: str, backbone: str) -> None:
         """Declare submodule ``part`` frozen, with the weights of ``backbone``: no gradients, always in eval mode."""

@@ -70,9 +70,9 @@ def known() -> dict[str, Release]:
 
 
 def folders() -> dict[str, Path]:
-    """The folders of all that is on this machine, by name; what is bundled comes before what the user installed."""
+    """The folders of all that is on this machine, by name; what the user installed comes before what is bundled."""
     found: dict[str, Path] = {}
-    for root in (bundled_models_dir() / "backbones", user_backbones_dir()):
+    for root in _roots():
         if root.is_dir():
             for folder in sorted(root.iterdir()):
                 if (folder / WEIGHTS).is_file():
@@ -80,17 +80,29 @@ def folders() -> dict[str, Path]:
     return found
 
 
+def _roots() -> tuple[Path, Path]:
+    return user_backbones_dir(), bundled_models_dir() / "backbones"
+
+
 def user_backbones_dir() -> Path:
     """Where pulled and imported backbones live."""
     return data_dir() / "backbones"
 
 
-def locate(name: str) -> Path:
+def locate(name: str, sha256: str = "") -> Path:
     """The weights file of a backbone, generator or metric network.
+
+    Args:
+        name: of the backbone.
+        sha256: which one, where the user has installed another one of the name of a bundled one. New networks are
+            built on the user's; a model is run with the one that its card names.
 
     Raises:
         ModelError: it is not on this machine; the sentence says how to get it.
     """
+    for root in _roots():
+        if sha256 and (root / name / WEIGHTS).is_file() and read_card(root / name).sha256 == sha256:
+            return root / name / WEIGHTS
     found = folders()
     if name in found:
         return found[name] / WEIGHTS

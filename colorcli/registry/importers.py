@@ -20,7 +20,7 @@ from colorcli.registry.backbones import Backbone
 from colorcli.registry.card import CARD, WEIGHTS, ModelCard, Shared, file_sha256, read_card, write_card
 from colorcli.registry.checkpoints import network_layout, read_tensors
 from colorcli.registry.download import Fetched, Progress, fetch
-from colorcli.registry.folders import bundled_models_dir, data_dir, user_models_dir
+from colorcli.registry.folders import data_dir, user_models_dir
 from colorcli.registry.registry import difference, empty_network, find, own_tensors, shapes
 from colorcli.registry.releases import Release, release, releases
 from colorcli.registry.systems import systems
@@ -75,11 +75,6 @@ def import_run(name: str, run: Path, *, overwrite: bool = False) -> Backbone:
     card = _made_by(run)
     if name in releases():
         raise ModelError(f"{name} is the name of released files: give what {run} holds another one.")
-    if (bundled_models_dir() / "backbones" / name).is_dir():
-        raise ModelError(
-            f"{name} comes with this program, whose models are made with that one: another of its name would never be "
-            "used. Give yours a name of its own; recipes can start from it (--set init.PART=NAME)."
-        )
     if name.startswith(".") or set(name) & set("@/\\"):
         raise ModelError(f"'{name}' cannot be a backbone's name.")
     folder = backbones.user_backbones_dir() / name

@@ -220,7 +220,7 @@ def verify(card: ModelCard) -> None:
         raise _unreadable(card.weights, error) from error
     _check_hash(card, found)
     for shared in card.backbones.values():
-        path = backbones.locate(shared.name)
+        path = backbones.locate(shared.name, shared.sha256)
         _check_backbone(card, shared, path, file_sha256(path))
 
 
@@ -243,13 +243,15 @@ def read_weights(card: ModelCard) -> dict[str, Tensor]:
     return _tensors(content, card.weights)
 
 
-def read_backbone(name: str) -> tuple[dict[str, Tensor], str]:
+def read_backbone(name: str, sha256: str = "") -> tuple[dict[str, Tensor], str]:
     """The tensors of a backbone, generator or metric network, floating ones as float32; and its file's SHA-256.
+
+    Which one, if there are two of that name, is decided as by ``backbones.locate``.
 
     Raises:
         ModelError: it is not on this machine, or damaged.
     """
-    path = backbones.locate(name)
+    path = backbones.locate(name, sha256)
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -293,6 +295,7 @@ def fill_frozen(network: Colorizer) -> dict[str, Shared]:
         tensors, sha256 = read_backbone(name)
         module.load_state_dict(fit(tensors, shapes(module), name))
         shared[part] = Shared(name, sha256)
+        network.shared_sha256[part] = sha256
     return shared
 
 
@@ -320,8 +323,8 @@ def build(card: ModelCard, tensors: dict[str, Tensor]) -> Colorizer:
                 f"The card of {card.exact_name} names {shared.name} as its part '{part}', "
                 f"which the network '{card.system}' does not have."
             )
-        backbone, sha256 = read_backbone(shared.name)
-        _check_backbone(card, shared, backbones.locate(shared.name), sha256)
+        backbone, sha256 = read_backbone(shared.name, shared.sha256)
+        _check_backbone(card, shared, backbones.locate(shared.name, shared.sha256), sha256)
         wanted = shapes(network.get_submodule(part))
         whole |= {f"{part}.{name}": tensor for name, tensor in fit(backbone, wanted, shared.name).items()}
         own = {name: shape for name, shape in own.items() if not name.startswith(f"{part}.")}
@@ -333,6 +336,7 @@ def build(card: ModelCard, tensors: dict[str, Tensor]) -> Colorizer:
         # Something outside the state dict was made by the constructor, so it has to run for real.
         network = _construct(card.system, card.network)
         network.load_state_dict(whole, strict=True)
+    network.shared_sha256 = {part: shared.sha256 for part, shared in card.backbones.items()}
     return network
 
 

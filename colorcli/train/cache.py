@@ -47,7 +47,7 @@ class FeatureCache:
             if part not in frozen:
                 raise UsageError(f"'{part}' of {recipe.system} is not frozen, so its answers cannot be kept.")
             # Whatever the answers depend on is part of the folder's name.
-            weights = file_sha256(backbones.locate(frozen[part]))
+            weights = getattr(network, "shared_sha256", {}).get(part) or file_sha256(backbones.locate(frozen[part]))
             key = json.dumps([weights, photographs, recipe.seed, vars(recipe.data)], default=list)
             folder = cache_dir() / "features" / hashlib.sha256(key.encode()).hexdigest()[:32]
             folder.mkdir(parents=True, exist_ok=True)

@@ -151,7 +151,8 @@ class Run:
             weights_sha256=sha256,
             weights_dtype="float16",
             backbones={
-                part: Shared(name, file_sha256(backbones.locate(name))) for part, name in network.frozen_parts.items()
+                part: Shared(name, network.shared_sha256.get(part) or file_sha256(backbones.locate(name)))
+                for part, name in network.frozen_parts.items()
             },
         )
         write_card(card, self.folder)
