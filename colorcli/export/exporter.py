@@ -183,7 +183,10 @@ def _variants(
 
 
 def _finished(model: ModelProto, header: onnx_file.Header) -> bytes:
-    """A graph, checked and serialized, with the words that other programs show of it."""
+    """A graph, made quick, checked and serialized, with the words that other programs show of it."""
+    from colorcli.export.quicken import quicken
+
+    quicken(model)
     model.producer_name, model.producer_version = "colorcli", colorcli.__version__
     model.doc_string = (
         f"{header.name}: CIE L* 0..100 (batch, 1, height, width) to CIELAB a*, b* (batch, 2, h, w). "

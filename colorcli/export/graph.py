@@ -28,7 +28,7 @@ INSTALL = "pip install onnx onnxscript"
 
 _SIDES = ("batch", None, "height", "width")
 _DOMAINS = ("", "ai.onnx")
-_LARGEST = 2**31 - 1
+LARGEST = 2**31 - 1
 
 
 class _Contract(nn.Module):
@@ -103,7 +103,7 @@ def check(model: ModelProto) -> None:
     """
     import onnx
 
-    if model.ByteSize() > _LARGEST:
+    if model.ByteSize() > LARGEST:
         raise ModelError("The network is too large for one ONNX file: more than 2 GB; try --precision fp16.")
     try:
         onnx.checker.check_model(model, full_check=True)
