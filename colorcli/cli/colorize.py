@@ -46,7 +46,7 @@ def colorize(
         float | None, typer.Option(help="How far colours stray from the expected. [default: 0.8]", min=0, max=100)
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Of what is random. [default: 0]")] = None,
-    samples: Annotated[int, typer.Option(help="Colourings of each photograph.", min=1, max=1000)] = 1,
+    samples: Annotated[int, typer.Option(help="Colourings of each photograph.", min=1)] = 1,
     class_name: Annotated[
         str | None,
         typer.Option(
@@ -328,7 +328,7 @@ def _carry_out(
         data.note(warning)
     stop = Stop()
     closed: list[OSError] = []  # nobody takes our events any more
-    shown = display(plan.pending + len(plan.verdicts), quiet=quiet, verbose=verbose)
+    shown = display(plan.pending + len(plan.verdicts), quiet=quiet, verbose=verbose, work=plan.work())
 
     def observe(record: dict[str, object]) -> None:
         if record["event"] == "notice":

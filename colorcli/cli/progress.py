@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from rich.console import Console, RenderableType
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
 from colorcli.cli.output import note
@@ -36,14 +36,19 @@ class Display(Protocol):
         """Write a line for people."""
 
 
-def display(total: int, *, quiet: bool, verbose: bool) -> Display:
-    """The display that fits stderr, for a run that has ``total`` outputs to make."""
+def display(total: int, *, quiet: bool, verbose: bool, work: Iterable[tuple[str, float]] = ()) -> Display:
+    """The display that fits stderr, for a run that has ``total`` outputs to make.
+
+    ``work`` is the input's absolute path and the seconds, about, of each output that takes any: of a large photograph
+    and a small one, the time left is not half the time. Without it all are taken to be alike.
+    """
+    tally = _Tally(total, work)
     if quiet:
         return _Silent()
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     if sys.stderr.isatty() and not console.is_dumb_terminal:
-        return _Bar(total, console, verbose=verbose)
-    return _Lines(total, verbose=verbose)
+        return _Bar(tally, console, verbose=verbose)
+    return _Lines(tally, verbose=verbose)
 
 
 class _Silent:
@@ -61,9 +66,14 @@ class _Silent:
 
 
 class _Tally:
-    """Counts, and a moving average of the seconds that each stage takes for a photograph."""
+    """Counts, how much of the work is done, and a moving average of the seconds that each stage takes."""
 
-    def __init__(self) -> None:
+    def __init__(self, total: int, work: Iterable[tuple[str, float]] = ()) -> None:
+        self.total = total
+        outputs = list(work)
+        self._work = dict(outputs)
+        self._total_work = sum(seconds for _, seconds in outputs)
+        self._work_done = 0.0
         self.counts = {"done": 0, "skipped": 0, "failed": 0}
         self._seconds: dict[str, float] = {}
 
@@ -77,6 +87,7 @@ class _Tally:
         if status not in self.counts:
             return False
         self.counts[status] += 1
+        self._work_done += self._work.get(str(record.get("source")), 0.0)
         seconds = record.get("seconds")
         if isinstance(seconds, dict):
             for stage, parts in _STAGES:
@@ -85,6 +96,12 @@ class _Tally:
                 spent = sum(float(seconds.get(part, 0)) for part in parts)
                 self._seconds[stage] = spent + 0.9 * (self._seconds.get(stage, spent) - spent)
         return True
+
+    @property
+    def share_done(self) -> float:
+        """Of the work, 0..1."""
+        done, total = (self._work_done, self._total_work) if self._total_work else (self.ended, self.total)
+        return min(done / total, 1.0) if total else 1.0
 
     def shown_counts(self) -> str:
         return ", ".join(f"{count} {status}" for status, count in self.counts.items())
@@ -111,9 +128,8 @@ def photo_line(record: dict[str, object]) -> str:
 class _Lines:
     """Plain lines for logs."""
 
-    def __init__(self, total: int, *, verbose: bool) -> None:
-        self._total, self._verbose = total, verbose
-        self._tally = _Tally()
+    def __init__(self, tally: _Tally, *, verbose: bool) -> None:
+        self._tally, self._verbose = tally, verbose
         self._start = time.monotonic()
         self._next = self._start + _FIRST_INTERVAL
 
@@ -143,14 +159,10 @@ class _Lines:
     def _summary(self, elapsed: float) -> str:
         from tqdm import tqdm
 
-        meter = tqdm.format_meter(
-            self._tally.ended,
-            self._total,
-            elapsed,
-            unit=" photos",
-            bar_format="{n_fmt}/{total_fmt}, {rate_noinv_fmt}, {remaining} left",
-        )
-        return f"{meter}; {self._tally.shown_counts()}; {self._tally.shown_rates()}"
+        tally, share = self._tally, self._tally.share_done
+        left = tqdm.format_interval(elapsed * (1 - share) / share) if share else "?"
+        speed = f"{tally.ended / max(elapsed, 1e-3):.2f} photos/s"
+        return f"{tally.ended}/{tally.total}, {speed}, {left} left; {tally.shown_counts()}; {tally.shown_rates()}"
 
 
 class _TwoLines(Progress):
@@ -166,12 +178,11 @@ class _TwoLines(Progress):
 class _Bar:
     """One bar, with photographs per second and the time left; below it the counts and how fast each stage is."""
 
-    def __init__(self, total: int, console: Console, *, verbose: bool) -> None:
-        self._verbose = verbose
-        self._tally = _Tally()
+    def __init__(self, tally: _Tally, console: Console, *, verbose: bool) -> None:
+        self._tally, self._verbose = tally, verbose
         self._progress = _TwoLines(
             BarColumn(bar_width=None),
-            MofNCompleteColumn(),
+            TextColumn("{task.fields[count]}"),
             TextColumn("{task.fields[rate]}"),
             TimeRemainingColumn(),
             TextColumn("left"),
@@ -179,14 +190,13 @@ class _Bar:
             transient=True,
             expand=True,
         )
-        self._total = total
         self._task: TaskID | None = None
         self._start = time.monotonic()
 
     def __enter__(self) -> Self:
         self._progress.start()
         self._start = time.monotonic()
-        self._task = self._progress.add_task("", total=self._total, rate="")
+        self._task = self._progress.add_task("", total=1.0, count=f"0/{self._tally.total}", rate="")
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -201,7 +211,12 @@ class _Bar:
             self.say(photo_line(record))
         rate = self._tally.ended / max(time.monotonic() - self._start, 1e-3)
         self._progress.below = f"{self._tally.shown_counts()} · {self._tally.shown_rates()}"
-        self._progress.update(self._task, completed=self._tally.ended, rate=f"{rate:.2f} photos/s")
+        self._progress.update(
+            self._task,
+            completed=self._tally.share_done,
+            count=f"{self._tally.ended}/{self._tally.total}",
+            rate=f"{rate:.2f} photos/s",
+        )
 
     def say(self, text: str) -> None:
         self._progress.console.print(text, markup=False)

@@ -8,7 +8,7 @@ import mmap
 import os
 import shutil
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -28,6 +28,8 @@ CONFLICTS: frozenset[Code] = frozenset(("other_parameters", "other_input", "chan
 
 _ASSUMED_PIXELS = 12_000_000
 _MARGIN = 64 << 20
+# Of an output on a plain CPU, about: the network, and what grows with the photograph.
+_SECONDS, _SECONDS_PER_MEGAPIXEL = 0.3, 0.35
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,11 +122,17 @@ class Plan:
         """Room that the outputs will need, about."""
         return sum(task.estimated_bytes for task in self.tasks)
 
-    def estimated_seconds(self, fixed: float = 0.3, per_megapixel: float = 0.35) -> float:
+    def estimated_seconds(self) -> float:
         """Time that the run will take, about: as fast as the last run into the folder, else as a plain CPU."""
         if self.seconds_per_megapixel is not None:
             return self.megapixels * self.seconds_per_megapixel
-        return self.pending * fixed + self.megapixels * per_megapixel
+        return sum(seconds for _, seconds in self.work())
+
+    def work(self) -> Iterator[tuple[str, float]]:
+        """The input's absolute path and the seconds that a plain CPU takes, about, of each output to be made."""
+        for task in self.tasks:
+            seconds = _SECONDS + task.pixels / 1e6 * _SECONDS_PER_MEGAPIXEL
+            yield from ((os.path.abspath(task.found.path), seconds) for _ in task.outputs)  # noqa: PTH100
 
 
 @dataclass(frozen=True)

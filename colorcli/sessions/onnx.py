@@ -45,7 +45,7 @@ class OnnxSession:
 
     Args:
         path: a file that ``colorcli export`` has made.
-        info: of the model it is a copy of; None takes it from the file, with the path as the name.
+        info: what the pipeline needs to know of the model.
         device: ``auto``, ``cpu``, ``cuda``, ``tensorrt``, ``rocm``, ``directml`` (these four with ``:N``), ``coreml``,
             or PyTorch's name for the last, ``mps``.
         precision: ``auto``, or the file's own.
@@ -71,7 +71,7 @@ class OnnxSession:
     def __init__(
         self,
         path: Path,
-        info: ModelInfo | None = None,
+        info: ModelInfo,
         *,
         device: str = "auto",
         precision: str = "auto",
@@ -81,7 +81,7 @@ class OnnxSession:
     ) -> None:
         kind, index = _parse_device(device)
         self.header = onnx_file.check(path)
-        self.info = info or model_info(self.header, str(path))
+        self.info = info
         self.precision = self.header.precision
         if precision not in ("auto", self.precision):
             raise UsageError(f"{path} was exported as {self.precision}; for {precision}, export it with --precision.")
@@ -196,20 +196,6 @@ class OnnxSession:
             # It prints what it does not find; whether that was needed shows when the provider starts.
             with contextlib.redirect_stdout(io.StringIO()):
                 preload()
-
-
-def model_info(header: onnx_file.Header, name: str) -> ModelInfo:
-    """What the pipeline needs to know of an exported model that the user calls ``name``."""
-    return ModelInfo(
-        name=name,
-        system=header.system,
-        weights_sha256=header.identity,
-        controls=header.controls,
-        size_rule=header.size_rule,
-        licence=header.licence,
-        version=header.version,
-        backbones={shared["name"]: shared["sha256"] for shared in header.backbones.values()},
-    )
 
 
 def _parse_device(name: str) -> tuple[str, int]:

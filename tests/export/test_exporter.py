@@ -17,7 +17,6 @@ from colorcli.export import exporter, verification
 from colorcli.export.exporter import Options, export
 from colorcli.registry import registry
 from colorcli.registry.card import ModelCard
-from colorcli.sessions.onnx import OnnxSession
 
 
 @pytest.fixture
@@ -44,7 +43,7 @@ def test_the_file_is_the_model(small: ModelCard, tmp_path: Path) -> None:
     graph = onnx.load(made.path).graph
     names = [[dim.dim_param or dim.dim_value for dim in value.type.tensor_type.shape.dim] for value in graph.input]
     assert names == [["batch", 1, "height", "width"], ["batch", 68], ["batch"]]
-    session, network = OnnxSession(made.path, device="cpu"), registry.load(small, device="cpu")
+    session, network = registry.load(str(made.path), device="cpu"), registry.load(small, device="cpu")
     lightness = np.linspace(0, 100, 3 * 32 * 80, dtype=np.float32).reshape(3, 1, 32, 80)
     controls: dict[str, Any] = {"z": np.ones((3, 68), np.float32), "class_index": np.array([-1, 4, 900])}
     assert np.abs(session.chroma(lightness, **controls) - network.chroma(lightness, **controls)).max() < 1e-3
@@ -86,7 +85,7 @@ def test_smaller_files_are_other_weights(small: ModelCard, tmp_path: Path, photo
         "ai.onnx",
     }
     for made in (half, eight):
-        assert OnnxSession(made.path, device="cpu").chroma(np.full((1, 1, 64, 96), 50, np.float32)).std() > 0
+        assert registry.load(str(made.path), device="cpu").chroma(np.full((1, 1, 64, 96), 50, np.float32)).std() > 0
 
 
 def test_one_size_only(small: ModelCard, tmp_path: Path) -> None:

@@ -16,6 +16,12 @@ from colorcli.sessions.session import OutOfMemoryError
 
 from .conftest import Write
 
+
+def opened(path: Path, **options: Any) -> OnnxSession:
+    """The file as a session, as ``registry.load`` opens it."""
+    return OnnxSession(path, registry.model_info(registry.find(str(path))), **options)
+
+
 LIGHTNESS = np.linspace(0, 100, 2 * 16 * 32, dtype=np.float32).reshape(2, 1, 16, 32)
 
 
@@ -59,7 +65,7 @@ def runtime(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 def test_the_graph_is_given_what_the_network_would_be(write: Write) -> None:
     """Codes or classes that never arrive: every sample looks alike."""
-    session = OnnxSession(write(), device="cpu", threads=1)
+    session = opened(write(), device="cpu", threads=1)
     z = np.full((2, 68), 3, np.float32)
     answer = session.chroma(LIGHTNESS, z=z, class_index=np.array([5, 207]))
     assert answer.dtype == np.float32
@@ -74,7 +80,7 @@ def test_small_networks_colour_several_photographs_at_a_time(write: Write) -> No
     small, large = write(multiply_adds=10**9), write(name="large.onnx", multiply_adds=10**11)
 
     def divided(path: Path, photographs: int) -> tuple[int, int]:
-        session = OnnxSession(path, device="cpu", threads=6, photographs=photographs)
+        session = opened(path, device="cpu", threads=6, photographs=photographs)
         return session.streams, session.threads
 
     assert [divided(small, count) for count in (1, 4, 100)] == [(1, 6), (4, 1), (6, 1)]
@@ -98,30 +104,30 @@ def test_a_gpu_that_is_not_there_is_an_error(write: Write, runtime: Any) -> None
     path = write()
     runtime((), ())
     with pytest.raises(DeviceError, match="is not there") as refused:
-        OnnxSession(path, device="cuda")
+        opened(path, device="cuda")
     assert refused.value.exit_code == ExitCode.DEVICE
     runtime(("CUDAExecutionProvider",), ())
     with pytest.raises(DeviceError, match="could not start it"):
-        OnnxSession(path, device="cuda:1")
+        opened(path, device="cuda:1")
 
 
 def test_providers_are_tried_in_order(write: Write, runtime: Any, tmp_path: Path) -> None:
     path = write()
     cuda = ("CUDAExecutionProvider",)
     made = runtime(cuda, cuda)
-    session = OnnxSession(path, device="cuda:1")
+    session = opened(path, device="cuda:1")
     assert session.device == "cuda:1"
     assert made.asked == [[("CUDAExecutionProvider", {"device_id": "1"}), "CPUExecutionProvider"]]
-    assert OnnxSession(path).device == "cuda:0"
+    assert opened(path).device == "cuda:0"
     runtime(cuda, ())
-    assert OnnxSession(path).device == "cpu"
+    assert opened(path).device == "cpu"
     tensorrt = ("TensorrtExecutionProvider", *cuda)
     made = runtime(tensorrt, tensorrt)
-    assert OnnxSession(path, device="tensorrt", cache=tmp_path).device == "tensorrt:0"
+    assert opened(path, device="tensorrt", cache=tmp_path).device == "tensorrt:0"
     assert made.asked[0][0][1]["trt_engine_cache_path"] == str(tmp_path / "engines")
-    assert OnnxSession(path).device == "cuda:0", "nobody waits for TensorRT who has not asked for it"
+    assert opened(path).device == "cuda:0", "nobody waits for TensorRT who has not asked for it"
     runtime(("CoreMLExecutionProvider",), ("CoreMLExecutionProvider",))
-    assert OnnxSession(path, device="mps").device == "coreml"
+    assert opened(path, device="mps").device == "coreml"
 
 
 @pytest.mark.parametrize(
@@ -136,7 +142,7 @@ def test_providers_are_tried_in_order(write: Write, runtime: Any, tmp_path: Path
 )
 def test_a_lack_of_memory_is_known_as_such(write: Write, monkeypatch: pytest.MonkeyPatch, message: str) -> None:
     """Instead of trying a smaller batch, the run gives photographs up."""
-    session = OnnxSession(write(), device="cpu")
+    session = opened(write(), device="cpu")
 
     def fail(*_: Any) -> None:
         raise RuntimeError(message)
@@ -149,10 +155,10 @@ def test_a_lack_of_memory_is_known_as_such(write: Write, monkeypatch: pytest.Mon
 def test_what_cannot_be_is_a_usage_error(write: Write) -> None:
     path = write()
     with pytest.raises(UsageError, match="exported as fp32"):
-        OnnxSession(path, precision="fp16")
+        opened(path, precision="fp16")
     for device in ("gpu", "cpu:1", "cuda:x", ""):
         with pytest.raises(UsageError, match="no device"):
-            OnnxSession(path, device=device)
+            opened(path, device=device)
 
 
 def test_a_graph_the_runtime_does_not_take_is_a_model_error(write: Write) -> None:
@@ -161,4 +167,4 @@ def test_a_graph_the_runtime_does_not_take_is_a_model_error(write: Write) -> Non
     model = toy()
     model.graph.node[0].op_type = "Gathers"
     with pytest.raises(ModelError, match="cannot be loaded"):
-        OnnxSession(write(model), device="cpu")
+        opened(write(model), device="cpu")
