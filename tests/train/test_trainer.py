@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 
 from colorcli.errors import ModelError, UsageError
 from colorcli.networks.backbones import EfficientNetLite0
+from colorcli.networks.pix2pix import Discriminator
 from colorcli.registry import folders
 from colorcli.registry.backbones import Backbone, locate
 from colorcli.registry.card import file_sha256, read_card
@@ -148,6 +149,22 @@ def test_a_discriminator_can_learn_before_its_generator(photos: Path, tmp_path: 
     assert len(_records(folder, "d_loss")) == 2
     checks = _records(folder, "val_psnr")
     assert len({record["val_psnr"] for record in checks}) == 1
+
+
+def test_a_discriminator_never_sees_real_and_false_ones_in_one_batch(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its batch norm would tell them apart by their company, and what the generator is then taught makes it worse."""
+    seen: list[int] = []
+    forward = Discriminator.forward
+
+    def watched(self: Discriminator, image: torch.Tensor) -> torch.Tensor:
+        seen.append(len(image))
+        return forward(self, image)
+
+    monkeypatch.setattr(Discriminator, "forward", watched)
+    _train(photos, tmp_path / "run", *ADVERSARIAL, "phases.0.steps=1")
+    assert seen == [8, 8, 8]
 
 
 def test_a_run_that_is_resumed_with_another_recipe_says_so(photos: Path, tmp_path: Path) -> None:

@@ -262,11 +262,14 @@ class Standard(Objective):
     def _discriminate(
         self, phase: Phase, real: Tensor, fake: Tensor, classes: Tensor, update: Update
     ) -> dict[str, Tensor]:
-        """Teach the discriminator."""
+        """Teach the discriminator.
+
+        Real and false ones pass it apart, as in the generator's step: where batch norm sees both at once, it tells them
+        apart by what they have in common with the batch, and no generator can learn from that.
+        """
         self.setup.learn(self.parts["discriminator"])
         with self.setup.autocast():
-            scores = self._score(torch.cat((real, fake)), classes.repeat(2)).float()
-        real_score, fake_score = scores.chunk(2)
+            real_score, fake_score = (self._score(image, classes).float() for image in (real, fake))
         loss = losses.discriminator_gan(phase.gan, real_score, fake_score)
         update("discriminator", loss)
         right = torch.cat((real_score > 0, fake_score < 0)).float().mean()
