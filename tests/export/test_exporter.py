@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from onnx import helper
 from PIL import Image
 from skimage import data
 
 from colorcli.errors import ModelError, OutputError, UsageError, VerificationError
-from colorcli.export import exporter, verification
+from colorcli.export import exporter, graph, verification
 from colorcli.export.exporter import Options, export
 from colorcli.registry import registry
 from colorcli.registry.card import ModelCard
@@ -121,3 +122,13 @@ def test_an_empty_folder_calibrates_nothing(small: ModelCard, tmp_path: Path) ->
     (tmp_path / "empty").mkdir()
     with pytest.raises(ModelError, match="no photograph"):
         export(small, tmp_path / "x.onnx", Options("int8", calibrate=tmp_path / "empty"))
+
+
+def test_operators_of_one_runtime_alone_are_refused() -> None:
+    """A file that runs where it was made, and on no other runtime."""
+    values = [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1, 2]) for name in ("x", "y")]
+    node = helper.make_node("FusedGelu", ["x"], ["y"], domain="com.microsoft")
+    opsets = [helper.make_opsetid("", 18), helper.make_opsetid("com.microsoft", 1)]
+    model = helper.make_model(helper.make_graph([node], "g", values[:1], values[1:]), opset_imports=opsets)
+    with pytest.raises(ModelError, match=r"not ONNX's own: com\.microsoft\.FusedGelu"):
+        graph.check(model)
