@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import math
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ from onnx import ModelProto
 # The colour formulas' powers lose the shadows in half precision, and what decides on a class loses its ties.
 _FULL = ("Pow", "ArgMax", "Softmax", "Exp", "ReduceMean")
 _QUANTIZED = ("Conv", "Gemm", "MatMul")
+_LARGEST_LAYERS = (8, 4, 2)
 
 Inputs = dict[str, NDArray[Any]]
 
@@ -40,7 +42,8 @@ def to_int8(model: ModelProto, calibration: Sequence[Inputs]) -> Iterator[tuple[
 
     After all layers come those that no decision depends on: where a classifier's answer is part of the graph, another
     class is another colour, and rounding changes the class of a photograph in doubt. Then the last layers are left as
-    they were, whose errors are errors of colour, and then the first, whose errors all others inherit.
+    they were, whose errors are errors of colour, and then the first, whose errors all others inherit. At last come the
+    few largest layers alone, which hold most of the weights.
 
     Yields:
         which layers are quantized, in words, and the graph.
@@ -53,7 +56,12 @@ def to_int8(model: ModelProto, calibration: Sequence[Inputs]) -> Iterator[tuple[
         with _silenced():
             quantization.shape_inference.quant_pre_process(source, prepared, skip_symbolic_shape=True)
         graph = onnx.load(prepared).graph
-        layers = [node.name for node in graph.node if node.op_type in _QUANTIZED]
+        weights = {tensor.name: math.prod(tensor.dims) for tensor in graph.initializer}
+        layers = {
+            node.name: sum(weights.get(given, 0) for given in node.input)
+            for node in graph.node
+            if node.op_type in _QUANTIZED
+        }
         for chosen in _choices(layers, _deciding(graph)):
             with _silenced():
                 quantization.quantize_static(
@@ -74,9 +82,12 @@ def to_int8(model: ModelProto, calibration: Sequence[Inputs]) -> Iterator[tuple[
             yield f"{len(chosen)} of {len(layers)} layers in 8 bits", onnx.load(target)
 
 
-def _choices(layers: list[str], deciding: set[str]) -> Iterator[list[str]]:
+def _choices(layers: dict[str, int], deciding: set[str]) -> Iterator[list[str]]:
+    """Names of layers to quantize, from most to fewest; ``layers`` has the number of each one's weights."""
     free = [name for name in layers if name not in deciding]
-    choices = [layers, free, free[:-2], free[len(free) // 4 : -2], free[len(free) // 2 : -2]]
+    choices = [list(layers), free, free[:-2], free[len(free) // 4 : -2], free[len(free) // 2 : -2]]
+    by_size = sorted(free, key=layers.__getitem__, reverse=True)
+    choices += [[name for name in free if name in by_size[:count]] for count in _LARGEST_LAYERS]
     seen: list[list[str]] = []
     for chosen in choices:
         # An empty choice would mean all of them to the quantizer.
