@@ -141,8 +141,8 @@ def test_batches_beside_each_other_keep_their_own_memory(monkeypatch: pytest.Mon
     """A photograph with the colours of the one that went to the GPU beside it, or after it."""
     stream, empty = _Stream(), torch.empty
 
-    def unpinned(count: int, *, pin_memory: bool, **how: Any) -> Tensor:
-        return empty(count, **how)
+    def unpinned(*shape: Any, pin_memory: bool = False, **how: Any) -> Tensor:
+        return empty(*shape, **how)
 
     monkeypatch.setattr(torch.cuda, "Stream", lambda _: stream)
     monkeypatch.setattr(torch.cuda, "current_stream", lambda _: None)
