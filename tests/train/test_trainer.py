@@ -222,7 +222,7 @@ def test_the_released_networks_layers_can_be_trained(
     monkeypatch.setenv("COLORCLI_CACHE_DIR", str(tmp_path / "cache"))
     sets = ["phases.0.steps=1", "phases.0.batch=1", "data.crop=32", "data.short_side=[32, 40]", "data.held_back=0.1"]
     recipe = recipes.load("zhang2016-paper", [*sets, "validation_side=32"])
-    run_recipe(recipe, [photos], tmp_path / "run", device="cpu")
+    run_recipe(dataclasses.replace(recipe, phases=recipe.phases[:1]), [photos], tmp_path / "run", device="cpu")
     assert _records(tmp_path / "run", "native")
 
 
