@@ -245,7 +245,7 @@ def test_only_frozen_parts_are_cached(photos: Path, tmp_path: Path) -> None:
 
 def test_crops_that_the_network_cannot_take_are_refused_at_once(photos: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="multiples of 32"):
-        _train(photos, tmp_path / "run", "data.crop=72")
+        _train(photos, tmp_path / "run", "data.crop=72", "data.short_side=[72, 80]")
 
 
 def test_validation_crops_are_brought_to_a_size_that_the_network_takes(photos: Path, tmp_path: Path) -> None:
