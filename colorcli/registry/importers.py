@@ -79,13 +79,10 @@ def import_run(name: str, run: Path, *, overwrite: bool = False) -> Backbone:
         raise ModelError(f"'{name}' cannot be a backbone's name.")
     folder = backbones.user_backbones_dir() / name
 
-    def save(path: Path) -> None:
-        shutil.copyfile(run / WEIGHTS, path)
-
     def describe(fresh: Path, sha256: str) -> None:
         backbones.write_card(dataclasses.replace(card, name=name, sha256=sha256, folder=None), fresh)
 
-    _install(folder, save, describe, backbones.read_card(folder).sha256, overwrite)
+    _install(folder, partial(shutil.copyfile, run / WEIGHTS), describe, backbones.read_card(folder).sha256, overwrite)
     return backbones.read_card(folder)
 
 
@@ -209,7 +206,7 @@ def install_backbone(
 
 def _install(
     folder: Path,
-    save: Callable[[Path], None],
+    save: Callable[[Path], object],
     describe: Callable[[Path, str], None],
     before: str,
     overwrite: bool,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from colorcli.networks.backbones import EfficientNetLite0
+from colorcli.train import losses
 from colorcli.train.data import Batch, PhotoSet
 from colorcli.train.recipe import Phase, Recipe
 from colorcli.train.run import Run
@@ -123,6 +125,43 @@ class Objective(ABC):
         """Figures of the finished network, by name."""
         return {}
 
+    # What objectives with a discriminator share.
+
+    def discriminate(
+        self, phase: Phase, real: Tensor, fake: Tensor, classes: Tensor, update: Update
+    ) -> dict[str, Tensor]:
+        """Teach the discriminator.
+
+        Real and false ones pass it apart, as in the generator's step: where batch norm sees both at once, it tells them
+        apart by what they have in common with the batch, and no generator can learn from that.
+        """
+        self.setup.learn(self.parts["discriminator"])
+        with self.setup.autocast():
+            real_score, fake_score = (self._score(image, classes).float() for image in (real, fake))
+        loss = losses.discriminator_gan(phase.gan, real_score, fake_score)
+        update("discriminator", loss)
+        right = torch.cat((real_score > 0, fake_score < 0)).float().mean()
+        return {
+            "d_loss": loss.detach(),
+            "d_real": real_score.mean().detach(),
+            "d_fake": fake_score.mean().detach(),
+            "d_accuracy": right,
+        }
+
+    def deceive(self, phase: Phase, fake: Tensor, classes: Tensor) -> Tensor:
+        """The generator's adversarial term; the discriminator does not learn from it."""
+        critic = self.parts["discriminator"].requires_grad_(False)
+        with self.setup.autocast():
+            score = self._score(fake, classes).float()
+        critic.requires_grad_(True)
+        return losses.generator_gan(phase.gan, score)
+
+    def _score(self, image: Tensor, classes: Tensor) -> Tensor:
+        critic = self.parts["discriminator"]
+        conditional = "class_index" in inspect.signature(critic.forward).parameters
+        score: Tensor = critic(image, classes) if conditional else critic(image)
+        return score
+
     def average(self) -> nn.Module:
         """A copy of the network for the running average of its weights; frozen parts are shared."""
         frozen = [self.network.get_submodule(part) for part in getattr(self.network, "frozen_parts", ())]
@@ -141,3 +180,8 @@ def optimizer(
         betas=phase.betas,
         weight_decay=weight_decay,
     )
+
+
+def weighted(phase: Phase, terms: Mapping[str, Tensor]) -> Tensor:
+    """The sum of a phase's loss terms, each times its weight."""
+    return torch.stack([phase.weights[name] * value for name, value in terms.items()]).sum()

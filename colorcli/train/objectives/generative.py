@@ -14,7 +14,7 @@ from colorcli.errors import UsageError
 from colorcli.networks.biggan_deep import BigGANLite64, Discriminator, Posterior, sample_latents
 from colorcli.train import losses
 from colorcli.train.data import Batch
-from colorcli.train.objectives.base import Grid, Objective, Setup, Update, optimizer
+from colorcli.train.objectives.base import Grid, Objective, Setup, Update, optimizer, weighted
 from colorcli.train.recipe import Phase
 from colorcli.train.run import Run
 from colorcli.train.validation import groups, to_uint8
@@ -72,13 +72,13 @@ class Generative(Objective):
             latents = self.setup.draw(lambda n: sample_latents(n, self.network.latent), len(batch))
             with self.setup.autocast():
                 fake = self.network(latents, classes)
-            terms |= self._criticize(phase, real, fake, classes, update)
+            terms |= self.discriminate(phase, real, fake.detach().float(), classes, update)
         if fake is None or index % phase.d_every == 0:
             if fake is not None:
-                chosen["adversarial"] = self._deceive(phase, fake, classes)
+                chosen["adversarial"] = self.deceive(phase, fake, classes)
             if "native" in phase.weights:
                 chosen |= self._autoencode(phase, real, classes)
-            loss = torch.stack([phase.weights[name] * value for name, value in chosen.items()]).sum()
+            loss = weighted(phase, chosen)
             terms |= chosen | {"loss": loss, "gradient": update("generator", loss)}
         return {name: value.detach() for name, value in terms.items()}
 
@@ -86,26 +86,6 @@ class Generative(Objective):
         """The photographs as the generator makes them: ``(N, 3, 64, 64)`` in -1..1."""
         rgb = torch.from_numpy(batch.rgb).to(self.setup.device, memory_format=torch.channels_last)
         return F.interpolate(rgb, size=(self.network.side,) * 2, mode="area") * 2 - 1
-
-    def _criticize(
-        self, phase: Phase, real: Tensor, fake: Tensor, classes: Tensor, update: Update
-    ) -> dict[str, Tensor]:
-        critic = self.parts["discriminator"]
-        self.setup.learn(critic)
-        with self.setup.autocast():
-            scores = critic(torch.cat((real, fake.detach().float())), classes.repeat(2)).float()
-        real_score, fake_score = scores.chunk(2)
-        loss = losses.discriminator_gan(phase.gan, real_score, fake_score)
-        update("discriminator", loss)
-        return {"d_loss": loss, "d_real": real_score.mean(), "d_fake": fake_score.mean()}
-
-    def _deceive(self, phase: Phase, fake: Tensor, classes: Tensor) -> Tensor:
-        critic = self.parts["discriminator"]
-        critic.requires_grad_(False)
-        with self.setup.autocast():
-            score = critic(fake, classes).float()
-        critic.requires_grad_(True)
-        return losses.generator_gan(phase.gan, score)
 
     def _autoencode(self, phase: Phase, real: Tensor, classes: Tensor) -> dict[str, Tensor]:
         """The two terms of the evidence lower bound, each divided by the number of values in a picture."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
 from functools import cache, cached_property
 from typing import Any, cast
@@ -23,7 +22,7 @@ from colorcli.train import losses
 from colorcli.train.data import Batch
 from colorcli.train.discriminators import discriminator
 from colorcli.train.figures import figures
-from colorcli.train.objectives.base import Grid, Objective, Setup, Update, optimizer
+from colorcli.train.objectives.base import Grid, Objective, Setup, Update, optimizer, weighted
 from colorcli.train.pretrained import fill, network_of
 from colorcli.train.recipe import Phase
 from colorcli.train.run import Run
@@ -124,11 +123,11 @@ class Standard(Objective):
             with torch.no_grad():
                 fake = self._fake(phase, batch, small, lab, answers[0])
                 real = self._seen(losses.vivid(small, phase.real_chroma) if phase.real_chroma != 1 else small)
-            terms |= self._discriminate(phase, real, fake, self._conditions(classes, rgb), update)
+            terms |= self.discriminate(phase, real, fake, self._conditions(classes, rgb), update)
         if learns:
             values = self._native(phase, answers, rgb, small)
             values |= self._terms(phase, answers, extra, codes, lab, small, rgb, classes)
-            loss = torch.stack([phase.weights[name] * value for name, value in values.items()]).sum()
+            loss = weighted(phase, values)
             terms["gradient"] = update("generator", loss)
             terms |= {name: value.detach() for name, value in values.items()} | {"loss": loss.detach()}
         return terms
@@ -209,11 +208,7 @@ class Standard(Objective):
                 cast(tuple[Tensor, Tensor], pair), (codes[0], codes[1]), phase.diversity
             )
         if wanted("adversarial"):
-            critic = self.parts["discriminator"].requires_grad_(False)
-            with self.setup.autocast():
-                score = self._score(self._see(answers[0], lab), self._conditions(classes, rgb)).float()
-            critic.requires_grad_(True)
-            values["adversarial"] = losses.generator_gan(phase.gan, score)
+            values["adversarial"] = self.deceive(phase, self._see(answers[0], lab), self._conditions(classes, rgb))
         if wanted("perceptual"):
             fake = self._rgb(answers[0], lab)
             with self.setup.autocast():
@@ -259,39 +254,12 @@ class Standard(Objective):
             self._generators[name].prepare()
         return self._generators[name]
 
-    def _discriminate(
-        self, phase: Phase, real: Tensor, fake: Tensor, classes: Tensor, update: Update
-    ) -> dict[str, Tensor]:
-        """Teach the discriminator.
-
-        Real and false ones pass it apart, as in the generator's step: where batch norm sees both at once, it tells them
-        apart by what they have in common with the batch, and no generator can learn from that.
-        """
-        self.setup.learn(self.parts["discriminator"])
-        with self.setup.autocast():
-            real_score, fake_score = (self._score(image, classes).float() for image in (real, fake))
-        loss = losses.discriminator_gan(phase.gan, real_score, fake_score)
-        update("discriminator", loss)
-        right = torch.cat((real_score > 0, fake_score < 0)).float().mean()
-        return {
-            "d_loss": loss.detach(),
-            "d_real": real_score.mean().detach(),
-            "d_fake": fake_score.mean().detach(),
-            "d_accuracy": right,
-        }
-
     @cached_property
     def _vgg(self) -> VGG16Features:
         features = VGG16Features()
         fill(features, "vgg16")
         placed: VGG16Features = self.setup.place(features)
         return placed.requires_grad_(False).eval()
-
-    def _score(self, image: Tensor, classes: Tensor) -> Tensor:
-        critic = self.parts["discriminator"]
-        conditional = "class_index" in inspect.signature(critic.forward).parameters
-        score: Tensor = critic(image, classes) if conditional else critic(image)
-        return score
 
     def _perceive(self, rgb: Tensor) -> tuple[Tensor, ...]:
         """Features of sRGB 0..1 for the perceptual term."""
