@@ -87,11 +87,15 @@ def import_run(name: str, run: Path, *, overwrite: bool = False) -> Backbone:
 
 
 def built_on(backbone: str) -> list[str]:
-    """The presets whose frozen parts are this backbone, such as ``biggan-encoder lite``."""
+    """The presets that work here and whose frozen parts are this backbone, such as ``biggan-encoder lite``."""
     found = []
     for system in systems().names():
         for preset, arguments in systems().network_class(system).presets.items():
-            if backbone in empty_network(system, arguments).frozen_parts.values():
+            try:
+                network = empty_network(system, arguments)
+            except ModelError:
+                continue  # its package is not installed
+            if backbone in network.frozen_parts.values():
                 found.append(f"{system} {preset}")
     return found
 

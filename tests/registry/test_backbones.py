@@ -197,8 +197,14 @@ def test_a_run_that_cannot_be_a_backbone_is_refused(bundle: Path, user: Path, tm
     assert not (user / "backbones").exists()
 
 
-def test_what_is_built_on_a_backbone_is_known(tiny: str, backbone: Path) -> None:
-    """The sentence after an import says what a night of training was for."""
+@pytest.mark.parametrize("timm", [True, False])
+def test_what_is_built_on_a_backbone_is_known(
+    tiny: str, backbone: Path, timm: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The sentence after an import says what a night of training was for; a package that another network lacks
+    must not turn the import into an error."""
+    if not timm:
+        monkeypatch.setitem(sys.modules, "timm", None)
     assert importers.built_on("resnet50") == ["borrower paper"]
 
 
