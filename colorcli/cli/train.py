@@ -111,7 +111,7 @@ def _compare(folder: Path) -> None:
     """Show what fine-tuning changed on the held-back photographs."""
     from rich.table import Table
 
-    from colorcli.train.run import before_after
+    from colorcli.train.validation import before_after
 
     count, measures = before_after(folder)
     table = Table(f"{count} held back", "before", "after")

@@ -30,10 +30,9 @@ import colorcli
 from colorcli.errors import OutputError
 from colorcli.networks.colorizer import Colorizer
 from colorcli.registry import backbones
-from colorcli.registry.card import WEIGHTS, ModelCard, Shared, file_sha256, read_card, write_card
+from colorcli.registry.card import WEIGHTS, ModelCard, Shared, file_sha256, write_card
 from colorcli.registry.registry import own_tensors
 from colorcli.train.recipe import Recipe
-from colorcli.train.validation import COUNT
 
 _LINES = ((31, 119, 180), (214, 39, 40), (44, 160, 44), (148, 103, 189), (255, 127, 14), (23, 190, 207))
 
@@ -220,16 +219,6 @@ class Run:
         if series:
             with self._writing("curves"):
                 _plot(series, list(phases.values())[1:]).save(self.folder / "curves.png")
-
-
-def before_after(folder: Path) -> tuple[int, list[tuple[str, float, float]]]:
-    """What training changed: number of held-back photographs, and (measure, before, with the weights that are kept)."""
-    records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
-    measured = {r["step"]: {k: v for k, v in r.items() if k.startswith("val_")} for r in records if "val_psnr" in r}
-    kept = read_card(folder).training["steps"]
-    count = json.loads((folder / "environment.json").read_text(encoding="utf-8"))[-1]["data"]["validation"]
-    table = [(name.removeprefix("val_"), value, measured[kept][name]) for name, value in measured[0].items()]
-    return min(count, COUNT), table
 
 
 def reasons_left_out(folder: Path) -> dict[str, int]:

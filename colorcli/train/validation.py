@@ -6,7 +6,9 @@ These numbers steer training; ``colorcli evaluate`` gives those to publish.
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,6 +21,7 @@ from colorcli.color import tensors as colors
 from colorcli.color.metrics import colorfulness
 from colorcli.errors import NothingToDoError
 from colorcli.networks.colorizer import Colorizer
+from colorcli.registry.card import read_card
 from colorcli.sessions.session import random_code
 from colorcli.train.data import Augment, Batch
 
@@ -88,6 +91,16 @@ def _at_working_size(lightness: Tensor, network: Colorizer) -> Tensor:
     if shape == (height, width):
         return lightness
     return F.interpolate(lightness, size=shape, mode="bilinear", align_corners=False, antialias=True)
+
+
+def before_after(folder: Path) -> tuple[int, list[tuple[str, float, float]]]:
+    """What training changed: number of held-back photographs, and (measure, before, with the weights that are kept)."""
+    records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    measured = {r["step"]: {k: v for k, v in r.items() if k.startswith("val_")} for r in records if "val_psnr" in r}
+    kept = read_card(folder).training["steps"]
+    count = json.loads((folder / "environment.json").read_text(encoding="utf-8"))[-1]["data"]["validation"]
+    table = [(name.removeprefix("val_"), value, measured[kept][name]) for name, value in measured[0].items()]
+    return min(count, COUNT), table
 
 
 def groups(setup: Setup, count: int = COUNT) -> Iterator[Batch]:

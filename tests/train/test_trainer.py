@@ -27,7 +27,8 @@ from colorcli.train import recipe as recipes
 from colorcli.train.data import _fraction
 from colorcli.train.loop import DivergedError, run_recipe
 from colorcli.train.objectives.base import optimizer
-from colorcli.train.run import Run, _changes, before_after
+from colorcli.train.run import Run, _changes
+from colorcli.train.validation import before_after
 
 TOY = str(Path(__file__).with_name("toy.toml"))
 ADVERSARIAL = [
