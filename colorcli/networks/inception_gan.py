@@ -1,4 +1,4 @@
-"""Image colorization using GAN and Inception-ResNet-v2 (Bruvik and Penfold), and its baseline Deep Koalarization.
+"""Image colorization using GAN and Inception-ResNet-v2 (Beyer Bruvik and Penfold), and its baseline Deep Koalarization.
 
 A convolutional encoder to an eighth of the size, the 1001 class scores of a frozen Inception-ResNet-v2 laid beside
 each of its positions and fused by a 1x1 convolution, and a decoder with nearest-neighbour upsampling; no skip
