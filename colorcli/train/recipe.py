@@ -16,6 +16,12 @@ from colorcli.registry.systems import near
 
 # What a phase's ``weights`` may name.
 _TERMS = ("native", "perceptual", "adversarial", "diversity", "distill", "prior")
+_WEIGHTS = {"native": 1.0}
+# The numbers of a phase of which none below 0 means anything.
+_POSITIVE = (
+    *("steps", "epochs", "lr", "backbone_lr", "d_lr", "weight_decay", "d_weight_decay", "warmup", "final_lr"),
+    *("patience", "others", "clip"),
+)
 
 
 @dataclass(frozen=True)
@@ -52,6 +58,11 @@ class DataOptions:
     def __post_init__(self) -> None:
         _one_of("labels of the data", self.labels, ("none", "folders", "pseudo"))
         _one_of("fit of the data", self.fit, ("random", "centre", "stretch"))
+        for name in ("degrade", "held_back", "drop_least_colorful"):
+            _within(f"data.{name}", getattr(self, name), 0, 1)
+        for name in ("rotation", "exposure"):
+            _within(f"data.{name}", getattr(self, name), 0)
+        _within("data.crop", self.crop, 1)
         if not self.crop <= self.short_side[0] <= self.short_side[1]:
             raise ValueError(
                 f"data.crop = {self.crop} does not fit into data.short_side = {list(self.short_side)}, a range that "
@@ -114,7 +125,7 @@ class Phase:
     patience: int = 0
     loss: str = "auto"
     rebalance: float = 0.0
-    weights: dict[str, float] = field(default_factory=lambda: {"native": 1.0})
+    weights: dict[str, float] = field(default_factory=_WEIGHTS.copy)
     gan: str = "hinge"
     real_chroma: float = 1.0
     fakes: str = "generator"
@@ -133,10 +144,17 @@ class Phase:
             ("optimizer", self.optimizer, ("adamw", "adam")),
         ):
             _one_of(f"{name} of phase '{self.name}'", value, allowed)
-        for term in self.weights:
+        for term, weight in self.weights.items():
             _one_of(f"a weight of phase '{self.name}'", term, _TERMS)
-        if self.batch < 1 or self.accumulate < 1:
-            raise ValueError(f"phase '{self.name}': batch and accumulate are at least 1")
+            _within(f"weights.{term} of phase '{self.name}'", weight, 0)
+        if self.train != "discriminator" and not any(self.weights.values()):
+            raise ValueError(f"phase '{self.name}' needs a weight above 0, or the generator learns nothing")
+        for name in ("batch", "accumulate", "d_every", "samples"):
+            _within(f"{name} of phase '{self.name}'", getattr(self, name), 1)
+        for name in ("rebalance", "drop_at"):
+            _within(f"{name} of phase '{self.name}'", getattr(self, name), 0, 1)
+        for name in _POSITIVE:
+            _within(f"{name} of phase '{self.name}'", getattr(self, name), 0)
         if self.batch % self.accumulate:
             raise ValueError(
                 f"phase '{self.name}': a batch of {self.batch} does not divide into {self.accumulate} parts"
@@ -207,10 +225,16 @@ class Recipe:
         _one_of("precision", self.precision, ("fp32", "bf16", "fp16"))
         _one_of("freeze_batch_norm", self.freeze_batch_norm, ("slow", "all", "none"))
         _one_of("perceptual", self.perceptual, ("teacher", "vgg16"))
-        if self.every < 1:
-            raise ValueError("every is at least 1")
+        for name, least in (("seed", 0), ("every", 1), ("validation_side", 1)):
+            _within(name, getattr(self, name), least)
+        _within("ema", self.ema, 0, 1)
         if not self.phases:
             raise ValueError("a recipe needs a phase")
+        for phase in self.phases:
+            if phase.patience and not self.best:
+                raise ValueError(
+                    f"phase '{phase.name}' has patience, but the recipe names no metric to wait for (best)"
+                )
 
     def to_dict(self) -> dict[str, Any]:
         """The recipe as plain data, as saved in a run folder."""
@@ -271,6 +295,8 @@ def _table(recipe: str) -> dict[str, Any]:
 def from_dict(table: dict[str, Any]) -> Recipe:
     """Build a recipe from plain data; unknown fields raise ValueError."""
     table = dict(table)
+    if not isinstance(table.get("phases"), list | tuple):
+        raise TypeError("a recipe has a list of phases, each under the line [[phases]]")
     phases = tuple(Phase(**_fields(Phase, phase, "a phase")) for phase in table.pop("phases"))
     data = DataOptions(**_fields(DataOptions, table.pop("data", {}), "the data"))
     return Recipe(phases=phases, data=data, **_fields(Recipe, table, "a recipe"))
@@ -283,13 +309,26 @@ def _fields(kind: Any, table: dict[str, Any], what: str) -> dict[str, Any]:
             raise ValueError(f"{what} has no field '{name}'{near(name, known)}".rstrip(".?"))
         if not _fits(value, known[name]):
             hint = known[name]
-            raise ValueError(f"{name} of {what} is {value!r}, not of type {getattr(hint, '__name__', hint)}")
+            readable = hint if typing.get_origin(hint) else hint.__name__
+            raise ValueError(f"{name} of {what} is {value!r}, not of type {readable}")
+    missing = [field.name for field in dataclasses.fields(kind) if field.name not in table and _needed(field)]
+    if missing:
+        raise ValueError(f"{what} says no {' and no '.join(missing)}")
     return {key: tuple(value) if isinstance(value, list) else value for key, value in table.items()}
+
+
+def _needed(field: dataclasses.Field[Any]) -> bool:
+    """Whether a field has no default; the phases and the data of a recipe are read apart."""
+    return field.default is field.default_factory is dataclasses.MISSING and field.name != "phases"
 
 
 def _fits(value: Any, hint: Any) -> bool:
     """Whether a value of a TOML file is of a field's type; whole numbers are also floats."""
     kind, parts = typing.get_origin(hint) or hint, typing.get_args(hint)
+    if hint is typing.Any:
+        return True
+    if kind is dict:
+        return isinstance(value, dict) and all(_fits(each, parts[1]) for each in value.values())
     if kind is tuple:
         parts = parts[:1] * len(value) if Ellipsis in parts and isinstance(value, list | tuple) else parts
         return (
@@ -305,6 +344,11 @@ def _fits(value: Any, hint: Any) -> bool:
 def _one_of(what: str, value: str, allowed: tuple[str, ...]) -> None:
     if value not in allowed:
         raise ValueError(f"{what} is '{value}', not one of {', '.join(allowed)}")
+
+
+def _within(what: str, value: float, low: float, high: float = math.inf) -> None:
+    if not low <= value <= high:
+        raise ValueError(f"{what} is {value:g}, not {low:g} {'or more' if high == math.inf else f'to {high:g}'}")
 
 
 def _override(table: dict[str, Any], override: str) -> None:
@@ -323,7 +367,9 @@ def _set(table: dict[str, Any], path: str, value: Any) -> None:
     node: Any = table
     for key in parents:
         place = _place(node, key, path)
-        node = node.setdefault(place, {}) if isinstance(node, dict) else node[place]
+        # Whoever adds a term to the weights means to keep the one that goes without saying.
+        absent = _WEIGHTS.copy() if key == "weights" else {}
+        node = node.setdefault(place, absent) if isinstance(node, dict) else node[place]
     # A phase has one of the two: whoever sets one means to replace the other.
     other = {"steps": "epochs", "epochs": "steps"}.get(last)
     if other is not None and parents[:1] == ["phases"] and isinstance(node, dict):

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from colorcli.errors import UsageError
 from colorcli.train import recipe as recipes
+
+TOY = str(Path(__file__).with_name("toy.toml"))
 
 
 @pytest.mark.parametrize("name", recipes.names())
@@ -72,12 +76,35 @@ def test_any_field_can_be_overridden() -> None:
             "data.crop=160",
             "name.x.y=1",
         ),
+        *("phases.0.lr=-1", "phases.0.d_every=0", "phases.0.samples=0", "phases.0.weights={}", "phases.0.clip=nan"),
+        *("phases.0.weights.native=much", "phases.0.weights.native=-1", "ema=1.5", "seed=-1", "validation_side=0"),
+        *("phases.0.patience=2", "data.held_back=2", "phases.0.drop_at=10"),
     ],
 )
 def test_a_mistyped_override_is_refused(override: str) -> None:
     """Silently ignored, it would cost a night of training."""
     with pytest.raises(UsageError, match="cannot be used"):
         recipes.load("bigcolor-lite", [override])
+
+
+def test_a_term_that_is_added_to_the_weights_leaves_the_one_that_goes_without_saying() -> None:
+    """Otherwise the network would learn from the added term alone, and nobody would be told."""
+    recipe = recipes.load(TOY, ["phases.0.weights.perceptual=0.5"])
+    assert recipe.phases[0].weights == {"native": 1.0, "perceptual": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('name = "mine"', "list of phases"),
+        ('name = "mine"\n[[phases]]\nname = "a"\nsteps = 1', "says no system and no preset"),
+        ('name = "mine"\nsystem = "convnet"\npreset = "lite"\n[[phases]]\nsteps = 1', "a phase says no name"),
+    ],
+)
+def test_a_recipe_of_ones_own_is_told_what_it_lacks(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "mine.toml").write_text(text)
+    with pytest.raises(UsageError, match=said):
+        recipes.load(str(tmp_path / "mine.toml"))
 
 
 def test_a_mistyped_field_is_named_with_what_it_may_mean() -> None:
