@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from colorcli.cli.output import console, line, note, stdout
+from colorcli.errors import ExitCode, UsageError
 
 
 def train(
@@ -32,7 +35,9 @@ def train(
         ),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the run folder's checkpoint.")] = False,
-    minutes: Annotated[float | None, typer.Option(help="Stop after about this long, ready to be resumed.")] = None,
+    minutes: Annotated[
+        float | None, typer.Option(min=0, help="Stop after about this long, ready to be resumed.")
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda[:N] or mps.")] = "auto",
     threads: Annotated[int | None, typer.Option(help="CPU threads.", min=1)] = None,
     list_recipes: Annotated[bool, typer.Option("--list", help="List the recipes and exit.")] = False,
@@ -45,15 +50,24 @@ def train(
         _list()
         return
     if recipe is None or not data:
-        raise typer.BadParameter("RECIPE and --data are needed (or --list).")
+        raise UsageError("RECIPE and --data are needed (or --list); see: colorcli train --help.")
     chosen = recipes.load(recipe, settings)
 
     from colorcli.cli.training import training_display
+    from colorcli.colorize.flow import Stop, stopping_on_signals
     from colorcli.train.loop import run_recipe
-    from colorcli.train.run import reasons_left_out
+    from colorcli.train.processes import leads
+
+    # One of several processes speaks for all.
+    quiet = quiet or not leads()
+    stop = Stop()
+
+    def announce() -> None:
+        if not quiet:
+            note("Stopping after this step, with a checkpoint; once more aborts.")
 
     folder = output or Path("runs") / chosen.name
-    with training_display(chosen, folder, quiet=quiet) as display:
+    with training_display(chosen, folder, quiet=quiet) as display, stopping_on_signals(stop, announce):
         finished = run_recipe(
             chosen,
             data,
@@ -61,21 +75,30 @@ def train(
             teacher=teacher,
             start=start,
             resume=resume,
-            seconds=minutes * 60 if minutes else None,
+            seconds=None if minutes is None else minutes * 60,
+            stop=stop,
             device=device,
             threads=threads,
             command=["colorcli", *sys.argv[1:]],
             report=display.show,
         )
-    if quiet:
-        return
-    if start and finished:
-        _compare(folder)
-    left_out = reasons_left_out(folder)
-    if left_out:
-        counts = ", ".join(f"{count} {reason}" for reason, count in left_out.items())
+    if not quiet:
+        if start and finished:
+            _compare(folder)
+        _tell_what_was_left_out(folder)
+        note(_made(chosen.system, folder) if finished else "Stopped before the end; go on with --resume.")
+    if stop() and not finished:
+        raise typer.Exit(ExitCode.TERMINATED if stop.signal_number == signal.SIGTERM else ExitCode.INTERRUPTED)
+
+
+def _tell_what_was_left_out(folder: Path) -> None:
+    from colorcli.train.run import Run
+
+    # What comes after the colon is about one photograph.
+    reasons = Counter(reason.partition(":")[0] for reason in Run(folder).left_out.values())
+    if reasons:
+        counts = ", ".join(f"{count} {reason}" for reason, count in reasons.items())
         note(f"Left out of the data, as far as it was read: {counts} ({folder / 'left_out.json'}).")
-    note(_made(chosen.system, folder) if finished else "Stopped before the end; go on with --resume.")
 
 
 def _made(system: str, folder: Path) -> str:

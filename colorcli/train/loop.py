@@ -46,6 +46,11 @@ class DivergedError(ColorcliError):
 class Trainer:
     """One training run.
 
+    Attributes:
+        step: how many have been taken; a phase that ends early counts in full.
+        phase: the index of the current one.
+        done: how many steps of it have been taken.
+
     Args:
         setup: what the objective works with.
         run: where the record goes.
@@ -55,13 +60,14 @@ class Trainer:
     def __init__(self, setup: Setup, run: Run, processes: Processes | None = None) -> None:
         self.setup, self.run = setup, run
         self.processes = processes or Processes.alone()
+        _refuse_uneven_shares(setup.recipe, self.processes)
         self.photos = setup.photos
         self.entries = _entries(setup)
         self.recipe = setup.recipe = _in_steps(setup.recipe, len(self.entries))
         self.objective = objective(setup)
         self.network = self.objective.network
         self.average = self.objective.average()
-        self.step = self.phase = 0
+        self.step = self.phase = self.done = 0
         self._checked = -1
         self.best: dict[str, float] = {}
         self._since_best = 0
@@ -75,21 +81,27 @@ class Trainer:
         self.optimizers = self.objective.optimizers(self.recipe.phases[self.phase])
         self._since_best = 0
 
-    def fit(self, *, seconds: float = math.inf, report: Report = lambda _: None) -> bool:
-        """Train to the end of the recipe, or for about ``seconds``; True when the recipe is finished.
+    def fit(
+        self,
+        *,
+        seconds: float = math.inf,
+        stop: Callable[[], bool] = lambda: False,
+        report: Report = lambda _: None,
+    ) -> bool:
+        """Train to the end of the recipe, for about ``seconds``, or until told to ``stop``; True at the recipe's end.
 
         Raises:
             DivergedError: a loss is not finite, or the discriminator has won; the last checkpoint is usable.
         """
-        started = time.monotonic()
+        until = time.monotonic() + seconds
         if self.step == 0:
             self._check(report, save=False)
         while self.phase < len(self.recipe.phases):
-            if not self._run_phase(started + seconds, report):
+            if not self._run_phase(lambda: stop() or time.monotonic() > until, report):
                 return False
             if self._checked != self.step:
                 self._check(report)
-            self.phase += 1
+            self.phase, self.done = self.phase + 1, 0
             if self.phase < len(self.recipe.phases):
                 self._start_phase()
         if self.processes.first:
@@ -101,18 +113,18 @@ class Trainer:
                 self.run.figure("variants", beside)
         return True
 
-    def _run_phase(self, until: float, report: Report) -> bool:
-        """Run what is left of the current phase; False when time ran out before its end."""
+    def _run_phase(self, stop: Callable[[], bool], report: Report) -> bool:
+        """Run what is left of the current phase; False when told to stop before its end."""
         phase = self.recipe.phases[self.phase]
-        done = self.step - sum(earlier.steps for earlier in self.recipe.phases[: self.phase])
         loader = self._loader(phase)
         window: list[dict[str, Tensor]] = []
         clock, waited = time.monotonic(), loader.waited
-        for batch in loader.stream(done, phase.steps - done):
-            window.append(self._train_step(phase, done, batch))
-            done += 1
+        left = 0 if self._without_gain(phase) else phase.steps - self.done
+        for batch in loader.stream(self.done, left):
+            window.append(self._train_step(phase, self.done, batch))
+            self.done += 1
             self.step += 1
-            if self.step % _WINDOW == 0 or self.step % self.recipe.every == 0 or done == phase.steps:
+            if self.step % _WINDOW == 0 or self.step % self.recipe.every == 0 or self.done == phase.steps:
                 seconds = time.monotonic() - clock
                 speed = {
                     "photos_per_second": len(window) * phase.batch / seconds,
@@ -122,17 +134,22 @@ class Trainer:
                 window = []
                 if self.step % self.recipe.every == 0:
                     self._check(report)
-                    if phase.patience and self._since_best >= phase.patience:
-                        if self.processes.first:
-                            report({"step": self.step, "phase": f"{phase.name} ends early: no gain lately"})
-                        self.step = sum(earlier.steps for earlier in self.recipe.phases[: self.phase + 1])
-                        return True
+                    if self._without_gain(phase):
+                        break
                 clock, waited = time.monotonic(), loader.waited
-            if self.processes.any(time.monotonic() > until):
+            if self.processes.any(stop()):
                 if self._checked != self.step:
                     self._check(report)
                 return False
+        if self.done < phase.steps:
+            if self.processes.first:
+                report({"step": self.step, "phase": f"{phase.name} ends early: no gain lately"})
+            self.step, self.done = self.step + phase.steps - self.done, phase.steps
         return True
+
+    def _without_gain(self, phase: Phase) -> bool:
+        """Whether the phase's patience is at its end."""
+        return 0 < phase.patience <= self._since_best
 
     def _loader(self, phase: Phase) -> Loader:
         return Loader(
@@ -190,7 +207,7 @@ class Trainer:
         return norm.detach()
 
     def _diverged(self, why: str) -> DivergedError:
-        if self.run.restore() is None:
+        if not self.run.begun:
             advice = "There is no checkpoint yet: start again with a lower learning rate."
         else:
             advice = f"The last checkpoint in {self.run.folder} is from before; resume it with a lower learning rate."
@@ -242,10 +259,6 @@ class Trainer:
             self.run.sample_grid(self.step, grid)
         self._log(measured, report)
         better = self._is_best(measured)
-        if save:
-            self.run.draw_curves()
-            self.run.save(self._state(), self._tensors())
-            self.run.leave_out(self.photos.left_out)
         # Where the best weights are kept, those that training starts from may turn out to be them.
         if better and (save or self.recipe.best):
             facts = {
@@ -255,6 +268,11 @@ class Trainer:
             }
             with self._uncached():
                 self.objective.write(self.run, self.average, facts)
+        if save:
+            # After the model: whoever resumes a run that was killed in between makes the same model again.
+            self.run.save(self._state(), self._tensors())
+            self.run.draw_curves()
+            self.run.leave_out(self.photos.left_out)
         self._since_best = self.processes.tell(self._since_best)
 
     def _is_best(self, measured: dict[str, float]) -> bool:
@@ -281,6 +299,7 @@ class Trainer:
         return {
             "step": self.step,
             "phase": self.phase,
+            "done": self.done,
             "best": self.best,
             "since_best": self._since_best,
             "scale": self._scaler.state_dict(),
@@ -294,22 +313,34 @@ class Trainer:
 
     def _resume(self) -> None:
         restored = self.run.restore()
-        if restored is None:
-            return
-        state, tensors = restored
+        if restored is not None:
+            self._take_over(*restored)
+        if self.processes.tell(self.step) != self.step:
+            raise UsageError(f"Every machine that trains has to see the same run folder: {self.run.folder}.")
+        if self.processes.first:
+            self.run.truncate_log(self.step if restored else -1)
+
+    def _take_over(self, state: dict[str, Any], tensors: dict[str, dict[str, Tensor]]) -> None:
+        """Go on from a checkpoint."""
         self.step, self.phase = state["step"], state["phase"]
+        self.done = state.get("done", self.step - sum(earlier.steps for earlier in self.recipe.phases[: self.phase]))
         self._checked = self.step
         if self.phase < len(self.recipe.phases):
             self._start_phase()
         self.best, self._since_best = state["best"], state["since_best"]
+        self.photos.left_out |= self.run.left_out
         if state["scale"]:
             self._scaler.load_state_dict(state["scale"])
         for name, module in {"network": self.network, "average": self.average, **self.objective.parts}.items():
-            module.load_state_dict(tensors[name], strict=not getattr(module, "frozen_parts", None))
+            own, kept = learnt(module), tensors.get(name, {})
+            if {key: value.shape for key, value in own.items()} != {key: value.shape for key, value in kept.items()}:
+                raise UsageError(
+                    f"The checkpoint in {self.run.folder} is of another network than recipe '{self.recipe.name}' makes "
+                    f"({name}): say the RECIPE and what was --set when it began, or choose another folder with -o."
+                )
+            module.load_state_dict(kept, strict=False)
         for name, optimizer in self.optimizers.items():
             load_optimizer(optimizer, tensors[f"{name}_optimizer"])
-        if self.processes.first:
-            self.run.truncate_log(self.step)
 
 
 def learnt(module: nn.Module) -> dict[str, Tensor]:
@@ -320,6 +351,17 @@ def learnt(module: nn.Module) -> dict[str, Tensor]:
 def _means(window: Sequence[dict[str, Tensor]]) -> dict[str, float]:
     names = {name: None for terms in window for name in terms}
     return {name: float(np.mean([float(terms[name]) for terms in window if name in terms])) for name in names}
+
+
+def _refuse_uneven_shares(recipe: Recipe, processes: Processes) -> None:
+    """A batch that does not divide would be learnt from in part, or its parts with unequal weight."""
+    count = processes.share[1]
+    for index, phase in enumerate(recipe.phases):
+        if phase.batch % (count * phase.accumulate):
+            raise UsageError(
+                f"The batch of {phase.batch} in phase '{phase.name}' does not divide into {count} processes with "
+                f"{phase.accumulate} equal parts each: set another one, --set phases.{index}.batch=N."
+            )
 
 
 def _in_steps(recipe: Recipe, photographs: int) -> Recipe:
@@ -366,6 +408,7 @@ def run_recipe(
     start: str | None = None,
     resume: bool = False,
     seconds: float | None = None,
+    stop: Callable[[], bool] = lambda: False,
     device: str = "auto",
     threads: int | None = None,
     command: Sequence[str] = (),
@@ -381,6 +424,7 @@ def run_recipe(
         start: a model to start from, as ``colorize --model`` takes it.
         resume: go on where the folder's checkpoint is.
         seconds: stop after about so long.
+        stop: is asked after every step whether to stop there.
         device: see ``sessions.pytorch.resolve_device``.
         threads: CPU threads of PyTorch.
         command: the command line, for the record.
@@ -408,7 +452,7 @@ def run_recipe(
     if start:
         network, recipe = network_of(start), _of_model(recipe, find(start))
     run = Run(folder)
-    if run.restore() is not None and not resume:
+    if run.begun and not resume:
         raise UsageError(f"{folder} holds a run already: go on with --resume, or choose another folder with -o.")
 
     def say(what: str, step: int = 0) -> None:
@@ -423,9 +467,11 @@ def run_recipe(
         raise
     facts = {"roots": [str(root) for root in data], "train": len(photos.train), "validation": len(photos.validation)}
     if processes.first:
+        if resume and not trainer.step:
+            say(f"there is no checkpoint in {folder} yet: starting anew")
         changed = run.describe(trainer.recipe, facts, list(command), trainer.step)
         for field, (old, new) in changed.items():
             say(f"going on with {field} = {new} instead of {old}", trainer.step)
-    finished = trainer.fit(seconds=math.inf if seconds is None else seconds, report=report)
+    finished = trainer.fit(seconds=math.inf if seconds is None else seconds, stop=stop, report=report)
     processes.close()
     return finished

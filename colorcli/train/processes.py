@@ -16,6 +16,11 @@ from torch import Tensor, nn
 from colorcli.errors import UsageError
 
 
+def leads() -> bool:
+    """Whether this process is alone, or the first of those that ``accelerate launch`` (or torchrun) has started."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 class Processes:
     """The processes that train together, as one of them sees them.
 

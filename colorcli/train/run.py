@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import platform
 import shutil
-from collections import Counter
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -27,10 +27,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 import colorcli
-from colorcli.errors import OutputError
+from colorcli.errors import ModelError, OutputError
 from colorcli.networks.colorizer import Colorizer
 from colorcli.registry import backbones
-from colorcli.registry.card import WEIGHTS, ModelCard, Shared, file_sha256, write_card
+from colorcli.registry.card import WEIGHTS, ModelCard, Shared, file_sha256, write_atomically, write_card
 from colorcli.registry.registry import own_tensors
 from colorcli.train.recipe import Recipe
 
@@ -46,6 +46,16 @@ class Run:
             (folder / "samples").mkdir(parents=True, exist_ok=True)
         self.checkpoint = folder / "checkpoint"
 
+    @property
+    def begun(self) -> bool:
+        """Whether there is a checkpoint to go on from."""
+        return any((folder / "state.json").exists() for folder in self._checkpoints)
+
+    @property
+    def _checkpoints(self) -> tuple[Path, Path]:
+        """Where the last whole checkpoint may be: between two renames it is in the second folder."""
+        return self.checkpoint, self.folder / "checkpoint.old"
+
     def discard(self) -> None:
         """Remove the folder of a run that never began; whatever is in it stays."""
         with contextlib.suppress(OSError):
@@ -59,9 +69,7 @@ class Run:
             yield
         except (OSError, SafetensorError) as error:
             reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-            kept = ""
-            if (self.folder / "checkpoint").exists() or (self.folder / "checkpoint.old").exists():
-                kept = "; the last checkpoint is whole: go on with --resume"
+            kept = "; the last checkpoint is whole: go on with --resume" if self.begun else ""
             raise OutputError(f"The {what} in {self.folder} could not be written ({reason}){kept}.") from error
 
     def describe(self, recipe: Recipe, data: dict[str, Any], command: list[str], step: int) -> dict[str, list[Any]]:
@@ -70,12 +78,16 @@ class Run:
         A run may be resumed with another recipe, such as a lower learning rate: what differs is recorded.
 
         Returns:
-            The fields of the recipe that differ from those of the start before: old value, new value.
+            The fields of the recipe that differ from those of the start before, and the numbers of photographs where
+            they do: old value, new value.
         """
         before = _read_json(self.folder / "recipe.json")
         starts = _read_json(self.folder / "environment.json") or []
         now = json.loads(json.dumps(recipe.to_dict()))
         changed: dict[str, list[Any]] = _changes(before, now) if before else {}
+        if starts:
+            old, new = ({name: facts[name] for name in ("train", "validation")} for facts in (starts[-1]["data"], data))
+            changed |= _changes(old, new, "photographs")
         start = {
             "step": step,
             "command": command,
@@ -103,18 +115,21 @@ class Run:
         if not path.exists():
             return
         records = [line for line in path.read_text(encoding="utf-8").splitlines() if _step(line) <= step]
-        path.write_text("".join(line + "\n" for line in records), encoding="utf-8")
+        with self._writing("log"):
+            write_atomically(path, "".join(line + "\n" for line in records).encode("utf-8"))
 
     def save(self, state: dict[str, Any], tensors: dict[str, dict[str, Tensor]]) -> None:
         """Replace the checkpoint. At every moment a whole one is on disk: ``checkpoint`` or ``checkpoint.old``."""
-        fresh, old = self.folder / "checkpoint.new", self.folder / "checkpoint.old"
+        fresh, (_, old) = self.folder / "checkpoint.new", self._checkpoints
         with self._writing("checkpoint"):
             shutil.rmtree(fresh, ignore_errors=True)
             try:
                 fresh.mkdir()
                 for name, table in tensors.items():
                     save_file({key: value.contiguous() for key, value in table.items()}, fresh / f"{name}.safetensors")
+                    _settle(fresh / f"{name}.safetensors")
                 write_json(fresh / "state.json", state)
+                _settle(fresh)
             except BaseException:
                 # Half a checkpoint is of no use, and on a full disk its room is.
                 shutil.rmtree(fresh, ignore_errors=True)
@@ -123,7 +138,14 @@ class Run:
             if self.checkpoint.exists():
                 self.checkpoint.rename(old)
             fresh.rename(self.checkpoint)
+            _settle(self.folder)
             shutil.rmtree(old, ignore_errors=True)
+
+    @property
+    def left_out(self) -> dict[str, str]:
+        """The photographs that are left out and why, as far as they have been read."""
+        found: dict[str, str] = _read_json(self.folder / "left_out.json") or {}
+        return found
 
     def leave_out(self, reasons: dict[str, str]) -> None:
         """Write which photographs are left out and why, as far as they have been read."""
@@ -154,7 +176,8 @@ class Run:
                 for part, name in network.frozen_parts.items()
             },
         )
-        write_card(card, self.folder)
+        with self._writing("model card"):
+            write_card(card, self.folder)
 
     def write_backbone(self, network: nn.Module, recipe: Recipe, training: dict[str, Any]) -> None:
         """Make the run folder a backbone: float16 weights, and a ``backbone.toml`` that says where they come from."""
@@ -178,18 +201,33 @@ class Run:
             for name, value in tensors.items()
         }
         with self._writing("weights"):
-            save_file(halved, fresh)
-            # safetensors makes files that only their owner may read.
-            fresh.chmod(0o644)
-            fresh.replace(self.folder / WEIGHTS)
+            try:
+                save_file(halved, fresh)
+                _settle(fresh)
+                # safetensors makes files that only their owner may read.
+                fresh.chmod(0o644)
+                fresh.replace(self.folder / WEIGHTS)
+            except BaseException:
+                fresh.unlink(missing_ok=True)
+                raise
         return file_sha256(self.folder / WEIGHTS)
 
     def restore(self) -> tuple[dict[str, Any], dict[str, dict[str, Tensor]]] | None:
-        """The last whole checkpoint, or None."""
-        for folder in (self.checkpoint, self.folder / "checkpoint.old"):
+        """The last whole checkpoint, or None.
+
+        Raises:
+            ModelError: it is damaged.
+        """
+        for folder in self._checkpoints:
             if (folder / "state.json").exists():
-                state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
-                return state, {path.stem: load_file(path) for path in sorted(folder.glob("*.safetensors"))}
+                try:
+                    state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+                    return state, {path.stem: load_file(path) for path in sorted(folder.glob("*.safetensors"))}
+                except (OSError, ValueError, SafetensorError) as error:
+                    raise ModelError(
+                        f"The checkpoint in {folder} is damaged ({error}): put back a copy, or train into another "
+                        "folder with -o."
+                    ) from error
         return None
 
     def sample_grid(self, step: int, rows: list[list[NDArray[np.uint8]]]) -> None:
@@ -219,12 +257,6 @@ class Run:
         if series:
             with self._writing("curves"):
                 _plot(series, list(phases.values())[1:]).save(self.folder / "curves.png")
-
-
-def reasons_left_out(folder: Path) -> dict[str, int]:
-    """How many photographs a run has left out, by the reason: ``near-gray`` or ``unreadable``."""
-    reasons = _read_json(folder / "left_out.json") or {}
-    return dict(Counter(reason.partition(":")[0] for reason in reasons.values()))
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
@@ -309,6 +341,16 @@ def _changes(before: Any, after: Any, path: str = "") -> dict[str, list[Any]]:
 
 def write_json(path: Path, value: Any) -> None:
     """Write ``value`` so that the file is never seen half-written."""
-    temporary = path.with_name(path.name + ".new")
-    temporary.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
-    temporary.replace(path)
+    write_atomically(path, (json.dumps(value, indent=2) + "\n").encode("utf-8"))
+
+
+def _settle(path: Path) -> None:
+    """Make what was written of a file, or renamed in a folder, last through a power cut."""
+    folder = path.is_dir()
+    # Not every system lets folders be opened for this.
+    with contextlib.suppress(OSError) if folder else contextlib.nullcontext():
+        descriptor = os.open(path, os.O_RDONLY if folder else os.O_RDWR)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

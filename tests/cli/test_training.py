@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import signal
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 from rich.console import Console
 
+from colorcli.cli import main
 from colorcli.cli.training import _Lines, _Table
+from colorcli.errors import ExitCode
 from colorcli.train import recipe as recipes
+from colorcli.train.loop import Trainer
 
 LOSSES = {"step": 4, "phase": "adversarial", "loss": 1.25, "photos_per_second": 30.0}
 MEASURES = {"step": 4, "phase": "adversarial", "val_psnr": 21.5}
@@ -42,3 +49,25 @@ def test_plain_lines_tell_training_from_held_back_photographs(capsys: pytest.Cap
         "step 4 of 8, adversarial; loss 1.25, photos_per_second 30",
         "step 4 of 8, adversarial (held back); psnr 21.5",
     ]
+
+
+def test_ctrl_c_ends_a_run_with_a_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever stops the training in the morning must not lose what was learnt since the last checkpoint."""
+    for index in range(6):
+        noise = np.random.default_rng(index).integers(0, 256, (4, 4, 3), dtype=np.uint8)
+        Image.fromarray(noise).resize((72, 64)).save(tmp_path / f"{index}.png")
+    step = Trainer._train_step
+
+    def pressed(self: Trainer, *arguments: object) -> object:
+        signal.raise_signal(signal.SIGINT)
+        return step(self, *arguments)  # type: ignore[arg-type]
+
+    toy = Path(__file__).parents[1] / "train" / "toy.toml"
+    line = ["train", str(toy), "--data", str(tmp_path), "-o", str(tmp_path / "run"), "--device=cpu", "-q"]
+    line += ["--set", "data.held_back=0.5", "--set", "phases.0.steps=2", "--set", "phases.0.batch=2"]
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "_train_step", pressed)
+        assert main(line) == ExitCode.INTERRUPTED
+    assert main([*line, "--resume"]) == ExitCode.OK
+    logged = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(record)["step"] for record in logged if "val_psnr" in record] == [0, 1, 2]

@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 
 from colorcli.errors import ModelError, UsageError
 from colorcli.networks.backbones import EfficientNetLite0
+from colorcli.networks.colorizer import Colorizer
 from colorcli.networks.pix2pix import Discriminator
 from colorcli.registry import folders
 from colorcli.registry.backbones import Backbone, locate
@@ -24,9 +25,10 @@ from colorcli.registry.card import file_sha256, read_card
 from colorcli.registry.importers import import_files
 from colorcli.registry.registry import load
 from colorcli.train import recipe as recipes
-from colorcli.train.data import _fraction
-from colorcli.train.loop import DivergedError, run_recipe
-from colorcli.train.objectives.base import optimizer
+from colorcli.train.data import PhotoSet, _fraction
+from colorcli.train.loop import DivergedError, Trainer, run_recipe
+from colorcli.train.objectives.base import Setup, optimizer
+from colorcli.train.processes import Processes
 from colorcli.train.run import Run, _changes
 from colorcli.train.validation import before_after
 
@@ -177,6 +179,98 @@ def test_a_run_that_is_resumed_with_another_recipe_says_so(photos: Path, tmp_pat
     assert [start["step"] for start in starts] == [0, 1]
     assert [start["changed"] for start in starts] == [{}, {"phases.0.lr": [5e-4, 1e-4]}]
     assert _changes({"phases": [{"lr": 1}]}, {"phases": [{"lr": 1, "new": 0}]}) == {"phases.0.new": [None, 0]}
+
+
+def test_other_photographs_are_noticed_when_a_run_goes_on(photos: Path, tmp_path: Path) -> None:
+    """The order of photographs is another one then, and no run could be compared with it."""
+    folder = tmp_path / "run"
+    _train(photos, folder, seconds=0)
+    for photo in sorted(photos.glob("*.png"))[:5]:
+        photo.unlink()
+    heard: list[str] = []
+    _train(photos, folder, resume=True, report=lambda record: heard.append(record["phase"]))
+    assert any(re.match(r"going on with photographs\.train = \d+ instead of \d+", said) for said in heard)
+
+
+def test_a_checkpoint_of_another_network_is_refused(photos: Path, tmp_path: Path) -> None:
+    """Who forgets what was --set must be told so, rather than find the night's weights replaced by random ones."""
+    folder = tmp_path / "run"
+    _train(photos, folder, seconds=0)
+    sets = ["network.encoder=[8, 8, 8, 8, 16]", "network.decoder=[8, 8, 8, 8, 8]"]
+    with pytest.raises(UsageError, match="of another network than recipe 'toy' makes"):
+        _train(photos, folder, *sets, resume=True)
+    assert Run(folder).begun
+
+
+def test_what_a_run_had_written_before_its_first_checkpoint_is_written_anew(photos: Path, tmp_path: Path) -> None:
+    """Two records of one step would be drawn as one curve that goes back in time."""
+    folder = tmp_path / "run"
+    with pytest.raises(ZeroDivisionError):
+        _train(photos, folder, report=lambda _: 1 // 0)
+    assert _records(folder, "val_psnr")
+    _train(photos, folder)
+    assert [record["step"] for record in _records(folder, "val_psnr")] == [0, 4, 8]
+
+
+def test_a_run_killed_while_it_writes_its_model_writes_it_when_it_goes_on(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise the checkpoint would claim that the best weights are there, and those of an hour ago would ship."""
+    write = Run.write_model
+
+    def killed(self: Run, network: Colorizer, recipe: recipes.Recipe, training: dict[str, object]) -> None:
+        if training["steps"] == 8:
+            raise KeyboardInterrupt
+        write(self, network, recipe, training)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "write_model", killed)
+        with pytest.raises(KeyboardInterrupt):
+            _train(photos, tmp_path / "run")
+    assert read_card(tmp_path / "run").training["steps"] == 4
+    _train(photos, tmp_path / "run", resume=True)
+    assert read_card(tmp_path / "run").training["steps"] == 8
+
+
+def test_a_phase_that_was_ending_early_when_the_run_was_killed_ends_when_it_goes_on(
+    photos: Path, tmp_path: Path
+) -> None:
+    """An unbroken run would not have learnt any more."""
+
+    def killed(record: dict[str, object]) -> None:
+        if "ends early" in str(record["phase"]):
+            raise KeyboardInterrupt
+
+    folder = tmp_path / "run"
+    # Nothing is learnt, so that nothing is gained.
+    sets = ["phases.0.steps=40", "phases.0.lr=0.0", "every=1", 'best="-ab_error"', "phases.0.patience=2"]
+    with pytest.raises(KeyboardInterrupt):
+        _train(photos, folder, *sets, report=killed)
+    assert [record["step"] for record in _train(photos, folder, *sets, resume=True)] == [1, 2]
+    assert _records(folder, "val_ab_error")[-1]["step"] == 40
+
+
+def test_a_phase_keeps_its_place_when_an_earlier_one_gets_another_length(photos: Path, tmp_path: Path) -> None:
+    """Steps of it would be skipped, or come twice."""
+    recipe = recipes.load(TOY, ["every=2", "phases.0.steps=4"])
+    first, second = recipe.phases[0], dataclasses.replace(recipe.phases[0], name="second")
+    folder = tmp_path / "run"
+    calls = iter([False, False, False, False, True])
+    two = dataclasses.replace(recipe, phases=(first, second))
+    run_recipe(two, [photos], folder, device="cpu", stop=lambda: next(calls))
+    longer = dataclasses.replace(two, phases=(dataclasses.replace(first, steps=40), second))
+    run_recipe(longer, [photos], folder, device="cpu", resume=True)
+    assert [record["step"] for record in _records(folder, "loss") if record["phase"] == "second"][-1] == 8
+
+
+def test_a_batch_that_does_not_divide_among_processes_is_refused(photos: Path, tmp_path: Path) -> None:
+    """Photographs would be left out, or count more than others."""
+    recipe = recipes.load(TOY, ["phases.0.accumulate=4"])
+    three, four = Processes.alone(), Processes.alone()
+    three.share, four.share = (0, 3), (0, 4)
+    for processes in (three, four):
+        with pytest.raises(UsageError, match="batch of 8 in phase 'regression' does not divide"):
+            Trainer(Setup(recipe, PhotoSet([photos], held_back=0.2)), Run(tmp_path / "run"), processes)
 
 
 def test_the_rebalancing_is_drawn(photos: Path, tmp_path: Path) -> None:
