@@ -29,7 +29,7 @@ class EfficientNet(Colorizer):
     Args:
         backbone: ``efficientnet_b7`` or ``efficientnet-lite0-gray``.
         widths: channels of the last two levels of the decoder; those of the others are the taps'.
-        space: ``lab`` (a* and b* over 128, in -1..1) or ``uv`` (U and V in -0.5..0.5), what the network answers in.
+        space: ``lab`` (from L*/100 to a* and b* over 128, in -1..1) or ``uv`` (from Y in 0..1 to U and V in -0.5..0.5).
     """
 
     size_rule = SizeRule(size=224, multiple_of=32)
@@ -66,24 +66,26 @@ class EfficientNet(Colorizer):
 
     native_space: str  # type: ignore[misc]
 
-    def forward(self, lightness: Tensor) -> Tensor:
-        """The paper's input and output: L*/100 ``(N, 1, H, W)`` to ab/128 ``(N, 2, H, W)`` in -1..1 (or UV)."""
-        *taps, x = self.taps(lightness)
+    def forward(self, luminance: Tensor) -> Tensor:
+        """The paper's input and output: L*/100 ``(N, 1, H, W)`` to ab/128 ``(N, 2, H, W)`` in -1..1, or Y to UV."""
+        *taps, x = self.taps(luminance)
         x = self.top(x)
         for level, tap in zip(self.levels, reversed(taps), strict=True):
             x = level(_doubled(x) + tap)
-        x = self.last(torch.cat((_doubled(x), lightness), 1))
+        x = self.last(torch.cat((_doubled(x), luminance), 1))
         answer = torch.tanh(self.output(x))
         return answer if self.native_space == "ab" else answer / 2
 
-    def taps(self, lightness: Tensor) -> Iterator[Tensor]:
-        """The backbone's activations at strides 2, 4, 8, 16 and 32 for L*/100 ``(N, 1, H, W)``."""
+    def taps(self, luminance: Tensor) -> Iterator[Tensor]:
+        """The backbone's activations at strides 2, 4, 8, 16 and 32 for the network's input ``(N, 1, H, W)``."""
         if isinstance(self.backbone, EfficientNetLite0):
-            return lite_taps(self.backbone, colors.lightness_to_gray(lightness * 100))
-        return b7_taps(self.backbone, imagenet_input(lightness))
+            gray = luminance if self.native_space == "uv" else colors.lightness_to_gray(luminance * 100)
+            return lite_taps(self.backbone, gray)
+        return b7_taps(self.backbone, imagenet_input(luminance))
 
     def native(self, lightness: Tensor, *, z: Tensor | None = None, class_index: Tensor | None = None) -> Tensor:
-        answer: Tensor = self(lightness / 100)
+        luminance = colors.lightness_to_gray(lightness) if self.native_space == "uv" else lightness / 100
+        answer: Tensor = self(luminance)
         return answer
 
     def target(self, rgb: Tensor) -> Tensor:

@@ -109,6 +109,16 @@ def test_contract_in_both_spaces(space: str, native_space: str, limit: float) ->
     assert torch.isfinite(chroma).all()
 
 
+@pytest.mark.parametrize(("space", "seen"), [("lab", 0.5), ("uv", 0.4663)])
+def test_the_input_is_the_luminance_of_the_space(space: str, seen: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """003 compares YUV with Lab, and with L* for Y the comparison would be of something else."""
+    network = EfficientNet(**EfficientNet.presets["lite"] | {"space": space}).eval()
+    inputs: list[torch.Tensor] = []
+    monkeypatch.setattr(network, "forward", inputs.append)
+    network.native(torch.full((1, 1, 32, 32), 50.0))
+    assert inputs[0].mean().item() == pytest.approx(seen, abs=1e-3)
+
+
 def test_an_unknown_space_or_backbone_is_refused() -> None:
     with pytest.raises(ValueError, match="no space 'hsv'"):
         EfficientNet(space="hsv")

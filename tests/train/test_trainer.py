@@ -188,7 +188,11 @@ def test_other_photographs_are_noticed_when_a_run_goes_on(photos: Path, tmp_path
     for photo in sorted(photos.glob("*.png"))[:5]:
         photo.unlink()
     heard: list[str] = []
-    _train(photos, folder, resume=True, report=lambda record: heard.append(record["phase"]))
+
+    def hear(record: dict[str, object]) -> None:
+        heard.append(str(record["phase"]))
+
+    _train(photos, folder, resume=True, report=hear)
     assert any(re.match(r"going on with photographs\.train = \d+ instead of \d+", said) for said in heard)
 
 
@@ -260,7 +264,7 @@ def test_a_phase_keeps_its_place_when_an_earlier_one_gets_another_length(photos:
     run_recipe(two, [photos], folder, device="cpu", stop=lambda: next(calls))
     longer = dataclasses.replace(two, phases=(dataclasses.replace(first, steps=40), second))
     run_recipe(longer, [photos], folder, device="cpu", resume=True)
-    assert [record["step"] for record in _records(folder, "loss") if record["phase"] == "second"][-1] == 8
+    assert [record["step"] for record in _records(folder, "loss") if str(record["phase"]) == "second"][-1] == 8
 
 
 def test_a_batch_that_does_not_divide_among_processes_is_refused(photos: Path, tmp_path: Path) -> None:
