@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import os
-import tempfile
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,12 +16,11 @@ import colorcli
 from colorcli.errors import ModelError, OutputError, UsageError
 from colorcli.export import graph, verification
 from colorcli.export.verification import Verification
-from colorcli.images.photo import Pixels
 from colorcli.images.resize import working_lightness
 from colorcli.networks.colorizer import Colorizer
 from colorcli.networks.size import SizeRule
 from colorcli.registry import registry
-from colorcli.registry.card import ModelCard
+from colorcli.registry.card import ModelCard, write_atomically
 from colorcli.sessions import onnx_file
 
 if TYPE_CHECKING:
@@ -86,14 +83,14 @@ def export(card: ModelCard, target: Path, options: Options = Options(), notify: 
     network.prepare()
     given = verification.bundled_photographs()
     if options.calibrate is not None:
-        given = verification.read_folder(options.calibrate, _MOST_CALIBRATION)
+        given = list(islice(verification.read_folder(options.calibrate), verification.COLORINGS))
     notify(f"Exporting {card.reference or card.exact_name}…")
     traced = graph.trace(network, card.controls, rule, options.opset)
     notify("Comparing it with the network…")
     batches = verification.ask(network, card.controls, rule, given)
     header = _describe(card, network, rule, options)
     note, content, found = "", b"", None
-    for note, model in _variants(traced, options.precision, card, rule, given):
+    for note, model in _variants(traced, options, card, rule):
         content = _finished(model, header)
         found = verification.compare(content, batches)
         if found.maximum <= verification.TOLERANCES[options.precision]:
@@ -166,17 +163,18 @@ def _multiply_adds(network: Colorizer, card: ModelCard, rule: SizeRule) -> int:
 
 
 def _variants(
-    traced: ModelProto, precision: str, card: ModelCard, rule: SizeRule, photographs: Sequence[Pixels]
-) -> Any:
+    traced: ModelProto, options: Options, card: ModelCard, rule: SizeRule
+) -> Iterable[tuple[str, ModelProto]]:
     """Graphs of a precision, the one to be preferred first, each with a word on how it was made."""
-    if precision == "fp32":
+    if options.precision == "fp32":
         return [("", traced)]
     from colorcli.export.precision import to_half, to_int8
 
-    if precision == "fp16":
+    if options.precision == "fp16":
         return [("", to_half(traced))]
+    assert options.calibrate is not None  # int8 is refused without
     inputs = []
-    for number, pixels in enumerate(photographs):
+    for number, pixels in enumerate(islice(verification.read_folder(options.calibrate), _MOST_CALIBRATION)):
         lightness = working_lightness(pixels, *rule.working_shape(pixels.shape[0], pixels.shape[1]))
         inputs.append(verification.network_inputs([lightness], card.controls, first=number))
     return to_int8(traced, inputs)
@@ -210,21 +208,9 @@ def _with_metadata(content: bytes, metadata: dict[str, str]) -> bytes:
 
 
 def _write(target: Path, content: bytes, *, overwrite: bool) -> None:
-    part: Path | None = None
+    if not overwrite and target.exists():  # it may have come meanwhile
+        raise OutputError(f"{target} exists; --overwrite replaces it.")
     try:
-        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name[:100]}.")
-        part = Path(name)
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        part.chmod(0o644)
-        if not overwrite and target.exists():
-            raise OutputError(f"{target} exists; --overwrite replaces it.")
-        part.replace(target)
+        write_atomically(target, content)
     except OSError as error:
         raise OutputError(f"{target} cannot be written: {error.strerror or error}.") from error
-    finally:
-        if part is not None:
-            with suppress(OSError):
-                part.unlink()

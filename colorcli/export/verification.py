@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from colorcli.errors import ModelError, PhotoError, VerificationError
 from colorcli.images.photo import Pixels
-from colorcli.images.read import decode_photo, read_photo
+from colorcli.images.read import SUFFIXES, decode_photo, read_photo
 from colorcli.images.resize import working_lightness
 from colorcli.images.samples import color_photographs
 from colorcli.networks.colorizer import Colorizer
@@ -26,9 +26,11 @@ TOLERANCES = {"fp32": 0.1, "fp16": 1.0, "int8": 3.0}
 
 # Of the working size, height and width, number of photographs.
 _CASES = ((0.5, (3, 4), 1), (1.0, (1, 1), 3), (1.25, (4, 3), 2))
+COLORINGS = sum(count for *_, count in _CASES)
+"""Photographs that a graph is compared on."""
+
 _SIGMA = 0.8
 _CLASSES = (-1, 207, -1)
-_SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp"))
 
 
 @dataclass(frozen=True)
@@ -69,24 +71,25 @@ def bundled_photographs() -> list[Pixels]:
     return [decode_photo(content, Path(name)).pixels for name, content in color_photographs().items()]
 
 
-def read_folder(folder: Path, limit: int) -> list[Pixels]:
+def read_folder(folder: Path) -> Iterator[Pixels]:
     """Photographs of a folder and those inside it, in order of their names; what cannot be read is passed over.
+
+    They are read one by one, since scans are large.
 
     Raises:
         ModelError: there is none.
     """
-    found: list[Pixels] = []
+    found = False
     for path in sorted(folder.rglob("*")):
-        if len(found) == limit:
-            break
-        if path.suffix.lower() in _SUFFIXES and path.is_file():
+        if path.suffix.lower() in SUFFIXES and path.is_file():
             try:
-                found.append(read_photo(path).pixels)
+                pixels = read_photo(path).pixels
             except PhotoError:
                 continue
+            found = True
+            yield pixels
     if not found:
         raise ModelError(f"There is no photograph in {folder} to calibrate with (JPEG, PNG, TIFF, WebP).")
-    return found
 
 
 def ask(network: Colorizer, controls: Sequence[str], rule: SizeRule, photographs: Sequence[Pixels]) -> list[Batch]:
@@ -136,7 +139,8 @@ def compare(content: bytes, batches: Sequence[Batch]) -> Verification:
             )
         differences.append(np.abs(answer - batch.chroma))
     return Verification(
-        maximum=max(float(difference.max()) for difference in differences),
+        # Not Python's max, which passes over a NaN that is not the first.
+        maximum=float(np.max([difference.max() for difference in differences])),
         mean=float(np.mean([difference.mean() for difference in differences])),
         colorings=sum(len(batch.chroma) for batch in batches),
         shapes=tuple((len(b.chroma), *b.inputs["lightness"].shape[2:]) for b in batches),

@@ -146,12 +146,13 @@ def write_card(card: ModelCard, folder: Path) -> Path:
 
 
 def write_atomically(target: Path, content: bytes) -> None:
-    """Write a small file so that it is never seen half-written.
+    """Write a file so that it is never seen half-written.
 
     Raises:
         OSError: the folder cannot be written.
     """
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    # Cut short: a name may be as long as the file system takes.
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name[:40]}.")
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)

@@ -17,6 +17,7 @@ from colorcli.errors import ModelError, OutputError, UsageError, VerificationErr
 from colorcli.export import exporter, graph, verification
 from colorcli.export.exporter import Options, export
 from colorcli.export.precision import _choices
+from colorcli.images.read import Photo, read_photo
 from colorcli.registry import registry
 from colorcli.registry.card import ModelCard
 
@@ -63,6 +64,33 @@ def test_a_file_that_differs_is_not_left(small: ModelCard, tmp_path: Path, monke
     assert list(folder.iterdir()) == []
 
 
+def test_a_graph_that_answers_nan_does_not_pass(small: ModelCard) -> None:
+    """One photograph of six without colours, in a file that is said to be exact."""
+    network = registry.build(small, registry.read_weights(small))
+    network.prepare()
+    content = graph.trace(network, small.controls, small.size).SerializeToString()
+    batches = verification.ask(network, small.controls, small.size, verification.bundled_photographs())
+    for place in range(len(batches)):
+        broken = list(batches)
+        broken[place] = replace(batches[place], chroma=batches[place].chroma * np.nan)
+        with pytest.raises(VerificationError, match="nan"):
+            verification.require(verification.compare(content, broken), "fp32")
+
+
+def test_a_folder_of_scans_is_not_held_in_memory(photographs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Calibrating on 64 scans of 24 megapixels takes gigabytes."""
+    read: list[Path] = []
+
+    def reading(path: Path) -> Photo:
+        read.append(path)
+        return read_photo(path)
+
+    monkeypatch.setattr(verification, "read_photo", reading)
+    folder = verification.read_folder(photographs)
+    assert next(folder).shape == (150, 226, 3) and len(read) == 2, "the broken one and the first"
+    assert len(list(folder)) == 1
+
+
 def test_what_is_there_stays(small: ModelCard, tmp_path: Path) -> None:
     target = tmp_path / "small.onnx"
     target.write_bytes(b"precious")
@@ -71,6 +99,8 @@ def test_what_is_there_stays(small: ModelCard, tmp_path: Path) -> None:
     assert target.read_bytes() == b"precious"
     with pytest.raises(OutputError, match="does not exist"):
         export(small, tmp_path / "nowhere" / "small.onnx")
+    longest = tmp_path / f"{'ä' * 125}.onnx"
+    assert export(small, longest).path == longest and len(longest.name.encode()) == 255
 
 
 def test_smaller_files_are_other_weights(small: ModelCard, tmp_path: Path, photographs: Path) -> None:
