@@ -18,6 +18,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +30,7 @@ from colorcli.sessions.classes import class_names, find_class
 from colorcli.sessions.machine import available_cpus
 
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff")
+_FORMATS = ("JPEG", "PNG", "WEBP", "TIFF")
 _NEAR_GRAY = 4.0
 LUMA601 = (0.2989, 0.5870, 0.1140)
 
@@ -124,7 +126,7 @@ class PhotoSet:
         try:
             with entry.path.open("rb") as file:
                 file.seek(entry.offset)
-                opened = Image.open(io.BytesIO(file.read(entry.size)))
+                opened = Image.open(io.BytesIO(file.read(entry.size)), formats=_FORMATS)
             opened.draft(None, (2 * short_side, 2 * short_side))
             image = ImageOps.exif_transpose(opened).convert("RGB")
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
@@ -136,6 +138,8 @@ class PhotoSet:
                 self.left_out[entry.name] = "near-gray"
                 return None
             self._colourful.add(entry)
+            # It may have been repaired since the run began.
+            self.left_out.pop(entry.name, None)
         return image
 
 
@@ -165,32 +169,48 @@ def _in_folder(folder: Path, prefix: str = "") -> Iterator[Entry]:
             yield Entry(prefix + file.name, Path(file.path))
 
 
-def _in_shard(shard: Path) -> Iterator[Entry]:
+def _in_shard(shard: Path) -> list[Entry]:
+    """The photographs of a shard, with the classes that files ``KEY.cls`` beside them give (WebDataset's layout)."""
+    found: list[tuple[str, Entry]] = []
+    classes: dict[str, int] = {}
     try:
         with tarfile.open(shard, "r:") as archive:
             for member in archive:
-                if member.isfile() and member.name.lower().endswith(_SUFFIXES):
-                    yield Entry(f"{shard.stem}/{member.name}", shard, member.offset_data, member.size)
-    except (OSError, tarfile.TarError) as error:
+                folder, _, file = member.name.rpartition("/")
+                key = f"{folder}/{file.partition('.')[0]}"
+                if member.isfile() and file.lower().endswith(_SUFFIXES):
+                    entry = Entry(f"{shard.stem}/{member.name}", shard, member.offset_data, member.size)
+                    found.append((key, entry))
+                elif file.endswith(".cls") and (content := archive.extractfile(member)):
+                    classes[key] = int(content.read(16))
+    except (OSError, ValueError, tarfile.TarError) as error:
         raise UsageError(f"The tar shard {shard} cannot be read: {error}.") from error
+    unknown = [number for number in classes.values() if not 0 <= number < len(class_names())]
+    if unknown:
+        raise UsageError(f"Class {unknown[0]} in the tar shard {shard} is none of ImageNet's, 0 to 999.")
+    return [dataclasses.replace(entry, label=classes.get(key, -1)) for key, entry in found]
 
 
 def _labelled(entries: list[Entry]) -> list[Entry]:
-    """The entries with the ImageNet classes of the folders they lie in.
+    """The entries with the ImageNet classes of the folders they lie in, where their shard gives none.
 
     Raises:
         UsageError: a folder's name is no class, and there are not the thousand folders that ImageNet has.
     """
-    folders = sorted({Path(entry.name).parent.name for entry in entries})
+    unknown = [entry for entry in entries if entry.label < 0]
+    folders = sorted({Path(entry.name).parent.name for entry in unknown})
     if "" in folders:
-        loose = next(entry.name for entry in entries if not Path(entry.name).parent.name)
+        loose = next(entry.name for entry in unknown if not Path(entry.name).parent.name)
         raise UsageError(f"{loose} lies in no folder that could name its class, as data.labels = folders asks.")
     if len(folders) == len(class_names()):
         # ImageNet's own layout: synsets, whose order is that of the classes.
         numbers = {folder: index for index, folder in enumerate(folders)}
     else:
         numbers = {folder: find_class(folder) for folder in folders}
-    return [dataclasses.replace(entry, label=numbers[Path(entry.name).parent.name]) for entry in entries]
+    return [
+        entry if entry.label >= 0 else dataclasses.replace(entry, label=numbers[Path(entry.name).parent.name])
+        for entry in entries
+    ]
 
 
 def _fraction(name: str) -> float:
@@ -232,26 +252,35 @@ class Augment:
         gray = rgb @ (weights / weights.sum())
         if rng.random() < self.degrade:
             gray = _old_print(gray, rng)
-        return Sample(np.ascontiguousarray(rgb.transpose(2, 0, 1)), gray[None].astype(np.float32))
+        return _sample(rgb, gray)
 
     def _square(self, image: Image.Image, short: int, rng: np.random.Generator) -> Image.Image:
         if self.fit == "stretch":
             return image.resize((self.crop, self.crop), Image.Resampling.LANCZOS)
         image = _resize_short(image, short)
-        across, down = image.width - self.crop, image.height - self.crop
-        left, top = across // 2, down // 2
-        if self.fit == "random":
-            left, top = int(rng.integers(0, across + 1)), int(rng.integers(0, down + 1))
+        if self.fit == "centre":
+            return _middle(image, self.crop)
+        left = int(rng.integers(0, image.width - self.crop + 1))
+        top = int(rng.integers(0, image.height - self.crop + 1))
         return image.crop((left, top, left + self.crop, top + self.crop))
 
-    @staticmethod
-    def centre(image: Image.Image, side: int, name: str = "") -> Sample:
-        """The undegraded centre crop of ``side`` pixels, for validation."""
-        image = _resize_short(image, side)
-        left, top = (image.width - side) // 2, (image.height - side) // 2
-        rgb = np.asarray(image.crop((left, top, left + side, top + side)), np.float32) / 255
-        gray = rgb @ np.asarray(LUMA601, np.float32)
-        return Sample(np.ascontiguousarray(rgb.transpose(2, 0, 1)), np.asarray(gray[None], np.float32), name=name)
+
+def centre(image: Image.Image, side: int, name: str = "") -> Sample:
+    """The undegraded centre crop of ``side`` pixels, for validation."""
+    rgb = np.asarray(_middle(_resize_short(image, side), side), np.float32) / 255
+    return _sample(rgb, rgb @ np.asarray(LUMA601, np.float32), name)
+
+
+def _sample(rgb: NDArray[Any], gray: NDArray[Any], name: str = "") -> Sample:
+    """A sample from ``rgb (S, S, 3)`` and ``gray (S, S)``."""
+    return Sample(
+        np.ascontiguousarray(rgb.transpose(2, 0, 1), np.float32), np.asarray(gray[None], np.float32), name=name
+    )
+
+
+def _middle(image: Image.Image, side: int) -> Image.Image:
+    left, top = (image.width - side) // 2, (image.height - side) // 2
+    return image.crop((left, top, left + side, top + side))
 
 
 def _resize_short(image: Image.Image, short: int) -> Image.Image:

@@ -20,7 +20,7 @@ from colorcli.networks.colorizer import Colorizer
 from colorcli.sessions.session import random_code
 from colorcli.train.objectives.base import Setup
 from colorcli.train.statistics import statistics
-from colorcli.train.validation import groups, to_uint8
+from colorcli.train.validation import at_working_size, groups, to_uint8
 
 _SIGMAS = (0.8, 3.0, 10.0)
 _SAMPLES = 3
@@ -52,7 +52,7 @@ def _sigma(network: Colorizer, setup: Setup) -> Image.Image:
     """Up to four photographs, a row for each: gray, three samples for every sigma, original."""
     batch = next(groups(setup, _ROWS))
     gray = torch.from_numpy(batch.gray).to(setup.device)
-    lightness = colors.gray_to_lightness(gray)
+    lightness = at_working_size(colors.gray_to_lightness(gray), network)
     true = colors.srgb_to_lab(torch.from_numpy(batch.rgb).to(setup.device))[:, :1]
     columns = [to_uint8(gray.expand(-1, 3, -1, -1))]
     for sigma in _SIGMAS:

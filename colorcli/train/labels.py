@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from colorcli.sessions.machine import available_cpus
-from colorcli.train.data import Augment, Entry
+from colorcli.train.data import Entry, centre
 from colorcli.train.objectives.base import Setup
 from colorcli.train.statistics import fingerprint, once
 
@@ -59,4 +59,4 @@ def _answers(setup: Setup, entries: Sequence[Entry]) -> Iterator[NDArray[np.int6
 
 def _picture(setup: Setup, entry: Entry) -> NDArray[np.float32] | None:
     image = setup.photos.read(entry, _SIDE)
-    return None if image is None else Augment.centre(image, _SIDE).rgb
+    return None if image is None else centre(image, _SIDE).rgb

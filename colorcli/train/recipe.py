@@ -39,8 +39,8 @@ class DataOptions:
         exposure: standard deviation of the logarithm of a random gamma; 0 leaves exposures alone.
         held_back: share of the photographs kept for validation.
         drop_least_colorful: share of the photographs, those of least colourfulness, left out of training (004: 0.1).
-        labels: where class labels come from: ``none``, ``folders`` (ImageNet names or synset folders, in order), or
-            ``pseudo`` (the teacher's answer on the middle of the colour photograph).
+        labels: where class labels come from: ``none``, ``folders`` (ImageNet names or synset folders, in order; or the
+            files KEY.cls of a shard), or ``pseudo`` (the teacher's answer on the middle of the colour photograph).
     """
 
     crop: int = 128

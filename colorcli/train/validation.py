@@ -23,7 +23,7 @@ from colorcli.errors import NothingToDoError
 from colorcli.networks.colorizer import Colorizer
 from colorcli.registry.card import read_card
 from colorcli.sessions.session import random_code
-from colorcli.train.data import Augment, Batch
+from colorcli.train.data import Batch, centre
 
 if TYPE_CHECKING:
     from colorcli.train.objectives.base import Grid, Setup
@@ -48,7 +48,7 @@ def validate(network: Colorizer, setup: Setup) -> tuple[dict[str, float], Grid]:
     for batch in groups(setup):
         gray = torch.from_numpy(batch.gray).to(setup.device)
         rgb = torch.from_numpy(batch.rgb).to(setup.device)
-        lightness = _at_working_size(colors.gray_to_lightness(gray), network)
+        lightness = at_working_size(colors.gray_to_lightness(gray), network)
         lab = colors.srgb_to_lab(rgb)
         plain = colors.with_chroma(lab[:, :1], torch.zeros_like(lab[:, 1:])).clamp(0, 1)
 
@@ -83,7 +83,7 @@ def validate(network: Colorizer, setup: Setup) -> tuple[dict[str, float], Grid]:
     }, grid
 
 
-def _at_working_size(lightness: Tensor, network: Colorizer) -> Tensor:
+def at_working_size(lightness: Tensor, network: Colorizer) -> Tensor:
     """Lightness at the nearest size that the network takes."""
     rule = network.size_rule
     height, width = lightness.shape[-2:]
@@ -107,7 +107,7 @@ def groups(setup: Setup, count: int = COUNT) -> Iterator[Batch]:
     """The held-back photographs, undegraded centre crops, a few at a time."""
     side = setup.recipe.validation_side
     read = ((entry.name, setup.photos.read(entry, side)) for entry in setup.photos.validation[:count])
-    samples = (Augment.centre(image, side, name) for name, image in read if image is not None)
+    samples = (centre(image, side, name) for name, image in read if image is not None)
     while group := list(itertools.islice(samples, _GROUP)):
         yield Batch.of(group)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +12,7 @@ import skimage
 from PIL import Image
 
 from colorcli.errors import NothingToDoError, UsageError
-from colorcli.train.data import Augment, Loader, PhotoSet
+from colorcli.train.data import Augment, Loader, PhotoSet, centre
 
 
 def test_folders_and_shards_are_read_alike(photos: Path) -> None:
@@ -82,6 +84,37 @@ def test_class_folders_give_labels(photos: Path, tmp_path: Path) -> None:
         PhotoSet([photos], held_back=0, labelled=True)
 
 
+def _shard(path: Path, members: dict[str, bytes]) -> None:
+    with tarfile.open(path, "w") as archive:
+        for name, content in members.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+
+
+def test_a_shards_own_classes_are_taken(photos: Path, tmp_path: Path) -> None:
+    """WebDataset's layout has no folders: without the files beside them the photographs would have no classes."""
+    photo = (photos / "00.png").read_bytes()
+    shard = tmp_path / "imagenet-000.tar"
+    _shard(shard, {"a/0.cls": b"281", "a/0.png": photo, "1.png": photo, "1.cls": b"948\n"})
+    data = PhotoSet([shard], held_back=0, labelled=True)
+    assert {entry.name: entry.label for entry in data.train} == {"imagenet-000/a/0.png": 281, "imagenet-000/1.png": 948}
+    _shard(shard, {"0.png": photo, "0.cls": b"1000"})
+    with pytest.raises(UsageError, match="Class 1000"):
+        PhotoSet([shard], held_back=0, labelled=True)
+
+
+def test_a_photograph_that_is_repaired_is_left_out_no_longer(photos: Path) -> None:
+    whole = (photos / "00.png").read_bytes()
+    (photos / "00.png").write_bytes(whole[:40])
+    data = PhotoSet([photos], held_back=0)
+    assert data.read(data.train[0], 64) is None
+    assert "00.png" in data.left_out
+    (photos / "00.png").write_bytes(whole)
+    assert data.read(data.train[0], 64) is not None
+    assert not data.left_out
+
+
 def test_rotation_keeps_the_size_and_invents_no_black_corners(photos: Path) -> None:
     white = Image.new("RGB", (80, 64), (250, 240, 230))
     sample = Augment(48, (48, 64), degrade=0, rotation=0.1, exposure=0).sample(white, np.random.default_rng(0))
@@ -116,7 +149,7 @@ def test_every_photograph_comes_once_an_epoch(photos: Path) -> None:
 
 
 def test_gray_input_is_the_photographs_own_where_nothing_degrades_it(photos: Path) -> None:
-    sample = Augment.centre(Image.open(photos / "00.png").convert("RGB"), 64)
+    sample = centre(Image.open(photos / "00.png").convert("RGB"), 64)
     assert np.allclose(sample.gray[0], np.tensordot([0.2989, 0.5870, 0.1140], sample.rgb, 1), atol=1e-5)
 
 
@@ -140,7 +173,7 @@ def test_a_large_photograph_is_decoded_small_and_stays_what_it_is(tmp_path: Path
     small = data.read(data.train[0], 64)
     assert small is not None
     assert small.size == (225, 150)
-    ours, theirs = Augment.centre(small, 64).rgb, Augment.centre(photograph, 64).rgb
+    ours, theirs = centre(small, 64).rgb, centre(photograph, 64).rgb
     assert np.abs(ours - theirs).mean() < 0.01
     whole = data.read(data.train[0], 400)
     assert whole is not None

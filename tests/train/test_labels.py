@@ -9,7 +9,7 @@ import torch
 
 from colorcli.networks.backbones import EfficientNetLite0
 from colorcli.train import recipe as recipes
-from colorcli.train.data import Augment, PhotoSet
+from colorcli.train.data import PhotoSet, centre
 from colorcli.train.labels import pseudo_labelled
 from colorcli.train.objectives.base import Setup
 from colorcli.train.recipe import Recipe
@@ -38,7 +38,7 @@ def test_each_photograph_has_the_teachers_answer(recipe: Recipe, photos: Path) -
         image = setup.photos.read(entry, 160)
         assert image is not None
         with torch.no_grad():
-            logits = setup.teacher.logits(setup.teacher(torch.from_numpy(Augment.centre(image, 160).rgb)[None]))
+            logits = setup.teacher.logits(setup.teacher(torch.from_numpy(centre(image, 160).rgb)[None]))
         assert labels[entry.name] == logits.argmax()
 
 
