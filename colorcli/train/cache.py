@@ -5,16 +5,18 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from colorcli.errors import UsageError
+from colorcli.errors import OutputError, UsageError
 from colorcli.registry import backbones
 from colorcli.registry.card import file_sha256
 from colorcli.registry.folders import cache_dir
@@ -46,11 +48,21 @@ class FeatureCache:
         for part in recipe.cache_features:
             if part not in frozen:
                 raise UsageError(f"'{part}' of {recipe.system} is not frozen, so its answers cannot be kept.")
-            # Whatever the answers depend on is part of the folder's name.
+            # Whatever the answers depend on is part of the folder's name; a system shows a part what it likes.
             weights = getattr(network, "shared_sha256", {}).get(part) or file_sha256(backbones.locate(frozen[part]))
-            key = json.dumps([weights, photographs, recipe.seed, vars(recipe.data)], default=list)
+            seen = [
+                recipe.system,
+                recipe.preset,
+                recipe.network,
+                part,
+                recipe.precision,
+                recipe.seed,
+                vars(recipe.data),
+            ]
+            key = json.dumps([weights, photographs, *seen], default=list)
             folder = cache_dir() / "features" / hashlib.sha256(key.encode()).hexdigest()[:32]
-            folder.mkdir(parents=True, exist_ok=True)
+            with _explained(folder):
+                folder.mkdir(parents=True, exist_ok=True)
             self._wrap(network.get_submodule(part), folder)
 
     def expect(self, names: Sequence[str]) -> None:
@@ -85,8 +97,11 @@ class FeatureCache:
             ]
             if folder not in self._kinds or not all(file.exists() for file in files):
                 answer = plain(x)
+                if not isinstance(answer, Tensor | tuple):
+                    raise UsageError("This frozen part does not answer in tensors, so its answers cannot be kept.")
                 self._kinds[folder] = type(answer)
-                _store(answer, files)
+                with _explained(folder):
+                    _store(answer, files)
                 return answer
             parts = [load_file(file) for file in files]
             tensors = [torch.stack([part[key] for part in parts]).to(x.device, x.dtype) for key in sorted(parts[0])]
@@ -98,9 +113,22 @@ class FeatureCache:
         module.forward = forward
 
 
+@contextlib.contextmanager
+def _explained(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise OutputError(
+            f"The answers of frozen parts cannot be kept in {folder} ({reason}): make room, name another place in "
+            "COLORCLI_CACHE_DIR, or train without cache_features."
+        ) from error
+
+
 def _store(answer: Any, files: Sequence[Path]) -> None:
     tensors = [answer] if isinstance(answer, Tensor) else list(answer)
     for index, file in enumerate(files):
-        fresh = file.with_suffix(".new")
+        # Several runs and processes may store the same photograph at once.
+        fresh = file.with_suffix(f".{os.getpid()}.new")
         save_file({f"{k:02d}": t[index].half().contiguous().cpu() for k, t in enumerate(tensors)}, fresh)
         fresh.replace(file)

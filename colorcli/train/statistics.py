@@ -9,6 +9,7 @@ import zipfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,8 @@ from colorcli.train.data import Entry, PhotoSet
 
 _SIDE = 64
 _BINS = 256
+# Decoded side by side; no more, as there may be a million.
+_AHEAD = 256
 
 Say = Callable[[str], None]
 
@@ -53,10 +56,14 @@ def statistics(photos: PhotoSet, entries: Sequence[Entry], say: Say = lambda _: 
 
 
 def fingerprint(entries: Sequence[Entry]) -> str:
-    """What tells these photographs from others: their names and sizes."""
+    """What tells these photographs from others: their names and sizes, and when their files were last changed."""
     digest = hashlib.sha256()
+    files: dict[Path, os.stat_result] = {}
     for entry in entries:
-        digest.update(f"{entry.name}\0{entry.size}\0{entry.path.stat().st_size}\n".encode("utf-8", "surrogateescape"))
+        # A shard holds thousands.
+        file = files[entry.path] if entry.path in files else files.setdefault(entry.path, entry.path.stat())
+        facts = f"{entry.name}\0{entry.offset}\0{entry.size}\0{file.st_size}\0{file.st_mtime_ns}\n"
+        digest.update(facts.encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
 
 
@@ -93,9 +100,10 @@ def _count(photos: PhotoSet, entries: Sequence[Entry]) -> Statistics:
     histogram = np.zeros((_BINS, _BINS), np.int64)
     scores = []
     with ThreadPoolExecutor(available_cpus()) as pool:
-        for score, cells in pool.map(lambda entry: _colours(photos, entry), entries):
-            scores.append(score)
-            np.add.at(histogram.reshape(-1), cells, 1)
+        for start in range(0, len(entries), _AHEAD):
+            for score, cells in pool.map(lambda entry: _colours(photos, entry), entries[start : start + _AHEAD]):
+                scores.append(score)
+                np.add.at(histogram.reshape(-1), cells, 1)
     return Statistics(np.array(scores), histogram)
 
 

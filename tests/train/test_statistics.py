@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from colorcli.train.data import PhotoSet
 from colorcli.train.statistics import colorful, statistics
@@ -37,3 +38,13 @@ def test_what_was_counted_is_kept(photos: Path, monkeypatch: pytest.MonkeyPatch)
 def test_other_photographs_are_counted_anew(photos: Path) -> None:
     data = PhotoSet([photos], held_back=0)
     assert statistics(data, data.train).histogram.sum() != statistics(data, data.train[:10]).histogram.sum()
+
+
+def test_photographs_that_were_edited_are_counted_anew(photos: Path) -> None:
+    """Uncompressed files keep their size whatever their colours; the weights would make up for those of before."""
+    for index in range(3):
+        Image.new("RGB", (64, 64), (200, 40, 40)).save(photos / f"9{index}.tif")
+    data = PhotoSet([photos], held_back=0)
+    before = statistics(data, data.train).histogram
+    Image.new("RGB", (64, 64), (40, 40, 200)).save(photos / "90.tif")
+    assert (statistics(data, data.train).histogram != before).any()
