@@ -67,7 +67,8 @@ class _Progress:
 
     def take(self, record: dict[str, Any]) -> None:
         self.step, self.phase = int(record["step"]), str(record["phase"])
-        numbers = {key: float(value) for key, value in record.items() if key not in ("step", "phase")}
+        self.total = int(record.get("of", self.total))
+        numbers = {key: float(value) for key, value in record.items() if key not in ("step", "phase", "of")}
         if not numbers:
             # Word of something that is no step, in place of the phase.
             return

@@ -393,6 +393,12 @@ def _of_model(recipe: Recipe, card: ModelCard) -> Recipe:
     """The recipe for the network of a model that training starts from."""
     if recipe.system and recipe.system != card.system:
         raise UsageError(f"Recipe '{recipe.name}' trains {recipe.system}, but {card.exact_name} is a {card.system}.")
+    differing = [name for name, value in recipe.network.items() if card.network.get(name) != value]
+    if differing:
+        raise UsageError(
+            f"The network of {card.exact_name} is as it is: network.{differing[0]} cannot be set anew. Leave that out, "
+            "or train a new network without --from."
+        )
     source, licence = recipe.source or card.source, recipe.licence or card.licence
     return dataclasses.replace(
         recipe, system=card.system, preset=card.preset, network=card.network, source=source, licence=licence
@@ -455,9 +461,11 @@ def run_recipe(
     if run.begun and not resume:
         raise UsageError(f"{folder} holds a run already: go on with --resume, or choose another folder with -o.")
 
-    def say(what: str, step: int = 0) -> None:
+    trainer: Trainer | None = None
+
+    def say(what: str) -> None:
         if processes.first:
-            report({"step": step, "phase": what})
+            report({"step": trainer.step if trainer else 0, "phase": what})
 
     setup = Setup(recipe, photos, processes.device, processes.share, teacher, network, say)
     try:
@@ -471,7 +479,11 @@ def run_recipe(
             say(f"there is no checkpoint in {folder} yet: starting anew")
         changed = run.describe(trainer.recipe, facts, list(command), trainer.step)
         for field, (old, new) in changed.items():
-            say(f"going on with {field} = {new} instead of {old}", trainer.step)
+            say(f"going on with {field} = {new} instead of {old}")
+        phases = trainer.recipe.phases
+        # They may have been given in epochs.
+        length = sum(phase.steps for phase in phases)
+        report({"step": trainer.step, "phase": phases[min(trainer.phase, len(phases) - 1)].name, "of": length})
     finished = trainer.fit(seconds=math.inf if seconds is None else seconds, stop=stop, report=report)
     processes.close()
     return finished

@@ -17,6 +17,8 @@ from colorcli.errors import ExitCode
 from colorcli.train import recipe as recipes
 from colorcli.train.loop import Trainer
 
+# One phase of eight steps.
+TOY = str(Path(__file__).parents[1] / "train" / "toy.toml")
 LOSSES = {"step": 4, "phase": "adversarial", "loss": 1.25, "photos_per_second": 30.0}
 MEASURES = {"step": 4, "phase": "adversarial", "val_psnr": 21.5}
 
@@ -26,7 +28,7 @@ def test_the_live_view_says_what_its_columns_are(tmp_path: Path) -> None:
     console = Console(width=100, force_terminal=True, color_system=None, record=True)
     (tmp_path / "samples").mkdir()
     (tmp_path / "samples" / "step-000004.png").touch()
-    view = _Table(recipes.load("pix2pix-lite", ["phases.0.steps=8"]), tmp_path, console)
+    view = _Table(recipes.load(TOY), tmp_path, console)
     view.show({"step": 0, "phase": "going on with phases.0.lr = 0.1 instead of 0.2"})
     assert "step 0: going on with phases.0.lr" in console.export_text(clear=True)
     view.show(LOSSES)
@@ -40,7 +42,7 @@ def test_the_live_view_says_what_its_columns_are(tmp_path: Path) -> None:
 
 
 def test_plain_lines_tell_training_from_held_back_photographs(capsys: pytest.CaptureFixture[str]) -> None:
-    lines = _Lines(recipes.load("pix2pix-lite", ["phases.0.steps=8"]))
+    lines = _Lines(recipes.load(TOY))
     lines.show({"step": 0, "phase": "counting the colours of 60 photographs, once"})
     lines.show(LOSSES)
     lines.show(MEASURES)
@@ -48,6 +50,16 @@ def test_plain_lines_tell_training_from_held_back_photographs(capsys: pytest.Cap
         "step 0 of 8, counting the colours of 60 photographs, once",
         "step 4 of 8, adversarial; loss 1.25, photos_per_second 30",
         "step 4 of 8, adversarial (held back); psnr 21.5",
+    ]
+
+
+def test_the_time_left_is_known_of_recipes_in_epochs(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = _Lines(recipes.load("convnet-paper"))
+    lines.show({"step": 0, "phase": "regression", "of": 8})
+    lines.show(LOSSES)
+    assert [line.split(";")[0] for line in capsys.readouterr().err.splitlines()] == [
+        "step 0 of 8, regression",
+        "step 4 of 8, adversarial",
     ]
 
 
@@ -62,8 +74,7 @@ def test_ctrl_c_ends_a_run_with_a_checkpoint(tmp_path: Path, monkeypatch: pytest
         signal.raise_signal(signal.SIGINT)
         return step(self, *arguments)  # type: ignore[arg-type]
 
-    toy = Path(__file__).parents[1] / "train" / "toy.toml"
-    line = ["train", str(toy), "--data", str(tmp_path), "-o", str(tmp_path / "run"), "--device=cpu", "-q"]
+    line = ["train", TOY, "--data", str(tmp_path), "-o", str(tmp_path / "run"), "--device=cpu", "-q"]
     line += ["--set", "data.held_back=0.5", "--set", "phases.0.steps=2", "--set", "phases.0.batch=2"]
     with monkeypatch.context() as patch:
         patch.setattr(Trainer, "_train_step", pressed)

@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 from colorcli.errors import ModelError, UsageError
 from colorcli.networks.backbones import EfficientNetLite0
 from colorcli.networks.colorizer import Colorizer
+from colorcli.networks.convnet import ConvNet
 from colorcli.networks.pix2pix import Discriminator
 from colorcli.registry import folders
 from colorcli.registry.backbones import Backbone, locate
@@ -25,6 +26,7 @@ from colorcli.registry.card import file_sha256, read_card
 from colorcli.registry.importers import import_files
 from colorcli.registry.registry import load
 from colorcli.train import recipe as recipes
+from colorcli.train.cache import FeatureCache
 from colorcli.train.data import PhotoSet, _fraction
 from colorcli.train.loop import DivergedError, Trainer, run_recipe
 from colorcli.train.objectives.base import Setup, optimizer
@@ -127,11 +129,21 @@ def test_a_recipe_for_another_system_does_not_fine_tune(photos: Path, tmp_path: 
         run_recipe(recipes.load("pix2pix-lite"), [photos], tmp_path / "second", start=str(tmp_path / "first"))
 
 
+def test_a_network_that_is_fine_tuned_keeps_its_arguments(photos: Path, tmp_path: Path) -> None:
+    """Ignored, they would be reported as trained."""
+    _train(photos, tmp_path / "first", seconds=0)
+    with pytest.raises(UsageError, match=r"network\.encoder cannot be set anew"):
+        _train(photos, tmp_path / "second", "network.encoder=[8, 8, 8, 8, 16]", start=str(tmp_path / "first"))
+
+
 def test_epochs_count_photographs(photos: Path, tmp_path: Path) -> None:
-    _train(photos, tmp_path / "run", "phases.0.steps=0", "phases.0.epochs=2")
+    heard: list[dict[str, object]] = []
+    _train(photos, tmp_path / "run", "phases.0.steps=0", "phases.0.epochs=2", report=heard.append)
     train = json.loads((tmp_path / "run" / "environment.json").read_text())[0]["data"]["train"]
     steps = json.loads((tmp_path / "run" / "recipe.json").read_text())["phases"][0]["steps"]
     assert steps == round(2 * train / 8)
+    # The display knows how long it will take.
+    assert heard[0] == {"step": 0, "phase": "regression", "of": steps}
 
 
 def test_rebalancing_changes_the_loss_by_the_rarity_of_colours(photos: Path, tmp_path: Path) -> None:
@@ -340,6 +352,37 @@ def test_a_discriminator_that_cannot_be_made_is_refused(
 def test_only_frozen_parts_are_cached(photos: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="not frozen"):
         _train(photos, tmp_path / "run", 'cache_features=["encoder"]')
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("phases.0.weights.distill=0.1", "objective 'standard' does not know; it knows native"),
+        ("phases.0.weights.adversarial=0.1", r"no \[discriminator\]"),
+        ("phases.0.weights.diversity=0.1", "needs samples = 2"),
+        ("phases.0.samples=2", "convnet gives one answer"),
+        ("phases.0.loss='cross_entropy'", "for bins alone"),
+    ],
+)
+def test_what_a_network_cannot_do_is_refused_at_once(photos: Path, tmp_path: Path, override: str, said: str) -> None:
+    """Not ignored, and not after the phases before, which may have taken a night."""
+    with pytest.raises(UsageError, match=said):
+        _train(photos, tmp_path / "run", override)
+    assert not (tmp_path / "run").exists()
+
+
+def test_features_kept_for_one_network_are_not_anothers(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two systems may show the same backbone different pictures."""
+    monkeypatch.setenv("COLORCLI_CACHE_DIR", str(tmp_path))
+    entries = PhotoSet([photos]).train
+    network = ConvNet((8, 8, 8, 8, 8), (8, 8, 8, 8, 8))
+    network.freeze("encoder", "efficientnet-lite0-gray")
+    network.shared_sha256["encoder"] = "0" * 64
+    for sets in ([], [], ["network.encoder=[8, 8, 8, 8, 16]"], ["precision='bf16'"]):
+        FeatureCache(network, recipes.load(TOY, ['cache_features=["encoder"]', *sets]), entries)
+    assert len(list((tmp_path / "features").iterdir())) == 3
 
 
 def test_crops_that_the_network_cannot_take_are_refused_at_once(photos: Path, tmp_path: Path) -> None:

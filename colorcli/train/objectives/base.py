@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
+from colorcli.errors import UsageError
 from colorcli.networks.backbones import EfficientNetLite0
 from colorcli.train import losses
 from colorcli.train.data import Batch, PhotoSet
@@ -27,6 +28,8 @@ from colorcli.train.teacher import load_teacher
 Update = Callable[[str, Tensor], Tensor]
 Grid = list[list[NDArray[np.uint8]]]
 
+# What batch norm calls its stored means in networks that have one of their own.
+_STATISTICS = ("stored_mean", "running_means")
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -75,7 +78,7 @@ class Setup:
             frozen = [network.get_submodule(part) for part in getattr(network, "slow_parts", ())]
         for part in frozen:
             for module in part.modules():
-                if isinstance(module, nn.modules.batchnorm._BatchNorm) or hasattr(module, "stored_mean"):
+                if isinstance(module, nn.modules.batchnorm._BatchNorm) or any(hasattr(module, s) for s in _STATISTICS):
                     module.eval()
 
     def draw(self, make: Callable[[int], Tensor], count: int) -> Tensor:
@@ -91,13 +94,23 @@ class Objective(ABC):
     """One way of training: which networks learn, from which losses, and how the outcome is judged and kept.
 
     Attributes:
+        terms: of the loss, which the weights of its phases may name.
         network: what is trained, and ships.
         parts: further networks that learn and are kept in checkpoints (a discriminator).
     """
 
+    terms: ClassVar[tuple[str, ...]]
+
     def __init__(self, setup: Setup) -> None:
         self.setup = setup
         self.recipe = setup.recipe
+        for phase in self.recipe.phases:
+            for term, weight in phase.weights.items():
+                if weight and phase.train != "discriminator" and term not in self.terms:
+                    raise UsageError(
+                        f"Phase '{phase.name}' gives a weight to '{term}', which the objective "
+                        f"'{self.recipe.objective}' does not know; it knows {', '.join(self.terms)}."
+                    )
         self.network: nn.Module = setup.place(setup.start if setup.start is not None else self.build())
         self.parts: dict[str, nn.Module] = {}
 

@@ -22,6 +22,7 @@ class BigColorLite(Standard):
     classifier, which sees gray alone, learns them by distillation (term ``distill``).
     """
 
+    terms = (*Standard.terms, "distill")
     network: BigColor
 
     def _classes(self, batch: Batch, rgb: Tensor) -> Tensor:

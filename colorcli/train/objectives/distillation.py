@@ -20,6 +20,7 @@ from colorcli.train.validation import groups
 class Distillation(Objective):
     """The student learns the teacher's answer (``distill``) and features (``perceptual``) on the colour photograph."""
 
+    terms = ("distill", "perceptual")
     network: EfficientNetLite0
 
     def build(self) -> nn.Module:

@@ -31,6 +31,7 @@ class Generative(Objective):
     ICML 2016). The latents' distribution is the standard normal one in all.
     """
 
+    terms = ("native", "prior", "adversarial")
     network: BigGANLite64
 
     def __init__(self, setup: Setup) -> None:

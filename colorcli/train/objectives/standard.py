@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache, cached_property
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import torch
 import torch.nn.functional as F
@@ -37,6 +37,7 @@ class Standard(Objective):
     -1..1 (``sees = "rgb"``), at the resolution of the network's answer.
     """
 
+    terms: ClassVar[tuple[str, ...]] = ("native", "perceptual", "adversarial", "diversity")
     network: Colorizer
 
     def __init__(self, setup: Setup) -> None:
@@ -53,9 +54,10 @@ class Standard(Objective):
             if "discriminator" in self.recipe.init:
                 fill(critic, self.recipe.init["discriminator"])
             self.parts["discriminator"] = setup.place(critic)
-        elif any(phase.train != "generator" for phase in self.recipe.phases):
+        elif any(phase.train != "generator" or phase.weights.get("adversarial") for phase in self.recipe.phases):
             raise UsageError(f"Recipe '{self.recipe.name}' has an adversarial phase but no [discriminator].")
         for phase in self.recipe.phases:
+            self._refuse_what_the_network_cannot(phase)
             if phase.fakes not in ("generator", "recolored"):
                 # Now, because the phase may come after a night of another one.
                 try:
@@ -65,6 +67,19 @@ class Standard(Objective):
                         f"The fakes of phase '{phase.name}' are those of an earlier model. {error} Train it first, or "
                         f"name another one: --set phases.{self.recipe.phases.index(phase)}.fakes=MODEL."
                     ) from error
+
+    def _refuse_what_the_network_cannot(self, phase: Phase) -> None:
+        """Raise UsageError now rather than in the middle of the phase, or leave an option without effect."""
+        system, several = self.recipe.system, "z" in self.network.controls
+        if phase.samples > 1 and not several:
+            raise UsageError(f"Phase '{phase.name}' asks for {phase.samples} samples, but {system} gives one answer.")
+        if phase.weights.get("diversity") and phase.samples < 2:
+            raise UsageError(f"The term 'diversity' of phase '{phase.name}' compares samples: it needs samples = 2.")
+        if (self._loss(phase) == "cross_entropy") != (self.network.native_space == "bins"):
+            raise UsageError(
+                f"Phase '{phase.name}' cannot have the loss {phase.loss}: {system} answers in "
+                f"{self.network.native_space}; cross_entropy is for bins alone, and bins take no other."
+            )
 
     def build(self) -> Colorizer:
         recipe = self.recipe
