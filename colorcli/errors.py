@@ -68,6 +68,12 @@ class VerificationError(ColorcliError):
     exit_code = ExitCode.VERIFICATION
 
 
+class StoppedError(ColorcliError):
+    """The work was asked to stop before it had begun."""
+
+    exit_code = ExitCode.INTERRUPTED
+
+
 class PhotoError(ColorcliError):
     """One photograph cannot be read, coloured or written; the run goes on with the next."""
 

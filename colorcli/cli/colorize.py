@@ -13,10 +13,12 @@ import typer
 
 from colorcli.cli import output as data
 from colorcli.cli.completion import complete_model
+from colorcli.cli.running import Backend, Compile, Device, Precision
 from colorcli.errors import ColorcliError, ExitCode, NothingToDoError, UsageError
 
 if TYPE_CHECKING:
     from colorcli.colorize.engine import Report
+    from colorcli.colorize.flow import Stop
     from colorcli.colorize.options import Execution, Parameters
     from colorcli.colorize.picks import Picks
     from colorcli.colorize.plan import Plan
@@ -58,14 +60,10 @@ def colorize(
         int | None, typer.Option(help="Working size in pixels. [default: the model's]", min=32, max=4096)
     ] = None,
     strength: Annotated[float, typer.Option(help="Factor on chroma.", min=0, max=2)] = 1.0,
-    backend: Annotated[
-        str, typer.Option(help="auto, pytorch or onnx; auto means ONNX Runtime for many photographs on a CPU.")
-    ] = "auto",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda[:N] or mps.")] = "auto",
-    precision: Annotated[str, typer.Option(help="auto, fp32, fp16 or bf16.")] = "auto",
-    compile_network: Annotated[
-        bool, typer.Option("--compile", help="PyTorch compiles the network first: a minute, for runs of hours.")
-    ] = False,
+    backend: Backend = "auto",
+    device: Device = "auto",
+    precision: Precision = "auto",
+    compile_network: Compile = False,
     batch_size: Annotated[str, typer.Option(metavar="auto|N", help="Photographs in one pass.")] = "auto",
     jobs: Annotated[
         int | None, typer.Option("--jobs", "-j", help="Threads that decode and encode. [default: as CPUs]", min=1)
@@ -171,7 +169,7 @@ def colorize(
         jobs=jobs or options.Execution.jobs,
     )
 
-    def load() -> Session:
+    def load(stop: Stop) -> Session:
         session = open_model(
             card,
             backend=backend,
@@ -180,6 +178,7 @@ def colorize(
             photographs=plan.pending,
             compile=compile_network,
             notify=(lambda _: None) if quiet else data.note,
+            stopped=stop,
         )
         if not quiet:
             _introduce(session, automatic=device == "auto")
@@ -307,7 +306,7 @@ def _introduce(session: Session, *, automatic: bool) -> None:
 
 def _carry_out(
     plan: Plan,
-    load: Callable[[], Session],
+    load: Callable[[Stop], Session],
     parameters: Parameters,
     execution: Execution,
     make_plan: Callable[[], Plan],
@@ -348,7 +347,7 @@ def _carry_out(
         with shown, stopping_on_signals(stop, announce):
             report = run(
                 plan,
-                load,
+                lambda: load(stop),
                 parameters,
                 execution,
                 observe=observe,

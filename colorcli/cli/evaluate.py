@@ -10,6 +10,7 @@ import typer
 
 from colorcli.cli import output as data
 from colorcli.cli.completion import complete_model
+from colorcli.cli.running import Backend, Compile, Device, Precision
 from colorcli.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
@@ -60,14 +61,10 @@ def evaluate(
             help="Folder for each colouring's a*, b* as the network gives them, at its resolution: .npz files."
         ),
     ] = None,
-    backend: Annotated[
-        str, typer.Option(help="auto, pytorch or onnx; auto means ONNX Runtime for many photographs on a CPU.")
-    ] = "auto",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda[:N] or mps.")] = "auto",
-    precision: Annotated[str, typer.Option(help="auto, fp32, fp16 or bf16.")] = "auto",
-    compile_network: Annotated[
-        bool, typer.Option("--compile", help="PyTorch compiles the network first: a minute, for runs of hours.")
-    ] = False,
+    backend: Backend = "auto",
+    device: Device = "auto",
+    precision: Precision = "auto",
+    compile_network: Compile = False,
     jobs: Annotated[
         int | None, typer.Option("--jobs", "-j", help="Threads that read and score. [default: as CPUs]", min=1)
     ] = None,

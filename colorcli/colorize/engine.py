@@ -35,7 +35,7 @@ from colorcli.colorize.lock import locked
 from colorcli.colorize.options import Execution, Parameters
 from colorcli.colorize.photograph import Prepared, SkippedError, finish, prepare
 from colorcli.colorize.plan import CONFLICTS, Output, Plan, Task, Verdict
-from colorcli.errors import ColorcliError, ExitCode, OutputError, PhotoError
+from colorcli.errors import ColorcliError, ExitCode, OutputError, PhotoError, StoppedError
 from colorcli.images.provenance import printable
 from colorcli.images.tiles import checked_chroma
 from colorcli.sessions.session import OutOfMemoryError, Session, random_code
@@ -142,7 +142,8 @@ def run(
 
     Args:
         plan: what to do.
-        load: makes the session; called only if there is something to do, and once the output folders are locked.
+        load: makes the session; called only if there is something to do, and once the output folders are locked. By
+            StoppedError it says that it was asked to stop, and nothing is done.
         parameters: what decides the results.
         execution: how the work is done.
         observe: is told every event, in the calling thread.
@@ -165,8 +166,11 @@ def run(
                     observe(event("notice", {"message": stale}))
             plan = make_plan() if make_plan and plan.is_outdated() else plan
         report = Report(matched=plan.matched, already=plan.already)
+        session: Session | None = None
         if plan.tasks:
-            session = load()
+            with contextlib.suppress(StoppedError):
+                session = load()
+        if session is not None:
             if not stop():
                 _warm_up(observe)
             for root in plan.roots:
@@ -182,7 +186,7 @@ def run(
                 journals[verdict.root].append(record, sync=False)
             _count(report, record)
             observe(record)
-        if plan.tasks:
+        if session is not None:
             line = _Line(session, parameters, execution, journals, stop)
             line.carry_out(plan.tasks, report, observe)
         report.seconds = time.monotonic() - started

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from colorcli.registry.registry import find
 
 def main(weights: str, target: str) -> int:
     """Export a model; a failure is one sentence on stderr and its exit code."""
+    # Ended like this, it leaves no half of a file behind.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         export(find(weights), Path(target), Options(overwrite=True))
     except ColorcliError as error:

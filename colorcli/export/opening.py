@@ -12,10 +12,11 @@ import platform
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import colorcli
-from colorcli.errors import ColorcliError, ModelError, OutputError, UsageError, VerificationError
+from colorcli.errors import ColorcliError, ModelError, OutputError, StoppedError, UsageError, VerificationError
 from colorcli.registry import registry
 from colorcli.registry.card import ModelCard
 from colorcli.registry.folders import cache_dir
@@ -35,6 +36,9 @@ _ERRORS: dict[int, type[ColorcliError]] = {
     error.exit_code: error for error in (UsageError, OutputError, VerificationError)
 }
 
+# Between looks at whether to stop, and until a process that was asked to end is ended.
+_GLANCE, _PATIENCE = 0.1, 3.0
+
 Notify = Callable[[str], None]
 
 
@@ -48,6 +52,7 @@ def open_model(
     photographs: int = 1,
     compile: bool = False,
     notify: Notify = lambda _: None,
+    stopped: Callable[[], bool] = lambda: False,
 ) -> Session:
     """A model ready to colour.
 
@@ -61,8 +66,10 @@ def open_model(
         photographs: how many will be coloured, about.
         compile: whether PyTorch compiles the network first, and so runs it.
         notify: is told in a sentence what takes long, or is not as one might expect.
+        stopped: whether somebody has asked for an end; looked at while an ONNX copy is made.
 
     Raises:
+        StoppedError: somebody has; there is no copy then.
         UsageError: the backend cannot do what is asked for.
         ModelError: there is no such model, its weights are damaged, or a package is missing.
         DeviceError: the device is not there, or the network cannot be compiled for it.
@@ -93,10 +100,10 @@ def open_model(
         if compile:
             notify("Compiling the network for this machine; this takes a minute or more, less the next time.")
         return _load(card, device, precision, threads, compile=compile)
-    if backend == "auto":
-        return _automatic(card, copy, device, threads, photographs, notify)
-    if not _is_usable(copy):
-        _make(card, copy, notify)
+    elif backend == "auto":
+        return _automatic(card, copy, device, threads, photographs, notify, stopped)
+    elif not _is_usable(copy):
+        _make(card, copy, notify, stopped)
     return _from_copy(card, copy, _without_trying(device), threads, photographs)
 
 
@@ -135,7 +142,13 @@ def _plugin(system: str) -> list[Path]:
 
 
 def _automatic(
-    card: ModelCard, copy: Path, device: str, threads: int | None, photographs: int, notify: Notify
+    card: ModelCard,
+    copy: Path,
+    device: str,
+    threads: int | None,
+    photographs: int,
+    notify: Notify,
+    stopped: Callable[[], bool],
 ) -> Session:
     """On the CPU: the ONNX copy where there is one or where it pays to make one, else PyTorch."""
     usable = _is_usable(copy)
@@ -143,11 +156,11 @@ def _automatic(
         return _load(card, device, "auto", threads)
     try:
         if not usable:
-            _make(card, copy, notify)
-        return _from_copy(card, copy, "cpu" if device == "auto" else device, threads, photographs)
+            _make(card, copy, notify, stopped)
+        return _from_copy(card, copy, "cpu", threads, photographs)
+    except StoppedError:
+        raise
     except ColorcliError as error:
-        if not _is_installed("torch"):
-            raise
         notify(f"PyTorch does the work, about half as fast as ONNX Runtime would: {error}")
         return _load(card, device, "auto", threads)
 
@@ -174,7 +187,7 @@ def _from_copy(card: ModelCard, copy: Path, device: str, threads: int | None, ph
     )
 
 
-def _make(card: ModelCard, copy: Path, notify: Notify) -> None:
+def _make(card: ModelCard, copy: Path, notify: Notify, stopped: Callable[[], bool]) -> None:
     missing = [package for package in _EXPORTERS if not _is_installed(package)]
     if missing:
         raise ModelError(f"An export to ONNX needs packages that are missing: pip install {' '.join(missing)}.")
@@ -183,28 +196,44 @@ def _make(card: ModelCard, copy: Path, notify: Notify) -> None:
     except OSError as error:
         raise OutputError(f"The cache {copy.parent} cannot be written: {error.strerror}.") from error
     notify(f"Making an ONNX copy of {card.reference or card.exact_name}, once; this takes half a minute or so.")
-    _export_apart(card, copy)
+    _export_apart(card, copy, stopped)
 
 
-def _export_apart(card: ModelCard, copy: Path) -> None:
+def _export_apart(card: ModelCard, copy: Path, stopped: Callable[[], bool]) -> None:
     """Export in a process of its own, so that the gigabyte which PyTorch and its exporter take is given back."""
     path = os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path)
     try:
-        child = subprocess.run(
+        child = subprocess.Popen(
             [sys.executable, "-P", "-m", "colorcli.export", os.fspath(card.weights), os.fspath(copy)],
             env={**os.environ, "PYTHONPATH": path},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             start_new_session=True,  # Ctrl-C is the run's to answer
-            check=False,
         )
     except OSError as error:
         raise ModelError(f"No ONNX copy could be made: {error}.") from error
+    with child:
+        said = _waited_for(child, stopped).decode(errors="replace").strip().split("\n")[-1]
     if child.returncode:
-        said = child.stderr.decode(errors="replace").strip().split("\n")[-1]
         reason = said or f"its process ended with {child.returncode}"
         raise _ERRORS.get(child.returncode, ModelError)(reason)
+
+
+def _waited_for(child: subprocess.Popen[bytes], stopped: Callable[[], bool]) -> bytes:
+    """What a process has said on stderr until its end, which comes early if somebody asks to stop."""
+    try:
+        while not stopped():
+            with suppress(subprocess.TimeoutExpired):
+                return child.communicate(timeout=_GLANCE)[1]
+        raise StoppedError("Stopped while an ONNX copy was being made; the next run makes it.")
+    finally:
+        if child.poll() is None:
+            child.terminate()
+            try:
+                child.communicate(timeout=_PATIENCE)
+            except subprocess.TimeoutExpired:
+                child.kill()
 
 
 def _is_usable(copy: Path) -> bool:

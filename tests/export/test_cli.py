@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 import tomllib
 from pathlib import Path
 
@@ -22,7 +24,8 @@ ROOT = Path(__file__).parents[2]
 
 # Imports of what is not in the printed list fail, as on a machine where only that is installed.
 _BLOCKED = """
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which a job in the background may have inherited ignored
 class Blocker:
     def find_spec(self, name, path=None, target=None):
         if name.partition(".")[0] in {blocked!r}:
@@ -33,11 +36,18 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
-def _run(folder: Path, *arguments: str, blocked: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+def _start(folder: Path, *arguments: str, blocked: tuple[str, ...] = ()) -> subprocess.Popen[str]:
     paths = os.pathsep.join((str(folder / "site"), str(ROOT)))
     own = {"PYTHONPATH": paths, "COLORCLI_DATA_DIR": str(folder / "data"), "COLORCLI_CACHE_DIR": str(folder / "cache")}
     command = [sys.executable, "-c", _BLOCKED.format(blocked=set(blocked)), *arguments]
-    return subprocess.run(command, cwd=folder, env={**os.environ, **own}, capture_output=True, text=True, timeout=300)
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, cwd=folder, env={**os.environ, **own}, stdout=pipe, stderr=pipe, text=True)
+
+
+def _run(folder: Path, *arguments: str, blocked: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+    with _start(folder, *arguments, blocked=blocked) as process:
+        out, err = process.communicate(timeout=300)
+    return subprocess.CompletedProcess(arguments, process.returncode, out, err)
 
 
 @pytest.fixture
@@ -90,6 +100,48 @@ def test_another_backend_continues_a_run(small: ModelCard, tmp_path: Path, old: 
     starts = [record for line in journal if (record := json.loads(line))["event"] == "run.start"]
     assert [record["backend"] for record in starts] == ["pytorch", "onnxruntime"]
     assert [record["precision"] for record in starts] == ["fp32", "fp32"]
+
+
+# The process that exports says which it is, and takes longer than anybody would wait.
+_ENDLESS = """
+import os, pathlib, sys, time
+if "export" in sys.argv[0]:
+    pathlib.Path({mark!r} + ".part").write_text(str(os.getpid()))
+    os.rename({mark!r} + ".part", {mark!r})
+    time.sleep(3600)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such signals")
+@pytest.mark.parametrize(
+    ("arguments", "number", "code"),
+    [
+        (("colorize", "old", "-o", "out", "--samples", "50", "--model"), signal.SIGINT, ExitCode.INTERRUPTED),
+        (("colorize", "old", "-o", "out", "--samples", "50", "--model"), signal.SIGTERM, ExitCode.TERMINATED),
+        (("evaluate", "--backend", "onnx", "--models"), signal.SIGINT, ExitCode.INTERRUPTED),
+    ],
+)
+def test_an_end_asked_for_while_a_copy_is_made_comes_at_once(
+    small: ModelCard, tmp_path: Path, old: Path, arguments: tuple[str, ...], number: int, code: ExitCode
+) -> None:
+    """Ctrl-C, and half a minute of nothing; or a process that goes on by itself."""
+    mark, module = tmp_path / "mark", tmp_path / "site" / "small_network.py"
+    module.write_text(_ENDLESS.format(mark=str(mark)) + module.read_text())
+    with _start(tmp_path, *arguments, str(small.folder)) as process:
+        try:
+            while not mark.exists():
+                assert process.poll() is None, process.communicate()
+                time.sleep(0.05)
+            process.send_signal(number)
+            _, err = process.communicate(timeout=120)
+        finally:
+            process.kill()
+    assert process.returncode == code, err
+    assert "PyTorch does the work" not in err and "Traceback" not in err
+    assert list((tmp_path / "cache" / "onnx").iterdir()) == []
+    assert not (tmp_path / "out" / ".colorcli" / "lock").exists()
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(mark.read_text()), 0)
 
 
 def test_an_exported_file_is_scored_like_its_model(small: ModelCard, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import onnxruntime
 import pytest
 
-from colorcli.errors import ModelError, UsageError
+from colorcli.errors import ModelError, StoppedError, UsageError
 from colorcli.export import exporter, opening
 from colorcli.export.opening import WORTH_EXPORTING, cached_path, open_model
 from colorcli.registry.card import ModelCard
@@ -80,6 +80,25 @@ def test_what_goes_wrong_in_the_exporting_process_is_told_in_its_words(small: Mo
     small.weights.write_bytes(small.weights.read_bytes()[:-1])
     with pytest.raises(ModelError, match=r"weights\.safetensors"):
         open_model(small, backend="onnx")
+
+
+# The process that exports never gets its file onto the disk.
+_STUCK = """
+import os, sys, time
+if "export" in sys.argv[0]:
+    os.fsync = lambda _: time.sleep(3600)
+"""
+
+
+def test_an_end_leaves_no_half_of_a_copy(small: ModelCard, tmp_path: Path) -> None:
+    """Every Ctrl-C at a bad moment leaves a file as large as the model in the cache, which nobody ever removes."""
+    module = tmp_path / "site" / "small_network.py"
+    module.write_text(_STUCK + module.read_text())
+    folder = cached_path(small).parent
+    for backend in ("onnx", "auto"):
+        with pytest.raises(StoppedError):
+            open_model(small, backend=backend, photographs=10**6, stopped=lambda: any(folder.glob(".*")))
+        assert list(folder.iterdir()) == []
 
 
 def test_a_cache_that_cannot_be_written_stops_nobody(small: ModelCard, tmp_path: Path) -> None:

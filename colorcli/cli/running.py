@@ -1,0 +1,16 @@
+"""The options that say how a network is run, alike in every command that runs one."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+Backend = Annotated[
+    str, typer.Option(help="auto, pytorch or onnx; auto means ONNX Runtime for many photographs on a CPU.")
+]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda[:N] or mps.")]
+Precision = Annotated[str, typer.Option(help="auto, fp32, fp16 or bf16.")]
+Compile = Annotated[
+    bool, typer.Option("--compile", help="PyTorch compiles the network first: a minute, for runs of hours.")
+]
