@@ -16,7 +16,7 @@ from typing import Any
 
 from colorcli.errors import ModelError
 from colorcli.registry import toml
-from colorcli.registry.card import WEIGHTS, file_sha256, write_atomically
+from colorcli.registry.card import WEIGHTS, read_hashed, write_atomically
 from colorcli.registry.folders import bundled_models_dir, data_dir
 from colorcli.registry.releases import Release, releases
 from colorcli.registry.systems import near
@@ -167,10 +167,10 @@ def verify(name: str) -> None:
     """Check the weights of a backbone against the SHA-256 recorded when they were made.
 
     Raises:
-        ModelError: it is not on this machine, changed, or nothing was recorded.
+        ModelError: it is not on this machine, cannot be read, was changed, or nothing was recorded.
     """
     path = locate(name)
-    recorded, found = read_card(path.parent).sha256, file_sha256(path)
+    recorded, (_, found) = read_card(path.parent).sha256, read_hashed(path)
     if not recorded:
         raise ModelError(f"Nothing was recorded of {name}: there is no {CARD} beside {path} (SHA-256 {found}).")
     if found != recorded:

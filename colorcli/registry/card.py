@@ -177,6 +177,19 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def read_hashed(path: Path) -> tuple[bytes, str]:
+    """A weights file and its hexadecimal SHA-256. It is read once: the bytes that are checked are those that are used.
+
+    Raises:
+        ModelError: it cannot be read.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ModelError(f"The weights {path} cannot be read: {error.strerror or error}.") from error
+    return content, hashlib.sha256(content).hexdigest()
+
+
 def _from_dict(table: Mapping[str, Any], folder: Path) -> ModelCard:
     weights = _section(table, "weights")
     card = ModelCard(

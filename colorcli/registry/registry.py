@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import logging
 from collections.abc import Iterable, Iterator, Mapping
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from colorcli.errors import ModelError, UsageError
 from colorcli.registry import backbones
-from colorcli.registry.card import CARD, WEIGHTS, ModelCard, Shared, file_sha256, read_card, write_atomically
+from colorcli.registry.card import CARD, WEIGHTS, ModelCard, Shared, read_card, read_hashed, write_atomically
 from colorcli.registry.folders import bundled_models_dir, cache_dir, data_dir, user_models_dir
 from colorcli.registry.systems import near, systems
 from colorcli.sessions import onnx_file
@@ -214,14 +213,10 @@ def verify(card: ModelCard) -> None:
     if card.is_onnx:
         onnx_file.check(card.weights)
         return
-    try:
-        found = file_sha256(card.weights)
-    except OSError as error:
-        raise _unreadable(card.weights, error) from error
-    _check_hash(card, found)
+    _check_hash(card, read_hashed(card.weights)[1])
     for shared in card.backbones.values():
         path = backbones.locate(shared.name, shared.sha256)
-        _check_backbone(card, shared, path, file_sha256(path))
+        _check_backbone(card, shared, path, read_hashed(path)[1])
 
 
 def read_weights(card: ModelCard) -> dict[str, Tensor]:
@@ -234,12 +229,8 @@ def read_weights(card: ModelCard) -> dict[str, Tensor]:
         raise ModelError(
             f"{card.reference} is an ONNX file, which can be run and no more; name the model that it was made from."
         )
-    try:
-        content = card.weights.read_bytes()
-    except OSError as error:
-        raise _unreadable(card.weights, error) from error
-    # The bytes that are checked are the bytes that are used: the file is read once.
-    _check_hash(card, hashlib.sha256(content).hexdigest())
+    content, sha256 = read_hashed(card.weights)
+    _check_hash(card, sha256)
     return _tensors(content, card.weights)
 
 
@@ -252,11 +243,8 @@ def read_backbone(name: str, sha256: str = "") -> tuple[dict[str, Tensor], str]:
         ModelError: it is not on this machine, or damaged.
     """
     path = backbones.locate(name, sha256)
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise _unreadable(path, error) from error
-    return _tensors(content, path), hashlib.sha256(content).hexdigest()
+    content, found = read_hashed(path)
+    return _tensors(content, path), found
 
 
 def fit(tensors: dict[str, Tensor], wanted: dict[str, tuple[int, ...]], what: str) -> dict[str, Tensor]:
@@ -417,10 +405,7 @@ def _find_path(path: Path) -> ModelCard:
     if path.name == WEIGHTS:
         return card
     # The card vouches for the file it names; another file beside it is known by its own hash.
-    try:
-        return dataclasses.replace(card, weights_sha256=file_sha256(path))
-    except OSError as error:
-        raise _unreadable(card.weights, error) from error
+    return dataclasses.replace(card, weights_sha256=read_hashed(path)[1])
 
 
 def _onnx_card(path: Path) -> ModelCard:
@@ -474,10 +459,6 @@ def _tensors(content: bytes, path: Path) -> dict[str, Tensor]:
     return {
         name: tensor.to(torch.float32) if tensor.is_floating_point() else tensor for name, tensor in tensors.items()
     }
-
-
-def _unreadable(weights: Path, error: OSError) -> ModelError:
-    return ModelError(f"The weights {weights} cannot be read: {error.strerror}.")
 
 
 def _defaults_file() -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import subprocess
 import sys
 from pathlib import Path
@@ -92,6 +93,21 @@ def test_another_backbone_than_the_models_own_is_refused(borrower: Path, backbon
     backbone.unlink()
     with pytest.raises(ModelError, match="colorcli models pull resnet50"):
         registry.load("borrower", device="cpu")
+
+
+def test_a_disk_that_fails_is_told_in_a_sentence(borrower: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those who check their weights because a disk is failing get "unexpected OSError"."""
+    card = registry.find("borrower")
+
+    def fail(path: Path) -> bytes:
+        if "backbones" in path.parts:
+            raise OSError(errno.EIO, "Input/output error")
+        return path.open("rb").read()
+
+    monkeypatch.setattr(Path, "read_bytes", fail)
+    for attempt in (lambda: registry.verify(card), lambda: registry.load(card), lambda: backbones.verify("resnet50")):
+        with pytest.raises(ModelError, match="cannot be read: Input/output error"):
+            attempt()
 
 
 def test_a_card_must_name_the_networks_own_parts(borrower: Path) -> None:

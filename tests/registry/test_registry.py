@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from colorcli.errors import ExitCode, ModelError
 from colorcli.networks.size import SizeRule
 from colorcli.registry import registry
-from colorcli.registry.card import CARD, WEIGHTS
+from colorcli.registry.card import CARD, WEIGHTS, file_sha256
 from colorcli.registry.systems import BUILT_IN, GROUP, Systems, systems
 
 from .conftest import install_plugin, make_model
@@ -179,7 +179,7 @@ def test_a_weights_file_that_is_no_safetensors_is_refused(bundle: Path, tiny: st
     """A pickle renamed to weights.safetensors must not be read, whatever its card's hash says."""
     card = make_model(bundle / "tiny")
     torch.save({"conv.weight": torch.zeros(1)}, bundle / "tiny" / WEIGHTS)
-    sha256 = registry.file_sha256(bundle / "tiny" / WEIGHTS)
+    sha256 = file_sha256(bundle / "tiny" / WEIGHTS)
     text = (bundle / "tiny" / CARD).read_text()
     (bundle / "tiny" / CARD).write_text(text.replace(card.weights_sha256, sha256))
     with pytest.raises(ModelError, match="not a readable safetensors file"):
