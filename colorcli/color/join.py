@@ -190,7 +190,6 @@ def _strips(
     column_taps, column_weights = _cubic_weights(chroma.shape[2] - 4, width)
     column_weights = np.ascontiguousarray(column_weights.T)
     work = np.empty((kernel.WORK_ROWS, width), np.float32)
-    codes = np.empty((kernel.CODE_ROWS, width), np.int32)
     largest, fitted, total = 0.0, 0, 0.0
     for top in range(0, height, strip_rows):
         rows = slice(top, top + strip_rows)
@@ -208,7 +207,6 @@ def _strips(
             _code_to_linear(bits),
             *_by_depth(out),
             work,
-            codes,
         )
         largest, fitted, total = max(largest, strip_largest), fitted + strip_fitted, total + strip_total
         yield out

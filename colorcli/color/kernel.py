@@ -23,14 +23,13 @@ from colorcli.color.compiled import jit as _jit
 from colorcli.color.spaces import CUBE_ROOT_FROM, LUMINANCE, RGB_TO_XYZ, TOE_OFFSET, TOE_SLOPE, XYZ_TO_RGB
 
 WORK_ROWS = 20
-CODE_ROWS = 4
-"""Scratch rows of the photograph's width that ``join_rows`` needs: float32 and int32."""
+"""Scratch rows of the photograph's width that ``join_rows`` needs, float32."""
 
 Row = NDArray[np.float32]
 Rows = NDArray[np.float32]
 Table = NDArray[np.float32]
 Weights = NDArray[np.float32]
-CodeRow = NDArray[np.int32]
+CodeRow = NDArray[np.uint8] | NDArray[np.uint16]
 Taps = NDArray[np.uint32]
 Pixels = NDArray[np.uint8] | NDArray[np.uint16]
 
@@ -196,7 +195,15 @@ def _bracket(f: np.float32, a: np.float32, b: np.float32) -> tuple[np.float32, n
 
 @_jit
 def _fit_row(
-    f: Row, a: Row, b: Row, red: Row, green: Row, blue: Row, eights: NDArray[np.uint64], picked: CodeRow, work: Rows
+    f: Row,
+    a: Row,
+    b: Row,
+    red: Row,
+    green: Row,
+    blue: Row,
+    eights: NDArray[np.uint64],
+    picked: NDArray[np.int32],
+    work: Rows,
 ) -> np.float32:
     """Scale the chroma of what is out of gamut down to its boundary. Returns the sum of chroma taken away.
 
@@ -204,19 +211,22 @@ def _fit_row(
 
     Args:
         eights: the marks of ``_join_row``, eight in each.
+        picked: scratch, as long as the row.
+        work: scratch, five rows.
     """
     count = 0
     f_out, a_out, b_out, low, high = work[0], work[1], work[2], work[3], work[4]
     marks = eights.view(np.uint8)
     for eight in range(eights.shape[0]):
-        if eights[eight] == 0:
-            continue
-        for x in range(8 * eight, 8 * eight + 8):
-            if marks[x] != 0:
+        if eights[eight] != 0:
+            # Every pixel is put down, and the next takes its place if it was not marked: no branch to guess wrong.
+            for x in range(8 * eight, min(8 * eight + 8, f.shape[0])):
                 picked[count] = x
-                f_out[count], a_out[count], b_out[count] = f[x], a[x], b[x]
-                low[count], high[count] = _bracket(f[x], a[x], b[x])
-                count += 1
+                count += np.int64(marks[x])
+    for n in range(count):
+        x = picked[n]
+        f_out[n], a_out[n], b_out[n] = f[x], a[x], b[x]
+        low[n], high[n] = _bracket(f[x], a[x], b[x])
     for _ in range(_BISECTIONS):
         for n in range(count):
             t = (low[n] + high[n]) * _HALF
@@ -254,9 +264,7 @@ def _note_change(
     """
     for x in range(f.shape[0]):
         luminance[x] = (
-            _Y_RED * code_to_linear[np.uint32(red[x])]
-            + _Y_GREEN * code_to_linear[np.uint32(green[x])]
-            + _Y_BLUE * code_to_linear[np.uint32(blue[x])]
+            _Y_RED * code_to_linear[red[x]] + _Y_GREEN * code_to_linear[green[x]] + _Y_BLUE * code_to_linear[blue[x]]
         )
     for x in range(f.shape[0]):
         y = luminance[x]
@@ -268,8 +276,23 @@ def _note_change(
 
 @_jit
 def _interleave(red: CodeRow, green: CodeRow, blue: CodeRow, out: Pixels) -> None:
-    for x in range(out.shape[0]):
-        out[x, 0], out[x, 1], out[x, 2] = red[x], green[x], blue[x]
+    # Only with one index, and codes as wide as the output's, does this become vector instructions.
+    flat = out.reshape(-1)
+    for x in range(red.shape[0]):
+        flat[3 * x], flat[3 * x + 1], flat[3 * x + 2] = red[x], green[x], blue[x]
+
+
+@_jit
+def _write_row(
+    f: Row, red: Row, green: Row, blue: Row, code_to_linear: Table, codes: NDArray[Any], changes: Row, out: Pixels
+) -> None:
+    """Encode a row of linear light, and note what rounding did to its lightness; ``codes`` is scratch ``(3, W)``."""
+    top = np.float32(code_to_linear.shape[0] - 1)
+    _encode_row(red, top, codes[0])
+    _encode_row(green, top, codes[1])
+    _encode_row(blue, top, codes[2])
+    _note_change(f, codes[0], codes[1], codes[2], code_to_linear, red, changes)
+    _interleave(codes[0], codes[1], codes[2], out)
 
 
 def _join_rows(
@@ -286,7 +309,6 @@ def _join_rows(
     out8: NDArray[np.uint8],
     out16: NDArray[np.uint16],
     work: Rows,
-    codes: NDArray[np.int32],
 ) -> tuple[float, int, float]:
     """Colour a strip of rows; the arguments' types are in ``_SIGNATURE``.
 
@@ -304,7 +326,6 @@ def _join_rows(
         out8: codes of the output ``(rows, W, 3)``, written; ``(0, ...)`` where it has 16 bits.
         out16: the same the other way round.
         work: scratch, float32 ``(WORK_ROWS, W)``.
-        codes: scratch, int32 ``(CODE_ROWS, W)``.
 
     Returns:
         Largest |dL*| of the output's codes, number of pixels fitted, sum of chroma written.
@@ -315,7 +336,8 @@ def _join_rows(
     held = np.full(4, -1)
     eights = np.zeros((f.shape[0] + 7) // 8, np.uint64)
     marks = eights.view(np.uint8)
-    top = np.float32(out_code_to_linear.shape[0] - 1)
+    picked = np.empty(f.shape[0], np.int32)
+    codes8, codes16 = np.empty((3, f.shape[0]), np.uint8), np.empty((3, f.shape[0]), np.uint16)
     fitted, total = 0, 0.0
     for y in range(row_taps.shape[0]):
         first = int(row_taps[y])
@@ -335,15 +357,11 @@ def _join_rows(
         total += float(row_chroma)
         if outside > 0:
             fitted += int(outside)
-            total -= float(_fit_row(f, a, b, red, green, blue, eights, codes[3], work[14:19]))
-        _encode_row(red, top, codes[0])
-        _encode_row(green, top, codes[1])
-        _encode_row(blue, top, codes[2])
-        _note_change(f, codes[0], codes[1], codes[2], out_code_to_linear, red, changes)
+            total -= float(_fit_row(f, a, b, red, green, blue, eights, picked, work[14:19]))
         if out8.shape[0] > 0:
-            _interleave(codes[0], codes[1], codes[2], out8[y])
+            _write_row(f, red, green, blue, out_code_to_linear, codes8, changes, out8[y])
         else:
-            _interleave(codes[0], codes[1], codes[2], out16[y])
+            _write_row(f, red, green, blue, out_code_to_linear, codes16, changes, out16[y])
     return float(changes.max()) * 116, fitted, total
 
 
@@ -364,7 +382,6 @@ _SIGNATURE = types.Tuple((types.float64, types.int64, types.float64))(
     array(types.uint8, 3, readonly=False),
     array(types.uint16, 3, readonly=False),
     array(types.float32, 2, readonly=False),
-    array(types.int32, 2, readonly=False),
 )
 
 JoinRows = Callable[..., tuple[float, int, float]]
