@@ -222,7 +222,7 @@ def _fit_row(
             # Every pixel is put down, and the next takes its place if it was not marked: no branch to guess wrong.
             for x in range(8 * eight, min(8 * eight + 8, f.shape[0])):
                 picked[count] = x
-                count += np.int64(marks[x])
+                count += 1 if marks[x] != 0 else 0
     for n in range(count):
         x = picked[n]
         f_out[n], a_out[n], b_out[n] = f[x], a[x], b[x]
