@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 import colorcli
 from colorcli.color import join
 from colorcli.colorize.events import Event, Observer, event
-from colorcli.colorize.flow import PixelBudget, Stop
+from colorcli.colorize.flow import Canvases, PixelBudget, Stop
 from colorcli.colorize.journal import Journal
 from colorcli.colorize.lock import locked
 from colorcli.colorize.options import Execution, Parameters
@@ -275,6 +275,7 @@ class _Line:
         self._batch = execution.batch_size or (_CPU_BATCH if session.device == "cpu" else _GPU_BATCH)
         self._budget = PixelBudget(execution.max_pixels)
         self._encoding = PixelBudget(execution.max_pixels)
+        self._canvases = Canvases(3 * execution.max_pixels)
         self._to_decode: queue.Queue[Task | None] = queue.Queue()
         self._to_color: queue.Queue[list[_Item] | None] = queue.Queue()
         self._to_encode: queue.Queue[_Coloring | None] = queue.Queue()
@@ -500,6 +501,7 @@ class _Line:
             parts,
             info,
             parameters,
+            self._canvases,
             fsync=self._execution.fsync,
             verify=self._execution.verify,
         )

@@ -1,12 +1,17 @@
-"""What keeps a run within bounds: how much is in flight, and how it is asked to stop."""
+"""What keeps a run within bounds: how much is in flight, what memory it takes, and how it is asked to stop."""
 
 from __future__ import annotations
 
+import math
 import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 _LEAST_PIXELS = 1 << 20
 
@@ -48,6 +53,42 @@ class PixelBudget:
         """Whether nothing is in flight."""
         with self._changed:
             return self._count == 0
+
+
+class Canvases:
+    """Arrays that pictures are made in, used again: new memory is first cleared by the system, which takes its time.
+
+    Args:
+        keep: most bytes to keep that nobody uses.
+    """
+
+    def __init__(self, keep: int) -> None:
+        self._keep = keep
+        self._free: list[NDArray[np.uint8]] = []
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def taken(self, shape: tuple[int, ...], bits: int) -> Iterator[NDArray[Any]]:
+        """An array of a shape, uint8 or uint16 as ``bits`` says, with anything in it; another's after this."""
+        size = math.prod(shape) * bits // 8
+        memory = self._found(size)
+        if memory is None:
+            memory = np.empty(size, np.uint8)
+        try:
+            yield memory[:size].view(f"u{bits // 8}").reshape(shape)
+        finally:
+            with self._lock:
+                if memory.nbytes + sum(other.nbytes for other in self._free) <= self._keep:
+                    self._free.append(memory)
+
+    def _found(self, size: int) -> NDArray[np.uint8] | None:
+        with self._lock:
+            for place, memory in enumerate(self._free):
+                if memory.nbytes >= size:
+                    return self._free.pop(place)
+            # What is too small makes room for what will be large enough.
+            self._free.clear()
+            return None
 
 
 class Stop:

@@ -7,6 +7,7 @@ import os
 import stat
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from io import BufferedReader
 from pathlib import Path
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 
 import colorcli
 from colorcli.color.join import Codes, FidelityReport, join_strips
+from colorcli.colorize.flow import Canvases
 from colorcli.colorize.naming import format_of_name
 from colorcli.colorize.options import Parameters
 from colorcli.colorize.plan import IN_COLOR, Output, Task
@@ -116,11 +118,12 @@ def finish(
     parts: list[NDArray[np.float32]],
     info: ModelInfo,
     parameters: Parameters,
+    canvases: Canvases,
     *,
     fsync: bool = True,
     verify: bool = False,
 ) -> Result:
-    """Join the chroma of a photograph's windows with its lightness and write it.
+    """Join the chroma of a photograph's windows with its lightness, in one of the canvases, and write it.
 
     Raises:
         OutputError: the output folder cannot be written or the disk is full.
@@ -134,32 +137,33 @@ def finish(
     form: Format = parameters.format or photo.format
     bits: Literal[8, 16] = 16 if min(photo.bits, BITS[form]) == 16 else 8
     fidelity, clock = FidelityReport(), _Clock()
-    # TIFF alone is written strip by strip; what is coded as a whole is made in one place.
-    whole = None if form == "TIFF" else np.empty((photo.height, photo.width, 3), np.uint8 if bits == 8 else np.uint16)
-    strips = join_strips(photo.pixels, chroma, bits=bits, strength=strength, report=fidelity, out=whole)
-    guarded = clock.timed(_guarded(strips, fidelity, bits, _LEAST_MEAN_CHROMA * strength if room else 0))
     try:
         output.path.parent.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError) as error:  # elsewhere in the tree there may be no such obstacle
         raise PhotoError(f"has no folder to go to: {output.path.parent} is, or is below, a file") from error
     except OSError as error:
         raise OutputError(f"{output.path.parent} cannot be made: {error.strerror or error}.") from error
+    # TIFF alone is written strip by strip; what is coded as a whole is made in one place.
+    whole = nullcontext() if form == "TIFF" else canvases.taken((photo.height, photo.width, 3), bits)
     start = time.perf_counter()
-    written = write_photo(
-        output.path,
-        guarded,
-        height=photo.height,
-        width=photo.width,
-        bits=bits,
-        format=form,
-        quality=parameters.quality,
-        lossless=photo.lossless,
-        metadata=photo.metadata,
-        provenance=_provenance(prepared, output, info, parameters),
-        alpha=None if photo.alpha is None or form == "JPEG" else _at_depth(photo.alpha, bits),
-        fsync=fsync,
-        verify=verify,
-    )
+    with whole as canvas:
+        strips = join_strips(photo.pixels, chroma, bits=bits, strength=strength, report=fidelity, out=canvas)
+        written = write_photo(
+            output.path,
+            clock.timed(_guarded(strips, fidelity, bits, _LEAST_MEAN_CHROMA * strength if room else 0)),
+            height=photo.height,
+            width=photo.width,
+            bits=bits,
+            format=form,
+            quality=parameters.quality,
+            lossless=photo.lossless,
+            metadata=photo.metadata,
+            provenance=_provenance(prepared, output, info, parameters),
+            alpha=None if photo.alpha is None or form == "JPEG" else _at_depth(photo.alpha, bits),
+            canvas=canvas,
+            fsync=fsync,
+            verify=verify,
+        )
     seconds = {"join": clock.seconds, "encode": time.perf_counter() - start - clock.seconds}
     lost = []
     if strength > 0 and not room:

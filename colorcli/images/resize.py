@@ -54,9 +54,10 @@ def _block_means(strip: Pixels, down: int, across: int) -> NDArray[np.floating]:
     rows, columns = strip.shape[:2]
     # sums of rows first: they run along memory, and over whole blocks NumPy takes them many at a time
     whole = rows - rows % down
-    sums = np.add.reduce(strip[:whole].reshape(-1, down, *strip.shape[1:]), axis=1, dtype=np.uint32)
+    held = np.uint16 if down * int(top) <= np.iinfo(np.uint16).max else np.uint32  # half as wide, twice as fast
+    sums = np.add.reduce(strip[:whole].reshape(-1, down, *strip.shape[1:]), axis=1, dtype=held)
     if whole < rows:
-        sums = np.concatenate((sums, np.add.reduce(strip[whole:], axis=0, dtype=np.uint32, keepdims=True)))
+        sums = np.concatenate((sums, np.add.reduce(strip[whole:], axis=0, dtype=held, keepdims=True)))
     sums = np.add.reduceat(sums, np.arange(0, columns, across), axis=1, dtype=np.uint64)
     heights = np.diff(np.append(np.arange(0, rows, down), rows))
     widths = np.diff(np.append(np.arange(0, columns, across), columns))

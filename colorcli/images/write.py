@@ -70,6 +70,7 @@ def write_photo(
     metadata: Metadata | None = None,
     provenance: Provenance,
     alpha: Pixels | None = None,
+    canvas: Pixels | None = None,
     fsync: bool = True,
     verify: bool = False,
 ) -> Written:
@@ -81,7 +82,7 @@ def write_photo(
     Args:
         target: where to; an existing file is replaced.
         strips: the picture from top to bottom, ``(rows, width, 3)`` each, uint8 or uint16 as ``bits`` says,
-            sRGB-encoded. Parts of one array that holds the whole picture are not copied.
+            sRGB-encoded.
         height: rows.
         width: columns.
         bits: 8, or 16 for PNG and TIFF.
@@ -91,6 +92,8 @@ def write_photo(
         metadata: what to keep of the input's.
         provenance: what to state in the XMP label.
         alpha: opacity ``(height, width)`` of the pixels' type; JPEG has no place for it.
+        canvas: array ``(height, width, 3)`` of the pixels' type in which the picture is put together, unless it is TIFF
+            or has an alpha channel; strips that are its rows already are not copied. None makes one.
         fsync: whether to wait until file and folder are on the disk.
         verify: whether to decode the file in full, not only its header, before it is renamed.
 
@@ -126,7 +129,7 @@ def write_photo(
     try:
         written = _write_part(
             part, checked, height=height, width=width, bits=bits, format=format, quality=quality,
-            lossless=lossless, metadata=metadata, xmp=packet, alpha=alpha is not None, fsync=fsync,
+            lossless=lossless, metadata=metadata, xmp=packet, alpha=alpha is not None, canvas=canvas, fsync=fsync,
         )  # fmt: skip
         _check_header(part, (format, width, height, bits), name)
         if verify:
@@ -190,6 +193,7 @@ def _write_part(
     metadata: Metadata,
     xmp: bytes,
     alpha: bool,
+    canvas: Pixels | None,
     fsync: bool,
 ) -> Written:
     """Write, flush and hash the file under its temporary name."""
@@ -200,7 +204,9 @@ def _write_part(
                     handle, strips, height=height, width=width, bits=bits, alpha=alpha, metadata=metadata, xmp=xmp
                 )
             else:
-                pixels = _assembled(strips, (height, width, 4 if alpha else 3), bits)
+                if canvas is None or alpha:
+                    canvas = np.empty((height, width, 4 if alpha else 3), np.uint8 if bits == 8 else np.uint16)
+                pixels = _assembled(strips, canvas)
                 for piece in _encoded(pixels, format, metadata, xmp, quality, lossless):
                     handle.write(piece)
         except (UnreadableError, RuntimeError, ValueError) as error:  # imagecodecs' errors are RuntimeErrors
@@ -218,20 +224,15 @@ def _created(part: Path) -> BinaryIO:
     return part.open("x+b")
 
 
-def _assembled(strips: Iterator[Pixels], shape: tuple[int, int, int], bits: int) -> Pixels:
-    """The picture in one array; nothing is copied where the strips are parts of one already, in their places."""
-    pixels: Pixels = np.empty(shape, np.uint8 if bits == 8 else np.uint16)
-    is_theirs, y = False, 0
+def _assembled(strips: Iterator[Pixels], canvas: Pixels) -> Pixels:
+    """The picture in one array; strips that are in their places already are not copied."""
+    y = 0
     for strip in strips:
-        whole = strip.base
-        if y == 0 and isinstance(whole, np.ndarray) and (whole.shape, whole.dtype) == (shape, pixels.dtype):
-            pixels, is_theirs = whole, True
-        rows = slice(y, y + strip.shape[0])
-        if not (is_theirs and _is_same(strip, pixels[rows])):
-            pixels, is_theirs = pixels.copy() if is_theirs else pixels, False
-            pixels[rows] = strip
+        place = canvas[y : y + strip.shape[0]]
+        if not _is_same(strip, place):
+            place[:] = strip
         y += strip.shape[0]
-    return pixels
+    return canvas
 
 
 def _is_same(strip: Pixels, place: Pixels) -> bool:

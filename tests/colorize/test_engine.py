@@ -17,7 +17,7 @@ import tifffile
 from PIL import Image
 
 from colorcli.colorize import engine
-from colorcli.colorize.flow import PixelBudget, Stop
+from colorcli.colorize.flow import Canvases, PixelBudget, Stop
 from colorcli.colorize.journal import read_journal
 from colorcli.colorize.options import Execution
 from colorcli.errors import ExitCode, OutputError, UsageError
@@ -513,6 +513,36 @@ def test_a_photograph_larger_than_the_bound_travels_alone() -> None:
     budget.release(100 << 20)
     assert budget.idle
     assert budget.acquire(1)
+
+
+def test_canvases_are_used_again_but_never_by_two_at_a_time() -> None:
+    """Parts of one photograph in another; or memory that grows with every size there is in a folder."""
+    canvases = Canvases(keep=400)
+    with canvases.taken((10, 8, 3), 8) as first, canvases.taken((5, 4, 3), 16) as second:
+        assert (first.shape, first.dtype, second.shape, second.dtype) == ((10, 8, 3), "u1", (5, 4, 3), "u2")
+        assert not np.shares_memory(first, second) and second.flags.c_contiguous
+    with canvases.taken((1, 1, 3), 8) as third:
+        assert np.shares_memory(third, second), "large enough"
+    with canvases.taken((100, 1, 3), 8) as large:
+        assert not np.shares_memory(large, first) and not np.shares_memory(large, second)
+    with canvases.taken((20, 5, 3), 8) as again, canvases.taken((1, 1, 3), 8) as other:
+        assert np.shares_memory(again, large)
+        assert not np.shares_memory(other, first), "what was too small is no longer kept"
+    with canvases.taken((134, 1, 3), 8) as larger:
+        pass
+    with canvases.taken((1, 1, 3), 8) as next_one:
+        assert not np.shares_memory(next_one, larger), "more than may be kept"
+
+
+def test_a_reused_canvas_shows_nothing_of_the_last_picture(tmp_path: Path, colour: Colour) -> None:
+    """A ghost of one photograph in the next, where formats, sizes and depths change from file to file."""
+    for index, name in enumerate(("a.png", "b.jpg", "c.png", "d.tif", "e.webp", "f.png")):
+        write_gray(tmp_path / "in" / name, 90 - 13 * index, 40 + 7 * index)
+    assert colour(tmp_path / "in", execution=Execution(jobs=1, fsync=False)).done == 6
+    together = contents(tmp_path / "in_colorized")
+    for name in together:
+        colour(tmp_path / "in", output=tmp_path / "alone", include=[name], execution=Execution(jobs=1, fsync=False))
+    assert contents(tmp_path / "alone") == together
 
 
 def test_the_counts_add_up(old: Path, colour: Colour) -> None:

@@ -290,15 +290,18 @@ def test_strips_that_do_not_make_up_the_picture_are_refused(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_parts_of_one_array_are_not_copied_nor_changed(tmp_path, monkeypatch):
-    """Twice the memory for every large photograph; or a picture that is written over while it is written out."""
+def test_rows_of_the_canvas_are_not_copied(tmp_path, monkeypatch):
+    """Twice the memory for every large photograph; or what lay in the canvas before shows in the picture."""
     picture, coded = color_scene(bits=8), []
     before, encode = picture.copy(), png.encode
     monkeypatch.setattr(png, "encode", lambda pixels, *rest: coded.append(pixels) or encode(pixels, *rest))
-    for turned in (picture, picture[::-1], picture[:, ::-1]):
-        write(tmp_path / "a.png", "PNG", picture=turned)
-        assert np.array_equal(read_photo(tmp_path / "a.png").pixels, turned)
-    assert np.shares_memory(coded[0], picture) and np.array_equal(picture, before)
+    for canvas in (picture, np.full_like(picture, 7), None):
+        write(tmp_path / "a.png", "PNG", picture=picture, canvas=canvas)
+        assert np.array_equal(read_photo(tmp_path / "a.png").pixels, before)
+    assert coded[0] is picture and np.array_equal(picture, before)
+    alpha = np.arange(picture.shape[0] * picture.shape[1], dtype=np.uint8).reshape(picture.shape[:2])
+    write(tmp_path / "a.png", "PNG", picture=picture, canvas=picture, alpha=alpha)
+    assert np.array_equal(read_photo(tmp_path / "a.png").alpha, alpha) and np.array_equal(picture, before)
 
 
 def test_a_failure_on_the_way_leaves_the_old_output_alone(tmp_path):
