@@ -31,6 +31,7 @@ WORTH_EXPORTING = 100
 hundred photographs; it is made once, and a person with three photographs should not wait for it."""
 
 _PACKAGE = Path(colorcli.__file__).parent
+_DECIDING = ("networks/*.py", "color/tensors.py", "color/bins.py", "color/spaces.py", "export/*.py")
 _EXPORTERS = ("onnx", "onnxscript")
 _ERRORS: dict[int, type[ColorcliError]] = {
     error.exit_code: error for error in (UsageError, OutputError, VerificationError)
@@ -110,7 +111,7 @@ def open_model(
 def cached_path(card: ModelCard) -> Path:
     """Where the ONNX copy of a model is kept: under the hash of its weights and of all that else decides its answers.
 
-    That includes this program's code for networks, so that a copy never outlives a change of it.
+    That includes this program's code for networks and their export, so that a copy never outlives a change of it.
     """
     facts = {
         "format": onnx_file.FORMAT,
@@ -122,8 +123,8 @@ def cached_path(card: ModelCard) -> Path:
         "backbones": {part: shared.sha256 for part, shared in card.backbones.items()},
     }
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode())
-    code = [*sorted((_PACKAGE / "networks").glob("*.py")), _PACKAGE / "color" / "tensors.py", *_plugin(card.system)]
-    for path in code:
+    own = [path for place in _DECIDING for path in sorted(_PACKAGE.glob(place))]
+    for path in (*own, *_plugin(card.system)):
         digest.update(path.read_bytes())
     return cache_dir() / "onnx" / f"{card.weights_sha256}-{digest.hexdigest()[:12]}.onnx"
 

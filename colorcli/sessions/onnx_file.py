@@ -22,7 +22,7 @@ FORMAT = 1
 
 _PREFIX = "colorcli."
 _NAMES = ("name", "system", "version", "licence", "preset", "weights_sha256", "precision", "software", "graph_sha256")
-_TABLES = ("controls", "size_rule", "backbones", "source", "verification")
+_TABLES = {"controls": list, "size_rule": dict, "backbones": dict, "source": dict, "verification": dict}
 _NUMBERS = ("parameters", "multiply_adds")
 
 # Field numbers of onnx.proto3.
@@ -151,12 +151,21 @@ def _header(metadata: Mapping[str, str], path: Path) -> Header:
         raise ModelError(f"{path} has the format {version}, and this colorcli knows up to {FORMAT}: update colorcli.")
     try:
         values: dict[str, Any] = {key: found[key] for key in _NAMES}
-        values |= {key: json.loads(found[key]) for key in (*_TABLES, *_NUMBERS, "own_sizes")}
+        values |= {key: _as_json(found[key], kind) for key, kind in _TABLES.items()}
+        values |= {key: _as_json(found[key], int | None) for key in _NUMBERS}
+        values["own_sizes"] = _as_json(found["own_sizes"], bool)
         values["controls"] = tuple(values["controls"])
         values["size_rule"] = SizeRule(**values["size_rule"])
         return Header(**values)
     except (KeyError, TypeError, ValueError) as error:
         raise ModelError(f"The metadata of {path} is incomplete or damaged; export the model again.") from error
+
+
+def _as_json(text: str, kind: Any) -> Any:
+    value = json.loads(text)
+    if not isinstance(value, kind):
+        raise TypeError(f"{text} is no {kind}")
+    return value
 
 
 def _check_place(name: str, path: Path) -> None:

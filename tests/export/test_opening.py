@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import time
 from dataclasses import replace
@@ -63,6 +64,12 @@ def test_a_copy_belongs_to_one_network_and_one_program(
     module.write_text(module.read_text() + "\n")
     os.utime(module, (time.time() + 5,) * 2)
     assert cached_path(small) != path
+    program = shutil.copytree(opening._PACKAGE, tmp_path / "colorcli", ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(opening, "_PACKAGE", program)
+    for changed in ("networks/size.py", "color/bins.py", "export/quicken.py"):
+        before = cached_path(small)
+        (program / changed).write_text((program / changed).read_text() + "\n")
+        assert cached_path(small) != before, changed
 
 
 def test_what_prevents_a_copy_is_said(small: ModelCard, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from onnx import ModelProto, TensorProto, helper
@@ -82,6 +84,22 @@ def test_files_that_are_not_ours_say_so(write: Write, tmp_path: Path) -> None:
     newer.write_bytes(newer.read_bytes().replace(b"colorcli.format\x12\x011", b"colorcli.format\x12\x019"))
     with pytest.raises(ModelError, match="update colorcli"):
         onnx_file.read_header(newer)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"multiply_adds": "many"}, {"controls": 5}, {"backbones": ["vgg16"]}, {"source": None}, {"own_sizes": "yes"}],
+)
+def test_metadata_of_another_kind_are_damage(write: Write, changes: dict[str, Any]) -> None:
+    """An "unexpected TypeError", at some later point, where a sentence names the file."""
+    path = write()
+    damaged = {key: json.dumps(value) for key, value in changes.items()}
+    model = toy()
+    for key, value in {**HEADER.to_metadata(), **{f"colorcli.{key}": text for key, text in damaged.items()}}.items():
+        model.metadata_props.add(key=key, value=value)
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(ModelError, match="incomplete or damaged"):
+        onnx_file.read_header(path)
 
 
 def test_other_colours_have_another_identity(write: Write) -> None:
