@@ -30,14 +30,15 @@ def pseudo_labelled(setup: Setup, entries: Sequence[Entry]) -> list[Entry]:
     The teacher sees the middle of the whole photograph rather than a crop of the moment: it knows more of that, and
     need not be asked in every step.
     """
-    weights = setup.teacher.classifier.weight.detach().cpu().numpy()
-    key = hashlib.sha256(fingerprint(entries).encode() + weights.tobytes()).hexdigest()
+    asked = hashlib.sha256(fingerprint(entries).encode())
+    for tensor in setup.teacher.state_dict().values():
+        asked.update(tensor.cpu().contiguous().numpy().tobytes())
 
     def ask() -> dict[str, NDArray[np.int64]]:
         setup.say(f"naming the classes of {len(entries)} photographs, once")
         return {"classes": np.concatenate([*_answers(setup, entries)])}
 
-    classes = once("labels", key, ask)["classes"]
+    classes = once("labels", asked.hexdigest(), ask)["classes"]
     return [dataclasses.replace(entry, label=int(label)) for entry, label in zip(entries, classes, strict=True)]
 
 

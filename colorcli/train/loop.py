@@ -390,7 +390,7 @@ def augmentation(data: DataOptions) -> Augment:
 
 
 def _of_model(recipe: Recipe, card: ModelCard) -> Recipe:
-    """The recipe for the network of a model that training starts from."""
+    """The recipe for the network of a model that training starts from, with crops of a size that it takes."""
     if recipe.system and recipe.system != card.system:
         raise UsageError(f"Recipe '{recipe.name}' trains {recipe.system}, but {card.exact_name} is a {card.system}.")
     differing = [name for name, value in recipe.network.items() if card.network.get(name) != value]
@@ -400,8 +400,11 @@ def _of_model(recipe: Recipe, card: ModelCard) -> Recipe:
             "or train a new network without --from."
         )
     source, licence = recipe.source or card.source, recipe.licence or card.licence
+    data, size = recipe.data, card.size.size
+    if data.crop % card.size.multiple_of:
+        data = dataclasses.replace(data, crop=size, short_side=(size, size * data.short_side[1] // data.crop))
     return dataclasses.replace(
-        recipe, system=card.system, preset=card.preset, network=card.network, source=source, licence=licence
+        recipe, system=card.system, preset=card.preset, network=card.network, data=data, source=source, licence=licence
     )
 
 

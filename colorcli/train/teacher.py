@@ -25,7 +25,12 @@ def load_teacher(path: Path | None = None) -> EfficientNetLite0:
     teacher = EfficientNetLite0(in_channels=3)
     try:
         teacher.load_reference(torch.load(path, map_location="cpu", weights_only=True))
-    except (OSError, pickle.UnpicklingError, RuntimeError, ValueError, AttributeError) as error:
+    except pickle.UnpicklingError as error:
+        # What PyTorch says of it is long, and advises to run what is in the file.
+        raise ModelError(
+            f"{path} does not hold the weights of an EfficientNet-Lite0: it is no file of tensors."
+        ) from error
+    except (OSError, RuntimeError, ValueError, AttributeError) as error:
         raise ModelError(f"{path} does not hold the weights of an EfficientNet-Lite0: {error}.") from error
     return teacher
 

@@ -7,12 +7,14 @@ from pathlib import Path
 import pytest
 import torch
 
+from colorcli.errors import ModelError
 from colorcli.networks.backbones import EfficientNetLite0
 from colorcli.train import recipe as recipes
 from colorcli.train.data import PhotoSet, centre
 from colorcli.train.labels import pseudo_labelled
 from colorcli.train.objectives.base import Setup
 from colorcli.train.recipe import Recipe
+from colorcli.train.teacher import load_teacher
 
 
 @pytest.fixture(autouse=True)
@@ -51,6 +53,13 @@ def test_a_teacher_is_asked_once_and_another_one_again(
     assert pseudo_labelled(other, other.photos.train) != labelled
     monkeypatch.setattr(first.photos, "read", lambda _: pytest.fail("asked twice"))
     assert pseudo_labelled(first, first.photos.train) == labelled
+
+
+def test_a_file_that_is_no_teacher_is_a_sentence(tmp_path: Path) -> None:
+    """PyTorch's own advice is to run whatever is in it."""
+    (tmp_path / "teacher.pth").write_text("not tensors")
+    with pytest.raises(ModelError, match=r"teacher\.pth does not hold .* no file of tensors\.$"):
+        load_teacher(tmp_path / "teacher.pth")
 
 
 def test_labels_of_an_unknown_kind_are_refused() -> None:

@@ -123,6 +123,17 @@ def test_fine_tuning_starts_from_the_model_and_says_what_changed(photos: Path, t
     assert read_card(second).system == "convnet"
 
 
+def test_fine_tuning_shows_a_network_crops_that_it_takes(photos: Path, tmp_path: Path) -> None:
+    """The one command has to adapt every model, also those of a single size."""
+    first = recipes.load("conv-fc-gan-lite", ["network.hidden=8", "phases.0.steps=1", "phases.0.batch=2"])
+    first = dataclasses.replace(first, phases=first.phases[:1], discriminator={})
+    run_recipe(first, [photos], tmp_path / "first", device="cpu")
+    again = recipes.load("fine-tune", ["phases.0.steps=1", "phases.0.batch=2"])
+    assert run_recipe(again, [photos], tmp_path / "second", start=str(tmp_path / "first"), device="cpu")
+    data = json.loads((tmp_path / "second" / "recipe.json").read_text())["data"]
+    assert (data["crop"], data["short_side"]) == (256, [256, 384])
+
+
 def test_a_recipe_for_another_system_does_not_fine_tune(photos: Path, tmp_path: Path) -> None:
     _train(photos, tmp_path / "first")
     with pytest.raises(UsageError, match="is a convnet"):
