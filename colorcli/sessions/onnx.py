@@ -62,7 +62,7 @@ class OnnxSession:
 
     Raises:
         ModelError: the file is damaged, no export of ours, or newer than this program; or there is no ONNX Runtime.
-        DeviceError: the device was asked for by name and is not there; ``auto`` never raises.
+        DeviceError: the device was asked for by name and is not there, or its memory does not hold the model.
         UsageError: there is no such device, or the file has another precision.
     """
 
@@ -143,7 +143,12 @@ class OnnxSession:
                 )
             if attempt in ("cuda", "tensorrt"):
                 self._preload()
-            session = self._create(path, self._providers(attempt, index, cache))
+            try:
+                session = self._create(path, self._providers(attempt, index, cache))
+            except DeviceError:
+                if kind == "auto" and attempt != "cpu":
+                    continue  # others have filled the GPU
+                raise
             # A provider that cannot start is replaced by the next one without a word.
             if session is not None and session.get_providers()[0] == provider:
                 return session, attempt

@@ -85,7 +85,7 @@ class PyTorchSession:
         streams: batches that may be coloured at a time.
 
     Raises:
-        DeviceError: the device is not there, or the network cannot be compiled for it.
+        DeviceError: the device is not there, its memory does not hold the network, or it cannot be compiled for it.
         UsageError: there is no such device or precision.
     """
 
@@ -117,7 +117,14 @@ class PyTorchSession:
         self.threads = threads or min(torch.get_num_threads(), available_cpus())
         torch.set_num_threads(self.threads)
         network.prepare()
-        self.network = network.to(self._device).to(memory_format=torch.channels_last)
+        try:
+            with memory_errors():
+                self.network = network.to(self._device).to(memory_format=torch.channels_last)
+        except OutOfMemoryError as error:
+            raise DeviceError(
+                f"There is not enough memory on the device '{self.device}' to load {info.name} ({error}); "
+                "free some, or use --device cpu."
+            ) from error
         self._answer: Callable[..., Tensor] = self.network.chroma
         self._lanes: queue.SimpleQueue[_Lane] = queue.SimpleQueue()
         lanes = [_Lane(self._device)]

@@ -11,7 +11,7 @@ import pytest
 
 from colorcli.errors import DeviceError, ExitCode, ModelError, UsageError
 from colorcli.registry import registry
-from colorcli.sessions.onnx import OnnxSession
+from colorcli.sessions.onnx import _PROVIDERS, OnnxSession
 from colorcli.sessions.session import OutOfMemoryError
 
 from .conftest import Write
@@ -128,6 +128,22 @@ def test_providers_are_tried_in_order(write: Write, runtime: Any, tmp_path: Path
     assert opened(path).device == "cuda:0", "nobody waits for TensorRT who has not asked for it"
     runtime(("CoreMLExecutionProvider",), ("CoreMLExecutionProvider",))
     assert opened(path, device="mps").device == "coreml"
+
+
+def test_a_gpu_that_others_have_filled_is_passed_over_or_said(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a shared machine, ``auto`` gives up though the CPU could do it; or the CPU does what the GPU was asked for."""
+    path, start = write(), onnxruntime.InferenceSession
+
+    def full(path: str, options: Any, providers: list[Any]) -> Any:
+        if providers != ["CPUExecutionProvider"]:
+            raise RuntimeError("CUDA failure 2: out of memory")
+        return start(path, options, providers=providers)
+
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: list(_PROVIDERS.values()))
+    monkeypatch.setattr(onnxruntime, "InferenceSession", full)
+    assert opened(path).device == "cpu"
+    with pytest.raises(DeviceError, match="not enough memory to load"):
+        opened(path, device="cuda")
 
 
 @pytest.mark.parametrize(

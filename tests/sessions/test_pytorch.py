@@ -89,6 +89,17 @@ def test_too_little_memory_is_known_for_what_it_is(error: RuntimeError) -> None:
         session(full).chroma(LIGHTNESS)
 
 
+def test_a_device_too_small_for_the_network_is_an_error_of_the_device() -> None:
+    """An "unexpected" error, and a script that retries what can never fit."""
+
+    class Huge(Watched):
+        def to(self, *_: Any, **__: Any) -> Huge:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB")
+
+    with pytest.raises(DeviceError, match=r"not enough memory on the device 'cpu' to load watched .*--device cpu"):
+        PyTorchSession(Huge(), ModelInfo("watched", "watched", "0" * 64), device="cpu")
+
+
 def test_precisions_that_make_no_sense_are_refused() -> None:
     for precision in ("fp16", "fp8"):
         with pytest.raises(UsageError, match=precision):
