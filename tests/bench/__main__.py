@@ -37,7 +37,7 @@ def main() -> None:
     parser.add_argument("--model", default="bigcolor")
     parser.add_argument("--backend", default="onnx", help="of colorize and folder; auto, pytorch or onnx")
     parser.add_argument("--small", type=int, default=40, help="photographs of 500x375")
-    parser.add_argument("--large", type=int, default=3, help="photographs of 24 megapixels")
+    parser.add_argument("--large", type=int, default=6, help="photographs of 24 megapixels")
     parser.add_argument("--paper", type=int, default=8, help="photographs for paper networks")
     parser.add_argument("--many", type=int, default=1000, help="photographs over which memory is watched")
     parser.add_argument("--systems", nargs="*", default=networks.LITE, help="lite networks")
