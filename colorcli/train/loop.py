@@ -80,6 +80,7 @@ class Trainer:
     def _start_phase(self) -> None:
         self.optimizers = self.objective.optimizers(self.recipe.phases[self.phase])
         self._since_best = 0
+        self._won.clear()
 
     def fit(
         self,
@@ -184,7 +185,7 @@ class Trainer:
             terms = {key: terms.get(key, 0) + value / phase.accumulate for key, value in found.items()}
         if phase.train != "discriminator":
             self._update_average()
-        if "d_loss" in terms and phase.train == "both":
+        if "d_loss" in terms and phase.train != "discriminator":
             self._watch_discriminator(float(terms["d_loss"]))
         return terms
 
