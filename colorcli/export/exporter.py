@@ -188,7 +188,7 @@ def _finished(model: ModelProto, header: onnx_file.Header) -> bytes:
     model.producer_name, model.producer_version = "colorcli", colorcli.__version__
     model.doc_string = (
         f"{header.name}: CIE L* 0..100 (batch, 1, height, width) to CIELAB a*, b* (batch, 2, h, w). "
-        f"Licence of the weights: {header.licence}"
+        f"Licence of the weights: {header.licence or 'not stated'}"
     )
     graph.check(model)
     content: bytes = model.SerializeToString()

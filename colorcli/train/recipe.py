@@ -197,6 +197,7 @@ class Recipe:
         cache_features: frozen parts whose answers are kept on disk; every photograph is then always cropped alike.
         every: steps between checks (validation and checkpoint).
         best: the validation metric by which the shipped weights are chosen; empty: the last weights.
+        licence: for the model's card, one line, true to where the photographs come from; empty: not stated.
         validation_side: side in pixels of the centre crops for validation.
     """
 
