@@ -87,7 +87,7 @@ def decode(data: bytes) -> Decoded:
     )
 
 
-def encode(pixels: NDArray[np.uint8], metadata: Metadata, xmp: bytes, *, quality: int) -> Iterator[bytes]:
+def encode(pixels: NDArray[np.uint8], metadata: Metadata, xmp: bytes, *, quality: int) -> Iterator[bytes | memoryview]:
     """The file in pieces: 4:4:4, with sRGB profile and metadata before the picture.
 
     Args:
@@ -110,7 +110,7 @@ def encode(pixels: NDArray[np.uint8], metadata: Metadata, xmp: bytes, *, quality
             yield _segment(0xFE, content)
     # libjpeg's own start and JFIF segment are replaced by those above
     own = 4 + struct.unpack_from(">H", coded, 4)[0] if coded[2:4] == b"\xff\xe0" else 2
-    yield bytes(memoryview(coded)[own:])
+    yield memoryview(coded)[own:]
 
 
 def _read_segments(source: Source) -> _Segments:
