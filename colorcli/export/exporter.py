@@ -168,10 +168,14 @@ def _variants(
     """Graphs of a precision, the one to be preferred first, each with a word on how it was made."""
     if options.precision == "fp32":
         return [("", traced)]
-    from colorcli.export.precision import to_half, to_int8
+    from colorcli.export.precision import to_half, to_int8, with_half_weights
 
     if options.precision == "fp16":
-        return [("", to_half(traced))]
+        # Rounding in every layer can add up to another colour; then the file is half as large, and no faster.
+        return [
+            ("all of it in half precision", to_half(traced)),
+            ("large weights alone in half precision", with_half_weights(traced)),
+        ]
     assert options.calibrate is not None  # int8 is refused without
     inputs = []
     for number, pixels in enumerate(islice(verification.read_folder(options.calibrate), _MOST_CALIBRATION)):

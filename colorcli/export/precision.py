@@ -11,15 +11,17 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 import onnx_ir
 from numpy.typing import NDArray
-from onnx import ModelProto
+from onnx import ModelProto, helper, numpy_helper
 
 # The colour formulas' powers lose the shadows in half precision, and what decides on a class loses its ties.
 _FULL = ("Pow", "ArgMax", "Softmax", "Exp", "ReduceMean")
 _QUANTIZED = ("Conv", "Gemm", "MatMul")
 _LARGEST_LAYERS = (8, 4, 2)
+_LARGE = 4096
 
 Inputs = dict[str, NDArray[Any]]
 
@@ -35,6 +37,25 @@ def to_half(model: ModelProto) -> ModelProto:
     ordered.graph.sort()
     result: ModelProto = onnx_ir.to_proto(ordered)
     return result
+
+
+def with_half_weights(model: ModelProto) -> ModelProto:
+    """The graph with large weights stored in float16 and arithmetic in float32: half as large, and hardly rounded.
+
+    The first layers have few weights, and every later layer inherits the errors of theirs.
+    """
+    half = ModelProto()
+    half.CopyFrom(model)
+    casts = []
+    for tensor in half.graph.initializer:
+        if tensor.data_type == onnx.TensorProto.FLOAT and math.prod(tensor.dims) >= _LARGE:
+            name, values = tensor.name, numpy_helper.to_array(tensor)
+            tensor.CopyFrom(numpy_helper.from_array(values.astype(np.float16), f"{name}_half"))
+            casts.append(helper.make_node("Cast", [tensor.name], [name], f"{name}_cast", to=onnx.TensorProto.FLOAT))
+    nodes = list(half.graph.node)
+    del half.graph.node[:]
+    half.graph.node.extend([*casts, *nodes])
+    return half
 
 
 def to_int8(model: ModelProto, calibration: Sequence[Inputs]) -> Iterator[tuple[str, ModelProto]]:
