@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from collections import Counter
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Annotated
 import typer
 
 from colorcli.cli.output import console, line, note, stdout
-from colorcli.errors import ExitCode, UsageError
+from colorcli.errors import UsageError
 
 
 def train(
@@ -54,7 +53,7 @@ def train(
     chosen = recipes.load(recipe, settings)
 
     from colorcli.cli.training import training_display
-    from colorcli.colorize.flow import Stop, stopping_on_signals
+    from colorcli.colorize.flow import Stop, ended_by, stopping_on_signals
     from colorcli.train.loop import run_recipe
     from colorcli.train.processes import leads
 
@@ -88,7 +87,7 @@ def train(
         _tell_what_was_left_out(folder)
         note(_made(chosen.system, folder) if finished else "Stopped before the end; go on with --resume.")
     if stop() and not finished:
-        raise typer.Exit(ExitCode.TERMINATED if stop.signal_number == signal.SIGTERM else ExitCode.INTERRUPTED)
+        raise typer.Exit(ended_by(stop.signal_number))
 
 
 def _tell_what_was_left_out(folder: Path) -> None:

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 import colorcli
 from colorcli.color import join
 from colorcli.colorize.events import Event, Observer, event
-from colorcli.colorize.flow import Canvases, PixelBudget, Stop
+from colorcli.colorize.flow import Canvases, PixelBudget, Stop, ended_by
 from colorcli.colorize.journal import Journal
 from colorcli.colorize.lock import locked
 from colorcli.colorize.options import Execution, Parameters
@@ -106,7 +106,7 @@ class Report:
         if self.fatal is not None:
             return self.fatal.exit_code
         if self.signal_number is not None:
-            return ExitCode.TERMINATED if self.signal_number == 15 else ExitCode.INTERRUPTED
+            return ended_by(self.signal_number)
         if self.failed and self.failed == self.matched:
             return ExitCode.ALL_FAILED
         return ExitCode.SOME_FAILED if self.failed or self.conflicts else ExitCode.OK

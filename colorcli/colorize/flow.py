@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from colorcli.errors import ExitCode
+
 _LEAST_PIXELS = 1 << 20
 
 
@@ -89,6 +91,11 @@ class Canvases:
             # What is too small makes room for what will be large enough.
             self._free.clear()
             return None
+
+
+def ended_by(signal_number: int | None) -> ExitCode:
+    """The exit code of a run that a signal has ended."""
+    return ExitCode.TERMINATED if signal_number == signal.SIGTERM else ExitCode.INTERRUPTED
 
 
 class Stop:

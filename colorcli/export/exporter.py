@@ -172,10 +172,11 @@ def _variants(
 
     if options.precision == "fp16":
         # Rounding in every layer can add up to another colour; then the file is half as large, and no faster.
-        return [
-            ("all of it in half precision", to_half(traced)),
-            ("large weights alone in half precision", with_half_weights(traced)),
-        ]
+        makers = {
+            "all of it in half precision": to_half,
+            "large weights alone in half precision": with_half_weights,
+        }
+        return ((note, make(traced)) for note, make in makers.items())
     assert options.calibrate is not None  # int8 is refused without
     inputs = []
     for number, pixels in enumerate(islice(verification.read_folder(options.calibrate), _MOST_CALIBRATION)):

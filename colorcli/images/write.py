@@ -241,7 +241,7 @@ def _is_same(strip: Pixels, place: Pixels) -> bool:
 
 def _encoded(
     pixels: Pixels, format: Format, metadata: Metadata, xmp: bytes, quality: int, lossless: bool
-) -> Iterator[bytes | memoryview] | Iterator[bytes]:
+) -> Iterator[bytes | memoryview]:
     if format == "PNG":
         return png.encode(pixels, metadata, xmp)
     eight = pixels.astype(np.uint8, copy=False)
