@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
+from colorcli import environment
 from colorcli.errors import ColorcliError, ExitCode
 
 # What a shell reports of a program that wrote into a closed pipe (128 + SIGPIPE).
@@ -115,7 +116,7 @@ def _say(sentence: str) -> None:
 
 def _wants_debug(arguments: list[str]) -> bool:
     end = arguments.index("--") if "--" in arguments else len(arguments)
-    return "--debug" in arguments[:end] or os.environ.get("COLORCLI_DEBUG", "") not in ("", "0")
+    return "--debug" in arguments[:end] or environment.debugging()
 
 
 @contextmanager

@@ -18,12 +18,12 @@ from colorcli.errors import ColorcliError, ExitCode, NothingToDoError, UsageErro
 
 if TYPE_CHECKING:
     from colorcli.colorize.engine import Report
-    from colorcli.colorize.flow import Stop
     from colorcli.colorize.options import Execution, Parameters
     from colorcli.colorize.picks import Picks
     from colorcli.colorize.plan import Plan
     from colorcli.images.photo import Format
     from colorcli.sessions.session import ModelInfo, Session
+    from colorcli.stopping import Stop
 
 _FORMATS: dict[str, Format] = {
     "jpeg": "JPEG", "jpg": "JPEG", "png": "PNG", "tiff": "TIFF", "tif": "TIFF", "webp": "WEBP"
@@ -319,8 +319,8 @@ def _carry_out(
     from colorcli.cli.progress import display
     from colorcli.colorize.engine import run
     from colorcli.colorize.events import to_line
-    from colorcli.colorize.flow import Stop, stopping_on_signals
     from colorcli.colorize.plan import check_room
+    from colorcli.stopping import Stop, stopping_on_signals
 
     warning = check_room(plan)
     if warning and not quiet:
@@ -365,7 +365,7 @@ def _carry_out(
 
 
 def _summarize(report: Report, plan: Plan, *, verbose: bool, debug: bool) -> None:
-    from colorcli.images.provenance import printable
+    from colorcli.text import printable
 
     listed = report.skips if verbose or len(report.skips) <= _MANY else report.skips[:_MANY]
     for skip in listed:
@@ -423,8 +423,7 @@ def _emit_plan(plan: Plan) -> None:
 
 
 def _show_plan(plan: Plan) -> None:
-    from colorcli.colorize.plan import human_bytes
-    from colorcli.images.provenance import printable
+    from colorcli.text import human_bytes, printable
 
     for task in plan.tasks:
         for item in task.outputs:

@@ -6,12 +6,12 @@ that ``COLORCLI_CONFIG`` names, else ``colorcli.toml`` in the working directory.
 
 from __future__ import annotations
 
-import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from colorcli.environment import settings_file
 from colorcli.errors import UsageError
 
 
@@ -24,10 +24,11 @@ def read_defaults(known: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         UsageError: the file cannot be read, or has a command or an option that does not exist.
     """
-    named = os.environ.get("COLORCLI_CONFIG")
-    path = Path(named or "colorcli.toml")
-    if not named and not path.is_file():
-        return {}
+    path = settings_file()
+    if path is None:
+        path = Path("colorcli.toml")
+        if not path.is_file():
+            return {}
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:

@@ -50,13 +50,13 @@ def doctor(
 def examine() -> dict[str, Any]:
     """Everything ``doctor`` reports; what is missing is None."""
     import colorcli
-    from colorcli.registry import folders
+    from colorcli import environment
 
     places = {
-        "data": folders.data_dir(),
-        "cache": folders.cache_dir(),
-        "models": folders.bundled_models_dir(),
-        "user_models": folders.user_models_dir(),
+        "data": environment.data_dir(),
+        "cache": environment.cache_dir(),
+        "models": environment.bundled_models_dir(),
+        "user_models": environment.user_models_dir(),
     }
     return {
         "colorcli": colorcli.__version__,
@@ -67,7 +67,7 @@ def examine() -> dict[str, Any]:
         "devices": _devices(),
         "onnxruntime": _onnxruntime(),
         "folders": {name: _folder(path) for name, path in places.items()},
-        "offline": folders.offline(),
+        "offline": environment.offline(),
         **_models(),
     }
 

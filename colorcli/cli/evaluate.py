@@ -226,7 +226,7 @@ def _has_room(report: dict[str, Any]) -> bool:
 
 def _summarize(report: dict[str, Any], output: Path | None) -> None:
     from colorcli.evaluate.tables import caption
-    from colorcli.images.provenance import printable
+    from colorcli.text import printable
 
     data.note(caption(report))
     if output is None and not _has_room(report):

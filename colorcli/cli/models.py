@@ -234,8 +234,8 @@ def _defaults(cards: list[ModelCard]) -> set[str]:
 
 def _others() -> list[dict[str, Any]]:
     """What can be pulled or imported, and the backbones that are here, whether they can be pulled or not."""
+    from colorcli.environment import user_models_dir
     from colorcli.registry import backbones
-    from colorcli.registry.folders import user_models_dir
     from colorcli.registry.releases import releases
 
     here = backbones.installed()

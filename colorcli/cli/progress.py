@@ -13,7 +13,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 from rich.text import Text
 
 from colorcli.cli.output import note
-from colorcli.images.provenance import printable
+from colorcli.text import printable
 
 _INTERVAL = 30.0
 _FIRST_INTERVAL = 5.0

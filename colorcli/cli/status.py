@@ -24,7 +24,7 @@ def status(
 ) -> None:
     """Say what became of every photograph: done, skipped, failed or unfinished, and why."""
     from colorcli.colorize.audit import COLUMNS, read_status
-    from colorcli.images.provenance import printable
+    from colorcli.text import printable
 
     found = read_status(folder)
     counts = found.counts()
@@ -66,7 +66,7 @@ def verify(
 ) -> None:
     """Compare every finished output with the SHA-256 in the journal; exit code 9 if any differs."""
     from colorcli.colorize.audit import verify as compare
-    from colorcli.images.provenance import printable
+    from colorcli.text import printable
 
     live = not quiet and sys.stderr.isatty()
 

@@ -53,7 +53,7 @@ def train(
     chosen = recipes.load(recipe, settings)
 
     from colorcli.cli.training import training_display
-    from colorcli.colorize.flow import Stop, ended_by, stopping_on_signals
+    from colorcli.stopping import Stop, ended_by, stopping_on_signals
     from colorcli.train.loop import run_recipe
     from colorcli.train.processes import leads
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import numba
-import platformdirs
 from numba import types as numba_types
+
+from colorcli.environment import cache_dir
 
 Loop = TypeVar("Loop", bound=Callable[..., Any])
 
@@ -42,7 +41,7 @@ def compiled(loop: Loop, signature: Any) -> Loop:
     """
     users_choice = _numba.config.CACHE_DIR
     # Numba reads the setting when a function is decorated; other libraries' functions keep theirs.
-    _numba.config.CACHE_DIR = users_choice or str(_cache_folder() / "numba")
+    _numba.config.CACHE_DIR = users_choice or str(cache_dir() / "numba")
     try:
         return cast(Loop, _numba.njit([signature], cache=True, **_OPTIONS)(loop))
     except Exception:
@@ -56,8 +55,3 @@ def compiled(loop: Loop, signature: Any) -> Loop:
 def array(dtype: Any, ndim: int, *, readonly: bool = True) -> Any:
     """The numba type of a C-contiguous array."""
     return types.Array(dtype, ndim, "C", readonly=readonly)
-
-
-def _cache_folder() -> Path:
-    chosen = os.environ.get("COLORCLI_CACHE_DIR")
-    return Path(chosen) if chosen else platformdirs.user_cache_path("colorcli", appauthor=False)

@@ -9,12 +9,9 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
-from colorcli.colorize.journal import STATE_FOLDER
 from colorcli.errors import OutputError, UsageError
-from colorcli.images.read import SUFFIXES
-from colorcli.images.write import PART_PREFIX, PART_SUFFIX
-
-Identity = tuple[int, int]
+from colorcli.files import Identity, identity, walk
+from colorcli.images.formats import SUFFIXES, is_photograph_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,13 +109,13 @@ def discover(inputs: Sequence[Source], *, include: Sequence[str] = (), exclude: 
         exclude: patterns none of which may match.
     """
     discovery = Discovery()
-    outputs = {_identity(source.root) for source in inputs if source.relative is None}
+    outputs = {identity(source.root) for source in inputs if source.relative is None}
     seen: set[tuple[Path, str, Identity]] = set()
     for source in inputs:
         if source.relative is not None:
             entries: Iterator[tuple[Path, str]] = iter([(source.path, source.relative)])
         else:
-            entries = _walk(source, outputs, discovery)
+            entries = _photographs(source, outputs, discovery)
         for path, relative in entries:
             if not matches(relative, include, exclude):
                 continue
@@ -180,58 +177,18 @@ def _listed(name: str, root: Path) -> Source:
     return Source(Path(name), root, relative=relative.as_posix(), target=relative.as_posix())
 
 
-def _identity(path: Path) -> Identity | None:
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino
-
-
-def _walk(source: Source, outputs: set[Identity | None], discovery: Discovery) -> Iterator[tuple[Path, str]]:
+def _photographs(source: Source, outputs: set[Identity | None], discovery: Discovery) -> Iterator[tuple[Path, str]]:
     """Files with a photograph's suffix below a folder, each with its relative path."""
-    visited = set(outputs)
-    pending: list[tuple[Path, str]] = [(source.path, "")]
-    links: list[tuple[Path, str]] = []
-    while pending or links:
-        # a folder goes by its own name, whatever links to it
-        folder, prefix = pending.pop() if pending else links.pop(0)
-        identity = _identity(folder)
-        if identity in visited:
-            continue
-        visited.add(identity)
-        try:
-            with os.scandir(folder) as scan:
-                entries = sorted(scan, key=lambda entry: entry.name)
-        except OSError as error:
-            reason = f"cannot be read: {error.strerror or error}"
-            discovery.unusable.append(Unusable(prefix.rstrip("/") or ".", source.root, reason, failed=True))
-            continue
-        below: list[tuple[Path, str]] = []
-        for entry in entries:
-            path, relative = folder / entry.name, prefix + entry.name
-            if _is_folder(entry):
-                if entry.name != STATE_FOLDER:
-                    (links if entry.is_symlink() else below).append((path, f"{relative}/"))
-            elif _is_photograph(entry.name):
-                yield path, relative
-            else:
-                discovery.ignored += 1
-        pending += reversed(below)
 
+    def unreadable(relative: str, error: OSError) -> None:
+        reason = f"cannot be read: {error.strerror or error}"
+        discovery.unusable.append(Unusable(relative, source.root, reason, failed=True))
 
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:  # a link that leads to itself, or through a folder that is closed to us
-        return False
-
-
-def _is_photograph(name: str) -> bool:
-    if name.startswith(PART_PREFIX) and name.endswith(PART_SUFFIX):
-        return False
-    # macOS keeps attributes in files named ._x.jpg beside x.jpg
-    return os.path.splitext(name)[1].lower() in SUFFIXES and not name.startswith("._")  # noqa: PTH122
+    for path, relative in walk(source.path, skip=outputs, unreadable=unreadable):
+        if is_photograph_name(path.name):
+            yield path, relative
+        else:
+            discovery.ignored += 1
 
 
 def matches(relative: str, include: Sequence[str], exclude: Sequence[str]) -> bool:

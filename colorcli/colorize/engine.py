@@ -29,16 +29,17 @@ from numpy.typing import NDArray
 import colorcli
 from colorcli.color import join
 from colorcli.colorize.events import Event, Observer, event
-from colorcli.colorize.flow import Canvases, PixelBudget, Stop, ended_by
+from colorcli.colorize.flow import Canvases, PixelBudget
 from colorcli.colorize.journal import Journal
 from colorcli.colorize.lock import locked
 from colorcli.colorize.options import Execution, Parameters
 from colorcli.colorize.photograph import Prepared, SkippedError, finish, prepare
 from colorcli.colorize.plan import CONFLICTS, Output, Plan, Task, Verdict
 from colorcli.errors import ColorcliError, ExitCode, OutputError, PhotoError, StoppedError
-from colorcli.images.provenance import printable
 from colorcli.images.tiles import checked_chroma
 from colorcli.sessions.session import OutOfMemoryError, Session, random_code
+from colorcli.stopping import Stop, ended_by
+from colorcli.text import printable
 
 _GPU_BATCH = 16
 # Measured with bigcolor lite: on the CPU larger batches take longer for each photograph, not less, and one at a time

@@ -1,19 +1,15 @@
-"""What keeps a run within bounds: how much is in flight, what memory it takes, and how it is asked to stop."""
+"""What keeps a run within bounds: how much is in flight, and what memory it takes."""
 
 from __future__ import annotations
 
 import math
-import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from types import FrameType
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-
-from colorcli.errors import ExitCode
 
 _LEAST_PIXELS = 1 << 20
 
@@ -91,54 +87,3 @@ class Canvases:
             # What is too small makes room for what will be large enough.
             self._free.clear()
             return None
-
-
-def ended_by(signal_number: int | None) -> ExitCode:
-    """The exit code of a run that a signal has ended."""
-    return ExitCode.TERMINATED if signal_number == signal.SIGTERM else ExitCode.INTERRUPTED
-
-
-class Stop:
-    """A request to finish what is in flight and begin nothing new; ``signal_number`` says which signal asked for it."""
-
-    def __init__(self) -> None:
-        self._event = threading.Event()
-        self.signal_number: int | None = None
-
-    def __call__(self) -> bool:
-        """Whether it was requested."""
-        return self._event.is_set()
-
-    def request(self, signal_number: int | None = None) -> None:
-        """Ask for it."""
-        self.signal_number = self.signal_number or signal_number
-        self._event.set()
-
-
-@contextmanager
-def stopping_on_signals(stop: Stop, announce: Callable[[], None]) -> Iterator[None]:
-    """The first Ctrl-C or SIGTERM requests ``stop`` and is announced; the second raises, and so aborts.
-
-    The second raises KeyboardInterrupt or SystemExit(143). Does nothing outside of the main thread, which alone gets
-    signals.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def handle(number: int, _frame: FrameType | None) -> None:
-        if not stop():
-            stop.request(number)
-            with suppress(RuntimeError):  # the signal may have come in the middle of a write to the same stream
-                announce()
-        elif number == signal.SIGTERM:
-            raise SystemExit(143)
-        else:
-            raise KeyboardInterrupt
-
-    previous = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)

@@ -19,8 +19,8 @@ from pathlib import Path
 from colorcli.colorize.events import VERSION, to_line
 from colorcli.colorize.options import recipe
 from colorcli.errors import OutputError
+from colorcli.files import STATE_FOLDER
 
-STATE_FOLDER = ".colorcli"
 _NAME = "journal.jsonl"
 
 

@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from colorcli.colorize.journal import STATE_FOLDER
 from colorcli.errors import OutputError
+from colorcli.files import STATE_FOLDER
 
 _NAME = "lock"
 

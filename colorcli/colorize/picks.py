@@ -18,8 +18,8 @@ from colorcli.colorize.discover import Discovery, Found, matches
 from colorcli.colorize.options import Parameters
 from colorcli.colorize.plan import Pick
 from colorcli.errors import UsageError
-from colorcli.images.provenance import printable
 from colorcli.images.write import SUFFIX
+from colorcli.text import printable
 
 VERSION = 1
 """Of the file's layout."""

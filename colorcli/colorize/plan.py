@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import mmap
 import os
@@ -18,9 +17,11 @@ from colorcli.colorize.journal import Finished, History, Past, journal_path
 from colorcli.colorize.naming import Collision, name_outputs
 from colorcli.colorize.options import Parameters, recipe
 from colorcli.errors import OutputError, PhotoError, UsageError
+from colorcli.files import name_digest
 from colorcli.images.photo import Format
 from colorcli.images.provenance import DIGITAL_SOURCE_TYPE
 from colorcli.images.read import probe
+from colorcli.text import human_bytes
 
 Code = Literal["other_parameters", "other_input", "changed", "unknown", "in_color", "not_a_file", "unreadable"]
 CONFLICTS: frozenset[Code] = frozenset(("other_parameters", "other_input", "changed", "unknown"))
@@ -159,8 +160,7 @@ class Selection:
         if self.shard is None:
             return True
         index, count = self.shard
-        digest = hashlib.sha256(relative.encode("utf-8", "surrogateescape")).digest()
-        return int.from_bytes(digest[:8], "big") % count == index - 1
+        return int.from_bytes(name_digest(relative)[:8], "big") % count == index - 1
 
 
 def parse_shard(text: str) -> tuple[int, int]:
@@ -250,15 +250,6 @@ def check_room(plan: Plan) -> str | None:
         if estimate and estimate + _MARGIN > room:
             warning = f"{sentence}: it may become full."
     return warning
-
-
-def human_bytes(count: float) -> str:
-    """A number of bytes for people, such as ``1.4 GB``."""
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}" if unit == "bytes" or count >= 100 else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.1f} TB"
 
 
 def estimate_output(width: int, height: int, bits: int, form: Format) -> int:

@@ -26,12 +26,12 @@ from colorcli.color.spaces import lightness_to_gray, srgb_to_lightness
 from colorcli.colorize import picks
 from colorcli.colorize.discover import Found
 from colorcli.colorize.flow import PixelBudget
-from colorcli.colorize.journal import STATE_FOLDER, read_journal
+from colorcli.colorize.journal import read_journal
 from colorcli.colorize.options import Execution, Parameters
 from colorcli.colorize.plan import Output, Plan
 from colorcli.errors import PhotoError
+from colorcli.files import STATE_FOLDER, part_path
 from colorcli.images.read import read_photo
-from colorcli.images.write import part_path
 from colorcli.report.colouring import Colouring, write_colouring
 from colorcli.report.gallery import Column, Entry
 from colorcli.report.page import check_place

@@ -12,8 +12,10 @@ from pathlib import Path, PurePosixPath
 
 from colorcli.errors import NothingToDoError, PhotoError, UsageError
 from colorcli.evaluate.protocols import Selection
+from colorcli.files import name_digest, walk
+from colorcli.images.formats import SUFFIXES, is_photograph_name
 from colorcli.images.photo import Photo
-from colorcli.images.read import SUFFIXES, decode_photo
+from colorcli.images.read import decode_photo
 from colorcli.images.samples import color_photographs
 
 
@@ -133,14 +135,17 @@ def decode(content: bytes, name: str) -> tuple[Photo, str]:
 def _files(root: Path, failures: list[tuple[str, str]]) -> Iterator[tuple[str, File]]:
     """The photographs of a root; damaged tar files in a folder join the failures, one that was named is an error."""
     if root.is_dir():
-        for path in sorted(path for path in root.rglob("*") if path.is_file()):
-            name = path.relative_to(root).as_posix()
+
+        def unreadable(relative: str, error: OSError) -> None:
+            failures.append((relative, f"The folder {root / relative} cannot be read: {error.strerror or error}."))
+
+        for path, name in walk(root, regular=True, unreadable=unreadable):
             if path.suffix.lower() == ".tar":
                 try:
                     yield from _members(path)
                 except UsageError as error:
                     failures.append((name, str(error)))
-            elif _is_photograph(name):
+            elif is_photograph_name(path.name):
                 yield name, File(path)
     elif root.suffix.lower() == ".tar" and root.is_file():
         yield from _members(root)
@@ -155,16 +160,10 @@ def _members(shard: Path) -> Iterator[tuple[str, File]]:
         # "r:" takes no compressed ones: their members have no place in the file
         with tarfile.open(shard, "r:") as archive:
             for member in archive:
-                if member.isfile() and _is_photograph(member.name):
+                if member.isfile() and is_photograph_name(PurePosixPath(member.name).name):
                     yield f"{shard.stem}/{member.name}", File(shard, member.offset_data, member.size)
     except (OSError, tarfile.TarError) as error:
         raise UsageError(f"The tar file {shard} cannot be read ({error}); it is damaged, or compressed.") from error
-
-
-def _is_photograph(name: str) -> bool:
-    """By its name; what macOS keeps beside a file under ``._`` is none."""
-    path = PurePosixPath(name)
-    return path.suffix.lower() in SUFFIXES and not path.name.startswith("._")
 
 
 def _stem(name: str) -> str:
@@ -180,10 +179,6 @@ def _refuse_doubles(names: Iterable[str]) -> None:
         seen.add(name)
 
 
-def _lot(name: str) -> bytes:
-    return hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest()
-
-
 def _selected(items: tuple[Item, ...], selection: Selection) -> tuple[Item, ...]:
     if selection.pattern:
         matching = tuple(item for item in items if fnmatch(PurePosixPath(item.name).name, selection.pattern))
@@ -192,6 +187,6 @@ def _selected(items: tuple[Item, ...], selection: Selection) -> tuple[Item, ...]
     elif selection.first:
         items = items[: selection.first]
     if selection.random and len(items) > selection.random:
-        by_chance = sorted(items, key=lambda item: _lot(item.name))
+        by_chance = sorted(items, key=lambda item: name_digest(item.name))
         items = tuple(sorted(by_chance[: selection.random], key=lambda item: item.name))
     return items

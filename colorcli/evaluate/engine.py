@@ -20,9 +20,9 @@ from colorcli.evaluate.data import Found, Item
 from colorcli.evaluate.prepare import Prepared, prepare
 from colorcli.evaluate.protocols import Protocol
 from colorcli.evaluate.scoring import ImageScores, Scorer
-from colorcli.images.provenance import printable
 from colorcli.sessions.machine import available_cpus
 from colorcli.sessions.session import Session, random_code
+from colorcli.text import printable
 
 _GPU_BATCH = 16
 _AHEAD = 2

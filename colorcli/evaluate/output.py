@@ -13,7 +13,7 @@ from colorcli.errors import OutputError, PhotoError
 from colorcli.evaluate import tables
 from colorcli.evaluate.prepare import Rgb8
 from colorcli.evaluate.report import to_json
-from colorcli.registry.card import write_atomically
+from colorcli.files import write_atomically
 
 _LARGEST = 1024
 _QUALITY = 92

@@ -29,8 +29,8 @@ from torchvision.models.inception import (
 )
 
 from colorcli.errors import ModelError
+from colorcli.files import file_sha256
 from colorcli.registry import backbones
-from colorcli.registry.card import file_sha256
 from colorcli.registry.registry import difference
 from colorcli.sessions.pytorch import memory_errors
 

@@ -16,11 +16,12 @@ import colorcli
 from colorcli.errors import ModelError, OutputError, UsageError
 from colorcli.export import graph, verification
 from colorcli.export.verification import Verification
+from colorcli.files import write_atomically
 from colorcli.images.resize import working_lightness
 from colorcli.networks.colorizer import Colorizer
 from colorcli.networks.size import SizeRule
 from colorcli.registry import registry
-from colorcli.registry.card import ModelCard, write_atomically
+from colorcli.registry.card import ModelCard
 from colorcli.sessions import onnx_file
 
 if TYPE_CHECKING:

@@ -16,10 +16,10 @@ from contextlib import suppress
 from pathlib import Path
 
 import colorcli
+from colorcli.environment import cache_dir
 from colorcli.errors import ColorcliError, ModelError, OutputError, StoppedError, UsageError, VerificationError
 from colorcli.registry import registry
 from colorcli.registry.card import ModelCard
-from colorcli.registry.folders import cache_dir
 from colorcli.registry.systems import systems
 from colorcli.sessions import onnx_file
 from colorcli.sessions.session import Session

@@ -12,8 +12,10 @@ import torch
 from numpy.typing import NDArray
 
 from colorcli.errors import ModelError, PhotoError, VerificationError
+from colorcli.files import walk
+from colorcli.images.formats import is_photograph_name
 from colorcli.images.photo import Pixels
-from colorcli.images.read import SUFFIXES, decode_photo, read_photo
+from colorcli.images.read import decode_photo, read_photo
 from colorcli.images.resize import working_lightness
 from colorcli.images.samples import color_photographs
 from colorcli.networks.colorizer import Colorizer
@@ -80,8 +82,12 @@ def read_folder(folder: Path) -> Iterator[Pixels]:
         ModelError: there is none.
     """
     found = False
-    for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() in SUFFIXES and path.is_file():
+
+    def unreadable(relative: str, error: OSError) -> None:
+        raise ModelError(f"The folder {folder / relative} cannot be read: {error.strerror or error}.") from error
+
+    for path, _ in walk(folder, regular=True, unreadable=unreadable):
+        if is_photograph_name(path.name):
             try:
                 pixels = read_photo(path).pixels
             except PhotoError:

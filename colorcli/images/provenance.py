@@ -6,11 +6,12 @@ Terms: IPTC Photo Metadata Standard 2025.1 (digital source type, AI system used)
 from __future__ import annotations
 
 import json
-import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from xml.dom import Node, minidom
 from xml.parsers import expat
+
+from colorcli.text import printable
 
 DIGITAL_SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/compositeWithTrainedAlgorithmicMedia"
 
@@ -30,7 +31,6 @@ _PREFIXES = {
     "rdf": RDF, "Iptc4xmpExt": IPTC_EXT, "xmpMM": XMP_MM, "stRef": ST_REF, "stEvt": ST_EVT
 }  # fmt: skip
 _MAX_PACKET = 1 << 24
-_UNPRINTABLE = frozenset(("Cc", "Cs", "Zl", "Zp"))
 
 _REPLACED = frozenset(
     (
@@ -130,13 +130,6 @@ def orientation(xmp: bytes | None) -> int | None:
             if value.strip() in "12345678" and len(value.strip()) == 1:
                 return int(value)
     return None
-
-
-def printable(text: str) -> str:
-    """``text`` on one line, in characters that XML and terminals can hold; others as backslash escapes."""
-    return "".join(
-        ascii(c)[1:-1] if unicodedata.category(c) in _UNPRINTABLE or c in "\ufffe\uffff" else c for c in text
-    )
 
 
 _EMPTY = f'<x:xmpmeta xmlns:x="{_X}"><rdf:RDF xmlns:rdf="{RDF}"/></x:xmpmeta>'.encode()

@@ -18,11 +18,10 @@ from colorcli.images import exif, icc, jpeg, png, provenance, tiff, webp
 from colorcli.images.kind import gray_channel, kind_of
 from colorcli.images.photo import Decoded, Format, Header, Metadata, Photo, Pixels, Resolution, UnreadableError
 from colorcli.images.source import Source
+from colorcli.text import printable
 
-__all__ = ["MAX_PIXELS", "SUFFIXES", "Metadata", "Photo", "Resolution", "decode_photo", "probe", "read_photo"]
+__all__ = ["MAX_PIXELS", "Metadata", "Photo", "Resolution", "decode_photo", "probe", "read_photo"]
 
-SUFFIXES = frozenset((".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".tif", ".tiff", ".webp"))
-"""Lower-case suffixes of files that are taken for photographs. What a file is, is read from its content."""
 
 MAX_PIXELS = 1_000_000_000
 _MAX_PACKED_BYTES = 1 << 32
@@ -137,7 +136,7 @@ def _regular(handle: BinaryIO) -> _HandleSource:
 
 def _shown(path: Path) -> str:
     """A path as it can be printed on one line."""
-    return provenance.printable(os.fspath(path))
+    return printable(os.fspath(path))
 
 
 def _sniff(source: Source) -> Format:

@@ -15,19 +15,18 @@ from typing import BinaryIO, cast
 import numpy as np
 
 from colorcli.errors import OutputError, PhotoError
+from colorcli.files import part_path, sync_folder
 from colorcli.images import jpeg, png, tiff, webp
 from colorcli.images.photo import Format, Metadata, Pixels, UnreadableError
-from colorcli.images.provenance import Provenance, printable, provenance_packet
+from colorcli.images.provenance import Provenance, provenance_packet
 from colorcli.images.read import probe, read_photo
+from colorcli.text import printable
 
 SUFFIX: dict[Format, str] = {"JPEG": ".jpg", "PNG": ".png", "TIFF": ".tif", "WEBP": ".webp"}
 """The usual suffix of each format."""
 
 BITS: dict[Format, int] = {"JPEG": 8, "PNG": 16, "TIFF": 16, "WEBP": 8}
 """The most bits per sample that each format is written with."""
-
-PART_PREFIX = ".colorcli-"
-PART_SUFFIX = ".part"
 
 _MAX_SIDE: dict[Format, int] = {
     "JPEG": jpeg.MAX_SIDE, "PNG": png.MAX_SIDE, "TIFF": tiff.MAX_SIDE, "WEBP": webp.MAX_SIDE
@@ -46,15 +45,6 @@ class Written:
     size: int
     sha256: str
     left_out: tuple[str, ...] = ()
-
-
-def part_path(target: Path) -> Path:
-    """Where ``target`` is written before it is renamed: the same folder, and the same name for every attempt.
-
-    The name is a hash, so that targets of 255 bytes have one; what a killed run left there is overwritten by the next.
-    """
-    digest = hashlib.sha256(os.fsencode(target.name)).hexdigest()[:16]
-    return target.with_name(f"{PART_PREFIX}{digest}{PART_SUFFIX}")
 
 
 def write_photo(
@@ -136,7 +126,7 @@ def write_photo(
             _check_picture(part, (width, height, bits), name)
         part.replace(target)
         if fsync:
-            _sync_folder(target.parent)
+            sync_folder(target.parent)
     except BaseException as error:
         with suppress(OSError):
             part.unlink()
@@ -248,19 +238,6 @@ def _encoded(
     if format == "JPEG":
         return jpeg.encode(eight, metadata, xmp, quality=quality)
     return webp.encode(eight, metadata, xmp, quality=quality, lossless=lossless)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a rename last through a power cut, where the system lets folders be synced."""
-    try:
-        descriptor = os.open(folder, os.O_RDONLY)
-    except OSError:
-        return
-    try:
-        with suppress(OSError):
-            os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _explained(error: OSError, name: str) -> OutputError | PhotoError:

@@ -14,10 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from colorcli.environment import bundled_models_dir, data_dir
 from colorcli.errors import ModelError
+from colorcli.files import write_atomically
 from colorcli.registry import toml
-from colorcli.registry.card import WEIGHTS, read_hashed, write_atomically
-from colorcli.registry.folders import bundled_models_dir, data_dir
+from colorcli.registry.card import WEIGHTS, read_hashed
 from colorcli.registry.releases import Release, releases
 from colorcli.registry.systems import near
 

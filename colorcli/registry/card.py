@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import os
-import tempfile
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from colorcli.errors import ModelError
+from colorcli.files import write_atomically
 from colorcli.networks.size import SizeRule
 from colorcli.registry import toml
 
@@ -143,38 +141,6 @@ def write_card(card: ModelCard, folder: Path) -> Path:
     target = folder / CARD
     write_atomically(target, toml.dumps(card.to_dict()).encode("utf-8"))
     return target
-
-
-def write_atomically(target: Path, content: bytes) -> None:
-    """Write a file so that it is never seen half-written.
-
-    Raises:
-        OSError: the folder cannot be written.
-    """
-    # Cut short: a name may be as long as the file system takes.
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name[:40]}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        # mkstemp makes files that only their owner may read.
-        Path(name).chmod(0o644)
-        Path(name).replace(target)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            Path(name).unlink()
-        raise
-
-
-def file_sha256(path: Path) -> str:
-    """Hexadecimal SHA-256 of a file.
-
-    Raises:
-        OSError: the file cannot be read.
-    """
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_hashed(path: Path) -> tuple[bytes, str]:

@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any
 
 import colorcli
+from colorcli.environment import data_dir, offline
 from colorcli.errors import ModelError
-from colorcli.registry.card import write_atomically
-from colorcli.registry.folders import data_dir, offline
+from colorcli.files import write_atomically
 from colorcli.registry.releases import Remote
 
 Progress = Callable[[str, int, int | None], None]

@@ -14,13 +14,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from colorcli.environment import data_dir, user_models_dir
 from colorcli.errors import ModelError, OutputError
+from colorcli.files import file_sha256
 from colorcli.registry import backbones, bigcolor
 from colorcli.registry.backbones import Backbone
-from colorcli.registry.card import CARD, WEIGHTS, ModelCard, Shared, file_sha256, read_card, write_card
+from colorcli.registry.card import CARD, WEIGHTS, ModelCard, Shared, read_card, write_card
 from colorcli.registry.checkpoints import network_layout, read_tensors
 from colorcli.registry.download import Fetched, Progress, fetch
-from colorcli.registry.folders import data_dir, user_models_dir
 from colorcli.registry.registry import difference, empty_network, find, own_tensors, shapes
 from colorcli.registry.releases import Release, release, releases
 from colorcli.registry.systems import systems

@@ -9,10 +9,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from colorcli.environment import bundled_models_dir, cache_dir, data_dir, user_models_dir
 from colorcli.errors import ModelError, UsageError
+from colorcli.files import write_atomically
 from colorcli.registry import backbones
-from colorcli.registry.card import CARD, WEIGHTS, ModelCard, Shared, read_card, read_hashed, write_atomically
-from colorcli.registry.folders import bundled_models_dir, cache_dir, data_dir, user_models_dir
+from colorcli.registry.card import CARD, WEIGHTS, ModelCard, Shared, read_card, read_hashed
 from colorcli.registry.systems import near, systems
 from colorcli.sessions import onnx_file
 from colorcli.sessions.session import ModelInfo, Session

@@ -21,8 +21,8 @@ from typing import TextIO
 
 import colorcli
 from colorcli.errors import OutputError
-from colorcli.images.provenance import printable
-from colorcli.images.write import part_path
+from colorcli.files import part_path
+from colorcli.text import printable
 
 _GENERATOR = '<meta name="generator" content="colorcli '
 _HEAD_BYTES = 4096

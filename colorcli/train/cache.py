@@ -16,10 +16,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from colorcli.environment import cache_dir
 from colorcli.errors import OutputError, UsageError
+from colorcli.files import file_sha256
 from colorcli.registry import backbones
-from colorcli.registry.card import file_sha256
-from colorcli.registry.folders import cache_dir
 from colorcli.train.data import Entry
 from colorcli.train.recipe import Recipe
 from colorcli.train.statistics import fingerprint

@@ -7,10 +7,8 @@ would have seen, whatever the number of loader threads.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import io
 import math
-import os
 import tarfile
 import threading
 import time
@@ -26,10 +24,11 @@ from PIL import Image, ImageFilter, ImageOps
 
 from colorcli.color.metrics import colorfulness
 from colorcli.errors import NothingToDoError, UsageError
+from colorcli.files import name_digest, walk
+from colorcli.images.formats import is_photograph_name
 from colorcli.sessions.classes import class_names, find_class
 from colorcli.sessions.machine import available_cpus
 
-_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff")
 _FORMATS = ("JPEG", "PNG", "WEBP", "TIFF")
 _NEAR_GRAY = 4.0
 LUMA601 = (0.2989, 0.5870, 0.1140)
@@ -152,21 +151,15 @@ def _index(root: Path) -> Iterator[Entry]:
         raise UsageError(f"{root} is neither a folder nor a tar shard.")
 
 
-def _in_folder(folder: Path, prefix: str = "") -> Iterator[Entry]:
-    try:
-        # The kinds of files come with their names: nothing is asked of the disk for each of a million.
-        with os.scandir(folder) as found:
-            files = sorted(found, key=lambda file: file.name)
-    except OSError as error:
-        raise UsageError(f"The folder {folder} cannot be read: {error.strerror}.") from error
-    for file in files:
-        name = file.name.lower()
-        if file.is_dir(follow_symlinks=False):
-            yield from _in_folder(Path(file.path), f"{prefix}{file.name}/")
-        elif name.endswith(".tar") and file.is_file():
-            yield from _in_shard(Path(file.path))
-        elif name.endswith(_SUFFIXES) and file.is_file():
-            yield Entry(prefix + file.name, Path(file.path))
+def _in_folder(folder: Path) -> Iterator[Entry]:
+    def unreadable(relative: str, error: OSError) -> None:
+        raise UsageError(f"The folder {folder / relative} cannot be read: {error.strerror or error}.") from error
+
+    for path, name in walk(folder, regular=True, unreadable=unreadable):
+        if path.suffix.lower() == ".tar":
+            yield from _in_shard(path)
+        elif is_photograph_name(path.name):
+            yield Entry(name, path)
 
 
 def _in_shard(shard: Path) -> list[Entry]:
@@ -178,7 +171,7 @@ def _in_shard(shard: Path) -> list[Entry]:
             for member in archive:
                 folder, _, file = member.name.rpartition("/")
                 key = f"{folder}/{file.partition('.')[0]}"
-                if member.isfile() and file.lower().endswith(_SUFFIXES):
+                if member.isfile() and is_photograph_name(file):
                     entry = Entry(f"{shard.stem}/{member.name}", shard, member.offset_data, member.size)
                     found.append((key, entry))
                 elif file.endswith(".cls") and (content := archive.extractfile(member)):
@@ -214,7 +207,7 @@ def _labelled(entries: list[Entry]) -> list[Entry]:
 
 
 def _fraction(name: str) -> float:
-    return int.from_bytes(hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest()[:4], "big") / 2**32
+    return int.from_bytes(name_digest(name)[:4], "big") / 2**32
 
 
 @dataclass(frozen=True)

@@ -28,9 +28,10 @@ from torch import Tensor, nn
 
 import colorcli
 from colorcli.errors import ModelError, OutputError
+from colorcli.files import file_sha256, write_atomically
 from colorcli.networks.colorizer import Colorizer
 from colorcli.registry import backbones
-from colorcli.registry.card import WEIGHTS, ModelCard, Shared, file_sha256, write_atomically, write_card
+from colorcli.registry.card import WEIGHTS, ModelCard, Shared, write_card
 from colorcli.registry.registry import own_tensors
 from colorcli.train.recipe import Recipe
 

@@ -18,7 +18,7 @@ from PIL import Image
 
 from colorcli.color.metrics import colorfulness
 from colorcli.color.spaces import srgb_to_lab
-from colorcli.registry.folders import cache_dir
+from colorcli.environment import cache_dir
 from colorcli.sessions.machine import available_cpus
 from colorcli.train.data import Entry, PhotoSet
 

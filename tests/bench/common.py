@@ -65,7 +65,8 @@ def untrained(system: str, preset: str, folder: Path) -> Path:
     import torch
     from safetensors.torch import save_file
 
-    from colorcli.registry.card import WEIGHTS, ModelCard, file_sha256, write_card
+    from colorcli.files import file_sha256
+    from colorcli.registry.card import WEIGHTS, ModelCard, write_card
     from colorcli.registry.systems import systems
 
     torch.manual_seed(0)

@@ -12,8 +12,9 @@ import torch
 from safetensors.torch import save_file
 from torchvision import models
 
+from colorcli.files import file_sha256
 from colorcli.registry import backbones
-from colorcli.registry.card import ModelCard, file_sha256, write_card
+from colorcli.registry.card import ModelCard, write_card
 
 from .conftest import Run
 

@@ -16,10 +16,10 @@ from PIL import Image
 from colorcli.color import join
 from colorcli.colorize import discover, engine, plan
 from colorcli.colorize.events import Event
-from colorcli.colorize.flow import Stop
 from colorcli.colorize.options import Execution, choose_parameters
 from colorcli.networks.size import SizeRule
 from colorcli.sessions.session import ModelInfo
+from colorcli.stopping import Stop
 
 INFO = ModelInfo("fake@test", "fake", "ab" * 32, ("z", "class_index"), SizeRule(64, 16), "none", "1")
 

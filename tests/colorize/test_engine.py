@@ -17,13 +17,14 @@ import tifffile
 from PIL import Image
 
 from colorcli.colorize import engine
-from colorcli.colorize.flow import Canvases, PixelBudget, Stop
+from colorcli.colorize.flow import Canvases, PixelBudget
 from colorcli.colorize.journal import read_journal
 from colorcli.colorize.options import Execution
 from colorcli.errors import ExitCode, OutputError, UsageError
 from colorcli.images.read import read_photo
 from colorcli.networks.size import SizeRule
 from colorcli.sessions.session import OutOfMemoryError
+from colorcli.stopping import Stop
 
 from .conftest import Colour, FakeSession, contents, with_info, write_gray
 

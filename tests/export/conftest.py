@@ -11,7 +11,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from colorcli.registry.card import WEIGHTS, ModelCard, file_sha256, read_card, write_card
+from colorcli.files import file_sha256
+from colorcli.registry.card import WEIGHTS, ModelCard, read_card, write_card
 from colorcli.registry.systems import systems
 
 NETWORK = '''

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from colorcli.images import provenance as terms
-from colorcli.images.provenance import Provenance, orientation, printable, provenance_packet
+from colorcli.images.provenance import Provenance, orientation, provenance_packet
+from colorcli.text import printable
 from tests.images.conftest import PROVENANCE
 
 EXISTING = f"""<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>

@@ -19,12 +19,13 @@ import tifffile
 from PIL import Image, ImageCms, PngImagePlugin
 
 from colorcli.errors import OutputError, PhotoError
+from colorcli.files import part_path
 from colorcli.images import png
 from colorcli.images import provenance as terms
 from colorcli.images.photo import Format, Metadata, Resolution
 from colorcli.images.provenance import Provenance, provenance_packet
 from colorcli.images.read import probe, read_photo
-from colorcli.images.write import Written, part_path, write_photo
+from colorcli.images.write import Written, write_photo
 from tests.images.conftest import PROVENANCE, color_scene, gray_scene, strips_of
 
 NAMES: dict[Format, str] = {"JPEG": "a.jpg", "PNG": "a.png", "TIFF": "a.tif", "WEBP": "a.webp"}

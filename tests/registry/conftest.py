@@ -9,8 +9,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from colorcli.registry import backbones, folders
-from colorcli.registry.card import WEIGHTS, ModelCard, file_sha256, write_card
+from colorcli import environment
+from colorcli.files import file_sha256
+from colorcli.registry import backbones
+from colorcli.registry.card import WEIGHTS, ModelCard, write_card
 from colorcli.registry.systems import systems
 
 TINY = '''
@@ -66,7 +68,7 @@ def bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, user: Path) -> Path:
     """An empty folder in place of the bundled models."""
     package = tmp_path / "package"
     (package / "bundled").mkdir(parents=True)
-    monkeypatch.setattr(folders, "_PACKAGE", package)
+    monkeypatch.setattr(environment, "_PACKAGE", package)
     return package / "bundled"
 
 

@@ -13,8 +13,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from colorcli.errors import ExitCode, ModelError
+from colorcli.files import file_sha256
 from colorcli.registry import backbones, importers, registry
-from colorcli.registry.card import CARD, WEIGHTS, ModelCard, Shared, file_sha256
+from colorcli.registry.card import CARD, WEIGHTS, ModelCard, Shared
 from colorcli.registry.releases import Release, Remote
 from colorcli.train import recipe as recipes
 

@@ -14,9 +14,10 @@ import torch
 from safetensors.torch import save_file
 
 from colorcli.errors import ExitCode, ModelError
+from colorcli.files import file_sha256
 from colorcli.networks.size import SizeRule
 from colorcli.registry import registry
-from colorcli.registry.card import CARD, WEIGHTS, file_sha256
+from colorcli.registry.card import CARD, WEIGHTS
 from colorcli.registry.systems import BUILT_IN, GROUP, Systems, systems
 
 from .conftest import install_plugin, make_model

@@ -15,14 +15,15 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
+from colorcli import environment
 from colorcli.errors import ModelError, UsageError
+from colorcli.files import file_sha256
 from colorcli.networks.backbones import EfficientNetLite0
 from colorcli.networks.colorizer import Colorizer
 from colorcli.networks.convnet import ConvNet
 from colorcli.networks.pix2pix import Discriminator
-from colorcli.registry import folders
 from colorcli.registry.backbones import Backbone, locate
-from colorcli.registry.card import file_sha256, read_card
+from colorcli.registry.card import read_card
 from colorcli.registry.importers import import_files
 from colorcli.registry.registry import load
 from colorcli.train import recipe as recipes
@@ -509,7 +510,7 @@ def test_a_generator_that_was_trained_here_serves_the_encoder(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The road of biggan-encoder lite: train the generator, import its run, train the encoder, colour."""
-    monkeypatch.setattr(folders, "_PACKAGE", tmp_path / "package")
+    monkeypatch.setattr(environment, "_PACKAGE", tmp_path / "package")
     monkeypatch.setenv("COLORCLI_DATA_DIR", str(tmp_path / "data"))
     monkeypatch.setenv("COLORCLI_CACHE_DIR", str(tmp_path / "cache"))
     torch.manual_seed(0)

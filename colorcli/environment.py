@@ -1,4 +1,4 @@
-"""The folders that hold models, and whether the network may be used."""
+"""The user's surroundings: ``COLORCLI_*`` variables, and the folders for weights and caches."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import platformdirs
 
-_PACKAGE = Path(__file__).parents[1]
+_PACKAGE = Path(__file__).parent
 
 
 def data_dir() -> Path:
@@ -31,11 +31,27 @@ def user_models_dir() -> Path:
     return data_dir() / "models"
 
 
+def settings_file() -> Path | None:
+    """The settings file that ``COLORCLI_CONFIG`` names, or None."""
+    chosen = os.environ.get("COLORCLI_CONFIG")
+    return Path(chosen).expanduser() if chosen else None
+
+
 def offline() -> bool:
     """Whether ``COLORCLI_OFFLINE`` forbids the network."""
-    return os.environ.get("COLORCLI_OFFLINE", "").strip().lower() not in ("", "0", "false", "no")
+    return _is_set("COLORCLI_OFFLINE")
+
+
+def debugging() -> bool:
+    """Whether ``COLORCLI_DEBUG`` asks for tracebacks."""
+    return _is_set("COLORCLI_DEBUG")
+
+
+def _is_set(variable: str) -> bool:
+    return os.environ.get(variable, "").strip().lower() not in ("", "0", "false", "no")
 
 
 def _folder(variable: str, default: Path) -> Path:
     chosen = os.environ.get(variable)
+    # A shell expands ~ only at the start of a word: in a config file, or after "=", it arrives as it was typed.
     return Path(chosen).expanduser() if chosen else default

@@ -1,0 +1,147 @@
+"""Files as everyone here writes, hashes and finds them."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable, Collection, Iterator
+from pathlib import Path
+
+Identity = tuple[int, int]
+"""Device and inode: the same for two names of one file or folder."""
+
+STATE_FOLDER = ".colorcli"
+"""What an output folder keeps of its runs; never a source of photographs."""
+
+_PART_PREFIX, _PART_SUFFIX = ".colorcli-", ".part"
+
+
+def write_atomically(target: Path, content: bytes) -> None:
+    """Write a file so that it is never seen half-written.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    # Cut short: a name may be as long as the file system takes.
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name[:40]}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        # mkstemp makes files that only their owner may read.
+        Path(name).chmod(0o644)
+        Path(name).replace(target)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            Path(name).unlink()
+        raise
+
+
+def part_path(target: Path) -> Path:
+    """Where ``target`` is written before it is renamed: the same folder, and the same name for every attempt.
+
+    The name is a hash, so that targets of 255 bytes have one; what a killed run left there is overwritten by the next.
+    """
+    digest = hashlib.sha256(os.fsencode(target.name)).hexdigest()[:16]
+    return target.with_name(f"{_PART_PREFIX}{digest}{_PART_SUFFIX}")
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a rename last through a power cut, where the system lets folders be synced."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def file_sha256(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def name_digest(name: str) -> bytes:
+    """SHA-256 of a name, UTF-8 or not: how lots are drawn among photographs, the same on every machine."""
+    return hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest()
+
+
+def identity(path: Path) -> Identity | None:
+    """Device and inode of what ``path`` leads to, or None where it leads nowhere."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def walk(
+    folder: Path,
+    *,
+    skip: Collection[Identity | None] = (),
+    regular: bool = False,
+    unreadable: Callable[[str, OSError], None],
+) -> Iterator[tuple[Path, str]]:
+    """Every file below a folder with its POSIX path relative to it, in an order that depends on names only.
+
+    Links to folders are followed, each folder is entered once, and a folder goes by its own name, whatever links to
+    it. Our own state folders are left out.
+
+    Args:
+        folder: where to begin.
+        skip: folders that are not entered.
+        regular: leave out pipes, devices and links that lead nowhere.
+        unreadable: is told the relative path of a folder that cannot be read, and why.
+    """
+    visited = set(skip)
+    pending: list[tuple[Path, str]] = [(folder, "")]
+    links: list[tuple[Path, str]] = []
+    while pending or links:
+        current, prefix = pending.pop() if pending else links.pop(0)
+        known = identity(current)
+        if known in visited:
+            continue
+        visited.add(known)
+        try:
+            # The kinds of files come with their names: nothing is asked of the disk for each of a million.
+            with os.scandir(current) as scan:
+                entries = sorted(scan, key=lambda entry: entry.name)
+        except OSError as error:
+            unreadable(prefix.rstrip("/") or ".", error)
+            continue
+        below: list[tuple[Path, str]] = []
+        for entry in entries:
+            path, relative = current / entry.name, prefix + entry.name
+            if _is_folder(entry):
+                if entry.name != STATE_FOLDER:
+                    (links if entry.is_symlink() else below).append((path, f"{relative}/"))
+            elif not regular or _is_regular(entry):
+                yield path, relative
+        pending += reversed(below)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads to itself, or through a folder that is closed to us
+        return False
+
+
+def _is_regular(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_file()
+    except OSError:
+        return False
+
+
+def is_debris(name: str) -> bool:
+    """Whether a name is that of an unfinished file of ours, or of what macOS keeps of ``x.jpg`` in ``._x.jpg``."""
+    return name.startswith("._") or (name.startswith(_PART_PREFIX) and name.endswith(_PART_SUFFIX))
