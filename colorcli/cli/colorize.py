@@ -15,6 +15,7 @@ from colorcli.cli import output as data
 from colorcli.cli.completion import complete_model
 from colorcli.cli.running import Backend, Compile, Device, Precision
 from colorcli.errors import ColorcliError, ExitCode, NothingToDoError, UsageError
+from colorcli.images import formats
 
 if TYPE_CHECKING:
     from colorcli.colorize.engine import Report
@@ -25,9 +26,6 @@ if TYPE_CHECKING:
     from colorcli.sessions.session import ModelInfo, Session
     from colorcli.stopping import Stop
 
-_FORMATS: dict[str, Format] = {
-    "jpeg": "JPEG", "jpg": "JPEG", "png": "PNG", "tiff": "TIFF", "tif": "TIFF", "webp": "WEBP"
-}  # fmt: skip
 _MANY = 20
 
 
@@ -69,7 +67,7 @@ def colorize(
         int | None, typer.Option("--jobs", "-j", help="Threads that decode and encode. [default: as CPUs]", min=1)
     ] = None,
     form: Annotated[
-        str | None, typer.Option("--format", metavar="jpeg|png|tiff|webp", help="[default: as each input]")
+        str | None, typer.Option("--format", metavar="|".join(formats.main_options()), help="[default: as each input]")
     ] = None,
     quality: Annotated[int, typer.Option(help="Of JPEG and WebP.", min=1, max=100)] = 95,
     include: Annotated[list[str] | None, typer.Option(help="Only what matches, such as '*.tif'; repeatable.")] = None,
@@ -105,14 +103,14 @@ def colorize(
     Finished photographs are left as they are; nothing is ever written over an input.
     """
     configuration = {name: _plain(value) for name, value in locals().items() if name != "ctx"}
-    from colorcli.colorize import discover, naming, options
+    from colorcli.colorize import discover, options
     from colorcli.colorize import plan as plans
     from colorcli.colorize import report as reports
     from colorcli.export.opening import open_model
     from colorcli.registry import registry
     from colorcli.sessions.classes import find_classes
 
-    wanted = _format(form)
+    wanted = formats.format_of_option(form) if form is not None else None
     batch = _batch_size(batch_size)
     selection = plans.Selection(plans.parse_shard(shard) if shard else None, limit)
     chosen = _read_picks(picks, samples)
@@ -120,7 +118,7 @@ def colorize(
     folders, listed = _inputs(inputs or [], files_from)
     sources = discover.sources(folders, listed, output)
     if output is not None and len(sources) == 1 and sources[0].target == output.name and not output.is_dir():
-        wanted = _format_of_file(wanted, naming.format_of_name(output.name), output)
+        wanted = _format_of_file(wanted, formats.format_of_name(output.name), output)
     info = registry.model_info(card)
     class_index = find_classes(class_name) if class_name is not None else None
     parameters = options.choose_parameters(
@@ -200,14 +198,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list):
         return [_plain(item) for item in value]
     return str(value) if isinstance(value, Path) else value
-
-
-def _format(name: str | None) -> Format | None:
-    if name is None:
-        return None
-    if name.lower() not in _FORMATS:
-        raise UsageError(f"--format is jpeg, png, tiff or webp, not '{name}'.")
-    return _FORMATS[name.lower()]
 
 
 def _format_of_file(wanted: Format | None, named: Format | None, output: Path) -> Format | None:

@@ -76,7 +76,8 @@ def list_command(
 
 def show(model: Model, json: Json = False) -> None:
     """Show the card of a model, a backbone, or of something that can be pulled."""
-    from colorcli.registry import toml
+    import tomli_w
+
     from colorcli.registry.registry import find
 
     others = {other["name"]: other for other in _others()}
@@ -92,13 +93,13 @@ def show(model: Model, json: Json = False) -> None:
             output.emit("release", **other)
             return
         output.line(f"# {other['folder'] or 'not on this machine'}")
-        output.line(toml.dumps({key: value for key, value in other.items() if value not in (None, {})}).rstrip())
+        output.line(tomli_w.dumps({key: value for key, value in other.items() if value not in (None, {})}).rstrip())
         return
     if json:
         output.emit("model", **_record(card))
         return
     output.line(f"# {card.folder}")
-    output.line(toml.dumps(card.to_dict()).rstrip())
+    output.line(tomli_w.dumps(card.to_dict()).rstrip())
 
 
 def verify(

@@ -12,16 +12,10 @@ from pathlib import Path, PurePosixPath
 
 from colorcli.colorize.discover import Found
 from colorcli.errors import UsageError
+from colorcli.images.formats import FORMATS, format_of_name, output_format
 from colorcli.images.photo import Format
-from colorcli.images.write import SUFFIX
 
 _MAX_NAME = 255
-_SUFFIXES: dict[Format, frozenset[str]] = {
-    "JPEG": frozenset((".jpg", ".jpeg", ".jpe", ".jfif")),
-    "PNG": frozenset((".png",)),
-    "TIFF": frozenset((".tif", ".tiff")),
-    "WEBP": frozenset((".webp",)),
-}
 
 
 @dataclass(frozen=True)
@@ -31,12 +25,6 @@ class Collision:
     root: Path
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
-
-
-def format_of_name(name: str) -> Format | None:
-    """The format that a file name's suffix stands for, or None."""
-    suffix = PurePosixPath(name).suffix.lower()
-    return next((form for form, suffixes in _SUFFIXES.items() if suffix in suffixes), None)
 
 
 def name_outputs(
@@ -80,10 +68,13 @@ def _refuse_twins(photographs: Sequence[Found]) -> None:
 
 def _suffixed(target: str, form: Format | None, *, whole: bool) -> str:
     path = PurePosixPath(target)
-    if form is None or path.suffix.lower() in _SUFFIXES[form]:
+    named = format_of_name(target)
+    if form is None:
+        form = output_format(named, target) if named is not None else None
+    if form in (None, named):
         return target
-    keeps = whole or format_of_name(target) is None
-    return str(path.with_name((path.name if keeps else path.stem) + SUFFIX[form]))
+    keeps = whole or named is None
+    return str(path.with_name((path.name if keeps else path.stem) + FORMATS[form].suffixes[0]))
 
 
 def _numbered(target: str, original: str) -> str:

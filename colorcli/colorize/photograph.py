@@ -19,15 +19,15 @@ from numpy.typing import NDArray
 import colorcli
 from colorcli.color.join import Codes, FidelityReport, join_strips
 from colorcli.colorize.flow import Canvases
-from colorcli.colorize.naming import format_of_name
 from colorcli.colorize.options import Parameters
 from colorcli.colorize.plan import IN_COLOR, Output, Task
 from colorcli.errors import OutputError, PhotoError
+from colorcli.images.formats import FORMATS, format_of_name, output_format
 from colorcli.images.photo import Format, Photo, Pixels
 from colorcli.images.provenance import Provenance
 from colorcli.images.read import read_photo
 from colorcli.images.tiles import Windows, blend, windows
-from colorcli.images.write import BITS, Written, write_photo
+from colorcli.images.write import Written, write_photo
 from colorcli.sessions.session import ModelInfo
 
 # a* and b* below this leave 8-bit pixels gray; a mean of them below a tenth of it is no colour anybody sees
@@ -134,8 +134,9 @@ def finish(
     room = _has_room(photo.pixels)
     if strength > 0 and room and float(np.abs(chroma).max()) < _LEAST_CHROMA:
         raise PhotoError("got no colour from the network; a gray picture is not written as a result")
-    form: Format = parameters.format or photo.format
-    bits: Literal[8, 16] = 16 if min(photo.bits, BITS[form]) == 16 else 8
+    form: Format = parameters.format or output_format(photo.format, output.relative)
+    holds = FORMATS[form]
+    bits: Literal[8, 16] = 16 if min(photo.bits, holds.bits) == 16 else 8
     fidelity, clock = FidelityReport(), _Clock()
     try:
         output.path.parent.mkdir(parents=True, exist_ok=True)
@@ -143,8 +144,8 @@ def finish(
         raise PhotoError(f"has no folder to go to: {output.path.parent} is, or is below, a file") from error
     except OSError as error:
         raise OutputError(f"{output.path.parent} cannot be made: {error.strerror or error}.") from error
-    # TIFF alone is written strip by strip; what is coded as a whole is made in one place.
-    whole = nullcontext() if form == "TIFF" else canvases.taken((photo.height, photo.width, 3), bits)
+    # What is coded as a whole is made in one place.
+    whole = nullcontext() if holds.streamed else canvases.taken((photo.height, photo.width, 3), bits)
     start = time.perf_counter()
     with whole as canvas:
         strips = join_strips(photo.pixels, chroma, bits=bits, strength=strength, report=fidelity, out=canvas)
@@ -159,7 +160,7 @@ def finish(
             lossless=photo.lossless,
             metadata=photo.metadata,
             provenance=_provenance(prepared, output, info, parameters),
-            alpha=None if photo.alpha is None or form == "JPEG" else _at_depth(photo.alpha, bits),
+            alpha=None if photo.alpha is None or not holds.alpha else _at_depth(photo.alpha, bits),
             canvas=canvas,
             fsync=fsync,
             verify=verify,
@@ -168,10 +169,10 @@ def finish(
     lost = []
     if strength > 0 and not room:
         lost.append("stays black and white: there is next to nothing between them that could hold colour")
-    if photo.alpha is not None and form == "JPEG":
-        lost.append("its transparency is left out: JPEG has none")
+    if photo.alpha is not None and not holds.alpha:
+        lost.append(f"its transparency is left out: {holds.label} has none")
     if bits < photo.bits:
-        lost.append(f"{photo.bits} bits per sample became {bits}: {form} holds no more")
+        lost.append(f"{photo.bits} bits per sample became {bits}: {holds.label} holds no more")
     notes = (*prepared.notes, *lost, *written.left_out)
     return Result(written, form, bits, fidelity, notes, seconds)
 
@@ -217,7 +218,7 @@ def _guarded(strips: Iterator[Codes], fidelity: FidelityReport, bits: int, least
 def _notes(photo: Photo, tiles: int) -> tuple[str, ...]:
     notes = list(photo.notes)
     if format_of_name(photo.path.name) not in (None, photo.format):
-        notes.append(f"is a {photo.format}, whatever its name says")
+        notes.append(f"is a {FORMATS[photo.format].label}, whatever its name says")
     if photo.kind == "toned":
         notes.append("toned: coloured from its lightness, the tone is left out")
     if photo.kind == "color":

@@ -18,7 +18,7 @@ from colorcli.colorize.discover import Discovery, Found, matches
 from colorcli.colorize.options import Parameters
 from colorcli.colorize.plan import Pick
 from colorcli.errors import UsageError
-from colorcli.images.write import SUFFIX
+from colorcli.images.formats import OPTIONS
 from colorcli.text import printable
 
 VERSION = 1
@@ -209,7 +209,7 @@ _VALID: dict[str, Callable[[object], bool]] = {
     "class_index": lambda value: _whole(value, -1, 999) or _classes(value),
     "size": lambda value: _whole(value, 32, 4096),
     "strength": lambda value: _number(value, 0, 2),
-    "format": lambda value: value is None or value in SUFFIX,
+    "format": lambda value: value is None or value in OPTIONS.values(),
     "quality": lambda value: _whole(value, 1, 100),
 }
 

@@ -18,6 +18,7 @@ from colorcli.colorize.naming import Collision, name_outputs
 from colorcli.colorize.options import Parameters, recipe
 from colorcli.errors import OutputError, PhotoError, UsageError
 from colorcli.files import name_digest
+from colorcli.images.formats import FORMATS, output_format
 from colorcli.images.photo import Format
 from colorcli.images.provenance import DIGITAL_SOURCE_TYPE
 from colorcli.images.read import probe
@@ -254,8 +255,8 @@ def check_room(plan: Plan) -> str | None:
 
 def estimate_output(width: int, height: int, bits: int, form: Format) -> int:
     """Bytes that a coloured photograph takes, about, from scans in color of ordinary grain."""
-    per_pixel = {"JPEG": 0.9, "WEBP": 0.4, "PNG": 1.9, "TIFF": 2.1}[form]
-    return int(width * height * per_pixel * (2.5 if bits == 16 and form in ("PNG", "TIFF") else 1)) + 20_000
+    record = FORMATS[form]
+    return int(width * height * record.bytes_per_pixel * (record.deep_factor if bits == 16 else 1)) + 20_000
 
 
 @dataclass(frozen=True)
@@ -350,7 +351,7 @@ def _task(found: Found, outputs: Sequence[Output], wanted: Format | None, expect
     except PhotoError:
         # its decoding will say why
         return Task(found, tuple(outputs), _ASSUMED_PIXELS, 0, expected_sha256)
-    size = estimate_output(width, height, bits, wanted or form)
+    size = estimate_output(width, height, bits, wanted or output_format(form, outputs[0].relative))
     return Task(found, tuple(outputs), width * height, size * len(outputs), expected_sha256)
 
 

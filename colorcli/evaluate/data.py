@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from colorcli.errors import NothingToDoError, PhotoError, UsageError
 from colorcli.evaluate.protocols import Selection
 from colorcli.files import name_digest, walk
-from colorcli.images.formats import SUFFIXES, is_photograph_name
+from colorcli.images.formats import SUFFIXES, is_photograph_name, labels
 from colorcli.images.photo import Photo
 from colorcli.images.read import decode_photo
 from colorcli.images.samples import color_photographs
@@ -81,8 +81,7 @@ def find(roots: Sequence[Path], selection: Selection) -> Found:
         if failures:
             raise UsageError(failures[0][1])
         raise NothingToDoError(
-            f"There are no photographs in {', '.join(map(str, roots))} (JPEG, PNG, TIFF and WebP are known, and tar "
-            "files of them)."
+            f"There are no photographs in {', '.join(map(str, roots))} ({labels()} are known, and tar files of them)."
         )
     _refuse_doubles(name for name, _ in files)
     items = tuple(Item(name, file.read) for name, file in sorted(files, key=lambda pair: pair[0]))

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from colorcli.errors import ModelError, PhotoError, VerificationError
 from colorcli.files import walk
-from colorcli.images.formats import is_photograph_name
+from colorcli.images.formats import is_photograph_name, labels
 from colorcli.images.photo import Pixels
 from colorcli.images.read import decode_photo, read_photo
 from colorcli.images.resize import working_lightness
@@ -95,7 +95,7 @@ def read_folder(folder: Path) -> Iterator[Pixels]:
             found = True
             yield pixels
     if not found:
-        raise ModelError(f"There is no photograph in {folder} to calibrate with (JPEG, PNG, TIFF, WebP).")
+        raise ModelError(f"There is no photograph in {folder} to calibrate with ({labels()}).")
 
 
 def ask(network: Colorizer, controls: Sequence[str], rule: SizeRule, photographs: Sequence[Pixels]) -> list[Batch]:

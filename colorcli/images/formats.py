@@ -1,15 +1,213 @@
-"""The formats of photographs: one record each."""
+"""The formats of photographs: one record each, and for each a module that decodes and encodes it.
+
+The table is light: codecs are imported when a photograph is read or written, so that completing ``--format`` or finding
+files imports no image library.
+"""
 
 from __future__ import annotations
 
+import importlib
 import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, BinaryIO, Protocol, cast
 
+from colorcli.errors import UsageError
 from colorcli.files import is_debris
 
-SUFFIXES = frozenset((".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".tif", ".tiff", ".webp"))
-"""Lower-case suffixes of files that are taken for photographs. What a file is, is read from its content."""
+if TYPE_CHECKING:
+    from colorcli.images.encoding import Encoding
+    from colorcli.images.photo import Decoded, Format, Header, Pixels
+    from colorcli.images.source import Source
+
+
+class Decoder(Protocol):
+    """A module that reads a format; both functions raise ``UnreadableError``."""
+
+    def header(self, source: Source) -> Header:
+        """Size and depth, without decoding a pixel."""
+
+    def decode(self, source: Source) -> Decoded:
+        """The picture and its metadata."""
+
+
+class Encoder(Protocol):
+    """A module that writes a format."""
+
+    def encode(self, handle: BinaryIO, strips: Iterator[Pixels], encoding: Encoding) -> None:
+        """Write the file into ``handle``, which is empty and open for reading and writing.
+
+        ``strips`` are ``(rows, W, 3)``, or with a fourth channel of alpha, any number of rows each, from top to bottom.
+        """
+
+
+@dataclass(frozen=True)
+class PhotoFormat:
+    """A format that is read, and what is known of it without opening a file.
+
+    Attributes:
+        name: as records and journals hold it.
+        label: for people.
+        suffixes: lower-case, the usual one first.
+        signature: what the first 32 bytes of a file match.
+        module: of its codec.
+        options: what ``--format`` calls it; none for a format that is read only.
+        bits: the most bits per sample it is written with.
+        max_side: the most pixels a side it holds.
+        texts: sorts of comments it holds (``Metadata.texts``).
+        alpha: whether it holds transparency.
+        iptc: whether it holds IPTC datasets.
+        max_xmp: bytes of XMP that it holds; ``max_exif`` likewise. None for no bound.
+        streamed: whether it is written strip by strip, so that the picture is never in memory as a whole.
+        bytes_per_pixel: that a photograph in colour takes, about, at 8 bits.
+        deep_factor: how many times as much it takes at 16 bits.
+    """
+
+    name: Format
+    label: str
+    suffixes: tuple[str, ...]
+    signature: re.Pattern[bytes]
+    module: str
+    options: tuple[str, ...] = ()
+    bits: int = 8
+    max_side: int = (1 << 31) - 1
+    texts: tuple[bytes, ...] = ()
+    alpha: bool = True
+    iptc: bool = True
+    max_xmp: int | None = None
+    max_exif: int | None = None
+    streamed: bool = False
+    bytes_per_pixel: float = 2.0
+    deep_factor: float = 1.0
+
+    @property
+    def written(self) -> bool:
+        """Whether photographs are written in it."""
+        return bool(self.options)
+
+    @property
+    def decoder(self) -> Decoder:
+        """Its codec, imported now."""
+        return cast(Decoder, self._codec())
+
+    @property
+    def encoder(self) -> Encoder:
+        """Its codec, imported now; only of a format that is written."""
+        return cast(Encoder, self._codec())
+
+    def _codec(self) -> object:
+        return importlib.import_module(f"colorcli.images.{self.module}")
+
+
+JPEG = PhotoFormat(
+    "JPEG",
+    "JPEG",
+    (".jpg", ".jpeg", ".jpe", ".jfif"),
+    re.compile(rb"\xff\xd8\xff"),
+    "jpeg",
+    options=("jpeg", "jpg"),
+    max_side=65500,  # libjpeg's own limit
+    texts=(b"COM",),
+    alpha=False,
+    # a segment holds 65,533 bytes, the first of which name its content
+    max_xmp=65533 - 29,
+    max_exif=65533 - 6,
+    bytes_per_pixel=0.9,
+)
+PNG = PhotoFormat(
+    "PNG",
+    "PNG",
+    (".png",),
+    re.compile(rb"\x89PNG\r\n\x1a\n"),
+    "png",
+    options=("png",),
+    bits=16,
+    texts=(b"tEXt", b"zTXt", b"iTXt"),
+    bytes_per_pixel=1.9,
+    deep_factor=2.5,
+)
+TIFF = PhotoFormat(
+    "TIFF",
+    "TIFF",
+    (".tif", ".tiff"),
+    re.compile(rb"II\*\0|MM\0\*|II\+\0|MM\0\+"),
+    "tiff",
+    options=("tiff", "tif"),
+    bits=16,
+    streamed=True,
+    bytes_per_pixel=2.1,
+    deep_factor=2.5,
+)
+WEBP = PhotoFormat(
+    "WEBP",
+    "WebP",
+    (".webp",),
+    re.compile(rb"RIFF....WEBP", re.DOTALL),
+    "webp",
+    options=("webp",),
+    max_side=16383,
+    iptc=False,
+    bytes_per_pixel=0.4,
+)
+
+FORMATS: dict[Format, PhotoFormat] = {record.name: record for record in (JPEG, PNG, TIFF, WEBP)}
+"""Every format by its name. What a file is, is read from its content, never from its name."""
+
+SUFFIXES = frozenset(suffix for record in FORMATS.values() for suffix in record.suffixes)
+"""Lower-case suffixes of files that are taken for photographs."""
+
+OPTIONS = {option: record.name for record in FORMATS.values() for option in record.options}
+"""The formats that are written, by what ``--format`` calls them."""
 
 
 def is_photograph_name(name: str) -> bool:
     """Whether a file of this name is taken for a photograph, by its suffix."""
     return os.path.splitext(name)[1].lower() in SUFFIXES and not is_debris(name)  # noqa: PTH122
+
+
+def format_of_content(head: bytes) -> PhotoFormat | None:
+    """The format of a file that begins with these bytes (32 tell), or None."""
+    return next((record for record in FORMATS.values() if record.signature.match(head)), None)
+
+
+def format_of_name(name: str) -> Format | None:
+    """The format that a file name's suffix stands for, or None."""
+    suffix = PurePosixPath(name).suffix.lower()
+    return next((record.name for record in FORMATS.values() if suffix in record.suffixes), None)
+
+
+def format_of_option(option: str) -> Format:
+    """The format that ``--format`` calls ``option``.
+
+    Raises:
+        UsageError: there is none, or it is read only.
+    """
+    if option.lower() not in OPTIONS:
+        raise UsageError(f"--format must be one of {', '.join(main_options())}, not '{option}'.")
+    return OPTIONS[option.lower()]
+
+
+def main_options() -> tuple[str, ...]:
+    """One name for ``--format`` of each format that is written."""
+    return tuple(record.options[0] for record in FORMATS.values() if record.written)
+
+
+def output_format(content: Format, output: str) -> Format:
+    """The format in which a photograph is written where none is asked for.
+
+    Args:
+        content: the photograph's own format, which is kept where it is written at all.
+        output: name of the output, whose suffix decides otherwise; TIFF where that is no help.
+    """
+    if FORMATS[content].written:
+        return content
+    named = format_of_name(output)
+    return named if named is not None and FORMATS[named].written else TIFF.name
+
+
+def labels(conjunction: str = "and") -> str:
+    """All formats for people: ``JPEG, PNG, TIFF and WebP``."""
+    *others, last = (record.label for record in FORMATS.values())
+    return f"{', '.join(others)} {conjunction} {last}"

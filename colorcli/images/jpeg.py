@@ -10,20 +10,17 @@ import io
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import cast
+from typing import BinaryIO, cast
 
 import imagecodecs
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageCms, JpegImagePlugin
 
-from colorcli.images import exif, icc, iptc
+from colorcli.images import exif, formats, icc, iptc
+from colorcli.images.encoding import Encoding
 from colorcli.images.photo import Decoded, Header, Metadata, Pixels, Resolution, UnreadableError
 from colorcli.images.source import Source
 
-MAX_SIDE = 65500  # libjpeg's own limit
-MAX_XMP = 65533 - 29
-MAX_EXIF = 65533 - 6
 COMMENT = b"COM"
 _SOI, _EOI, _SOS = 0xD8, 0xD9, 0xDA
 _STANDALONE = frozenset((0x01, *range(0xD0, 0xD8)))
@@ -60,8 +57,9 @@ def header(source: Source) -> Header:
     return Header(found.width, found.height, 8)
 
 
-def decode(data: bytes) -> Decoded:
+def decode(source: Source) -> Decoded:
     """The picture and its metadata. Raises ``UnreadableError``."""
+    data = source.whole()
     found = _read_segments(Source(data))
     # 0xFF in a scan is stuffed, so the first end marker after it is the real one; libjpeg would invent a missing one
     if data.find(b"\xff\xd9", found.scan_at) < 0:
@@ -87,18 +85,19 @@ def decode(data: bytes) -> Decoded:
     )
 
 
-def encode(pixels: NDArray[np.uint8], metadata: Metadata, xmp: bytes, *, quality: int) -> Iterator[bytes | memoryview]:
-    """The file in pieces: 4:4:4, with sRGB profile and metadata before the picture.
+def encode(handle: BinaryIO, strips: Iterator[Pixels], encoding: Encoding) -> None:
+    """Write the file: 4:4:4, with sRGB profile and metadata before the picture.
 
-    Args:
-        pixels: uint8 ``(H, W, 3)``.
-        metadata: what to keep. What does not fit JPEG's 64 KB segments is left out.
-        xmp: the packet, at most ``MAX_XMP`` bytes.
-        quality: 1..100.
+    What does not fit JPEG's 64 KB segments is left out; the XMP packet must fit.
     """
-    coded = imagecodecs.jpeg8_encode(pixels, level=quality, subsampling="444")
+    coded = imagecodecs.jpeg8_encode(encoding.assembled(strips), level=encoding.quality, subsampling="444")
+    for piece in _pieces(coded, encoding.metadata, encoding.xmp):
+        handle.write(piece)
+
+
+def _pieces(coded: bytes | bytearray, metadata: Metadata, xmp: bytes) -> Iterator[bytes | memoryview]:
     yield b"\xff\xd8" + _jfif(metadata.resolution)
-    block = exif.at_most(metadata.exif, MAX_EXIF)
+    block = exif.at_most(metadata.exif, formats.JPEG.max_exif or 0)
     if block:
         yield _segment(0xE1, exif.with_prefix(block))
     yield _segment(0xE1, _XMP + xmp)

@@ -9,7 +9,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-Format = Literal["JPEG", "PNG", "TIFF", "WEBP"]
+Format = str
+"""A format's name: a key of ``formats.FORMATS``."""
+
 Kind = Literal["gray", "toned", "color"]
 Pixels = NDArray[np.unsignedinteger[Any]]
 
@@ -56,7 +58,7 @@ class Photo:
 
     Attributes:
         path: where it was read from.
-        format: of the file: ``JPEG``, ``PNG``, ``TIFF`` or ``WEBP``.
+        format: of the file.
         pixels: ``(H, W)`` or ``(H, W, 3)``, uint8 or uint16 over the whole range, sRGB-encoded, upright, 0 is black.
         kind: ``gray``, ``toned`` (all chroma along one curve over lightness, such as sepia) or ``color``.
         metadata: what travels with the pixels.

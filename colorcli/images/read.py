@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import io
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -14,9 +13,10 @@ from typing import BinaryIO
 import numpy as np
 
 from colorcli.errors import PhotoError
-from colorcli.images import exif, icc, jpeg, png, provenance, tiff, webp
+from colorcli.images import exif, icc, provenance
+from colorcli.images.formats import PhotoFormat, format_of_content, labels
 from colorcli.images.kind import gray_channel, kind_of
-from colorcli.images.photo import Decoded, Format, Header, Metadata, Photo, Pixels, Resolution, UnreadableError
+from colorcli.images.photo import Decoded, Format, Metadata, Photo, Pixels, Resolution, UnreadableError
 from colorcli.images.source import Source
 from colorcli.text import printable
 
@@ -24,14 +24,6 @@ __all__ = ["MAX_PIXELS", "Metadata", "Photo", "Resolution", "decode_photo", "pro
 
 
 MAX_PIXELS = 1_000_000_000
-_MAX_PACKED_BYTES = 1 << 32
-_HEADERS: dict[Format, Callable[[Source], Header]] = {
-    "JPEG": jpeg.header,
-    "PNG": png.header,
-    "TIFF": tiff.header,
-    "WEBP": webp.header,
-}
-_DECODERS: dict[Format, Callable[[bytes], Decoded]] = {"JPEG": jpeg.decode, "PNG": png.decode, "WEBP": webp.decode}
 
 
 def probe(path: Path) -> tuple[Format, int, int, int]:
@@ -42,8 +34,8 @@ def probe(path: Path) -> tuple[Format, int, int, int]:
     """
     with _opened(path) as source:
         form = _sniff(source)
-        header = _HEADERS[form](source)
-        return form, header.width, header.height, header.bits
+        header = form.decoder.header(source)
+        return form.name, header.width, header.height, header.bits
 
 
 def read_photo(path: Path, *, max_pixels: int = MAX_PIXELS) -> Photo:
@@ -75,35 +67,24 @@ def decode_photo(content: bytes, path: Path, *, max_pixels: int = MAX_PIXELS) ->
         PhotoError: as ``read_photo`` does.
     """
     with _explained(path):
-        return _decode(_HandleSource(io.BytesIO(content), len(content)), path, max_pixels)
+        return _decode(Source(content), path, max_pixels)
 
 
-def _decode(source: _HandleSource, path: Path, max_pixels: int) -> Photo:
+def _decode(source: Source, path: Path, max_pixels: int) -> Photo:
     form = _sniff(source)
-    header = _HEADERS[form](source)
+    header = form.decoder.header(source)
     if header.width * header.height > max_pixels:
         raise UnreadableError(
             f"has {header.width} x {header.height} pixels, more than the limit of {max_pixels:,} pixels"
         )
-    if form == "TIFF":
-        decoded = tiff.decode(source, source.handle)
-    elif source.size > _MAX_PACKED_BYTES:
-        raise UnreadableError("is larger than 4 GB, which is not supported")
-    else:
-        decoded = _DECODERS[form](source.read(0, source.size))
+    decoded = form.decoder.decode(source)
     if decoded.pixels.shape[:2] != (header.height, header.width):
         raise UnreadableError("cannot be decoded: its picture has not the size that it states")
-    return _finish(path, form, decoded)
-
-
-class _HandleSource(Source):
-    def __init__(self, handle: BinaryIO, size: int) -> None:
-        super().__init__(handle, size)
-        self.handle = handle
+    return _finish(path, form.name, decoded)
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[_HandleSource]:
+def _opened(path: Path) -> Iterator[Source]:
     """The file, with every failure turned into a sentence that names it."""
     with _explained(path), open(os.fspath(path), "rb", opener=_open_without_waiting) as handle:
         yield _regular(handle)
@@ -127,11 +108,11 @@ def _open_without_waiting(path: str, flags: int) -> int:
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
-def _regular(handle: BinaryIO) -> _HandleSource:
+def _regular(handle: BinaryIO) -> Source:
     status = os.fstat(handle.fileno())
     if not stat.S_ISREG(status.st_mode):
         raise UnreadableError("is not a regular file")
-    return _HandleSource(handle, status.st_size)
+    return Source(handle, status.st_size)
 
 
 def _shown(path: Path) -> str:
@@ -139,17 +120,12 @@ def _shown(path: Path) -> str:
     return printable(os.fspath(path))
 
 
-def _sniff(source: Source) -> Format:
-    head = source.read(0, 16)
-    if head[:3] == b"\xff\xd8\xff":
-        return "JPEG"
-    if head[:8] == png.SIGNATURE:
-        return "PNG"
-    if head[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
-        return "TIFF"
-    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
-        return "WEBP"
-    raise UnreadableError("is empty" if not head else "is not a JPEG, PNG, TIFF or WebP file")
+def _sniff(source: Source) -> PhotoFormat:
+    head = source.read(0, 32)
+    form = format_of_content(head)
+    if form is None:
+        raise UnreadableError("is empty" if not head else f"is not a {labels('or')} file")
+    return form
 
 
 def _finish(path: Path, form: Format, decoded: Decoded) -> Photo:

@@ -1,12 +1,22 @@
-"""Bytes by position, from a file or from memory, short at the end instead of failing."""
+"""A file's bytes by position, short at the end instead of failing."""
 
 from __future__ import annotations
 
+import io
 from typing import BinaryIO
+
+from colorcli.images.photo import UnreadableError
+
+_MAX_WHOLE = 1 << 32
 
 
 class Source:
-    """Random access to bytes for the header parsers, which must survive any file."""
+    """Random access to bytes for parsers, which must survive any file; ``size`` in bytes.
+
+    Args:
+        data: the bytes, or an open file.
+        size: of an open file.
+    """
 
     def __init__(self, data: bytes | BinaryIO, size: int | None = None) -> None:
         self._data = data
@@ -20,3 +30,14 @@ class Source:
             return self._data[offset : offset + count]
         self._data.seek(offset)
         return self._data.read(count)
+
+    def whole(self) -> bytes:
+        """All of it. Raises ``UnreadableError`` for more than 4 GB."""
+        if self.size > _MAX_WHOLE:
+            raise UnreadableError("is larger than 4 GB, which is not supported")
+        return self._data if isinstance(self._data, bytes) else self.read(0, self.size)
+
+    @property
+    def handle(self) -> BinaryIO:
+        """The bytes as an open file, for libraries that want one."""
+        return io.BytesIO(self._data) if isinstance(self._data, bytes) else self._data

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from colorcli.images import exif, icc, iptc
+from colorcli.images.encoding import Encoding
 from colorcli.images.jpeg import cmyk_to_rgb
 from colorcli.images.photo import Decoded, Header, Metadata, Pixels, Resolution, UnreadableError
 from colorcli.images.source import Source
 
-MAX_SIDE = (1 << 31) - 1
 _CLASSIC_LIMIT = 0xF0000000
 _STRIP_BYTES = 1 << 20
 _LEVEL = 6  # of libdeflate, where it costs little more than level 1
@@ -139,16 +139,11 @@ def header(source: Source) -> Header:
     return Header(page.width, page.height, 8 if page.bits <= 8 else 16)
 
 
-def decode(source: Source, handle: BinaryIO) -> Decoded:
-    """The picture and its metadata. Raises ``UnreadableError``.
-
-    Args:
-        source: the file.
-        handle: the same file, for tifffile.
-    """
+def decode(source: Source) -> Decoded:
+    """The picture and its metadata. Raises ``UnreadableError``."""
     page = _Page(source)
     page.check_segments()
-    values = _decode_samples(handle, page)
+    values = _decode_samples(source.handle, page)
     notes: tuple[str, ...] = ("only the first page of several was read",) if page.others else ()
     profile = page.bytes(_ICC)
     alpha: Pixels | None = None
@@ -250,30 +245,10 @@ def _from_float(values: NDArray[Any]) -> NDArray[np.uint16]:
     return pixels
 
 
-def encode(
-    handle: BinaryIO,
-    strips: Iterable[Pixels],
-    *,
-    height: int,
-    width: int,
-    bits: int,
-    alpha: bool,
-    metadata: Metadata,
-    xmp: bytes,
-) -> None:
-    """Write the file strip by strip (Deflate, horizontal predictor), so that it is never in memory as a whole.
-
-    Args:
-        handle: an empty file, open for reading and writing.
-        strips: ``(rows, W, 3)``, or with a fourth channel of alpha, any number of rows each, ``height`` in all.
-        height: rows.
-        width: columns.
-        bits: 8 or 16.
-        alpha: whether there is a fourth channel.
-        metadata: what to keep.
-        xmp: the packet.
-    """
-    samples = 4 if alpha else 3
+def encode(handle: BinaryIO, strips: Iterator[Pixels], encoding: Encoding) -> None:
+    """Write the file strip by strip (Deflate, horizontal predictor), so that it is never in memory as a whole."""
+    height, width, bits, metadata = encoding.height, encoding.width, encoding.bits, encoding.metadata
+    samples = 4 if encoding.alpha else 3
     row_bytes = width * samples * bits // 8
     rows = max(1, min(_STRIP_BYTES // row_bytes, height))
     big = row_bytes * height + (64 << 20) > _CLASSIC_LIMIT
@@ -286,14 +261,14 @@ def encode(
             dtype=np.uint8 if bits == 8 else np.uint16,
             photometric="rgb",
             planarconfig="contig",
-            extrasamples=["unassalpha"] if alpha else None,
+            extrasamples=["unassalpha"] if encoding.alpha else None,
             rowsperstrip=rows,
             compression="adobe_deflate",
             predictor=True,
             iccprofile=icc.srgb_profile(),
             metadata=None,
             software=False,
-            extratags=_extra_tags(tree, metadata, xmp),
+            extratags=_extra_tags(tree, metadata, encoding.xmp),
             **_resolution(metadata.resolution),
         )
     _append_below(handle, tree, big)

@@ -5,16 +5,16 @@ from __future__ import annotations
 import io
 import struct
 from collections.abc import Iterator
+from typing import BinaryIO
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, WebPImagePlugin
 
 from colorcli.images import exif, icc
-from colorcli.images.photo import Decoded, Header, Metadata, UnreadableError
+from colorcli.images.encoding import Encoding
+from colorcli.images.photo import Decoded, Header, Pixels, UnreadableError
 from colorcli.images.source import Source
 
-MAX_SIDE = 16383
 _LOSSLESS_EFFORT = 25  # of 100, from where files hardly shrink and time doubles
 
 
@@ -40,9 +40,10 @@ def header(source: Source) -> Header:
     return Header(width, height, 8)
 
 
-def decode(data: bytes) -> Decoded:
+def decode(source: Source) -> Decoded:
     """The picture and its metadata. Raises ``UnreadableError``."""
-    header(Source(data))
+    header(source)
+    data = source.whole()
     try:
         image = WebPImagePlugin.WebPImageFile(io.BytesIO(data))
         array = np.asarray(image)
@@ -78,31 +79,22 @@ def _is_lossless(data: bytes) -> bool:
     return False
 
 
-def encode(
-    pixels: NDArray[np.uint8], metadata: Metadata, xmp: bytes, *, quality: int, lossless: bool = False
-) -> Iterator[bytes]:
-    """The file with sRGB profile and metadata. WebP has no place for IPTC datasets.
-
-    Args:
-        pixels: uint8 ``(H, W, 3)`` or ``(H, W, 4)``.
-        metadata: what to keep.
-        xmp: the packet.
-        quality: 0..100, of lossy coding.
-        lossless: whether to code without loss.
-    """
+def encode(handle: BinaryIO, strips: Iterator[Pixels], encoding: Encoding) -> None:
+    """Write the file with sRGB profile and metadata. WebP has no place for IPTC datasets."""
+    metadata = encoding.metadata
     block = metadata.exif
     if block is None and metadata.resolution is not None:
         resolution = metadata.resolution
         block = exif.resolution_block(resolution.x, resolution.y, {"none": 1, "inch": 2, "cm": 3}[resolution.unit])
     buffer = io.BytesIO()
-    Image.fromarray(pixels).save(
+    Image.fromarray(encoding.assembled(strips)).save(
         buffer,
         "WEBP",
-        quality=_LOSSLESS_EFFORT if lossless else quality,
-        lossless=lossless,
-        exact=pixels.shape[2] == 4,
+        quality=_LOSSLESS_EFFORT if encoding.lossless else encoding.quality,
+        lossless=encoding.lossless,
+        exact=encoding.alpha,
         icc_profile=icc.srgb_profile(),
         exif=block or b"",
-        xmp=xmp,
+        xmp=encoding.xmp,
     )
-    yield buffer.getvalue()
+    handle.write(buffer.getbuffer())

@@ -16,22 +16,13 @@ import numpy as np
 
 from colorcli.errors import OutputError, PhotoError
 from colorcli.files import part_path, sync_folder
-from colorcli.images import jpeg, png, tiff, webp
+from colorcli.images.encoding import Encoding
+from colorcli.images.formats import FORMATS, PhotoFormat
 from colorcli.images.photo import Format, Metadata, Pixels, UnreadableError
 from colorcli.images.provenance import Provenance, provenance_packet
 from colorcli.images.read import probe, read_photo
 from colorcli.text import printable
 
-SUFFIX: dict[Format, str] = {"JPEG": ".jpg", "PNG": ".png", "TIFF": ".tif", "WEBP": ".webp"}
-"""The usual suffix of each format."""
-
-BITS: dict[Format, int] = {"JPEG": 8, "PNG": 16, "TIFF": 16, "WEBP": 8}
-"""The most bits per sample that each format is written with."""
-
-_MAX_SIDE: dict[Format, int] = {
-    "JPEG": jpeg.MAX_SIDE, "PNG": png.MAX_SIDE, "TIFF": tiff.MAX_SIDE, "WEBP": webp.MAX_SIDE
-}  # fmt: skip
-_TEXTS: dict[Format, tuple[bytes, ...]] = {"JPEG": (jpeg.COMMENT,), "PNG": png.TEXTS, "TIFF": (), "WEBP": ()}
 # faults of the place rather than of this one photograph: the next one would meet them too
 _FAULTS_OF_THE_PLACE = frozenset(
     (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOTDIR, errno.EIO)
@@ -75,13 +66,13 @@ def write_photo(
             sRGB-encoded.
         height: rows.
         width: columns.
-        bits: 8, or 16 for PNG and TIFF.
-        format: ``JPEG`` (4:4:4), ``PNG``, ``TIFF`` (Deflate with predictor) or ``WEBP``.
-        quality: of JPEG and lossy WebP, 1..100.
-        lossless: whether a WebP is coded without loss.
+        bits: 8, or 16 where the format holds them.
+        format: one that is written.
+        quality: of lossy coding, 1..100.
+        lossless: whether to code without loss, where the format has both ways.
         metadata: what to keep of the input's.
         provenance: what to state in the XMP label.
-        alpha: opacity ``(height, width)`` of the pixels' type; JPEG has no place for it.
+        alpha: opacity ``(height, width)`` of the pixels' type; left out where the format has no place for it.
         canvas: array ``(height, width, 3)`` of the pixels' type in which the picture is put together, unless it is TIFF
             or has an alpha channel; strips that are its rows already are not copied. None makes one.
         fsync: whether to wait until file and folder are on the disk.
@@ -93,34 +84,29 @@ def write_photo(
             file that does not read back).
     """
     name = printable(os.fspath(target))
-    if bits not in (8, 16) or bits > BITS[format]:
-        raise PhotoError(f"{name} cannot be written: {format} does not hold {bits} bits per sample.")
-    if max(height, width) > _MAX_SIDE[format]:
-        raise PhotoError(f"{name} cannot be written: {format} holds at most {_MAX_SIDE[format]} pixels a side.")
+    form = FORMATS[format]
+    if bits not in (8, 16) or bits > form.bits:
+        raise PhotoError(f"{name} cannot be written: {form.label} does not hold {bits} bits per sample.")
+    if max(height, width) > form.max_side:
+        raise PhotoError(f"{name} cannot be written: {form.label} holds at most {form.max_side} pixels a side.")
     metadata = metadata or Metadata()
     packet = provenance_packet(provenance, metadata.xmp)
-    left_out = []
-    if format == "JPEG" and len(packet) > jpeg.MAX_XMP:
+    left_out = _left_out(metadata, form)
+    if form.max_xmp is not None and len(packet) > form.max_xmp:
         # the label must stay, so what the input said besides has to go
         packet = provenance_packet(provenance)
-        left_out.append("its XMP is left out, but for the label: JPEG holds 64 KB")
-    if format == "JPEG" and len(metadata.exif or b"") > jpeg.MAX_EXIF:
-        left_out.append("its EXIF is left out in part or whole: JPEG holds 64 KB")
-    if any(name not in _TEXTS[format] for name, _ in metadata.texts):
-        left_out.append(f"its comments are left out: {format} has no place for them")
-    if format == "WEBP" and metadata.iptc:
-        left_out.append("its IPTC data are left out: WebP has no place for them")
-    if format == "JPEG" or (alpha is not None and alpha.shape != (height, width)):
-        if format != "JPEG":
-            raise PhotoError(f"{name} cannot be written: its alpha channel has another size.")
+        left_out += (f"its XMP is left out, but for the label: {form.label} holds 64 KB",)
+    if not form.alpha:
         alpha = None
+    elif alpha is not None and alpha.shape != (height, width):
+        raise PhotoError(f"{name} cannot be written: its alpha channel has another size.")
     checked = _checked(strips, height, width, bits, alpha, name)
     part = part_path(target)
     try:
-        written = _write_part(
-            part, checked, height=height, width=width, bits=bits, format=format, quality=quality,
-            lossless=lossless, metadata=metadata, xmp=packet, alpha=alpha is not None, canvas=canvas, fsync=fsync,
-        )  # fmt: skip
+        encoding = Encoding(
+            height, width, bits, alpha is not None, metadata, packet, quality, lossless=lossless, canvas=canvas
+        )
+        written = _write_part(part, checked, form, encoding, fsync=fsync)
         _check_header(part, (format, width, height, bits), name)
         if verify:
             _check_picture(part, (width, height, bits), name)
@@ -133,7 +119,19 @@ def write_photo(
         if isinstance(error, OSError):
             raise _explained(error, name) from error
         raise
-    return replace(written, left_out=tuple(left_out))
+    return replace(written, left_out=left_out)
+
+
+def _left_out(metadata: Metadata, form: PhotoFormat) -> tuple[str, ...]:
+    """Sentences about what the format has no room for."""
+    notes = []
+    if form.max_exif is not None and len(metadata.exif or b"") > form.max_exif:
+        notes.append(f"its EXIF is left out in part or whole: {form.label} holds 64 KB")
+    if any(name not in form.texts for name, _ in metadata.texts):
+        notes.append(f"its comments are left out: {form.label} has no place for them")
+    if metadata.iptc and not form.iptc:
+        notes.append(f"its IPTC data are left out: {form.label} has no place for them")
+    return tuple(notes)
 
 
 def _check_header(part: Path, expected: tuple[Format, int, int, int], name: str) -> None:
@@ -170,35 +168,11 @@ def _checked(
         raise PhotoError(f"{name} cannot be written: the coloured picture has {y} rows instead of {height}.")
 
 
-def _write_part(
-    part: Path,
-    strips: Iterator[Pixels],
-    *,
-    height: int,
-    width: int,
-    bits: int,
-    format: Format,
-    quality: int,
-    lossless: bool,
-    metadata: Metadata,
-    xmp: bytes,
-    alpha: bool,
-    canvas: Pixels | None,
-    fsync: bool,
-) -> Written:
+def _write_part(part: Path, strips: Iterator[Pixels], form: PhotoFormat, encoding: Encoding, *, fsync: bool) -> Written:
     """Write, flush and hash the file under its temporary name."""
     with _created(part) as handle:
         try:
-            if format == "TIFF":
-                tiff.encode(
-                    handle, strips, height=height, width=width, bits=bits, alpha=alpha, metadata=metadata, xmp=xmp
-                )
-            else:
-                if canvas is None or alpha:
-                    canvas = np.empty((height, width, 4 if alpha else 3), np.uint8 if bits == 8 else np.uint16)
-                pixels = _assembled(strips, canvas)
-                for piece in _encoded(pixels, format, metadata, xmp, quality, lossless):
-                    handle.write(piece)
+            form.encoder.encode(handle, strips, encoding)
         except (UnreadableError, RuntimeError, ValueError) as error:  # imagecodecs' errors are RuntimeErrors
             raise PhotoError(f"{printable(os.fspath(part))} cannot be encoded: {error}.") from error
         handle.flush()
@@ -212,32 +186,6 @@ def _write_part(
 def _created(part: Path) -> BinaryIO:
     part.unlink(missing_ok=True)
     return part.open("x+b")
-
-
-def _assembled(strips: Iterator[Pixels], canvas: Pixels) -> Pixels:
-    """The picture in one array; strips that are in their places already are not copied."""
-    y = 0
-    for strip in strips:
-        place = canvas[y : y + strip.shape[0]]
-        if not _is_same(strip, place):
-            place[:] = strip
-        y += strip.shape[0]
-    return canvas
-
-
-def _is_same(strip: Pixels, place: Pixels) -> bool:
-    return strip.ctypes.data == place.ctypes.data and strip.strides == place.strides
-
-
-def _encoded(
-    pixels: Pixels, format: Format, metadata: Metadata, xmp: bytes, quality: int, lossless: bool
-) -> Iterator[bytes | memoryview]:
-    if format == "PNG":
-        return png.encode(pixels, metadata, xmp)
-    eight = pixels.astype(np.uint8, copy=False)
-    if format == "JPEG":
-        return jpeg.encode(eight, metadata, xmp, quality=quality)
-    return webp.encode(eight, metadata, xmp, quality=quality, lossless=lossless)
 
 
 def _explained(error: OSError, name: str) -> OutputError | PhotoError:

@@ -14,10 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import tomli_w
+
 from colorcli.environment import bundled_models_dir, data_dir
 from colorcli.errors import ModelError
 from colorcli.files import write_atomically
-from colorcli.registry import toml
 from colorcli.registry.card import WEIGHTS, read_hashed
 from colorcli.registry.releases import Release, releases
 from colorcli.registry.systems import near
@@ -161,7 +162,7 @@ def write_card(backbone: Backbone, folder: Path) -> None:
     Raises:
         OSError: the folder cannot be written.
     """
-    write_atomically(folder / CARD, toml.dumps(backbone.to_dict()).encode("utf-8"))
+    write_atomically(folder / CARD, tomli_w.dumps(backbone.to_dict()).encode("utf-8"))
 
 
 def verify(name: str) -> None:

@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import tomli_w
+
 from colorcli.errors import ModelError
 from colorcli.files import write_atomically
 from colorcli.networks.size import SizeRule
-from colorcli.registry import toml
 
 CARD = "model.toml"
 WEIGHTS = "weights.safetensors"
@@ -139,7 +140,7 @@ def write_card(card: ModelCard, folder: Path) -> Path:
         TypeError: the card holds a value that TOML cannot express, such as None.
     """
     target = folder / CARD
-    write_atomically(target, toml.dumps(card.to_dict()).encode("utf-8"))
+    write_atomically(target, tomli_w.dumps(card.to_dict()).encode("utf-8"))
     return target
 
 

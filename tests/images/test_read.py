@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms, ImageOps
 
 from colorcli.errors import PhotoError
-from colorcli.images.read import SUFFIXES, probe, read_photo
+from colorcli.images.read import probe, read_photo
 from tests.images.conftest import color_scene, gray_scene
 
 
@@ -400,7 +400,3 @@ def test_png_text_bombs_are_not_unpacked(tmp_path):
     photo = read_photo(path)
     assert photo.metadata.xmp is None
     np.testing.assert_array_equal(photo.pixels, gray_scene())
-
-
-def test_suffixes_are_lower_case():
-    assert all(suffix == suffix.lower() and suffix.startswith(".") for suffix in SUFFIXES)

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from colorcli.errors import OutputError
-from colorcli.images.read import SUFFIXES, read_photo
+from colorcli.images.formats import SUFFIXES
+from colorcli.images.read import read_photo
 from colorcli.images.samples import write_samples
 
 

@@ -294,8 +294,10 @@ def test_strips_that_do_not_make_up_the_picture_are_refused(tmp_path):
 def test_rows_of_the_canvas_are_not_copied(tmp_path, monkeypatch):
     """Twice the memory for every large photograph; or what lay in the canvas before shows in the picture."""
     picture, coded = color_scene(bits=8), []
-    before, encode = picture.copy(), png.encode
-    monkeypatch.setattr(png, "encode", lambda pixels, *rest: coded.append(pixels) or encode(pixels, *rest))
+    before, encode = picture.copy(), png.imagecodecs.png_encode
+    monkeypatch.setattr(
+        png.imagecodecs, "png_encode", lambda pixels, **rest: coded.append(pixels) or encode(pixels, **rest)
+    )
     for canvas in (picture, np.full_like(picture, 7), None):
         write(tmp_path / "a.png", "PNG", picture=picture, canvas=canvas)
         assert np.array_equal(read_photo(tmp_path / "a.png").pixels, before)

@@ -114,7 +114,7 @@ def test_a_disk_that_fails_is_told_in_a_sentence(borrower: Path, monkeypatch: py
 def test_a_card_must_name_the_networks_own_parts(borrower: Path) -> None:
     """A card edited by hand, or of another version of the plug-in."""
     card = (borrower / CARD).read_text()
-    for change in (("encoder =", "decoder ="), ('"resnet50"', '"vgg16"')):
+    for change in (("backbones.encoder", "backbones.decoder"), ('"resnet50"', '"vgg16"')):
         assert change[0] in card
         (borrower / CARD).write_text(card.replace(*change))
         with pytest.raises(ModelError, match="which the network 'borrower' does not have"):

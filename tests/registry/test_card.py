@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import math
-import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from colorcli.errors import ModelError
 from colorcli.networks.size import SizeRule
-from colorcli.registry import toml
 from colorcli.registry.card import CARD, ModelCard, Shared, read_card, write_card
 
 CARD_EXAMPLE = ModelCard(
@@ -34,6 +31,7 @@ CARD_EXAMPLE = ModelCard(
     weights_dtype="float16",
 )
 
+
 _TEXT = st.text(st.characters(codec="utf-8"))
 _VALUES = st.recursive(
     _TEXT | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False),
@@ -42,17 +40,18 @@ _VALUES = st.recursive(
 )
 
 
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.dictionaries(_TEXT, _VALUES, max_size=4))
-def test_what_is_written_is_what_a_toml_reader_reads(table: dict[str, Any]) -> None:
+def test_whatever_training_records_is_read_again(tmp_path: Path, training: dict[str, Any]) -> None:
     """A licence with a quote, or a path with a backslash, would make a finished training run unreadable."""
-    assert tomllib.loads(toml.dumps(table)) == table
+    write_card(dataclasses.replace(CARD_EXAMPLE, training=training), tmp_path)
+    assert read_card(tmp_path).training == training
 
 
-def test_values_that_toml_cannot_hold_are_refused() -> None:
+def test_values_that_toml_cannot_hold_are_refused(tmp_path: Path) -> None:
     """Writing None as "None" would turn a missing number into text."""
     with pytest.raises(TypeError):
-        toml.dumps({"a": None})
-    assert math.isinf(tomllib.loads(toml.dumps({"a": math.inf}))["a"])
+        write_card(dataclasses.replace(CARD_EXAMPLE, training={"a": None}), tmp_path)
 
 
 def test_a_card_comes_back_as_it_was_written(tmp_path: Path) -> None:

@@ -1,0 +1,66 @@
+"""The table of formats: what it says of each is what its codec does."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections import Counter
+
+import pytest
+
+from colorcli.errors import UsageError
+from colorcli.images.formats import (
+    FORMATS,
+    OPTIONS,
+    SUFFIXES,
+    PhotoFormat,
+    format_of_name,
+    format_of_option,
+    is_photograph_name,
+    output_format,
+)
+
+RECORDS = pytest.mark.parametrize("record", FORMATS.values(), ids=FORMATS)
+
+
+@RECORDS
+def test_every_record_has_its_codec(record: PhotoFormat) -> None:
+    """A format in the table that cannot be read fails every photograph of it."""
+    assert callable(record.decoder.header) and callable(record.decoder.decode)
+    assert record.written == hasattr(record.encoder, "encode")
+
+
+def test_no_two_formats_claim_one_name() -> None:
+    """The second of them would never be found."""
+    suffixes = Counter(suffix for record in FORMATS.values() for suffix in record.suffixes)
+    options = Counter(option for record in FORMATS.values() for option in record.options)
+    assert set(suffixes.values()) == set(options.values()) == {1}
+    assert all(suffix == suffix.lower() and suffix.startswith(".") for suffix in SUFFIXES)
+    assert all(format_of_name(f"A{suffix.upper()}") == OPTIONS[suffix[1:]] for suffix in (".jpg", ".png", ".tif"))
+
+
+def test_names_of_photographs() -> None:
+    """What macOS and killed runs leave behind looks like photographs by its suffix."""
+    assert is_photograph_name("1912.06.03-a.TIF") and is_photograph_name(".jpg.jpg")
+    assert not any(map(is_photograph_name, ("._a.jpg", ".jpg", "a", "a.txt", ".colorcli-0123456789abcdef.part")))
+
+
+def test_a_format_that_is_not_written_is_refused_in_a_sentence() -> None:
+    assert format_of_option("TIF") == "TIFF"
+    with pytest.raises(UsageError, match=r"--format must be one of jpeg, png, tiff, webp.*, not 'bmp'"):
+        format_of_option("bmp")
+
+
+def test_what_is_written_keeps_its_format() -> None:
+    """A TIFF among JPEGs by name stays a TIFF: nothing is lost."""
+    assert output_format("TIFF", "a.jpg") == "TIFF"
+
+
+def test_the_table_imports_no_image_library() -> None:
+    """Completing --format, or finding files, must not take half a second."""
+    code = (
+        "import sys, colorcli.images.formats\n"
+        "assert not {'PIL', 'numpy', 'imagecodecs', 'tifffile'} & set(sys.modules), sorted(sys.modules)"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
