@@ -25,9 +25,13 @@ _IMAGENET_SD = (0.229, 0.224, 0.225)
 
 def imagenet_input(gray: Tensor) -> Tensor:
     """Gray ``(N, 1, H, W)`` in 0..1, three times over and normalized as torchvision's backbones expect it."""
-    mean = gray.new_tensor(_IMAGENET_MEAN).view(1, 3, 1, 1)
-    sd = gray.new_tensor(_IMAGENET_SD).view(1, 3, 1, 1)
+    mean, sd = imagenet_statistics(gray)
     return (gray - mean) / sd
+
+
+def imagenet_statistics(like: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation ``(1, 3, 1, 1)`` of sRGB 0..1 that torchvision's backbones are normalized by."""
+    return like.new_tensor(_IMAGENET_MEAN).view(1, 3, 1, 1), like.new_tensor(_IMAGENET_SD).view(1, 3, 1, 1)
 
 
 def _bn(channels: int) -> nn.BatchNorm2d:
@@ -160,9 +164,8 @@ class VGG16Features(nn.Module):
 
     def forward(self, rgb: Tensor) -> list[Tensor]:
         """Feature maps of sRGB ``(N, 3, H, W)`` in 0..1, at torchvision's layers 1, 2, 13 and 20."""
-        mean = rgb.new_tensor((0.485, 0.456, 0.406)).view(1, 3, 1, 1)
-        deviation = rgb.new_tensor((0.229, 0.224, 0.225)).view(1, 3, 1, 1)
-        x = (rgb - mean) / deviation
+        mean, sd = imagenet_statistics(rgb)
+        x = (rgb - mean) / sd
         taps = []
         for index, layer in enumerate(self.features):
             x = layer(x)

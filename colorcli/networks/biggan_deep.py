@@ -15,68 +15,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from colorcli.networks import bigcolor
+from colorcli.networks.spectral import Spectral, fold_all
 
 CLASSES = 1000
 _EPS = 1e-4
 
 
-class _Spectral(nn.Module):
-    """A weight divided by its largest singular value, estimated as u W v from stored vectors.
-
-    While training, one power iteration precedes each use and is stored; in inference the vectors stay as they are.
-    """
-
-    weight_u: Tensor
-    weight_v: Tensor
-
-    def __init__(self, shape: tuple[int, ...], bias: bool) -> None:
-        super().__init__()
-        self.bias = nn.Parameter(torch.zeros(shape[0])) if bias else None
-        self.weight_orig = nn.Parameter(torch.empty(shape))
-        self.register_buffer("weight_u", torch.empty(shape[0]))
-        self.register_buffer("weight_v", torch.empty(math.prod(shape[1:])))
-        self.folded = False
-        # On the meta device there is nothing to initialize, and pretending to takes seconds.
-        if not self.weight_orig.is_meta:
-            self._initialize()
-
-    @torch.no_grad()
-    def _initialize(self) -> None:
-        nn.init.orthogonal_(self.weight_orig)
-        self.weight_u.normal_()
-        # Without these, u W v of a new layer would be near zero, and its outputs huge.
-        for _ in range(5):
-            self._iterate()
-
-    @torch.no_grad()
-    def _iterate(self) -> None:
-        matrix = self.weight_orig.flatten(1)
-        self.weight_v.copy_(F.normalize(torch.mv(matrix.T, self.weight_u), dim=0, eps=_EPS))
-        self.weight_u.copy_(F.normalize(torch.mv(matrix, self.weight_v), dim=0, eps=_EPS))
-
-    def normalized(self) -> Tensor:
-        if self.folded:
-            return self.weight_orig
-        # Autocast would round a matrix product to half precision, and the norm with it.
-        with torch.autocast("cpu" if self.weight_orig.is_meta else self.weight_orig.device.type, enabled=False):
-            if self.training:
-                self._iterate()
-            # Copies, because the next forward pass overwrites the vectors before this one's gradients are taken.
-            u, v = self.weight_u.clone(), self.weight_v.clone()
-            sigma = torch.dot(u, torch.mv(self.weight_orig.flatten(1), v))
-            weight: Tensor = self.weight_orig / sigma
-        return weight
-
-    @torch.no_grad()
-    def fold(self) -> None:
-        """Replace the weight by its normalized value, for inference only."""
-        self.weight_orig.copy_(self.normalized())
-        self.folded = True
-
-
-class _Conv(_Spectral):
+class _Conv(Spectral):
     def __init__(self, in_channels: int, out_channels: int, kernel: int, bias: bool = True) -> None:
-        super().__init__((out_channels, in_channels, kernel, kernel), bias)
+        super().__init__((out_channels, in_channels, kernel, kernel), bias, _EPS)
 
     def forward(self, x: Tensor, up: bool = False) -> Tensor:
         """Convolve ``x``; where ``up``, after its sides have been doubled by repeating pixels (3 x 3 kernels only)."""
@@ -91,9 +38,9 @@ class _Conv(_Spectral):
         return F.conv_transpose2d(x, rows[..., 1:] + rows[..., :-1], self.bias, stride=2, padding=1)
 
 
-class _Linear(_Spectral):
+class _Linear(Spectral):
     def __init__(self, in_features: int, out_features: int, bias: bool = False) -> None:
-        super().__init__((out_features, in_features), bias)
+        super().__init__((out_features, in_features), bias, _EPS)
 
     def forward(self, x: Tensor) -> Tensor:
         return F.linear(x, self.normalized(), self.bias)
@@ -310,9 +257,7 @@ class BigGANDeep(nn.Module):
     def fold(self) -> None:
         """Fold spectral normalization into the weights; afterwards the generator is for inference only."""
         self.eval()
-        for module in self.modules():
-            if isinstance(module, _Spectral) and not module.folded:
-                module.fold()
+        fold_all(self)
 
 
 class BigGANDeep128(BigGANDeep):

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 GROUP = "colorcli.networks"
 
-# In code rather than in the package's own metadata, so that a bare checkout works and never sees a stale table.
+# The documents' ten. In code rather than in the package's own metadata, so that a bare checkout works and never sees a
+# stale table.
 BUILT_IN = (
     EntryPoint("bigcolor", "colorcli.networks.bigcolor:BigColor", GROUP),
     EntryPoint("biggan-encoder", "colorcli.networks.biggan_encoder:BigGANEncoder", GROUP),
@@ -32,6 +33,14 @@ BUILT_IN = (
     EntryPoint("pix2pix", "colorcli.networks.pix2pix:Pix2Pix", GROUP),
     EntryPoint("vgg16-dahl", "colorcli.networks.vgg16_dahl:VGG16Dahl", GROUP),
     EntryPoint("zhang2016", "colorcli.networks.zhang2016:Zhang2016", GROUP),
+)
+
+
+# Open weights that people use beside the documents' systems: taken in to the tensor, in no table of a document.
+OUTSIDE = (
+    EntryPoint("ddcolor", "colorcli.networks.ddcolor:DDColor", GROUP),
+    EntryPoint("deoldify", "colorcli.networks.deoldify:DeOldify", GROUP),
+    EntryPoint("siggraph17", "colorcli.networks.siggraph17:Siggraph17", GROUP),
 )
 
 
@@ -88,12 +97,12 @@ class Systems:
 
 @cache
 def systems() -> Systems:
-    """The built-in systems and those of installed plug-ins.
+    """The documents' systems, those outside the documents, and those of installed plug-ins.
 
     Raises:
         ModelError: two packages claim the same name.
     """
-    return Systems((*BUILT_IN, *entry_points(group=GROUP)))
+    return Systems((*BUILT_IN, *OUTSIDE, *entry_points(group=GROUP)))
 
 
 def near(name: str, known: Iterable[str]) -> str:

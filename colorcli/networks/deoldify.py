@@ -1,0 +1,129 @@
+"""DeOldify (J. Antic, 2018-2019; no paper), as released: a U-Net on a ResNet, ending in RGB.
+
+Outside the documents. ``artistic`` is the "deep" U-Net on ResNet-34, more vivid and less even; ``stable`` the "wide"
+one on ResNet-101, which its author prefers for landscapes and portraits. Names and shapes are those of the released
+files.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from colorcli.color import tensors as colors
+from colorcli.networks.backbones import imagenet_input, imagenet_statistics
+from colorcli.networks.colorizer import Colorizer
+from colorcli.networks.dynamic_unet import PixelShuffle, UpBlock, layer
+from colorcli.networks.size import SizeRule
+from colorcli.networks.spectral import fold_all
+
+RENDER_BASE = 16
+"""Pixels of working size for one of DeOldify's ``render_factor``."""
+
+# Channels of the ResNet's taps at strides 2, 4, 8 and 16, and of its end.
+_TAPS = {"resnet34": (64, 64, 128, 256, 512), "resnet101": (64, 256, 512, 1024, 2048)}
+_TAPPED = (2, 4, 5, 6)
+
+
+class _Residual(nn.Module):
+    """x plus two convolutions with ReLU and bias, without batch norm."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(layer(channels, channels, norm=False) for _ in range(2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = x + self.layers[1](self.layers[0](x))
+        return out
+
+
+class DeOldify(Colorizer):
+    """The generator in its two released designs; see the module's docstring.
+
+    Args:
+        backbone: ``resnet34`` or ``resnet101``.
+        deep: two convolutions in each block of the way up instead of one, and widths that follow from the backbone's.
+        width: channels of the way up where it is not deep; the last block has half of them.
+        render_factor: working size, in sixteenths: 35 is the released program's 560 pixels.
+    """
+
+    native_space = "rgb"
+    presets: ClassVar[dict[str, dict[str, Any]]] = {
+        "artistic": {"backbone": "resnet34", "deep": True, "render_factor": 35},
+        "stable": {"backbone": "resnet101", "deep": False, "width": 512, "render_factor": 35},
+    }
+    size_rule: SizeRule  # type: ignore[misc]
+
+    def __init__(
+        self, backbone: str = "resnet34", deep: bool = True, width: int = 512, render_factor: int = 35
+    ) -> None:
+        super().__init__()
+        if backbone not in _TAPS:
+            raise ValueError(f"DeOldify is built on {' or '.join(_TAPS)}, not on '{backbone}'")
+        self.size_rule = SizeRule(size=RENDER_BASE * render_factor, multiple_of=RENDER_BASE, fixed=True)
+        from torchvision import models
+
+        *skips, end = _TAPS[backbone]
+        resnet = models.get_model_builder(backbone)(weights=None)
+        encoder = nn.Sequential(*list(resnet.children())[:-2])
+        middle = nn.Sequential(layer(end, 2 * end), layer(2 * end, end))
+        blocks, before = [], end
+        for index, skip in enumerate(reversed(skips)):
+            last = index == len(skips) - 1
+            if deep:
+                up = before // 2
+                joined = up + skip
+                out = int((joined // 2 if last else joined) * 1.5)
+            else:
+                up = out = width // 2 if last else width
+            blocks.append(UpBlock(before, up, skip, out, deep=deep, attention=index == 1, any_size=True))
+            before = out
+        self.layers = nn.ModuleList(
+            [
+                encoder,
+                nn.BatchNorm2d(end),
+                nn.ReLU(),
+                middle,
+                *blocks,
+                PixelShuffle(before, before, norm="weight"),
+                nn.Identity(),  # where the network's input is joined, which has no weights
+                _Residual(before + 3),
+                layer(before + 3, 3, 1, relu=False, norm=False),
+            ]
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """As the released generator: ImageNet-normalized RGB ``(N, 3, S, S)`` to the same, within -3..3."""
+        encoder, norm, relu, middle, *blocks, shuffle, _, residual, out = self.layers
+        taps, h = [], x
+        for index, part in enumerate(encoder.children()):
+            h = part(h)
+            if index in _TAPPED:
+                taps.append(h)
+        h = middle(relu(norm(h)))
+        for block, skip in zip(blocks, reversed(taps), strict=True):
+            h = block(h, skip)
+        h = residual(torch.cat((shuffle(h), x), 1))
+        answer: Tensor = out(h).sigmoid() * 6 - 3
+        return answer
+
+    def native(self, lightness: Tensor, *, z: Tensor | None = None, class_index: Tensor | None = None) -> Tensor:
+        """sRGB ``(N, 3, S, S)``, nominally 0..1."""
+        mean, sd = imagenet_statistics(lightness)
+        return self.forward(imagenet_input(colors.lightness_to_gray(lightness))) * sd + mean
+
+    def target(self, rgb: Tensor) -> Tensor:
+        return rgb
+
+    def to_chroma(self, answer: Tensor, lightness: Tensor) -> Tensor:
+        return colors.srgb_to_lab(answer.clamp(0, 1))[:, 1:]
+
+    def as_rgb(self, answer: Tensor, lightness: Tensor) -> Tensor:
+        return answer
+
+    def prepare(self) -> None:
+        """Fold spectral normalization into the weights; afterwards the network is for inference only."""
+        self.eval()
+        fold_all(self)
