@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from colorcli.errors import UsageError
-from colorcli.export.opening import open_model
-from colorcli.sessions.classes import find_class
-from colorcli.sessions.session import ModelInfo, Session, random_code
+from colorcli.pipeline.controls import choose, complete, controls, options
+from colorcli.pipeline.opening import open_model
+from colorcli.sessions.session import ModelInfo, Session
 
 if TYPE_CHECKING:
     from colorcli.images.photo import Photo, Pixels
@@ -61,103 +61,83 @@ class Model:
         self,
         photo: Photo | Path | str | Pixels,
         *,
-        sigma: float | None = None,
-        seed: int | None = None,
+        relative: str | None = None,
         sample: int = 0,
-        class_name: str | None = None,
         strength: float = 1.0,
         size: int | None = None,
+        **asked: Any,
     ) -> Pixels:
         """Colour one photograph; its lightness stays its own.
+
+        The pixels are those that ``colorcli colorize`` writes of the same photograph, with the same model, backend,
+        controls and relative path.
 
         Args:
             photo: a path, a photograph read by ``colorcli.images.read.read_photo``, or sRGB-encoded pixels
                 ``(H, W)`` or ``(H, W, 3)``, uint8 or uint16.
-            sigma: scale of the random code z, 0.8 unless given; 3 and more give diverse colours.
-            seed: of z, 0 unless given. Together with the file's name (for pixels: no name) and ``sample`` it
-                determines the colours.
+            relative: the photograph's path inside its folder, with ``/``, which the random code depends on; None means
+                the file's name, and for pixels none.
             sample: index of the colouring, from 0.
-            class_name: ImageNet class, by name or number; None leaves the choice to the network.
             strength: multiplies the chroma, 0..2.
-            size: working size in pixels; None takes the model's own.
+            size: working size in pixels, 32..4096; None takes the model's own.
+            asked: the model's controls, by the names of the command's options: ``sigma`` (0.8 unless given; 3 and more
+                give diverse colours), ``seed`` (0 unless given) and ``class_name`` (an ImageNet class by name or
+                number; the network chooses unless given).
 
         Returns:
             sRGB-encoded RGB ``(H, W, 3)`` of the photograph's own depth.
 
         Raises:
-            colorcli.errors.PhotoError: the file cannot be read, or is far too long for its width.
+            colorcli.errors.PhotoError: the file cannot be read, is far too long for its width, or the network's answer
+                is no result: not finite, of another shape, or without colour.
             colorcli.errors.UsageError: a parameter is out of range, or a control is not one of the model's.
         """
-        from colorcli.color.join import join
-        from colorcli.images.tiles import blend, windows
+        from colorcli.pipeline.coloring import color
 
-        if not 0 <= strength <= 2:
-            raise UsageError(f"strength goes from 0 to 2, not {strength:g}.")
+        settings = choose(self.info, asked)
+        if sample:
+            self._require_random()
+        if any(isinstance(value, tuple) for value in settings.values()):
+            raise UsageError("A control with several values gives several colourings; ask for one at a time.")
         pixels, name = _pixels(photo)
-        layout = windows(pixels, self.info.size_rule, size or self.info.size_rule.size)
-        batch = np.stack(layout.lightness)[:, None]
-        z, index = self._code(sigma, seed, name, sample), self._class(class_name)
-        parts = self._session.chroma(batch, z=_repeated(z, len(batch)), class_index=_repeated(index, len(batch)))
-        chroma = blend(list(parts), layout)
-        bits = 8 * pixels.dtype.itemsize
-        return join(pixels, chroma, bits=bits, strength=strength)
+        path = name if relative is None else relative
+        made = color(self._session, pixels, settings, relative=path, sample=sample, size=size, strength=strength)
+        return made.pixels
 
-    def chroma(
-        self,
-        lightness: NDArray[np.float32],
-        *,
-        z: NDArray[np.float32] | None = None,
-        class_index: NDArray[np.int64] | None = None,
-    ) -> NDArray[np.float32]:
+    def chroma(self, lightness: NDArray[np.float32], **given: NDArray[Any] | None) -> NDArray[np.float32]:
         """The network alone: lightness in, chroma out.
 
         Args:
             lightness: float ``(N, 1, H, W)``, CIE L* 0..100; H and W as ``info.size_rule`` allows.
-            z: float ``(N, 68)``, already scaled by sigma; None means zeros.
-            class_index: ``(N,)``, ImageNet class 0..999, or -1 where the network's own classifier decides.
+            given: values of the model's controls, one for each member of the batch, such as ``z``, float ``(N, 68)``,
+                already scaled by sigma; or ``class_index``, int ``(N,)``, -1 where the network's own classifier
+                decides. None asks for nothing.
 
         Returns:
             float32 ``(N, 2, h, w)``, CIELAB a* and b*.
 
         Raises:
-            colorcli.errors.UsageError: the shape is another, or a control is not one of the model's.
+            colorcli.errors.UsageError: a shape is another, or a control is not one of the model's.
         """
         batch = np.ascontiguousarray(lightness, np.float32)
         if batch.ndim != 4 or batch.shape[1] != 1:
             raise UsageError(f"lightness has the shape (N, 1, H, W), not {batch.shape}.")
-        for control, value in (("z", z), ("class_index", class_index)):
-            if value is not None:
-                self._require(control)
-        return self._session.chroma(
-            batch,
-            z=None if z is None else np.ascontiguousarray(z, np.float32),
-            class_index=None if class_index is None else np.ascontiguousarray(class_index, np.int64),
-        )
+        asked = {name: value for name, value in given.items() if value is not None}
+        for name in asked:
+            if name not in self.info.controls:
+                takes = ", ".join(self.info.controls) or "none"
+                raise UsageError(f"{self.info.name} does not take the control {name}; its controls: {takes}.")
+        neutral = complete(self.info.controls, {}, batch)
+        ready = {name: np.ascontiguousarray(asked.get(name, value), value.dtype) for name, value in neutral.items()}
+        for name, value in ready.items():
+            if value.shape != neutral[name].shape:
+                raise UsageError(f"{name} has the shape {neutral[name].shape} for this lightness, not {value.shape}.")
+        return self._session.chroma(batch, ready)
 
-    def _code(self, sigma: float | None, seed: int | None, name: str, sample: int) -> NDArray[np.float32] | None:
-        if sigma is not None or seed is not None or sample:
-            self._require("z")
-        if sigma is not None and sigma < 0:
-            raise UsageError(f"sigma is not negative, unlike {sigma:g}.")
-        if "z" not in self.info.controls:
-            return None
-        return random_code(seed or 0, name, sample, 0.8 if sigma is None else sigma)[None]
-
-    def _class(self, class_name: str | None) -> NDArray[np.int64] | None:
-        if class_name is None:
-            return None
-        self._require("class_index")
-        return np.array([find_class(class_name)], np.int64)
-
-    def _require(self, control: str) -> None:
-        if control not in self.info.controls:
-            takes = ", ".join(self.info.controls) or "none"
-            raise UsageError(f"{self.info.name} does not take the control {control}; its controls: {takes}.")
-
-
-def _repeated(control: NDArray[Any] | None, count: int) -> NDArray[Any] | None:
-    """One photograph's control, for each of its windows."""
-    return None if control is None else np.repeat(control, count, axis=0)
+    def _require_random(self) -> None:
+        if not any(one.random for one in controls(self.info.controls)):
+            steers = options(self.info.controls)
+            raise UsageError(f"{self.info.name} gives every sample the same colours; what steers it: {steers}.")
 
 
 def _pixels(photo: Photo | Path | str | Pixels) -> tuple[Pixels, str]:

@@ -16,7 +16,8 @@ from colorcli.color.spaces import srgb_to_lab
 from colorcli.errors import ModelError, PhotoError, UsageError
 from colorcli.images.read import read_photo
 from colorcli.networks.size import SizeRule
-from colorcli.sessions.session import ModelInfo, random_code
+from colorcli.pipeline.controls import random_code
+from colorcli.sessions.session import NO_CONTROLS, Controls, ModelInfo
 
 
 class Stub:
@@ -28,7 +29,7 @@ class Stub:
         self.info = ModelInfo("stub@x", "stub", "0" * 64, controls, SizeRule(size=32, multiple_of=16))
         self.calls: list[dict[str, Any]] = []
 
-    def chroma(self, lightness: NDArray[np.float32], **controls: Any) -> NDArray[np.float32]:
+    def chroma(self, lightness: NDArray[np.float32], controls: Controls = NO_CONTROLS) -> NDArray[np.float32]:
         self.calls.append({"lightness": lightness, **controls})
         count, _, height, width = lightness.shape
         return np.full((count, 2, height // 2, width // 2), (12,), np.float32)
@@ -94,10 +95,10 @@ def test_strength_scales_the_chroma(gray: NDArray[np.uint8]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "fault"),
     [
-        ({"sigma": 1.0}, "stub@x does not take the control z; its controls: none"),
-        ({"sample": 1}, "control z"),
-        ({"class_name": "tabby"}, "control class_index"),
-        ({"strength": 2.5}, "strength goes from 0 to 2"),
+        ({"sigma": 1.0}, "stub@x takes no random code, so --sigma means nothing to it; what steers it: none"),
+        ({"sample": 1}, "every sample the same colours"),
+        ({"class_name": "tabby"}, "takes no class"),
+        ({"strength": 2.5}, "strength must be from 0 to 2"),
     ],
 )
 def test_what_a_model_cannot_do_is_said(gray: NDArray[np.uint8], arguments: dict[str, Any], fault: str) -> None:
@@ -124,7 +125,7 @@ def test_the_network_alone() -> None:
     assert chroma.shape == (2, 2, 16, 16)
     assert stub.calls[0]["lightness"].dtype == np.float32
     assert stub.calls[0]["lightness"].flags.c_contiguous
-    assert stub.calls[0]["z"] is None
+    assert stub.calls[0]["z"].shape == (2, 68) and not stub.calls[0]["z"].any()
 
 
 def test_faults_are_the_packages_own_errors(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import typer
 
 from colorcli.cli import output as data
 from colorcli.cli.completion import complete_model
+from colorcli.cli.control_options import with_controls
 from colorcli.cli.running import Backend, Compile, Device, Precision
 from colorcli.errors import ColorcliError, ExitCode, NothingToDoError, UsageError
 from colorcli.images import formats
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 _MANY = 20
 
 
+@with_controls
 def colorize(
     ctx: typer.Context,
     inputs: Annotated[
@@ -42,18 +44,7 @@ def colorize(
     model: Annotated[
         str, typer.Option(help="Name, run folder, weights file or ONNX file.", autocompletion=complete_model)
     ] = "bigcolor",
-    sigma: Annotated[
-        float | None, typer.Option(help="How far colours stray from the expected. [default: 0.8]", min=0, max=100)
-    ] = None,
-    seed: Annotated[int | None, typer.Option(help="Of what is random. [default: 0]")] = None,
     samples: Annotated[int, typer.Option(help="Colourings of each photograph.", min=1)] = 1,
-    class_name: Annotated[
-        str | None,
-        typer.Option(
-            "--class",
-            help="ImageNet class by name or index, in place of the classifier's; several (a,b) give a colouring each.",
-        ),
-    ] = None,
     size: Annotated[
         int | None, typer.Option(help="Working size in pixels. [default: the model's]", min=32, max=4096)
     ] = None,
@@ -97,18 +88,19 @@ def colorize(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Nothing on stderr but errors.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="A line for every photograph.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show where failures come from.")] = False,
+    **asked: Any,
 ) -> None:
     """Colour photographs: folders with all that is in them, or single files. Run again to continue or repair a run.
 
     Finished photographs are left as they are; nothing is ever written over an input.
     """
-    configuration = {name: _plain(value) for name, value in locals().items() if name != "ctx"}
+    configuration = {name: _plain(value) for name, value in ctx.params.items()}
     from colorcli.colorize import discover, options
     from colorcli.colorize import plan as plans
     from colorcli.colorize import report as reports
-    from colorcli.export.opening import open_model
+    from colorcli.pipeline.controls import variants
+    from colorcli.pipeline.opening import open_model
     from colorcli.registry import registry
-    from colorcli.sessions.classes import find_classes
 
     wanted = formats.format_of_option(form) if form is not None else None
     batch = _batch_size(batch_size)
@@ -120,17 +112,14 @@ def colorize(
     if output is not None and len(sources) == 1 and sources[0].target == output.name and not output.is_dir():
         wanted = _format_of_file(wanted, formats.format_of_name(output.name), output)
     info = registry.model_info(card)
-    class_index = find_classes(class_name) if class_name is not None else None
     parameters = options.choose_parameters(
         info,
-        sigma=sigma,
-        seed=seed,
         samples=samples,
-        class_index=class_index,
         size=size,
         strength=strength,
         format=wanted,
         quality=quality,
+        **asked,
     )
     found = discover.discover(sources, include=include or (), exclude=exclude or ())
     if chosen is not None:
@@ -144,7 +133,7 @@ def colorize(
             found,
             parameters,
             card.weights_sha256,
-            samples=samples * len(parameters.classes) if chosen is None else 1,
+            samples=samples * variants(parameters.settings) if chosen is None else 1,
             selection=selection,
             overwrite=overwrite,
             recolor=recolor,
@@ -195,7 +184,7 @@ def colorize(
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
     return str(value) if isinstance(value, Path) else value
 
@@ -253,12 +242,13 @@ def _as_chosen(ctx: typer.Context, chosen: Picks, asked: Parameters) -> Paramete
     Raises:
         UsageError: an option on the command line would give other colours.
     """
-    options = {
-        "sigma": "--sigma", "seed": "--seed", "class_name": "--class", "size": "--size", "strength": "--strength"
-    }  # fmt: skip
-    fields = {"class_name": "class_index"}
-    given = [name for name in options if _is_given(ctx, name)]
-    chosen.follow({(field := fields.get(name, name)): (options[name], getattr(asked, field)) for name in given})
+    from colorcli.pipeline.controls import declared_settings
+
+    names = {setting.argument or setting.name: (setting.name, setting.option) for _, setting in declared_settings()}
+    names |= {"size": ("size", "--size"), "strength": ("strength", "--strength")}
+    given = [names[argument] for argument in names if _is_given(ctx, argument)]
+    record = asked.record()
+    chosen.follow({name: (option, record.get(name)) for name, option in given})
     kept = chosen.parameters
     return replace(
         kept,

@@ -90,7 +90,7 @@ def evaluate(
     from colorcli.cli.progress import display
     from colorcli.evaluate.engine import Options
     from colorcli.evaluate.run import Request, Run
-    from colorcli.export.opening import open_model
+    from colorcli.pipeline.opening import open_model
 
     def open_one(name: str, photographs: int) -> Session:
         return open_model(

@@ -44,6 +44,7 @@ def list_command(
     """List the installed models; the default of each name is marked."""
     from rich.table import Table
 
+    from colorcli.pipeline.controls import options
     from colorcli.registry.registry import list_models
 
     cards = list_models()
@@ -55,10 +56,10 @@ def list_command(
         for other in others:
             output.emit("release", **other)
         return
-    table = Table("Model", "Default", "System", "Preset", "Size", "Controls", "Licence", box=None, pad_edge=False)
+    table = Table("Model", "Default", "System", "Preset", "Size", "Steered by", "Licence", box=None, pad_edge=False)
     for card in cards:
         mark = "yes" if card.exact_name in defaults else ""
-        size, controls = f"{card.size.size} px", ", ".join(card.controls)
+        size, controls = f"{card.size.size} px", options(card.controls)
         table.add_row(card.exact_name, mark, card.system, card.preset, size, controls, card.licence)
     output.console().print(table)
     if not cards:

@@ -24,16 +24,17 @@ _MAX_STRENGTH = 1000.0
 
 
 @dataclass
-class FidelityReport:
+class Fidelity:
     """How true a joined picture is to the photograph and to the chroma; filled when its last strip has been made.
 
     Attributes:
-        max_delta_l: largest |dL*| of a pixel, its output codes against the input.
+        max_delta_l: largest |dL*| of a pixel, its output codes against the input; ``mean_delta_l`` the mean.
         fitted_share: share of the pixels, 0..1, whose chroma was reduced to fit the sRGB gamut.
         mean_chroma: mean of hypot(a*, b*) as fitted, before rounding to codes.
     """
 
     max_delta_l: float = 0.0
+    mean_delta_l: float = 0.0
     fitted_share: float = 0.0
     mean_chroma: float = 0.0
 
@@ -45,7 +46,7 @@ def join_strips(
     bits: int = 8,
     strength: float = 1.0,
     strip_rows: int = 256,
-    report: FidelityReport | None = None,
+    fidelity: Fidelity | None = None,
     out: Codes | None = None,
 ) -> Iterator[Codes]:
     """Join a photograph's lightness with chroma, strip by strip from the top; memory does not grow with its height.
@@ -59,7 +60,7 @@ def join_strips(
         bits: depth of the output, 8 or 16, whatever the photograph's.
         strength: multiplies the chroma, >= 0.
         strip_rows: rows in a strip, >= 1.
-        report: filled when the iterator is exhausted.
+        fidelity: filled when the iterator is exhausted.
         out: array ``(H, W, 3)`` to write into, of which the strips are then parts; None makes an array for each strip.
 
     Returns:
@@ -81,7 +82,7 @@ def join_strips(
     ):
         raise ValueError(f"out has the shape (H, W, 3) and {bits} bits, not {out.shape} of {out.dtype}")
     ready = _ready_chroma(_checked_chroma(chroma), strength, height, width)
-    return _strips(photo, ready, bits, strip_rows, FidelityReport() if report is None else report, out)
+    return _strips(photo, ready, bits, strip_rows, Fidelity() if fidelity is None else fidelity, out)
 
 
 def join(
@@ -90,11 +91,11 @@ def join(
     *,
     bits: int = 8,
     strength: float = 1.0,
-    report: FidelityReport | None = None,
+    fidelity: Fidelity | None = None,
 ) -> Codes:
     """``join_strips`` in one piece: ``(H, W, 3)``, uint8 or uint16."""
     out: Codes = np.empty((*pixels.shape[:2], 3), np.uint8 if bits == 8 else np.uint16)
-    for _ in join_strips(pixels, chroma, bits=bits, strength=strength, report=report, out=out):
+    for _ in join_strips(pixels, chroma, bits=bits, strength=strength, fidelity=fidelity, out=out):
         pass
     return out
 
@@ -177,7 +178,7 @@ def _strips(
     chroma: NDArray[np.float32],
     bits: int,
     strip_rows: int,
-    report: FidelityReport,
+    fidelity: Fidelity,
     whole: Codes | None,
 ) -> Iterator[Codes]:
     # Imported here: numba takes longer to import than `colorcli --help` may take in all.
@@ -190,12 +191,12 @@ def _strips(
     column_taps, column_weights = _cubic_weights(chroma.shape[2] - 4, width)
     column_weights = np.ascontiguousarray(column_weights.T)
     work = np.empty((kernel.WORK_ROWS, width), np.float32)
-    largest, fitted, total = 0.0, 0, 0.0
+    largest, changed, fitted, total = 0.0, 0.0, 0, 0.0
     for top in range(0, height, strip_rows):
         rows = slice(top, top + strip_rows)
         strip = np.ascontiguousarray(photo[rows], photo.dtype.newbyteorder("="))
         out = np.empty((strip.shape[0], width, 3), f"u{bits // 8}") if whole is None else whole[rows]
-        strip_largest, strip_fitted, strip_total = join_rows(
+        strip_largest, strip_changed, strip_fitted, strip_total = join_rows(
             *_by_depth(strip),
             _code_to_f(in_bits),
             _code_to_linear(in_bits),
@@ -208,11 +209,13 @@ def _strips(
             *_by_depth(out),
             work,
         )
-        largest, fitted, total = max(largest, strip_largest), fitted + strip_fitted, total + strip_total
+        largest, changed = max(largest, strip_largest), changed + strip_changed
+        fitted, total = fitted + strip_fitted, total + strip_total
         yield out
-    report.max_delta_l = largest
-    report.fitted_share = fitted / (height * width)
-    report.mean_chroma = max(0.0, total / (height * width))
+    fidelity.max_delta_l = largest
+    fidelity.mean_delta_l = changed / (height * width)
+    fidelity.fitted_share = fitted / (height * width)
+    fidelity.mean_chroma = max(0.0, total / (height * width))
 
 
 def _by_depth(codes: NDArray[Any]) -> tuple[NDArray[np.uint8], NDArray[np.uint16]]:

@@ -22,7 +22,7 @@ from colorcli.color.compiled import array, compiled, types
 from colorcli.color.compiled import jit as _jit
 from colorcli.color.spaces import CUBE_ROOT_FROM, LUMINANCE, RGB_TO_XYZ, TOE_OFFSET, TOE_SLOPE, XYZ_TO_RGB
 
-WORK_ROWS = 20
+WORK_ROWS = 21
 """Scratch rows of the photograph's width that ``join_rows`` needs, float32."""
 
 Row = NDArray[np.float32]
@@ -256,9 +256,17 @@ def _encode_row(linear: Row, top: np.float32, codes: CodeRow) -> None:
 
 @_jit
 def _note_change(
-    f: Row, red: CodeRow, green: CodeRow, blue: CodeRow, code_to_linear: Table, luminance: Row, largest: Row
+    f: Row,
+    red: CodeRow,
+    green: CodeRow,
+    blue: CodeRow,
+    code_to_linear: Table,
+    luminance: Row,
+    largest: Row,
+    summed: Row,
 ) -> None:
-    """Raise ``largest`` to the difference between f = (L* + 16) / 116 and that of a row of codes, column by column.
+    """Raise ``largest`` to the difference between f = (L* + 16) / 116 and that of a row of codes, and add it to
+    ``summed``, column by column.
 
     One maximum for all columns would not be vectorised.
     """
@@ -271,7 +279,9 @@ def _note_change(
         # Rounding moves f by few percent at most, so that one step from the wanted f finds the true one to 1e-6.
         root = _cube_root_step(f[x], max(y, _Y_JOINT))
         changed = root if y > _Y_JOINT else _TOE_SLOPE * y + _TOE_OFFSET
-        largest[x] = max(largest[x], abs(changed - f[x]))
+        change = abs(changed - f[x])
+        largest[x] = max(largest[x], change)
+        summed[x] += change
 
 
 @_jit
@@ -284,14 +294,14 @@ def _interleave(red: CodeRow, green: CodeRow, blue: CodeRow, out: Pixels) -> Non
 
 @_jit
 def _write_row(
-    f: Row, red: Row, green: Row, blue: Row, code_to_linear: Table, codes: NDArray[Any], changes: Row, out: Pixels
+    f: Row, red: Row, green: Row, blue: Row, code_to_linear: Table, codes: NDArray[Any], changes: Rows, out: Pixels
 ) -> None:
     """Encode a row of linear light, and note what rounding did to its lightness; ``codes`` is scratch ``(3, W)``."""
     top = np.float32(code_to_linear.shape[0] - 1)
     _encode_row(red, top, codes[0])
     _encode_row(green, top, codes[1])
     _encode_row(blue, top, codes[2])
-    _note_change(f, codes[0], codes[1], codes[2], code_to_linear, red, changes)
+    _note_change(f, codes[0], codes[1], codes[2], code_to_linear, red, changes[0], changes[1])
     _interleave(codes[0], codes[1], codes[2], out)
 
 
@@ -309,7 +319,7 @@ def _join_rows(
     out8: NDArray[np.uint8],
     out16: NDArray[np.uint16],
     work: Rows,
-) -> tuple[float, int, float]:
+) -> tuple[float, float, int, float]:
     """Colour a strip of rows; the arguments' types are in ``_SIGNATURE``.
 
     Args:
@@ -328,10 +338,10 @@ def _join_rows(
         work: scratch, float32 ``(WORK_ROWS, W)``.
 
     Returns:
-        Largest |dL*| of the output's codes, number of pixels fitted, sum of chroma written.
+        Largest |dL*| of the output's codes and their sum, number of pixels fitted, sum of chroma written.
     """
     f, a, b, red, green, blue = work[0], work[1], work[2], work[3], work[4], work[5]
-    wide_a, wide_b, changes = work[6:10], work[10:14], work[19]
+    wide_a, wide_b, changes = work[6:10], work[10:14], work[19:21]
     changes[:] = _ZERO
     held = np.full(4, -1)
     eights = np.zeros((f.shape[0] + 7) // 8, np.uint64)
@@ -362,13 +372,13 @@ def _join_rows(
             _write_row(f, red, green, blue, out_code_to_linear, codes8, changes, out8[y])
         else:
             _write_row(f, red, green, blue, out_code_to_linear, codes16, changes, out16[y])
-    return float(changes.max()) * 116, fitted, total
+    return float(changes[0].max()) * 116, float(changes[1].sum()) * 116, fitted, total
 
 
 _TABLE = array(types.float32, 1)
 _TAPS = array(types.uint32, 1)
 _WEIGHTS = array(types.float32, 2)
-_SIGNATURE = types.Tuple((types.float64, types.int64, types.float64))(
+_SIGNATURE = types.Tuple((types.float64, types.float64, types.int64, types.float64))(
     array(types.uint8, 3),
     array(types.uint16, 3),
     _TABLE,
@@ -384,7 +394,7 @@ _SIGNATURE = types.Tuple((types.float64, types.int64, types.float64))(
     array(types.float32, 2, readonly=False),
 )
 
-JoinRows = Callable[..., tuple[float, int, float]]
+JoinRows = Callable[..., tuple[float, float, int, float]]
 _LOCK = threading.Lock()
 _compiled: list[JoinRows] = []
 

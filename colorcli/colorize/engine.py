@@ -36,8 +36,9 @@ from colorcli.colorize.options import Execution, Parameters
 from colorcli.colorize.photograph import Prepared, SkippedError, finish, prepare
 from colorcli.colorize.plan import CONFLICTS, Output, Plan, Task, Verdict
 from colorcli.errors import ColorcliError, ExitCode, OutputError, PhotoError, StoppedError
-from colorcli.images.tiles import checked_chroma
-from colorcli.sessions.session import OutOfMemoryError, Session, random_code
+from colorcli.pipeline.coloring import infer, too_large
+from colorcli.pipeline.controls import controls, draw, variant
+from colorcli.sessions.session import Controls, OutOfMemoryError, Session
 from colorcli.stopping import Stop, ended_by
 from colorcli.text import printable
 
@@ -238,7 +239,7 @@ class _Coloring:
 
     flight: _Flight
     output: Output
-    z: NDArray[np.float32] | None
+    controls: list[Controls]
     parts: dict[int, NDArray[np.float32]] = field(default_factory=dict)
     over: bool = False
     seconds: float = 0.0
@@ -254,6 +255,10 @@ class _Item:
     @property
     def lightness(self) -> NDArray[np.float32]:
         return self.coloring.flight.prepared.windows.lightness[self.window]
+
+    @property
+    def controls(self) -> Controls:
+        return self.coloring.controls[self.window]
 
 
 class _Line:
@@ -272,7 +277,7 @@ class _Line:
         self._execution = execution
         self._journals = journals
         self._stop = stop
-        self._streams = getattr(session, "streams", 1)
+        self._streams = session.streams
         self._batch = execution.batch_size or (_CPU_BATCH if session.device == "cpu" else _GPU_BATCH)
         self._budget = PixelBudget(execution.max_pixels)
         self._encoding = PixelBudget(execution.max_pixels)
@@ -363,14 +368,13 @@ class _Line:
                 continue
             flight = _Flight(prepared, len(task.outputs))
             for output in task.outputs:
-                coloring = _Coloring(flight, output, self._code(task, output))
+                coloring = _Coloring(flight, output, self._draw(prepared, output))
                 self._to_color.put([_Item(coloring, window) for window in range(len(prepared.windows.starts))])
 
-    def _code(self, task: Task, output: Output) -> NDArray[np.float32] | None:
-        sigma, seed = self._parameters.sigma, self._parameters.seed
-        if sigma is None or seed is None:
-            return None
-        return random_code(seed, task.found.relative, self._parameters.variant(output.sample)[1], sigma)
+    def _draw(self, prepared: Prepared, output: Output) -> list[Controls]:
+        settings, sample = variant(self._parameters.settings, output.sample)
+        relative = prepared.task.found.relative
+        return draw(self._session.info.controls, settings, relative, sample, prepared.windows)
 
     def _color_loop(self) -> None:
         """Batches of one shape: full ones first, and whatever is there rather than wait."""
@@ -406,7 +410,7 @@ class _Line:
             return
         start = time.perf_counter()
         try:
-            answers = checked_chroma(self._infer(batch), len(batch))
+            answers = infer(self._session, [item.lightness for item in batch], [item.controls for item in batch])
         except OutOfMemoryError as error:
             self._color_smaller(batch, error)
             return
@@ -427,25 +431,10 @@ class _Line:
             if len(item.coloring.parts) == len(item.coloring.flight.prepared.windows.starts):
                 self._to_encode.put(item.coloring)
 
-    def _infer(self, batch: list[_Item]) -> NDArray[np.float32]:
-        lightness = np.stack([item.lightness for item in batch])[:, None]
-        codes = [item.coloring.z for item in batch if item.coloring.z is not None]
-        z = np.stack(codes) if codes else None
-        takes_class = "class_index" in self._session.info.controls
-        named = [self._parameters.variant(item.coloring.output.sample)[0] for item in batch]
-        classes = np.array(named, np.int64) if takes_class else None
-        return self._session.chroma(lightness, z=z, class_index=classes)
-
     def _color_smaller(self, batch: list[_Item], error: OutOfMemoryError) -> None:
         height, width = batch[0].lightness.shape
         if len(batch) == 1:
-            reason = (
-                f"out of memory: {self._session.device} has too little for it even alone, at its working size of "
-                f"{width} x {height}; try a smaller --size or --device cpu"
-            )
-            failure = PhotoError(reason)
-            failure.__cause__ = error
-            self._fail_coloring(batch[0].coloring, failure)
+            self._fail_coloring(batch[0].coloring, too_large(self._session, (height, width), error))
             return
         half = len(batch) // 2
         if half < self._batch:
@@ -531,14 +520,8 @@ class _Line:
         self._events.put(record)
 
     def _controls(self, output: Output) -> dict[str, object]:
-        parameters, controls = self._parameters, self._session.info.controls
-        class_index, code = parameters.variant(output.sample)
-        used: dict[str, object] = {}
-        if "z" in controls:
-            used["z"] = {"sigma": parameters.sigma, "seed": parameters.seed, "sample": code}
-        if "class_index" in controls:
-            used["class_index"] = class_index
-        return used
+        settings, sample = variant(self._parameters.settings, output.sample)
+        return {one.name: one.record(settings, sample) for one in controls(self._session.info.controls)}
 
     def _end_badly(self, task: Task, output: Output, error: Exception, prepared: Prepared | None) -> None:
         """Journal and announce that an output was not made."""
@@ -635,9 +618,9 @@ def _run_start(
             "execution": asdict(execution),
             "device": session.device,
             "precision": session.precision,
-            "compiled": getattr(session, "compiled", False),
+            "compiled": session.compiled,
             "backend": session.backend,
-            "threads": getattr(session, "threads", None),
+            "threads": session.threads,
             "matched": plan.matched,
             "already_done": plan.already,
             "pending": plan.pending,

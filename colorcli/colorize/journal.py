@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from colorcli.colorize.events import VERSION, to_line
-from colorcli.colorize.options import recipe
+from colorcli.colorize.options import fingerprint
 from colorcli.errors import OutputError
 from colorcli.files import STATE_FOLDER
 
@@ -140,14 +140,14 @@ def _parse(line: bytes) -> dict[str, object] | None:
 
 @dataclass(slots=True)
 class Finished:
-    """An output as it was when it was last finished; ``recipe`` joins weights and parameters."""
+    """An output as it was when it was last finished; ``fingerprint`` joins weights and parameters."""
 
     input: str
     sample: int
     input_size: int
     input_mtime_ns: int
     output_size: int
-    recipe: str
+    fingerprint: str
 
 
 @dataclass(slots=True)
@@ -156,7 +156,7 @@ class Past:
 
     Attributes:
         finished: the last time it was finished.
-        begun: recipe of an attempt of which no end is known: the run was killed.
+        begun: fingerprint of an attempt of which no end is known: the run was killed.
         in_color: (size, mtime in ns) of an input that was left alone because it is in colour.
     """
 
@@ -194,7 +194,7 @@ class History:
         past = self.outputs.setdefault(output, Past())
         try:
             if kind == "photo.start":
-                past.begun = _recipe_of(record)
+                past.begun = _fingerprint_of(record)
             elif kind == "photo.done":
                 past.finished, past.begun = _finished(record), None
             elif kind in ("photo.failed", "photo.skipped"):
@@ -210,12 +210,12 @@ def _finished(record: dict[str, object]) -> Finished:
     sample, size, mtime, output = (
         int(str(record[key])) for key in ("sample", "input_size", "input_mtime_ns", "output_size")
     )
-    return Finished(str(record["input"]), sample, size, mtime, output, _recipe_of(record))
+    return Finished(str(record["input"]), sample, size, mtime, output, _fingerprint_of(record))
 
 
-def _recipe_of(record: dict[str, object]) -> str:
+def _fingerprint_of(record: dict[str, object]) -> str:
     parameters = record["parameters"]
     if not isinstance(parameters, dict):
         raise ValueError("parameters")  # noqa: TRY004 - a damaged record, caught above
-    # thousands of outputs share one recipe
-    return sys.intern(recipe(str(record["weights_sha256"]), parameters))
+    # thousands of outputs share one fingerprint
+    return sys.intern(fingerprint(str(record["weights_sha256"]), parameters))

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from colorcli.errors import UsageError
 from colorcli.images.photo import Format
+from colorcli.pipeline.coloring import check
+from colorcli.pipeline.controls import Settings, choose, controls, declared_settings, variants
 from colorcli.sessions.machine import available_cpus, available_memory
 from colorcli.sessions.session import ModelInfo
 
-DEFAULT_SIGMA = 0.8
 MAX_SAMPLES = 1000
 # A pixel in flight takes up to 3 bytes each when decoded, coloured and encoded, and twice that with 16 bits; the rest
 # is for the network.
@@ -27,37 +30,24 @@ class Parameters:
     """Everything besides the input and the weights that decides what an output looks like.
 
     Attributes:
-        sigma: scale of the random code z; None for a model that takes none.
-        seed: of z; None for a model that takes none.
-        class_index: ImageNet class 0..999, or -1 where the network's own classifier decides; or several, of which each
-            photograph is coloured as every one.
+        settings: of the controls that the model takes, by name; one with several values colours each photograph with
+            every one of them.
         size: working size in pixels.
         strength: factor on chroma, 0..2.
         format: of the outputs; None keeps each input's own.
         quality: of JPEG and WebP, 1..100.
     """
 
-    sigma: float | None = DEFAULT_SIGMA
-    seed: int | None = 0
-    class_index: int | tuple[int, ...] = -1
+    settings: Settings = field(default_factory=dict)
     size: int = 256
     strength: float = 1.0
     format: Format | None = None
     quality: int = 95
 
-    @property
-    def classes(self) -> tuple[int, ...]:
-        """The classes that a photograph is coloured as, one or more."""
-        return (self.class_index,) if isinstance(self.class_index, int) else self.class_index
-
-    def variant(self, sample: int) -> tuple[int, int]:
-        """The class, and the index of the random code, of a photograph's output ``sample``: classes change fastest."""
-        code, which = divmod(sample, len(self.classes))
-        return self.classes[which], code
-
-    def record(self) -> dict[str, object]:
+    def record(self) -> dict[str, Any]:
         """The parameters as the journal and the label hold them."""
-        return asdict(self)
+        rest = {name: value for name, value in vars(self).items() if name != "settings"}
+        return {**self.settings, **rest}
 
 
 @dataclass(frozen=True)
@@ -83,52 +73,41 @@ class Execution:
     verify: bool = False
 
 
-def recipe(weights_sha256: str, parameters: dict[str, object]) -> str:
-    """Weights and parameters as one string; two outputs of one input are alike when theirs are equal."""
-    return json.dumps({"weights_sha256": weights_sha256, **parameters}, sort_keys=True)
+def fingerprint(weights_sha256: str, parameters: Mapping[str, object]) -> str:
+    """Weights and parameters as one string; two outputs of one input are alike when theirs are equal.
+
+    What asks for nothing is left out, so that controls which a model lacks, or which were declared later, make no
+    difference.
+    """
+    neutral = {setting.name: setting.unset for _, setting in declared_settings()}
+    said = {name: value for name, value in parameters.items() if value not in (None, neutral.get(name))}
+    return json.dumps({"weights_sha256": weights_sha256, **said}, sort_keys=True)
 
 
 def choose_parameters(
     model: ModelInfo,
     *,
-    sigma: float | None = None,
-    seed: int | None = None,
     samples: int = 1,
-    class_index: int | tuple[int, ...] | None = None,
     size: int | None = None,
     strength: float = 1.0,
     format: Format | None = None,
     quality: int = 95,
+    **asked: Any,
 ) -> Parameters:
     """Fill in what was not asked for, and refuse what the model cannot be steered by.
 
+    ``asked`` are the controls, as ``pipeline.controls.choose`` takes them.
+
     Raises:
-        UsageError: the model lacks a control or a size that was asked for.
+        UsageError: the model lacks a control or a size that was asked for, or a value is out of range.
     """
-    takes_z = "z" in model.controls
-    asked = {"--sigma": sigma is not None, "--seed": seed is not None, "--samples": samples > 1}
-    for option, given in asked.items():
-        if given and not takes_z:
-            raise UsageError(f"{model.name} takes no random code, so {option} means nothing to it; {_controls(model)}.")
-    if class_index is not None and "class_index" not in model.controls:
-        raise UsageError(f"{model.name} cannot be given a class; {_controls(model)}.")
-    if size is not None and model.size_rule.fixed and size != model.size_rule.size:
-        raise UsageError(f"{model.name} works at {model.size_rule.size} pixels only; leave --size away.")
-    if samples > 1 and sigma == 0:
-        raise UsageError("With --sigma 0 all samples are the same; ask for one, or for a larger sigma.")
-    parameters = Parameters(
-        sigma=(DEFAULT_SIGMA if sigma is None else sigma) if takes_z else None,
-        seed=(seed or 0) if takes_z else None,
-        class_index=-1 if class_index is None else class_index,
-        size=size or model.size_rule.size,
-        strength=strength,
-        format=format,
-        quality=quality,
-    )
-    if samples * len(parameters.classes) > MAX_SAMPLES:
+    check(model, size=size, strength=strength)
+    settings = choose(model, asked)
+    if samples > 1:
+        if not any(one.random for one in controls(model.controls)):
+            raise UsageError(f"{model.name} gives every sample the same colours, so --samples means nothing to it.")
+        if settings.get("sigma") == 0:
+            raise UsageError("With --sigma 0 all samples are the same; ask for one, or for a larger sigma.")
+    if samples * variants(settings) > MAX_SAMPLES:
         raise UsageError(f"A photograph can have {MAX_SAMPLES} colourings at most, of all classes together.")
-    return parameters
-
-
-def _controls(model: ModelInfo) -> str:
-    return f"it takes {' and '.join(model.controls)}" if model.controls else "it takes no controls"
+    return Parameters(settings, size or model.size_rule.size, strength, format, quality)

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import colorcli
-from colorcli.color.join import Codes, FidelityReport, join_strips
+from colorcli.color.join import Codes, Fidelity
 from colorcli.colorize.flow import Canvases
 from colorcli.colorize.options import Parameters
 from colorcli.colorize.plan import IN_COLOR, Output, Task
@@ -26,18 +26,12 @@ from colorcli.images.formats import FORMATS, format_of_name, output_format
 from colorcli.images.photo import Format, Photo, Pixels
 from colorcli.images.provenance import Provenance
 from colorcli.images.read import read_photo
-from colorcli.images.tiles import Windows, blend, windows
+from colorcli.images.tiles import Windows, blend
 from colorcli.images.write import Written, write_photo
+from colorcli.pipeline.coloring import Join
+from colorcli.pipeline.coloring import prepare as windows_of
+from colorcli.pipeline.controls import variant
 from colorcli.sessions.session import ModelInfo
-
-# a* and b* below this leave 8-bit pixels gray; a mean of them below a tenth of it is no colour anybody sees
-_LEAST_CHROMA = 0.5
-_LEAST_MEAN_CHROMA = 0.05
-# black and white have no chroma: a photograph of which fewer pixels lie between them has no room for colour
-_LEAST_ROOM = 0.005
-_NEAR_BLACK, _NEAR_WHITE = 0.03, 0.97
-# what rounding to codes can cost, and some more: beyond it something is broken
-_MOST_DELTA_L: dict[int, float] = {8: 0.75, 16: 0.05}
 
 
 class SkippedError(Exception):
@@ -76,7 +70,7 @@ class Result:
     written: Written
     format: Format
     bits: Literal[8, 16]
-    fidelity: FidelityReport
+    fidelity: Fidelity
     notes: tuple[str, ...]
     seconds: dict[str, float]
 
@@ -106,7 +100,7 @@ def prepare(task: Task, info: ModelInfo, parameters: Parameters, *, recolor: boo
     if photo.kind == "color" and not recolor:
         raise SkippedError("in_color", IN_COLOR)
     decoded = time.perf_counter()
-    layout = windows(photo.pixels, info.size_rule, parameters.size)
+    layout = windows_of(photo.pixels, info.size_rule, parameters.size)
     seconds = {"hash": hashed - start, "decode": decoded - hashed, "resize": time.perf_counter() - decoded}
     digest = Input(before.st_size, before.st_mtime_ns, sha256)
     return Prepared(task, photo, digest, layout, _notes(photo, len(layout.starts)), seconds)
@@ -129,15 +123,12 @@ def finish(
         OutputError: the output folder cannot be written or the disk is full.
         PhotoError: the picture came out gray, has lost its lightness, or cannot be written.
     """
-    photo, strength = prepared.photo, parameters.strength
-    chroma = blend(parts, prepared.windows)
-    room = _has_room(photo.pixels)
-    if strength > 0 and room and float(np.abs(chroma).max()) < _LEAST_CHROMA:
-        raise PhotoError("got no colour from the network; a gray picture is not written as a result")
+    photo = prepared.photo
     form: Format = parameters.format or output_format(photo.format, output.relative)
     holds = FORMATS[form]
     bits: Literal[8, 16] = 16 if min(photo.bits, holds.bits) == 16 else 8
-    fidelity, clock = FidelityReport(), _Clock()
+    joined = Join(photo.pixels, blend(parts, prepared.windows), bits=bits, strength=parameters.strength)
+    clock = _Clock()
     try:
         output.path.parent.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError) as error:  # elsewhere in the tree there may be no such obstacle
@@ -148,10 +139,9 @@ def finish(
     whole = nullcontext() if holds.streamed else canvases.taken((photo.height, photo.width, 3), bits)
     start = time.perf_counter()
     with whole as canvas:
-        strips = join_strips(photo.pixels, chroma, bits=bits, strength=strength, report=fidelity, out=canvas)
         written = write_photo(
             output.path,
-            clock.timed(_guarded(strips, fidelity, bits, _LEAST_MEAN_CHROMA * strength if room else 0)),
+            clock.timed(joined.strips(canvas)),
             height=photo.height,
             width=photo.width,
             bits=bits,
@@ -167,14 +157,14 @@ def finish(
         )
     seconds = {"join": clock.seconds, "encode": time.perf_counter() - start - clock.seconds}
     lost = []
-    if strength > 0 and not room:
+    if parameters.strength > 0 and not joined.has_room:
         lost.append("stays black and white: there is next to nothing between them that could hold colour")
     if photo.alpha is not None and not holds.alpha:
         lost.append(f"its transparency is left out: {holds.label} has none")
     if bits < photo.bits:
         lost.append(f"{photo.bits} bits per sample became {bits}: {holds.label} holds no more")
     notes = (*prepared.notes, *lost, *written.left_out)
-    return Result(written, form, bits, fidelity, notes, seconds)
+    return Result(written, form, bits, joined.fidelity, notes, seconds)
 
 
 class _Clock:
@@ -193,28 +183,6 @@ class _Clock:
             yield item
 
 
-def _has_room(pixels: Pixels) -> bool:
-    """Whether a photograph has tones between black and white, unlike blank pages and line drawings of 1 bit."""
-    step = max(1, max(pixels.shape[:2]) // 512)
-    sample, top = pixels[::step, ::step], np.iinfo(pixels.dtype).max
-    return bool(np.mean((sample > _NEAR_BLACK * top) & (sample < _NEAR_WHITE * top)) > _LEAST_ROOM)
-
-
-def _guarded(strips: Iterator[Codes], fidelity: FidelityReport, bits: int, least_chroma: float) -> Iterator[Codes]:
-    """The strips; raises before the last is handed on, so before the file is complete, if they are no good result."""
-    held: Codes | None = None
-    for strip in strips:
-        if held is not None:
-            yield held
-        held = strip
-    if not fidelity.max_delta_l <= _MOST_DELTA_L[bits]:
-        raise PhotoError(f"lost its lightness, which changed by up to {fidelity.max_delta_l:.2f} L*")
-    if fidelity.mean_chroma < least_chroma:
-        raise PhotoError("came out without any colour; a gray picture is not written as a result")
-    if held is not None:
-        yield held
-
-
 def _notes(photo: Photo, tiles: int) -> tuple[str, ...]:
     notes = list(photo.notes)
     if format_of_name(photo.path.name) not in (None, photo.format):
@@ -229,14 +197,14 @@ def _notes(photo: Photo, tiles: int) -> tuple[str, ...]:
 
 
 def _provenance(prepared: Prepared, output: Output, info: ModelInfo, parameters: Parameters) -> Provenance:
-    class_index, code = parameters.variant(output.sample)
+    settings, sample = variant(parameters.settings, output.sample)
     # without the time of day: the same input and parameters give the same bytes; the journal has the time
     return Provenance(
         model=info.name,
         version=info.version,
         weights_sha256=info.weights_sha256,
         software=f"colorcli {colorcli.__version__}",
-        parameters={**parameters.record(), "class_index": class_index, "sample": code},
+        parameters={**parameters.record(), **settings, "sample": sample},
         input_name=prepared.task.found.relative,
         input_sha256=prepared.input.sha256,
     )

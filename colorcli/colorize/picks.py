@@ -7,10 +7,9 @@ the colouring that was chosen comes out again, byte for byte where format and qu
 from __future__ import annotations
 
 import json
-import math
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import colorcli
@@ -19,6 +18,8 @@ from colorcli.colorize.options import Parameters
 from colorcli.colorize.plan import Pick
 from colorcli.errors import UsageError
 from colorcli.images.formats import OPTIONS
+from colorcli.pipeline.coloring import MOST_STRENGTH, SIZES
+from colorcli.pipeline.controls import declared_settings
 from colorcli.text import printable
 
 VERSION = 1
@@ -65,7 +66,7 @@ class Picks:
             UsageError: one of them is another than the samples were made with.
         """
         for name, (option, value) in asked.items():
-            made = getattr(self.parameters, name)
+            made = self.parameters.record().get(name)
             if made != value:
                 raise UsageError(
                     f"The samples of {self.path} were made with {option} {_shown(made)}, not {_shown(value)}; leave "
@@ -195,35 +196,37 @@ def _number(value: object, low: float, high: float) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high
 
 
-def _classes(value: object) -> bool:
-    return isinstance(value, list) and len(value) > 1 and all(_whole(index, 0, 999) for index in value)
-
-
 def _whole(value: object, low: float, high: float) -> bool:
     return isinstance(value, int) and _number(value, low, high)
 
 
 _VALID: dict[str, Callable[[object], bool]] = {
-    "sigma": lambda value: value is None or _number(value, 0, 100),
-    "seed": lambda value: value is None or _whole(value, -math.inf, math.inf),
-    "class_index": lambda value: _whole(value, -1, 999) or _classes(value),
-    "size": lambda value: _whole(value, 32, 4096),
-    "strength": lambda value: _number(value, 0, 2),
+    "size": lambda value: _whole(value, *SIZES),
+    "strength": lambda value: _number(value, 0, MOST_STRENGTH),
     "format": lambda value: value is None or value in OPTIONS.values(),
     "quality": lambda value: _whole(value, 1, 100),
 }
 
 
 def _parameters(record: Mapping[str, object]) -> Parameters:
-    values = {field.name: record[field.name] for field in fields(Parameters)}
-    for name, value in values.items():
+    settings = {}
+    for _, setting in declared_settings():
+        value = record.get(setting.name)
+        if value is None:
+            continue
+        if not setting.holds(value):
+            raise ValueError(f"its {setting.name} cannot be {_shown(value)}")
+        # 3 and 3.0 are one number to JSON and to a person, but not in the label of the outputs
+        settings[setting.name] = float(value) if setting.kind is float else _several(value)  # type: ignore[arg-type]
+    rest = {name: record[name] for name in _VALID}
+    for name, value in rest.items():
         if not _VALID[name](value):
             raise ValueError(f"its {name} cannot be {_shown(value)}")
-    # 3 and 3.0 are one number to JSON and to a person, but not in the label of the outputs
-    values |= {name: float(str(values[name])) for name in ("sigma", "strength") if values[name] is not None}
-    if isinstance(values["class_index"], list):
-        values["class_index"] = tuple(values["class_index"])
-    return Parameters(**values)  # type: ignore[arg-type]
+    return Parameters(settings, **rest | {"strength": float(str(rest["strength"]))})  # type: ignore[arg-type]
+
+
+def _several(value: object) -> object:
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _shown(value: object) -> str:

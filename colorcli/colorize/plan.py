@@ -15,7 +15,7 @@ from typing import Literal
 from colorcli.colorize.discover import Discovery, Found, Unusable
 from colorcli.colorize.journal import Finished, History, Past, journal_path
 from colorcli.colorize.naming import Collision, name_outputs
-from colorcli.colorize.options import Parameters, recipe
+from colorcli.colorize.options import Parameters, fingerprint
 from colorcli.errors import OutputError, PhotoError, UsageError
 from colorcli.files import name_digest
 from colorcli.images.formats import FORMATS, output_format
@@ -207,7 +207,7 @@ def make_plan(
     plan.seconds_per_megapixel = next(
         (h.seconds_per_megapixel for h in histories.values() if h.seconds_per_megapixel), None
     )
-    judge = _Judge(recipe(weights_sha256, parameters.record()), overwrite=overwrite, recolor=recolor)
+    judge = _Judge(fingerprint(weights_sha256, parameters.record()), overwrite=overwrite, recolor=recolor)
     for found, names in chosen[: selection.limit]:
         pick = selection.picks[found] if selection.picks is not None else None
         pending = []
@@ -261,7 +261,7 @@ def estimate_output(width: int, height: int, bits: int, form: Format) -> int:
 
 @dataclass(frozen=True)
 class _Judge:
-    recipe: str
+    fingerprint: str
     overwrite: bool
     recolor: bool
 
@@ -279,7 +279,7 @@ class _Judge:
         made = past.finished
         if past.begun is not None and _is_labelled(output.path):
             # a killed run may or may not have replaced the file; making it again gives the same bytes
-            if self.overwrite or self.recipe in (past.begun, made.recipe if made else None):
+            if self.overwrite or self.fingerprint in (past.begun, made.fingerprint if made else None):
                 return None
             code, reason = self._other_parameters(past.begun)
         elif made and self._is_wanted(made, found, output, size):
@@ -292,7 +292,7 @@ class _Judge:
         return Verdict(found.relative, found.root, output.relative, output.sample, "skipped", code, reason, found)
 
     def _is_wanted(self, made: Finished, found: Found, output: Output, size: int) -> bool:
-        return made == Finished(found.relative, output.sample, found.size, found.mtime_ns, size, self.recipe)
+        return made == Finished(found.relative, output.sample, found.size, found.mtime_ns, size, self.fingerprint)
 
     def _conflict(self, made: Finished | None, found: Found, output: Output, size: int) -> tuple[Code, str]:
         """Why an existing file is not the output that is wanted."""
@@ -307,12 +307,12 @@ class _Judge:
             )
         if made.input != found.relative:
             return "other_input", f"has an output made from another input ({made.input}, sample {made.sample})"
-        if made.recipe != self.recipe:
-            return self._other_parameters(made.recipe)
+        if made.fingerprint != self.fingerprint:
+            return self._other_parameters(made.fingerprint)
         return "other_input", "was changed since its output was made"
 
     def _other_parameters(self, before: str) -> tuple[Code, str]:
-        return "other_parameters", f"has an output made with other parameters ({_difference(before, self.recipe)})"
+        return "other_parameters", f"has an output made with other parameters ({_difference(before, self.fingerprint)})"
 
 
 def _journal_size(root: Path) -> int:
@@ -324,12 +324,12 @@ def _journal_size(root: Path) -> int:
 
 def _difference(before: str, now: str) -> str:
     old, new = json.loads(before), json.loads(now)
-    changed = [key for key in new if old.get(key) != new[key]]
+    changed = [key for key in {**new, **old} if old.get(key) != new.get(key)]
 
     def shown(value: object) -> str:
         return f"{value[:8]}…" if isinstance(value, str) and len(value) == 64 else str(value)
 
-    return ", ".join(f"{key} {shown(old.get(key))}, now {shown(new[key])}" for key in changed)
+    return ", ".join(f"{key} {shown(old.get(key))}, now {shown(new.get(key))}" for key in changed)
 
 
 def _in_color(found: Found, output: Output) -> Verdict:

@@ -32,11 +32,11 @@ from colorcli.colorize.plan import Output, Plan
 from colorcli.errors import PhotoError
 from colorcli.files import STATE_FOLDER, part_path
 from colorcli.images.read import read_photo
+from colorcli.pipeline.controls import declared_settings, variant
 from colorcli.report.colouring import Colouring, write_colouring
 from colorcli.report.gallery import Column, Entry
 from colorcli.report.page import check_place
 from colorcli.report.thumbnails import Bounds, thumbnail
-from colorcli.sessions.classes import class_names
 from colorcli.sessions.session import ModelInfo
 
 NAME = "report.html"
@@ -222,16 +222,25 @@ def _column(sample: int, samples: int) -> str:
     return "colouring" if samples == 1 else f"sample-{sample}"
 
 
-def _label(sample: int, parameters: Parameters) -> str:
-    """What a sample's column is called; with several classes the class is part of it."""
-    name = class_names()[parameters.variant(sample)[0]] if len(parameters.classes) > 1 else ""
-    return f"{sample + 1} {name}".rstrip()
+def _label(output: int, parameters: Parameters) -> str:
+    """What an output's column is called; where a setting has several values, its value is part of it."""
+    settings, _ = variant(parameters.settings, output)
+    names = [
+        setting.show(settings[setting.name])
+        for _, setting in declared_settings()
+        if isinstance(parameters.settings.get(setting.name), tuple)
+    ]
+    return " ".join([str(output + 1), *names])
 
 
-def _classes(parameters: Parameters) -> str:
-    if parameters.class_index == -1:
-        return "the network’s own choice"
-    return ", ".join(f"{class_names()[index]} ({index})" for index in parameters.classes)
+def _steering(parameters: Parameters) -> dict[str, str]:
+    """The settings in words, by their titles."""
+    words = {}
+    for _, setting in declared_settings():
+        if setting.name in parameters.settings:
+            value = parameters.settings[setting.name]
+            words[setting.title] = ", ".join(map(setting.show, value if isinstance(value, tuple) else (value,)))
+    return words
 
 
 def _entry(root: Path, found: Found, done: Mapping[str, Record], *, choosable: bool) -> Entry:
@@ -293,10 +302,8 @@ def _facts(model: ModelInfo, parameters: Parameters, samples: int) -> dict[str, 
         "Model": model.name,
         "Weights, SHA-256": model.weights_sha256,
         "Licence": model.licence,
-        "σ": parameters.sigma,
-        "Seed": parameters.seed,
+        **_steering(parameters),
         "Samples": samples,
-        "Class": _classes(parameters),
         "Working size": f"{parameters.size} pixels",
         "Strength": parameters.strength,
         "Format": parameters.format or "each photograph’s own",

@@ -7,19 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
 from colorcli.errors import PhotoError
 from colorcli.evaluate.prepare import Prepared
-from colorcli.images.tiles import Windows, blend, checked_chroma
-from colorcli.sessions.session import OutOfMemoryError, Session
+from colorcli.pipeline.coloring import Chroma, infer_whole
+from colorcli.sessions.session import Controls, Session
 
 if TYPE_CHECKING:
     from colorcli.evaluate.prepare import Rgb8
-
-Chroma = NDArray[np.float32]
-Code = NDArray[np.float32]
 
 
 class Take(NamedTuple):
@@ -53,40 +47,12 @@ class Answer:
     error: float = float("nan")
 
 
-def color(session: Session, batch: Sequence[Prepared], codes: Sequence[Code | None]) -> list[Answer | PhotoError]:
-    """A network's answers for photographs, each with its random code; what is unusable as the error that says why.
-
-    Photographs whose windows have one shape go through the network together.
-    """
+def color(
+    session: Session, batch: Sequence[Prepared], controls: Sequence[Sequence[Controls]]
+) -> list[Answer | PhotoError]:
+    """A network's answers for photographs, each with its controls; what is unusable as the error that says why."""
     layouts = [prepared.windows[session.info.size_rule] for prepared in batch]
-    by_shape: dict[tuple[int, int], list[int]] = {}
-    for member, layout in enumerate(layouts):
-        by_shape.setdefault(layout.shape, []).append(member)
-    answers: dict[int, Answer | PhotoError] = {}
-    for members in by_shape.values():
-        found = _together(session, [layouts[member] for member in members], [codes[member] for member in members])
-        answers.update(zip(members, found, strict=True))
-    return [answers[member] for member in range(len(batch))]
-
-
-def _together(session: Session, layouts: Sequence[Windows], codes: Sequence[Code | None]) -> list[Answer | PhotoError]:
     start = time.perf_counter()
-    lightness = np.stack([window for layout in layouts for window in layout.lightness])[:, None]
-    z = [code for layout, code in zip(layouts, codes, strict=True) for _ in layout.lightness if code is not None]
-    try:
-        chroma = session.chroma(lightness, z=np.stack(z) if z else None)
-    except OutOfMemoryError as error:
-        if len(layouts) == 1:
-            return [PhotoError(f"does not fit into the memory of {session.device}: {error}")]
-        pairs = zip(layouts, codes, strict=True)
-        return [answer for layout, code in pairs for answer in _together(session, [layout], [code])]
-    seconds = (time.perf_counter() - start) / len(layouts)
-    parts = iter(checked_chroma(chroma, len(lightness)))
-    return [_blended([next(parts) for _ in layout.lightness], layout, seconds) for layout in layouts]
-
-
-def _blended(parts: list[Chroma | PhotoError], layout: Windows, seconds: float) -> Answer | PhotoError:
-    usable = [part for part in parts if not isinstance(part, PhotoError)]
-    if len(usable) < len(parts):
-        return next(part for part in parts if isinstance(part, PhotoError))
-    return Answer(blend(usable, layout), seconds)
+    found = infer_whole(session, layouts, controls)
+    seconds = (time.perf_counter() - start) / max(1, len(batch))
+    return [answer if isinstance(answer, PhotoError) else Answer(answer, seconds) for answer in found]

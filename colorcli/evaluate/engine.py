@@ -15,13 +15,14 @@ from pathlib import Path
 import numpy as np
 
 from colorcli.errors import OutputError, PhotoError
-from colorcli.evaluate.coloring import Answer, Code, Take, color
+from colorcli.evaluate.coloring import Answer, Take, color
 from colorcli.evaluate.data import Found, Item
 from colorcli.evaluate.prepare import Prepared, prepare
 from colorcli.evaluate.protocols import Protocol
 from colorcli.evaluate.scoring import ImageScores, Scorer
+from colorcli.pipeline.controls import Settings, choose, controls, draw
 from colorcli.sessions.machine import available_cpus
-from colorcli.sessions.session import Session, random_code
+from colorcli.sessions.session import Controls, Session
 from colorcli.text import printable
 
 _GPU_BATCH = 16
@@ -140,20 +141,21 @@ class Evaluation:
             self._fail(name, _reason(error, name))
             return []
 
-    def _takes(self, name: str) -> list[tuple[Take, Code | None]]:
-        """Every colouring that a photograph needs, with its random code."""
-        takes: list[tuple[Take, Code | None]] = []
+    def _takes(self) -> list[tuple[Take, Settings, int]]:
+        """Every colouring that a photograph needs, with its settings and its sample index."""
+        takes: list[tuple[Take, Settings, int]] = []
         seed = self._options.seed
         for model, session in self._models.items():
-            if "z" not in session.info.controls:
-                takes.append((Take(model), None))
+            info = session.info
+            if not any(one.random for one in controls(info.controls)):
+                takes.append((Take(model), choose(info, {}), 0))
                 continue
             takes += [
-                (Take(model, repeat), random_code(seed + repeat, name, 0, self._protocol.sigma))
+                (Take(model, repeat), choose(info, {"sigma": self._protocol.sigma, "seed": seed + repeat}), 0)
                 for repeat in range(self._options.seeds)
             ]
             takes += [
-                (Take(model, repeat, sigma), random_code(seed, name, repeat, sigma))
+                (Take(model, repeat, sigma), choose(info, {"sigma": sigma, "seed": seed}), repeat)
                 for sigma in (self._protocol.sigmas if self._spread else ())
                 for repeat in range(self._options.samples)
             ]
@@ -165,15 +167,19 @@ class Evaluation:
         Another one begins each turn: the first has the scoring of the photographs before beside it, and would always
         seem the slowest.
         """
-        plans = [self._takes(prepared.name) for prepared in batch]
         answered: list[dict[Take, Answer]] = [{} for _ in batch]
         wrong: dict[int, str] = {}
-        takes = list(enumerate(take for take, _ in plans[0]))
+        takes = self._takes()
         begin = turn % max(1, len(takes))
-        for index, take in takes[begin:] + takes[:begin]:
+        for take, settings, sample in takes[begin:] + takes[:begin]:
+            session = self._models[take.model]
             left = [member for member in range(len(batch)) if member not in wrong]
-            codes = [plans[member][index][1] for member in left]
-            answers = self._ask(self._models[take.model], [batch[member] for member in left], codes)
+            chosen = [batch[member] for member in left]
+            given = [
+                draw(session.info.controls, settings, one.name, sample, one.windows[session.info.size_rule])
+                for one in chosen
+            ]
+            answers = self._ask(session, chosen, given)
             for member, answer in zip(left, answers, strict=True):
                 if isinstance(answer, PhotoError):
                     wrong[member] = f"{take.model}: {answer}"
@@ -184,16 +190,16 @@ class Evaluation:
             if member in wrong:
                 self._fail(prepared.name, wrong[member])
             else:
-                yield prepared, {take: answered[member][take] for take, _ in plans[member]}
+                yield prepared, {take: answered[member][take] for take, *_ in takes}
 
     def _ask(
-        self, session: Session, batch: Sequence[Prepared], codes: Sequence[Code | None]
+        self, session: Session, batch: Sequence[Prepared], given: Sequence[Sequence[Controls]]
     ) -> list[Answer | PhotoError]:
         if not self._protocol.native:
-            return color(session, batch, codes)
+            return color(session, batch, given)
         from colorcli.evaluate.native import ask
 
-        return ask(session, batch, codes)
+        return ask(session, batch, given)
 
     def _save(self, name: str, take: Take, answer: Answer) -> None:
         if self._options.save_ab is None or take.sigma is not None:

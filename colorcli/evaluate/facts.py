@@ -13,8 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from colorcli.pipeline.controls import complete
 from colorcli.sessions.onnx import OnnxSession
-from colorcli.sessions.session import Session
+from colorcli.sessions.session import NO_CONTROLS, Session
 
 _CLEAR = Path("/proc/self/clear_refs")
 _STATUS = Path("/proc/self/status")
@@ -30,10 +31,10 @@ def measure(session: Session) -> dict[str, Any]:
     """
     rule = session.info.size_rule
     lightness = np.full((1, 1, *rule.working_shape(1, 1)), 50, np.float32)
-    z = np.zeros((1, 68), np.float32) if "z" in session.info.controls else None
+    controls = complete(session.info.controls, NO_CONTROLS, lightness)
 
     def run() -> None:
-        session.chroma(lightness, z=z)
+        session.chroma(lightness, controls)
 
     network = getattr(session, "network", None)
     if isinstance(session, OnnxSession):

@@ -12,14 +12,17 @@ import torch
 import torch.nn.functional as F
 
 from colorcli.errors import PhotoError, UsageError
-from colorcli.evaluate.coloring import Answer, Code
+from colorcli.evaluate.coloring import Answer
 from colorcli.evaluate.prepare import Prepared
 from colorcli.networks.colorizer import Colorizer
+from colorcli.pipeline.controls import batched
 from colorcli.sessions.pytorch import PyTorchSession, memory_errors
-from colorcli.sessions.session import OutOfMemoryError, Session
+from colorcli.sessions.session import Controls, OutOfMemoryError, Session
 
 
-def ask(session: Session, batch: Sequence[Prepared], codes: Sequence[Code | None]) -> list[Answer | PhotoError]:
+def ask(
+    session: Session, batch: Sequence[Prepared], controls: Sequence[Sequence[Controls]]
+) -> list[Answer | PhotoError]:
     """``coloring.color``, with the networks' own answers beside their chroma.
 
     Raises:
@@ -28,9 +31,9 @@ def ask(session: Session, batch: Sequence[Prepared], codes: Sequence[Code | None
     if not isinstance(session, PyTorchSession):
         raise UsageError(f"{session.info.name} runs on {session.backend}, which only gives chroma: no --native for it.")
     answers: list[Answer | PhotoError] = []
-    for prepared, code in zip(batch, codes, strict=True):
+    for prepared, given in zip(batch, controls, strict=True):
         try:
-            answers.append(_one(session, prepared, code))
+            answers.append(_one(session, prepared, given))
         except OutOfMemoryError as error:
             answers.append(PhotoError(f"does not fit into the memory of {session.device}: {error}"))
     return answers
@@ -38,7 +41,7 @@ def ask(session: Session, batch: Sequence[Prepared], codes: Sequence[Code | None
 
 @torch.inference_mode()
 @memory_errors()
-def _one(session: PyTorchSession, prepared: Prepared, code: Code | None) -> Answer | PhotoError:
+def _one(session: PyTorchSession, prepared: Prepared, given: Sequence[Controls]) -> Answer | PhotoError:
     layout = prepared.windows[session.info.size_rule]
     if len(layout.lightness) > 1:
         return PhotoError("is coloured in several windows, so there is no one answer of the network")
@@ -46,7 +49,7 @@ def _one(session: PyTorchSession, prepared: Prepared, code: Code | None) -> Answ
     network = session.network
     device = next(network.parameters()).device
     lightness = torch.from_numpy(layout.lightness[0]).to(device)[None, None]
-    controls = {} if code is None else {"z": torch.from_numpy(code).to(device)[None]}
+    controls = {name: torch.from_numpy(value).to(device) for name, value in batched(given).items()}
     own = network.native(lightness, **controls).float()
     chroma = network.to_chroma(own, lightness)[0].float().cpu().numpy()
     seconds = time.perf_counter() - start

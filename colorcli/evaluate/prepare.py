@@ -16,8 +16,9 @@ from colorcli.errors import PhotoError
 from colorcli.evaluate.data import Item, decode
 from colorcli.evaluate.protocols import GrayRule, Protocol
 from colorcli.images.photo import Pixels
-from colorcli.images.tiles import Windows, windows
+from colorcli.images.tiles import Windows
 from colorcli.networks.size import SizeRule
+from colorcli.pipeline.coloring import prepare as windows_of
 
 Rgb8 = NDArray[np.uint8]
 Gray8 = NDArray[np.uint8]
@@ -71,7 +72,7 @@ def prepare(item: Item, protocol: Protocol, rules: Iterable[SizeRule]) -> Prepar
         other = fit(colored, protocol)
     original = fit(whole, protocol)
     gray = to_gray(original, protocol.gray)
-    seen = {rule: windows(gray, rule, rule.size) for rule in rules}
+    seen = {rule: windows_of(gray, rule) for rule in rules}
     return Prepared(item.name, sha256, original, gray, other, seen, time.perf_counter() - start)
 
 

@@ -15,7 +15,7 @@ from colorcli.evaluate.engine import Evaluation, Observer, Options
 from colorcli.evaluate.output import Pictures, prepare_folder, write_report
 from colorcli.evaluate.protocols import Protocol
 from colorcli.evaluate.scoring import GRAY, ORIGINAL, Scorer
-from colorcli.registry import registry
+from colorcli.pipeline import opening
 from colorcli.sessions.session import Session
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class Request:
         metrics: ids; empty for the protocol's.
         roots: folders, tar shards and files; empty for the built-in photographs.
         truth: folder of the originals, where ``roots`` are another tool's colourings of them.
-        models: as ``registry.load`` takes them.
+        models: as ``registry.find`` takes them.
         weights: files of metric networks, in place of those that were pulled.
         force: whether to take FID of fewer photographs than it has features.
         output: folder for the report, or None.
@@ -48,7 +48,9 @@ class Request:
     force: bool = False
     output: Path | None = None
     command: tuple[str, ...] = ()
-    open_model: Callable[[str, int], Session] = lambda name, photographs: registry.load(name)
+    open_model: Callable[[str, int], Session] = lambda name, photographs: opening.open_model(
+        name, photographs=photographs
+    )
 
 
 class Run:
@@ -153,7 +155,7 @@ class Run:
             "backend": session.backend,
             "device": session.device,
             "precision": session.precision,
-            "compiled": getattr(session, "compiled", False),
+            "compiled": session.compiled,
             **facts.measure(session),
         }
 

@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from colorcli.color.join import join
 from colorcli.evaluate.coloring import Answer, Take
 from colorcli.evaluate.diversity import diversity, segments
 from colorcli.evaluate.metrics import LPIPS, Metric, Picture, Scene
 from colorcli.evaluate.prepare import Prepared, Rgb8, to_rgb8
+from colorcli.pipeline.coloring import Join
 
 if TYPE_CHECKING:
     from colorcli.evaluate.perceptual import Perceptual
@@ -159,7 +159,7 @@ class Scorer:
 def _picture(prepared: Prepared, answer: Answer) -> Picture:
     """The picture that ``colorize`` makes, or with ``native`` the one that the network itself makes."""
     if answer.rgb is None:
-        return Picture(np.asarray(join(prepared.gray, answer.chroma), np.uint8))
+        return Picture(np.asarray(Join(prepared.gray, answer.chroma, measured=True).picture(), np.uint8))
     height, width = prepared.gray.shape
     if answer.rgb.shape[:2] == (height, width):
         return Picture(answer.rgb)

@@ -9,13 +9,16 @@ import warnings
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from colorcli.errors import ModelError
+from colorcli.images.tiles import Windows
 from colorcli.networks.colorizer import Colorizer
 from colorcli.networks.size import SizeRule
-from colorcli.sessions.session import Z_DIM
+from colorcli.pipeline.controls import controls as declared
+from colorcli.pipeline.controls import examples
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -43,9 +46,9 @@ class _Contract(nn.Module):
 def trace(network: Colorizer, controls: tuple[str, ...], rule: SizeRule, opset: int = OPSET) -> ModelProto:
     """The graph of a network that is prepared for inference.
 
-    Its inputs are ``lightness`` float32 ``(batch, 1, height, width)``, CIE L* 0..100, and of ``controls`` ``z`` float32
-    ``(batch, 68)``, scaled by sigma already, and ``class_index`` int64 ``(batch,)``, -1 where the network's own
-    classifier decides. Its output is ``chroma``, float32 ``(batch, 2, h, w)``, CIELAB a* and b*.
+    Its inputs are ``lightness`` float32 ``(batch, 1, height, width)``, CIE L* 0..100, and the ``controls``, each with
+    the name, shape and type that ``pipeline.controls`` declares. Its output is ``chroma``, float32
+    ``(batch, 2, h, w)``, CIELAB a* and b*.
 
     Args:
         network: on the CPU.
@@ -58,9 +61,10 @@ def trace(network: Colorizer, controls: tuple[str, ...], rule: SizeRule, opset: 
     """
     require_packages()
     dynamic = torch.export.Dim.DYNAMIC
-    batch = {0: dynamic}
-    shapes: list[dict[int, Any]] = [batch if rule.fixed else {0: dynamic, 2: dynamic, 3: dynamic}]
-    shapes += [batch for _ in controls]
+    shapes: list[dict[int, Any]] = [{0: dynamic} if rule.fixed else {0: dynamic, 2: dynamic, 3: dynamic}]
+    for one in declared(controls):
+        sides = [axis for axis, side in enumerate(one.shape, 1) if isinstance(side, str) and not rule.fixed]
+        shapes.append(dict.fromkeys((0, *sides), dynamic))
     names = ["lightness", *controls]
     try:
         with _quiet(), torch.no_grad():
@@ -118,9 +122,10 @@ def check(model: ModelProto) -> None:
 def _example(controls: tuple[str, ...], rule: SizeRule) -> tuple[Tensor, ...]:
     # No two sides are alike, and none is 1: the exporter would take them for one, or for a constant.
     short = max(2, 128 // rule.multiple_of) * rule.multiple_of
-    sides = (rule.size, rule.size) if rule.fixed else (short, short + rule.multiple_of)
-    values = {"z": torch.randn(2, Z_DIM), "class_index": torch.tensor([-1, 207])}
-    return (torch.rand(2, 1, *sides) * 100, *(values[name] for name in controls))
+    height, width = (rule.size, rule.size) if rule.fixed else (short, short + rule.multiple_of)
+    seen = Windows((np.full((height, width), 50, np.float32),), (0,), width, 1)
+    values = examples(controls, range(2), seen)
+    return (torch.rand(2, 1, height, width) * 100, *(torch.from_numpy(values[name]) for name in controls))
 
 
 def _name_sides(model: ModelProto) -> None:

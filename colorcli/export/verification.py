@@ -18,10 +18,11 @@ from colorcli.images.photo import Pixels
 from colorcli.images.read import decode_photo, read_photo
 from colorcli.images.resize import working_lightness
 from colorcli.images.samples import color_photographs
+from colorcli.images.tiles import Windows
 from colorcli.networks.colorizer import Colorizer
 from colorcli.networks.size import SizeRule
+from colorcli.pipeline.controls import examples
 from colorcli.sessions.machine import available_cpus
-from colorcli.sessions.session import random_code
 
 TOLERANCES = {"fp32": 0.1, "fp16": 1.0, "int8": 3.0}
 """The largest difference in a* or b* that a file may have, by its precision."""
@@ -30,9 +31,6 @@ TOLERANCES = {"fp32": 0.1, "fp16": 1.0, "int8": 3.0}
 _CASES = ((0.5, (3, 4), 1), (1.0, (1, 1), 3), (1.25, (4, 3), 2))
 COLORINGS = sum(count for *_, count in _CASES)
 """Photographs that a graph is compared on."""
-
-_SIGMA = 0.8
-_CLASSES = (-1, 207, -1)
 
 
 @dataclass(frozen=True)
@@ -116,13 +114,10 @@ def ask(network: Colorizer, controls: Sequence[str], rule: SizeRule, photographs
 def network_inputs(
     lightness: Sequence[NDArray[np.float32]], controls: Sequence[str], first: int = 0
 ) -> dict[str, NDArray[Any]]:
-    """Inputs of a graph for photographs of one shape: random codes of their own, classes given and not."""
+    """Inputs of a graph for photographs of one shape, with values of its controls that differ from one to the next."""
     numbers = range(first, first + len(lightness))
-    values: dict[str, NDArray[Any]] = {
-        "z": np.stack([random_code(0, "verification", number, _SIGMA) for number in numbers]),
-        "class_index": np.array([_CLASSES[number % len(_CLASSES)] for number in numbers], np.int64),
-    }
-    return {"lightness": np.stack(lightness)[:, None], **{name: values[name] for name in controls}}
+    seen = Windows((lightness[0],), (0,), lightness[0].shape[1], 1)
+    return {"lightness": np.stack(lightness)[:, None], **examples(controls, numbers, seen)}
 
 
 def compare(content: bytes, batches: Sequence[Batch]) -> Verification:

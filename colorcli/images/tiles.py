@@ -73,21 +73,6 @@ def windows(pixels: Pixels, rule: SizeRule, size: int) -> Windows:
     return Windows(parts, starts, length, axis)
 
 
-def checked_chroma(chroma: object, count: int) -> list[NDArray[np.float32] | PhotoError]:
-    """A network's answer for ``count`` windows, each by itself; what is unusable as the error that says why."""
-    array = np.asarray(chroma)
-    if array.ndim != 4 or array.shape[:2] != (count, 2) or 0 in array.shape or array.dtype.kind != "f":
-        error = PhotoError(f"the network's answer has the wrong shape: {array.shape}, not ({count}, 2, h, w)")
-        return [error] * count
-    return [_checked(part) for part in array.astype(np.float32, copy=False)]
-
-
-def _checked(part: NDArray[np.float32]) -> NDArray[np.float32] | PhotoError:
-    if not np.isfinite(part).all():
-        return PhotoError("the network's answer holds values that are not numbers (NaN or infinity)")
-    return part.copy()
-
-
 def blend(parts: Sequence[NDArray[np.float32]], layout: Windows) -> NDArray[np.float32]:
     """The chroma ``(2, h, w)`` of a whole photograph from that of its windows, cross-faded where they overlap."""
     if len(parts) == 1:

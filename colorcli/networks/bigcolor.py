@@ -331,7 +331,9 @@ class BigColor(Colorizer):
         out: Tensor = self.G(self.E(gray, code), code, self._z(z, gray))
         return out
 
-    def native(self, lightness: Tensor, *, z: Tensor | None = None, class_index: Tensor | None = None) -> Tensor:
+    def native(
+        self, lightness: Tensor, *, z: Tensor | None = None, class_index: Tensor | None = None, **_: Any
+    ) -> Tensor:
         """Paper: RGB in -1..1, as ``forward``. Lite: chroma over 110, at half the size."""
         gray = colors.lightness_to_gray(lightness)
         if not self.lite:

@@ -96,7 +96,7 @@ class BigGANEncoder(Colorizer):
         """The latents ``(N, latents, 128)`` that the generator is given for gray ``(N, 1, 128, 128)`` in 0..1."""
         return self._latent(self._encode(gray)[0])
 
-    def native(self, lightness: Tensor, *, z: Tensor | None = None, class_index: Tensor | None = None) -> Tensor:
+    def native(self, lightness: Tensor, *, class_index: Tensor | None = None, **_: Any) -> Tensor:
         answer: Tensor = self(colors.lightness_to_gray(lightness), class_index)
         return answer
 

@@ -19,7 +19,8 @@ class Colorizer(nn.Module):
     itself only ever calls ``chroma``.
 
     Attributes:
-        controls: what the network can be steered by, any of ``"z"`` and ``"class_index"``.
+        controls: names of what the network can be steered by, which are its methods' keyword arguments; they are
+            declared in ``pipeline.controls``, such as ``"z"`` and ``"class_index"``.
         size_rule: the input sizes it takes.
         presets: keyword arguments for its constructor, by the name of the preset.
         native_space: space of the network's own answer: ``"ab"``, ``"rgb"``, ``"uv"`` or ``"bins"``.
@@ -52,7 +53,7 @@ class Colorizer(nn.Module):
             self.get_submodule(part).eval()
         return self
 
-    def native(self, lightness: Tensor, *, z: Tensor | None = None, class_index: Tensor | None = None) -> Tensor:
+    def native(self, lightness: Tensor, **controls: Any) -> Tensor:
         """The network's own answer ``(N, C, h, w)`` in its ``native_space``; arguments as for ``chroma``."""
         raise NotImplementedError
 
@@ -71,19 +72,17 @@ class Colorizer(nn.Module):
         """
         return colors.lab_to_srgb(torch.cat((lightness, self.to_chroma(answer, lightness)), 1))
 
-    def chroma(self, lightness: Tensor, *, z: Tensor | None = None, class_index: Tensor | None = None) -> Tensor:
+    def chroma(self, lightness: Tensor, **controls: Any) -> Tensor:
         """Predict chroma.
 
         Args:
             lightness: float ``(N, 1, H, W)``, CIE L*, 0..100.
-            z: float ``(N, 68)``, already scaled by sigma; None means zeros.
-            class_index: int64 ``(N,)``, ImageNet class 0..999, or -1 where the network's own classifier decides;
-                None means -1 for all.
+            controls: tensors, by the names in ``controls``; what is left out, or None, asks for nothing.
 
         Returns:
             float ``(N, 2, h, w)``, CIELAB a* and b*; h and w may be smaller than H and W.
         """
-        return self.to_chroma(self.native(lightness, z=z, class_index=class_index), lightness)
+        return self.to_chroma(self.native(lightness, **controls), lightness)
 
     def prepare(self) -> None:
         """Get ready for inference; what training needs may be thrown away."""

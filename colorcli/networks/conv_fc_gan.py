@@ -52,7 +52,7 @@ class ConvFCGAN(Colorizer):
         rgb = F.interpolate(small, scale_factor=4.0, mode="nearest")
         return rgb if self.training else rgb.clamp(0, 1)
 
-    def native(self, lightness: Tensor, *, z: Tensor | None = None, class_index: Tensor | None = None) -> Tensor:
+    def native(self, lightness: Tensor, **_: Any) -> Tensor:
         answer: Tensor = self(colors.lightness_to_gray(lightness))
         return answer
 

@@ -58,7 +58,7 @@ class ConvNet(Colorizer):
                 x = x + skip
         return torch.tanh(self.output(torch.cat((x, lightness), 1)))
 
-    def native(self, lightness: Tensor, *, z: Tensor | None = None, class_index: Tensor | None = None) -> Tensor:
+    def native(self, lightness: Tensor, **_: Any) -> Tensor:
         answer: Tensor = self(lightness / 100)
         return answer
 

@@ -315,7 +315,7 @@ class DDColor(Colorizer):
         out: Tensor = self.refine_net(torch.cat((self.decoder(self.encoder(x)), x), 1))
         return out
 
-    def native(self, lightness: Tensor, *, z: Tensor | None = None, class_index: Tensor | None = None) -> Tensor:
+    def native(self, lightness: Tensor, **_: Any) -> Tensor:
         """a* and b* ``(N, 2, H, W)``, unbounded."""
         return self.forward(colors.lightness_to_gray(lightness).expand(-1, 3, -1, -1))
 

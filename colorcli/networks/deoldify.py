@@ -109,7 +109,7 @@ class DeOldify(Colorizer):
         answer: Tensor = out(h).sigmoid() * 6 - 3
         return answer
 
-    def native(self, lightness: Tensor, *, z: Tensor | None = None, class_index: Tensor | None = None) -> Tensor:
+    def native(self, lightness: Tensor, **_: Any) -> Tensor:
         """sRGB ``(N, 3, S, S)``, nominally 0..1."""
         mean, sd = imagenet_statistics(lightness)
         return self.forward(imagenet_input(colors.lightness_to_gray(lightness))) * sd + mean

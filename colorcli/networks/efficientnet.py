@@ -83,7 +83,7 @@ class EfficientNet(Colorizer):
             return lite_taps(self.backbone, gray)
         return b7_taps(self.backbone, imagenet_input(luminance))
 
-    def native(self, lightness: Tensor, *, z: Tensor | None = None, class_index: Tensor | None = None) -> Tensor:
+    def native(self, lightness: Tensor, **_: Any) -> Tensor:
         luminance = colors.lightness_to_gray(lightness) if self.native_space == "uv" else lightness / 100
         answer: Tensor = self(luminance)
         return answer

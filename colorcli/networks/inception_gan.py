@@ -138,7 +138,7 @@ class InceptionGAN(Colorizer):
         out: Tensor = self.decoder(self.fusion(fused))
         return out
 
-    def native(self, lightness: Tensor, *, z: Tensor | None = None, class_index: Tensor | None = None) -> Tensor:
+    def native(self, lightness: Tensor, **_: Any) -> Tensor:
         """a*/110 and b*/110 ``(N, 2, H, W)``, within -1..1."""
         return self.forward(lightness / 50 - 1)
 

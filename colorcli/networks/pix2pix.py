@@ -91,7 +91,7 @@ class Pix2Pix(Colorizer):
         out: Tensor = self.model(x)
         return out
 
-    def native(self, lightness: Tensor, *, z: Tensor | None = None, class_index: Tensor | None = None) -> Tensor:
+    def native(self, lightness: Tensor, **_: Any) -> Tensor:
         """a*/110 and b*/110 ``(N, 2, H, W)``, within -1..1."""
         return self.forward(lightness / 50 - 1)
 

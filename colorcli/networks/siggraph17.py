@@ -97,14 +97,7 @@ class Siggraph17(Colorizer):
         out: Tensor = self.model_out(x) * AB_SCALE
         return out
 
-    def native(
-        self,
-        lightness: Tensor,
-        *,
-        z: Tensor | None = None,
-        class_index: Tensor | None = None,
-        hints: Tensor | None = None,
-    ) -> Tensor:
+    def native(self, lightness: Tensor, *, hints: Tensor | None = None, **_: Any) -> Tensor:
         """a* and b* over 110, ``(N, 2, H, W)``, within -1..1.
 
         ``hints`` is ``(N, 3, H, W)``: a*, b*, and 1 where they are given; all 0 elsewhere.

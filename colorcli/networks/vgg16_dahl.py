@@ -89,7 +89,7 @@ class VGG16Dahl(Colorizer):
                 taps.append(x)
         return tuple(taps)
 
-    def native(self, lightness: Tensor, *, z: Tensor | None = None, class_index: Tensor | None = None) -> Tensor:
+    def native(self, lightness: Tensor, **_: Any) -> Tensor:
         answer: Tensor = self(colors.lightness_to_gray(lightness))
         return answer
 

@@ -202,7 +202,7 @@ class Zhang2016(Colorizer):
         answer = self.native(lightness)
         return F.interpolate(self.to_chroma(answer, lightness), scale_factor=4.0, mode="bilinear", align_corners=False)
 
-    def native(self, lightness: Tensor, *, z: Tensor | None = None, class_index: Tensor | None = None) -> Tensor:
+    def native(self, lightness: Tensor, **_: Any) -> Tensor:
         """Logits ``(N, 313, H/4, W/4)`` over the ab bins."""
         if self.lite:
             features = self.backbone(colors.lightness_to_gray(lightness))
@@ -224,6 +224,6 @@ class Zhang2016(Colorizer):
         out: Tensor = self.model_out(answer.softmax(1)) * AB_SCALE
         return out
 
-    def chroma(self, lightness: Tensor, *, z: Tensor | None = None, class_index: Tensor | None = None) -> Tensor:
+    def chroma(self, lightness: Tensor, **controls: Any) -> Tensor:
         # The released program enlarges to its working size before it enlarges to the photograph's.
         return super().chroma(lightness) if self.lite else self.forward(lightness)

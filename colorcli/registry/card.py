@@ -41,7 +41,7 @@ class ModelCard:
         licence: one line, true to where the training photographs came from.
         network: keyword arguments of the network's constructor.
         size: the input sizes the network takes.
-        controls: what it can be steered by, any of ``z`` and ``class_index``.
+        controls: names of what it can be steered by; see ``pipeline.controls``.
         source: paper, address, and what it was made from.
         training: data, command, steps, metrics.
         backbones: the network's frozen parts whose weights are not in the model's own file, by the part's name.

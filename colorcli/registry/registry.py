@@ -1,4 +1,4 @@
-"""Finding models by name, run folder or file, and making them ready to run. Only ``load`` imports torch."""
+"""Finding models by name, run folder or file, and building their networks. Only what takes tensors imports torch."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from colorcli.environment import bundled_models_dir, cache_dir, data_dir, user_models_dir
-from colorcli.errors import ModelError, UsageError
+from colorcli.environment import bundled_models_dir, data_dir, user_models_dir
+from colorcli.errors import ModelError
 from colorcli.files import write_atomically
 from colorcli.registry import backbones
 from colorcli.registry.card import CARD, WEIGHTS, ModelCard, Shared, read_card, read_hashed
 from colorcli.registry.systems import near, systems
 from colorcli.sessions import onnx_file
-from colorcli.sessions.session import ModelInfo, Session
+from colorcli.sessions.session import ModelInfo
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -134,61 +134,6 @@ def find(name: str) -> ModelCard:
             known = {card.exact_name for card in cards} | {card.name for card in cards}
             raise ModelError(f"There is no model '{name}'{near(name, known)}")
     return _find_path(path)
-
-
-def load(
-    name: str | ModelCard,
-    *,
-    device: str = "auto",
-    precision: str = "auto",
-    threads: int | None = None,
-    photographs: int = 1,
-    compile: bool = False,
-) -> Session:
-    """A model ready to colour.
-
-    Args:
-        name: as for ``find``, or a card it returned.
-        device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``; of an ONNX file see ``OnnxSession``.
-        precision: ``auto``, ``fp32``, ``fp16`` or ``bf16``; an ONNX file has one of its own.
-        threads: CPU threads; None leaves the choice to the backend.
-        photographs: how many will be coloured, about; see ``OnnxSession``.
-        compile: whether PyTorch compiles the network first; see ``PyTorchSession``.
-
-    Raises:
-        ModelError: there is no such model, or its weights are missing, damaged or not what its card says.
-        DeviceError: the device is not there, or the network cannot be compiled for it.
-        UsageError: an ONNX file was to be compiled.
-    """
-    card = find(name) if isinstance(name, str) else name
-    if card.is_onnx:
-        if compile:
-            raise UsageError(f"{card.reference} is an ONNX file, which PyTorch does not compile; leave --compile away.")
-        from colorcli.sessions.onnx import OnnxSession
-
-        return OnnxSession(
-            card.weights,
-            model_info(card),
-            device=device,
-            precision=precision,
-            threads=threads,
-            photographs=photographs,
-            cache=cache_dir(),
-        )
-    tensors = read_weights(card)
-    network = build(card, tensors)
-
-    from colorcli.sessions.pytorch import PyTorchSession
-
-    return PyTorchSession(
-        network,
-        model_info(card),
-        device=device,
-        precision=precision,
-        threads=threads,
-        compile=compile,
-        cache=cache_dir(),
-    )
 
 
 def model_info(card: ModelCard) -> ModelInfo:

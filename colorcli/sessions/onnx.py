@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from colorcli.errors import DeviceError, ModelError, UsageError
 from colorcli.sessions import onnx_file
 from colorcli.sessions.machine import available_cpus
-from colorcli.sessions.session import Z_DIM, ModelInfo, OutOfMemoryError
+from colorcli.sessions.session import NO_CONTROLS, Controls, ModelInfo, OutOfMemoryError
 
 # In the order in which ``auto`` tries them. TensorRT is never chosen by itself: it compiles for minutes, and anew for
 # each range of shapes, so a folder of mixed photographs would wait for it longer than it gains.
@@ -67,6 +67,7 @@ class OnnxSession:
     """
 
     backend = "onnxruntime"
+    compiled = False
 
     def __init__(
         self,
@@ -99,24 +100,11 @@ class OnnxSession:
         self._place = ("cuda", index) if kind in ("cuda", "tensorrt") else None
         self._inputs = {given.name for given in self._session.get_inputs()}
 
-    def chroma(
-        self,
-        lightness: NDArray[np.float32],
-        *,
-        z: NDArray[np.float32] | None = None,
-        class_index: NDArray[np.int64] | None = None,
-    ) -> NDArray[np.float32]:
+    def chroma(self, lightness: NDArray[np.float32], controls: Controls = NO_CONTROLS) -> NDArray[np.float32]:
         """See ``Session.chroma``."""
-        count = len(lightness)
-        given: dict[str, NDArray[Any]] = {"lightness": np.ascontiguousarray(lightness, np.float32)}
-        if "z" in self._inputs:
-            given["z"] = np.zeros((count, Z_DIM), np.float32) if z is None else np.ascontiguousarray(z, np.float32)
-        if "class_index" in self._inputs:
-            own = np.full(count, -1, np.int64)
-            given["class_index"] = own if class_index is None else np.ascontiguousarray(class_index, np.int64)
+        given = {name: np.ascontiguousarray(value) for name, value in controls.items() if name in self._inputs}
         with _memory_errors():
-            answer: NDArray[np.float32] = self._run(given)
-        return answer
+            return self._run({"lightness": np.ascontiguousarray(lightness, np.float32), **given})
 
     def _run(self, given: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
         if self._place is None:

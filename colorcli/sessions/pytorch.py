@@ -19,7 +19,7 @@ from torch import Tensor
 from colorcli.errors import DeviceError, UsageError
 from colorcli.networks.colorizer import Colorizer
 from colorcli.sessions.machine import available_cpus
-from colorcli.sessions.session import Z_DIM, ModelInfo, OutOfMemoryError
+from colorcli.sessions.session import NO_CONTROLS, Controls, ModelInfo, OutOfMemoryError
 
 _PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
@@ -75,9 +75,6 @@ class PyTorchSession:
         device: see ``resolve_device``.
         precision: ``auto`` (fp32 on CPU and MPS, fp16 on CUDA), ``fp32``, ``fp16`` or ``bf16``.
         threads: CPU threads of PyTorch; None leaves its choice, within what a container grants.
-        compile: have PyTorch compile the network first, which takes a minute or so; answers are the same to within
-            rounding.
-        cache: folder for what was compiled; None leaves PyTorch's choice.
 
     Attributes:
         compiled: whether the network was compiled.
@@ -85,7 +82,7 @@ class PyTorchSession:
         streams: batches that may be coloured at a time.
 
     Raises:
-        DeviceError: the device is not there, its memory does not hold the network, or it cannot be compiled for it.
+        DeviceError: the device is not there, or its memory does not hold the network.
         UsageError: there is no such device or precision.
     """
 
@@ -98,9 +95,6 @@ class PyTorchSession:
         device: str = "auto",
         precision: str = "auto",
         threads: int | None = None,
-        *,
-        compile: bool = False,
-        cache: Path | None = None,
     ) -> None:
         self.info = info
         self._device = resolve_device(device)
@@ -133,23 +127,10 @@ class PyTorchSession:
         for lane in lanes:
             self._lanes.put(lane)
         self.streams = len(lanes)
-        self.compiled = compile
-        if compile:
-            self._compile(cache)
+        self.compiled = False
 
-    def chroma(
-        self,
-        lightness: NDArray[np.float32],
-        *,
-        z: NDArray[np.float32] | None = None,
-        class_index: NDArray[np.int64] | None = None,
-    ) -> NDArray[np.float32]:
+    def chroma(self, lightness: NDArray[np.float32], controls: Controls = NO_CONTROLS) -> NDArray[np.float32]:
         """See ``Session.chroma``."""
-        controls = {
-            name: value
-            for name, value in (("z", z), ("class_index", class_index))
-            if value is not None and name in self.info.controls
-        }
         lane = self._lanes.get()
         try:
             with memory_errors(), torch.inference_mode(), self._cast(), lane.used():
@@ -167,24 +148,30 @@ class PyTorchSession:
         # another stream may not have finished.
         return torch.autocast(self._device.type, dtype, cache_enabled=False)
 
-    def _compile(self, cache: Path | None) -> None:
-        """Compile, and run it once: PyTorch compiles at the first call, and what it lacks shows only then."""
+    def compile(self, lightness: NDArray[np.float32], controls: Controls, cache: Path | None) -> None:
+        """Have PyTorch compile the network, which takes a minute or so; answers are the same to within rounding.
+
+        Args:
+            lightness: a batch to run at once, with its ``controls``: PyTorch compiles at the first call, and what it
+                lacks shows only then.
+            controls: of that batch.
+            cache: folder for what was compiled; None leaves PyTorch's choice.
+
+        Raises:
+            DeviceError: it cannot be compiled for the device.
+        """
         if cache is not None:
             os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache / "inductor"))
-        rule = self.info.size_rule
-        self._answer = torch.compile(self.network.chroma, dynamic=None if rule.fixed else True)
-        count = 1 if self._device.type == "cpu" else 2
-        controls: dict[str, Any] = {
-            "z": np.zeros((count, Z_DIM), np.float32), "class_index": np.full(count, -1, np.int64)
-        }  # fmt: skip
+        self._answer = torch.compile(self.network.chroma, dynamic=None if self.info.size_rule.fixed else True)
         try:
-            self.chroma(np.full((count, 1, *rule.working_shape(3, 4)), 50, np.float32), **controls)
+            self.chroma(lightness, controls)
         except Exception as error:
             first = str(error).strip().split("\n")[0]
             raise DeviceError(
                 f"PyTorch cannot compile {self.info.name} for the device '{self.device}' on this machine ({first}). "
                 "Leave --compile away, or install what it lacks: a C++ compiler, and on a GPU Triton."
             ) from error
+        self.compiled = True
 
 
 class _Lane:

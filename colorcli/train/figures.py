@@ -17,7 +17,7 @@ from colorcli.color import bins
 from colorcli.color import tensors as colors
 from colorcli.networks.biggan_encoder import BigGANEncoder
 from colorcli.networks.colorizer import Colorizer
-from colorcli.sessions.session import random_code
+from colorcli.pipeline.controls import random_code
 from colorcli.train.objectives.base import Setup
 from colorcli.train.statistics import statistics
 from colorcli.train.validation import at_working_size, groups, to_uint8

@@ -21,8 +21,8 @@ from colorcli.color import tensors as colors
 from colorcli.color.metrics import colorfulness
 from colorcli.errors import NothingToDoError
 from colorcli.networks.colorizer import Colorizer
+from colorcli.pipeline.controls import random_code
 from colorcli.registry.card import read_card
-from colorcli.sessions.session import random_code
 from colorcli.train.data import Batch, centre
 
 if TYPE_CHECKING:

@@ -17,11 +17,12 @@ from colorcli.colorize import discover
 from colorcli.colorize.engine import run
 from colorcli.colorize.options import Execution, choose_parameters
 from colorcli.colorize.plan import make_plan
-from colorcli.export.opening import open_model
 from colorcli.images.provenance import Provenance
 from colorcli.images.read import read_photo
 from colorcli.images.resize import working_lightness
 from colorcli.images.write import write_photo
+from colorcli.pipeline.controls import complete
+from colorcli.pipeline.opening import open_model
 
 from .common import Row, colorize, cpu_seconds, photographs
 
@@ -46,9 +47,10 @@ def _cost(label: str, photos: Path, model: str, backend: str) -> float:
     decoded = [read_photo(path) for path in paths]
     rule = session.info.size_rule
     lightness = [working_lightness(p.pixels, *rule.working_shape(p.height, p.width))[None, None] for p in decoded]
-    z = np.zeros((1, 68), np.float32)
+    controls = complete(session.info.controls, {}, lightness[0])
     # What is really encoded, in one array as in a run: plain colours would take less, and putting strips together more.
-    outputs = [join.join(p.pixels, session.chroma(given, z=z)[0]) for p, given in zip(decoded, lightness, strict=True)]
+    chroma = [session.chroma(given, controls)[0] for given in lightness]
+    outputs = [join.join(photo.pixels, own) for photo, own in zip(decoded, chroma, strict=True)]
     scratch = photos.parent / "scratch.jpg"
     label_of = Provenance("bench", "1", "0" * 64, "colorcli")
 
@@ -69,7 +71,7 @@ def _cost(label: str, photos: Path, model: str, backend: str) -> float:
     # Writing a photograph hashes what was written; the input is hashed besides.
     parts = {
         "decode": cpu_seconds(lambda: [read_photo(path) for path in paths]),
-        "network": cpu_seconds(lambda: [session.chroma(given, z=z) for given in lightness]),
+        "network": cpu_seconds(lambda: [session.chroma(given, controls) for given in lightness]),
         "encode": cpu_seconds(encode),
         "sha256": cpu_seconds(lambda: [hashlib.sha256(path.read_bytes()).hexdigest() for path in paths]),
     }

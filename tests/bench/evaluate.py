@@ -19,7 +19,7 @@ from colorcli.evaluate.metrics import choose
 from colorcli.evaluate.prepare import Prepared
 from colorcli.evaluate.protocols import Selection
 from colorcli.evaluate.scoring import ImageScores, Scorer
-from colorcli.registry import registry
+from colorcli.pipeline.opening import open_model
 from colorcli.sessions.session import Session
 
 _METRICS = ("psnr", "ssim", "delta-e", "colorfulness")
@@ -37,7 +37,7 @@ class _Joiner(Scorer):
 
 def measure(model: str, count: int) -> None:
     """Print the ratio of colouring and scoring to colouring alone, in wall time and in CPU time."""
-    session = registry.load(model, device="cpu")
+    session = open_model(model, backend="pytorch", device="cpu")
     join.warm_up()
     scoring.warm_up()
     metrics = choose(_METRICS, ())

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from colorcli.errors import ColorcliError
-from colorcli.export.opening import open_model
+from colorcli.pipeline.opening import open_model
 from colorcli.sessions.session import OutOfMemoryError, Session
 
 from .common import Row, colorize, photographs, wall_seconds
@@ -63,8 +63,8 @@ def _bare_speed(session: Session) -> dict[int, float]:
     for batch in _BATCHES:
         lightness, z = np.full((batch, 1, *shape), 50, np.float32), np.zeros((batch, _CODE), np.float32)
         try:
-            session.chroma(lightness, z=z)
-            seconds = wall_seconds(lambda given=lightness, code=z: session.chroma(given, z=code), 9)  # type: ignore[misc]
+            session.chroma(lightness, {"z": z})
+            seconds = wall_seconds(lambda given=lightness, code=z: session.chroma(given, {"z": code}), 9)  # type: ignore[misc]
         except OutOfMemoryError:
             break
         speeds[batch] = round(batch / seconds, 1)

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from colorcli.export.opening import open_model
 from colorcli.images.read import read_photo
 from colorcli.images.resize import working_lightness
+from colorcli.pipeline.opening import open_model
 from colorcli.registry.systems import BUILT_IN
 from colorcli.sessions.session import Session
 
@@ -84,12 +84,12 @@ def _bare_speed(session: Session, paths: Sequence[Path]) -> float:
     best = 0.0
     for batch, threads in ((1, 1), (1, getattr(session, "streams", 1)), (2, 1), (4, 1)):
         lightness, z = np.repeat(one, batch, 0), np.zeros((batch, _CODE), np.float32)
-        session.chroma(lightness, z=z)
+        session.chroma(lightness, {"z": z})
         turns = max(1, len(paths) // (2 * batch * threads))
 
         def work(lightness: Any = lightness, z: Any = z, turns: int = turns) -> None:
             for _ in range(turns):
-                session.chroma(lightness, z=z)
+                session.chroma(lightness, {"z": z})
 
         workers = [threading.Thread(target=work) for _ in range(threads)]
         start = time.perf_counter()

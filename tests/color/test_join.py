@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from skimage import color as skimage_color
 
 from colorcli.color import join as joining
-from colorcli.color.join import FidelityReport, join, join_strips
+from colorcli.color.join import Fidelity, join, join_strips
 from colorcli.color.spaces import lightness_lut, srgb_to_lab
 
 from .reference import fitted_lab, is_inside, photo_lightness, upsampled
@@ -24,8 +24,8 @@ TOP = {8: 255, 16: 65535}
 
 
 def joined(pixels, chroma, **options):
-    report = FidelityReport()
-    picture = join(pixels, np.asarray(chroma, np.float32), report=report, **options)
+    report = Fidelity()
+    picture = join(pixels, np.asarray(chroma, np.float32), fidelity=report, **options)
     return picture, report
 
 
@@ -280,9 +280,9 @@ def test_strips_are_the_same_picture_however_they_are_cut(strip_rows, chroma_row
     rng = np.random.default_rng(seed)
     pixels = rng.integers(0, 256, (36, 20), dtype=np.uint8)
     chroma = rng.normal(0, 40, (2, chroma_rows, 3)).astype(np.float32)
-    whole_report, report = FidelityReport(), FidelityReport()
-    whole = join(pixels, chroma, report=whole_report)
-    strips = list(join_strips(pixels, chroma, strip_rows=strip_rows, report=report))
+    whole_report, report = Fidelity(), Fidelity()
+    whole = join(pixels, chroma, fidelity=whole_report)
+    strips = list(join_strips(pixels, chroma, strip_rows=strip_rows, fidelity=report))
     assert [len(strip) for strip in strips[:-1]] == [strip_rows] * (len(strips) - 1)
     np.testing.assert_array_equal(np.concatenate(strips), whole)
     assert report.max_delta_l == whole_report.max_delta_l

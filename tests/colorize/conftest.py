@@ -18,7 +18,7 @@ from colorcli.colorize import discover, engine, plan
 from colorcli.colorize.events import Event
 from colorcli.colorize.options import Execution, choose_parameters
 from colorcli.networks.size import SizeRule
-from colorcli.sessions.session import ModelInfo
+from colorcli.sessions.session import NO_CONTROLS, Controls, ModelInfo
 from colorcli.stopping import Stop
 
 INFO = ModelInfo("fake@test", "fake", "ab" * 32, ("z", "class_index"), SizeRule(64, 16), "none", "1")
@@ -29,14 +29,15 @@ Answer = NDArray[np.float32]
 class FakeSession:
     """Colours by lightness, position, z and class; ``fault`` sees what is asked, and may raise or give the answer."""
 
-    device, precision, backend = "cpu", "fp32", "fake"
+    device, precision, backend, streams, threads, compiled = "cpu", "fp32", "fake", 1, 1, False
 
     def __init__(self, fault: Callable[[Answer, Answer], Any] | None = None, info: ModelInfo = INFO) -> None:
         self.info = info
         self.fault = fault
         self.batches: list[tuple[int, ...]] = []
 
-    def chroma(self, lightness: Answer, *, z: Answer | None = None, class_index: Any = None) -> Answer:
+    def chroma(self, lightness: Answer, controls: Controls = NO_CONTROLS) -> Answer:
+        z, class_index = controls.get("z"), controls.get("class_index")
         self.batches.append(lightness.shape)
         count, _, height, width = lightness.shape
         code = np.zeros((count, 68), np.float32) if z is None else z

@@ -17,6 +17,7 @@ from typing import Any
 from colorcli.cli import main
 from colorcli.colorize import photograph
 from colorcli.images import write
+from colorcli.pipeline import opening
 from colorcli.registry import registry
 from colorcli.registry.card import ModelCard
 
@@ -60,7 +61,7 @@ def run(seconds: float, deadly: str, arguments: list[str]) -> int:
         inject(stage, int(number), session)
     card = ModelCard("fake", "fake", INFO.weights_sha256, "test", size=INFO.size_rule, controls=INFO.controls)
     registry.find = lambda name: card
-    registry.load = lambda *args, **kwargs: session
+    opening.open_model = lambda *args, **kwargs: session
     return main(arguments)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from colorcli.cli import main
+from colorcli.pipeline import opening
 from colorcli.registry import registry
 from colorcli.registry.card import ModelCard
 
@@ -28,7 +29,7 @@ def model(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any]:
         return FakeSession()
 
     monkeypatch.setattr(registry, "find", lambda name: card)
-    monkeypatch.setattr(registry, "load", load)
+    monkeypatch.setattr(opening, "open_model", load)
     monkeypatch.chdir(tmp_path)
     return asked
 
@@ -74,7 +75,7 @@ def test_json_events_add_up(old: Path, capsys: pytest.CaptureFixture[str]) -> No
     [
         ([], 2, "what to colour"),
         (["nowhere"], 2, "no file or folder"),
-        (["old", "--format", "gif"], 2, "jpeg, png, tiff or webp"),
+        (["old", "--format", "gif"], 2, "jpeg, png, tiff, webp"),
         (["old", "--batch-size", "0"], 2, "--batch-size"),
         (["old", "--shard", "3/2"], 2, "--shard"),
         (["old", "--class", "unicorn"], 2, "unicorn"),
@@ -158,7 +159,8 @@ def test_every_option_reaches_the_run(old: Path, capsys: pytest.CaptureFixture[s
     execution = events[0]["execution"]
     assert (execution["batch_size"], execution["jobs"], execution["verify"]) == (2, 3, True)
     assert (events[0]["precision"], events[0]["compiled"]) == ("fp32", False), "what may change the last code value"
-    assert model == {"device": "cpu", "precision": "fp32", "photographs": 1, "threads": None, "compile": True}
+    asked = {"backend": "auto", "device": "cpu", "precision": "fp32", "photographs": 4, "compile": True}
+    assert {name: model[name] for name in asked} == asked
     outputs = sorted(event["output"] for event in events if event["event"] == "photo.done")
     assert outputs == ["a.s00.png", "a.s01.png", "sub/e.s00.png", "sub/e.s01.png"]
 

@@ -471,7 +471,7 @@ def test_two_runs_on_one_folder_are_kept_apart(old: Path, colour: Colour) -> Non
 def test_what_the_model_lacks_is_refused(old: Path, colour: Colour) -> None:
     """An option that is silently ignored is a promise that is silently broken."""
     plain = with_info(controls=())
-    for options in ({"sigma": 1.0}, {"seed": 1}, {"samples": 2}, {"class_index": 3}):
+    for options in ({"sigma": 1.0}, {"seed": 1}, {"samples": 2}, {"class_name": "3"}):
         with pytest.raises(UsageError, match="fake@test"):
             colour(old, session=plain, **options)
     with pytest.raises(UsageError, match="64 pixels only"):

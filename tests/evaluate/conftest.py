@@ -14,10 +14,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from skimage import data
 
-from colorcli.export import opening
 from colorcli.networks.size import SizeRule
-from colorcli.registry import registry
-from colorcli.sessions.session import ModelInfo
+from colorcli.pipeline import opening
+from colorcli.sessions.session import NO_CONTROLS, Controls, ModelInfo
 
 Answer = NDArray[np.float32]
 INFO = ModelInfo("fake@test", "fake", "ab" * 32, (), SizeRule(64, 16), "none", "1")
@@ -26,7 +25,7 @@ INFO = ModelInfo("fake@test", "fake", "ab" * 32, (), SizeRule(64, 16), "none", "
 class FakeSession:
     """Answers with one chroma everywhere, plus a little of z; ``fault`` may raise or replace the answer."""
 
-    device, precision, backend = "cpu", "fp32", "fake"
+    device, precision, backend, streams, threads, compiled = "cpu", "fp32", "fake", 1, 1, False
 
     def __init__(
         self,
@@ -40,7 +39,8 @@ class FakeSession:
         self.info = replace(INFO, name=name, controls=controls)
         self._a, self._b, self._fault = a, b, fault
 
-    def chroma(self, lightness: Answer, *, z: Answer | None = None, class_index: Any = None) -> Answer:
+    def chroma(self, lightness: Answer, controls: Controls = NO_CONTROLS) -> Answer:
+        z = controls.get("z")
         count, _, height, width = lightness.shape
         chroma = np.empty((count, 2, height // 2, width // 2), np.float32)
         chroma[:, 0], chroma[:, 1] = self._a, self._b
@@ -82,6 +82,5 @@ def models(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     def load(name: str, **_: Any) -> Any:
         return known[name]
 
-    monkeypatch.setattr(registry, "load", load)
     monkeypatch.setattr(opening, "open_model", load)
     return known

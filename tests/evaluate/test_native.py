@@ -37,7 +37,7 @@ class Flat(Colorizer):
 
     native_space: str  # type: ignore[misc]
 
-    def native(self, lightness: Tensor, *, z: Tensor | None = None, class_index: Tensor | None = None) -> Tensor:
+    def native(self, lightness: Tensor, **_: Any) -> Tensor:
         self.convolution(lightness)
         if self.native_space == "rgb":
             return torch.full((len(lightness), 3, *lightness.shape[2:]), 0.5)

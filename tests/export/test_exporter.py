@@ -18,6 +18,8 @@ from colorcli.export import exporter, graph, verification
 from colorcli.export.exporter import Options, export
 from colorcli.export.precision import _choices
 from colorcli.images.read import Photo, read_photo
+from colorcli.pipeline.controls import complete
+from colorcli.pipeline.opening import open_model
 from colorcli.registry import registry
 from colorcli.registry.card import ModelCard
 
@@ -46,11 +48,12 @@ def test_the_file_is_the_model(small: ModelCard, tmp_path: Path) -> None:
     graph = onnx.load(made.path).graph
     names = [[dim.dim_param or dim.dim_value for dim in value.type.tensor_type.shape.dim] for value in graph.input]
     assert names == [["batch", 1, "height", "width"], ["batch", 68], ["batch"]]
-    session, network = registry.load(str(made.path), device="cpu"), registry.load(small, device="cpu")
+    session, network = open_model(str(made.path), device="cpu"), open_model(small, device="cpu")
     lightness = np.linspace(0, 100, 3 * 32 * 80, dtype=np.float32).reshape(3, 1, 32, 80)
     controls: dict[str, Any] = {"z": np.ones((3, 68), np.float32), "class_index": np.array([-1, 4, 900])}
-    assert np.abs(session.chroma(lightness, **controls) - network.chroma(lightness, **controls)).max() < 1e-3
-    assert np.abs(session.chroma(lightness) - network.chroma(lightness)).max() < 1e-3
+    assert np.abs(session.chroma(lightness, controls) - network.chroma(lightness, controls)).max() < 1e-3
+    neutral = complete(small.controls, {}, lightness)
+    assert np.abs(session.chroma(lightness, neutral) - network.chroma(lightness)).max() < 1e-3
 
 
 def test_a_file_that_differs_is_not_left(small: ModelCard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -117,7 +120,9 @@ def test_smaller_files_are_other_weights(small: ModelCard, tmp_path: Path, photo
         "ai.onnx",
     }
     for made in (half, eight):
-        assert registry.load(str(made.path), device="cpu").chroma(np.full((1, 1, 64, 96), 50, np.float32)).std() > 0
+        lightness = np.full((1, 1, 64, 96), 50, np.float32)
+        neutral = complete(small.controls, {}, lightness)
+        assert open_model(str(made.path), device="cpu").chroma(lightness, neutral).std() > 0
 
 
 def test_one_size_only(small: ModelCard, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from colorcli.errors import ExitCode, ModelError
 from colorcli.files import file_sha256
+from colorcli.pipeline.opening import open_model
 from colorcli.registry import backbones, importers, registry
 from colorcli.registry.card import CARD, WEIGHTS, ModelCard, Shared
 from colorcli.registry.releases import Release, Remote
@@ -45,12 +46,12 @@ def test_a_users_backbone_is_for_new_networks_and_slips_under_no_model(
     shipped = bundle / "backbones" / "resnet50"
     shipped.parent.mkdir()
     backbone.parent.rename(shipped)
-    before = registry.load("borrower", device="cpu").chroma(np.full((1, 1, 8, 8), 50, np.float32))
+    before = open_model("borrower", device="cpu").chroma(np.full((1, 1, 8, 8), 50, np.float32))
     mine = make_backbone(backbone.parents[1], scale=2)
     assert mine == backbone == backbones.locate("resnet50")
     assert backbones.locate("resnet50", file_sha256(shipped / WEIGHTS)) == shipped / WEIGHTS
     registry.verify(registry.find("borrower"))
-    after = registry.load("borrower", device="cpu").chroma(np.full((1, 1, 8, 8), 50, np.float32))
+    after = open_model("borrower", device="cpu").chroma(np.full((1, 1, 8, 8), 50, np.float32))
     np.testing.assert_array_equal(before, after)
     card = registry.find("borrower")
     adapted = registry.build(card, registry.read_weights(card))
@@ -70,7 +71,7 @@ def test_a_backbone_that_is_not_here_says_how_to_get_it(bundle: Path) -> None:
 
 def test_a_model_runs_with_the_backbone_it_names(borrower: Path, backbone: Path) -> None:
     """Two models with one backbone are shipped in the space of one; each must still be whole."""
-    session = registry.load("borrower", device="cpu")
+    session = open_model("borrower", device="cpu")
     chroma = session.chroma(np.full((1, 1, 8, 8), 50, np.float32))
     # 0.5 less the running means 1, 2 and 3; summed by the head.
     np.testing.assert_allclose(chroma[0, :, 0, 0], [1.5 - 6, 1.5 - 6], rtol=1e-4)
@@ -84,7 +85,7 @@ def test_another_backbone_than_the_models_own_is_refused(borrower: Path, backbon
     """The decoder has learnt to read these features and no others: it would colour nonsense."""
     save_file({name: tensor + 1 for name, tensor in load_file(backbone).items()}, backbone)
     for attempt in (
-        lambda: registry.load("borrower", device="cpu"),
+        lambda: open_model("borrower", device="cpu"),
         lambda: registry.verify(registry.find("borrower")),
     ):
         with pytest.raises(ModelError, match=r"borrower@lite was made with another resnet50 than is on this machine"):
@@ -93,7 +94,7 @@ def test_another_backbone_than_the_models_own_is_refused(borrower: Path, backbon
         backbones.verify("resnet50")
     backbone.unlink()
     with pytest.raises(ModelError, match="colorcli models pull resnet50"):
-        registry.load("borrower", device="cpu")
+        open_model("borrower", device="cpu")
 
 
 def test_a_disk_that_fails_is_told_in_a_sentence(borrower: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -106,7 +107,7 @@ def test_a_disk_that_fails_is_told_in_a_sentence(borrower: Path, monkeypatch: py
         return path.open("rb").read()
 
     monkeypatch.setattr(Path, "read_bytes", fail)
-    for attempt in (lambda: registry.verify(card), lambda: registry.load(card), lambda: backbones.verify("resnet50")):
+    for attempt in (lambda: registry.verify(card), lambda: open_model(card), lambda: backbones.verify("resnet50")):
         with pytest.raises(ModelError, match="cannot be read: Input/output error"):
             attempt()
 
@@ -118,7 +119,7 @@ def test_a_card_must_name_the_networks_own_parts(borrower: Path) -> None:
         assert change[0] in card
         (borrower / CARD).write_text(card.replace(*change))
         with pytest.raises(ModelError, match="which the network 'borrower' does not have"):
-            registry.load("borrower", device="cpu")
+            open_model("borrower", device="cpu")
     (borrower / CARD).write_text(card.replace('sha256 = "', 'sha256 = "x', 1))
     with pytest.raises(ModelError, match=r"backbones\.encoder\.sha256 is not a SHA-256"):
         registry.find(str(borrower))
@@ -135,7 +136,7 @@ def test_an_imported_model_shares_what_its_network_freezes(
     assert isinstance(card, ModelCard)
     assert card.backbones == {"encoder": Shared("resnet50", file_sha256(backbone))}
     assert set(load_file(card.weights)) == set(HEAD)
-    chroma = registry.load("borrower@official", device="cpu").chroma(np.full((1, 1, 8, 8), 50, np.float32))
+    chroma = open_model("borrower@official", device="cpu").chroma(np.full((1, 1, 8, 8), 50, np.float32))
     np.testing.assert_allclose(chroma[0, :, 0, 0], [1.5 - 6, 1.5 - 6], rtol=1e-4)
 
 
@@ -144,7 +145,7 @@ def test_a_model_that_holds_its_backbone_itself_still_runs(bundle: Path, tiny: s
     encoder = registry.empty_network("borrower", {}).get_submodule("encoder").state_dict()
     whole = {f"encoder.{name}": torch.zeros(tensor.shape, dtype=tensor.dtype) for name, tensor in encoder.items()}
     make_model(bundle / "borrower", HEAD | whole, name="borrower", system="borrower", controls=())
-    chroma = registry.load("borrower", device="cpu").chroma(np.full((1, 1, 8, 8), 50, np.float32))
+    chroma = open_model("borrower", device="cpu").chroma(np.full((1, 1, 8, 8), 50, np.float32))
     assert not chroma.any()
 
 

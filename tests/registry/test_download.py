@@ -17,7 +17,8 @@ from safetensors.torch import load_file
 from torchvision import models
 
 from colorcli.errors import ExitCode, ModelError
-from colorcli.registry import backbones, download, importers, registry
+from colorcli.pipeline.opening import open_model
+from colorcli.registry import backbones, download, importers
 from colorcli.registry.card import WEIGHTS, ModelCard
 from colorcli.registry.download import fetch
 from colorcli.registry.releases import Release, Remote
@@ -258,7 +259,7 @@ def test_pulling_a_model_fetches_imports_and_cleans_up(
     assert card.folder == user / "models" / "tiny@official"
     assert (card.licence, card.preset, card.source["paper"]) == ("CC0", "paper", "Nobody 2001")
     assert card.source["files"] == {"net.pth": fetched[0].sha256}
-    assert registry.load("tiny@official", device="cpu").info.weights_sha256 == card.weights_sha256
+    assert open_model("tiny@official", device="cpu").info.weights_sha256 == card.weights_sha256
     assert [one.pinned for one in fetched] == [True]
     assert not (user / "downloads" / "tiny").exists()
 

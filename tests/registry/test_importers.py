@@ -18,6 +18,7 @@ from colorcli.networks.backbones import EfficientNetLite0
 from colorcli.networks.bigcolor import BigColor, Discriminator
 from colorcli.networks.pix2pix import Pix2Pix
 from colorcli.networks.zhang2016 import Zhang2016
+from colorcli.pipeline.opening import open_model
 from colorcli.registry import backbones, bigcolor, importers, registry, releases
 from colorcli.registry.bigcolor import bigcolor_layout, bigcolor_parameters
 from colorcli.registry.card import WEIGHTS, ModelCard
@@ -144,7 +145,7 @@ def test_an_imported_model_is_float32_safetensors_in_the_users_folder_and_runs(
         rgb = expected(gray, z, index)
         assert torch.equal(network(gray, z, index), rgb)
     assert rgb.std() > 0.01
-    session = registry.load("bigcolor@official", device="cpu")
+    session = open_model("bigcolor@official", device="cpu")
     lightness = (torch.rand(1, 1, 32, 48) * 100).numpy()
     assert session.chroma(lightness).shape == (1, 2, 32, 48)
 
@@ -281,7 +282,7 @@ def test_released_weights_of_other_systems_run_as_they_are(
     lightness = torch.rand(1, 1, 32, 32) * 100
     with torch.no_grad():
         expected = zhang2016.chroma(lightness).numpy()
-    chroma = registry.load("zhang2016@official", device="cpu").chroma(lightness.numpy())
+    chroma = open_model("zhang2016@official", device="cpu").chroma(lightness.numpy())
     np.testing.assert_allclose(chroma, expected, rtol=1e-4, atol=1e-4)
 
 

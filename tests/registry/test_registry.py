@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 from colorcli.errors import ExitCode, ModelError
 from colorcli.files import file_sha256
 from colorcli.networks.size import SizeRule
+from colorcli.pipeline.opening import open_model
 from colorcli.registry import registry
 from colorcli.registry.card import CARD, WEIGHTS
 from colorcli.registry.systems import BUILT_IN, GROUP, Systems, systems
@@ -127,8 +128,8 @@ def test_a_model_runs_with_exactly_its_weights(bundle: Path, tiny: str) -> None:
     """Half-precision weights run as float32; the session carries what journals record."""
     halves = {"conv.weight": torch.tensor([0.5, -2.0]).reshape(2, 1, 1, 1).half(), "conv.bias": torch.ones(2).half()}
     card = make_model(bundle / "tiny", halves, size=SizeRule(size=64, multiple_of=8))
-    session = registry.load("tiny", device="cpu")
-    chroma = session.chroma(np.full((1, 1, 8, 8), 50, np.float32), z=np.full((1, 68), 3, np.float32))
+    session = open_model("tiny", device="cpu")
+    chroma = session.chroma(np.full((1, 1, 8, 8), 50, np.float32), {"z": np.full((1, 68), 3, np.float32)})
     assert chroma.dtype == np.float32
     np.testing.assert_allclose(chroma[0, :, 0, 0], [0.25 + 1 + 3, -1 + 1 + 3], rtol=1e-6)
     info = session.info
@@ -144,13 +145,13 @@ def test_weights_that_were_changed_are_refused(bundle: Path, tiny: str) -> None:
     content[-1] ^= 1
     path.write_bytes(content)
     with pytest.raises(ModelError, match="not those its card describes") as caught:
-        registry.load("tiny", device="cpu")
+        open_model("tiny", device="cpu")
     assert caught.value.exit_code == ExitCode.MODEL
     with pytest.raises(ModelError, match="not those its card describes"):
         registry.verify(registry.find("tiny"))
     path.unlink()
     with pytest.raises(ModelError, match="cannot be read"):
-        registry.load("tiny", device="cpu")
+        open_model("tiny", device="cpu")
 
 
 @pytest.mark.parametrize(
@@ -173,7 +174,7 @@ def test_weights_that_do_not_fit_are_refused(
     """Loading what fits and leaving the rest at random gives plausible nonsense."""
     make_model(bundle / "tiny", tensors)
     with pytest.raises(ModelError, match=fault):
-        registry.load("tiny", device="cpu")
+        open_model("tiny", device="cpu")
 
 
 def test_a_weights_file_that_is_no_safetensors_is_refused(bundle: Path, tiny: str) -> None:
@@ -184,20 +185,20 @@ def test_a_weights_file_that_is_no_safetensors_is_refused(bundle: Path, tiny: st
     text = (bundle / "tiny" / CARD).read_text()
     (bundle / "tiny" / CARD).write_text(text.replace(card.weights_sha256, sha256))
     with pytest.raises(ModelError, match="not a readable safetensors file"):
-        registry.load("tiny", device="cpu")
+        open_model("tiny", device="cpu")
 
 
 def test_arguments_a_network_does_not_take_are_refused(bundle: Path, tiny: str) -> None:
     make_model(bundle / "tiny", network={"depth": 3})
     with pytest.raises(ModelError, match="does not take the arguments of its card"):
-        registry.load("tiny", device="cpu")
+        open_model("tiny", device="cpu")
 
 
 def test_an_unknown_system_is_explained(bundle: Path) -> None:
     """A model of a plug-in that is not installed here."""
     make_model(bundle / "tiny", system="bigcolour")
     with pytest.raises(ModelError, match="no system 'bigcolour'; did you mean bigcolor"):
-        registry.load("tiny", device="cpu")
+        open_model("tiny", device="cpu")
 
 
 def test_two_networks_of_one_name_are_an_error_and_change_nothing() -> None:
@@ -240,7 +241,7 @@ def test_finding_and_listing_do_not_import_torch(bundle: Path, user: Path) -> No
 def test_loading_does_not_load_pytorchs_compiler() -> None:
     """A second and 140 MB before the first photograph, for initial values that the weights replace."""
     code = (
-        "import sys; from colorcli.registry import registry; registry.load('bigcolor', device='cpu'); "
+        "import sys; from colorcli.pipeline.opening import open_model; open_model('bigcolor', device='cpu'); "
         "sys.exit(int('torch._dynamo' in sys.modules))"
     )
     assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2]).returncode == 0

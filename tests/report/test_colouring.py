@@ -13,6 +13,7 @@ import pytest
 from colorcli.cli import main
 from colorcli.colorize import report as module
 from colorcli.colorize.audit import read_status
+from colorcli.pipeline import opening
 from colorcli.registry import registry
 from colorcli.registry.card import ModelCard
 from colorcli.report import colouring
@@ -28,7 +29,7 @@ CARD = ModelCard("fake", "fake", INFO.weights_sha256, "test", size=INFO.size_rul
 def place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """Every model's name leads to a fake; photographs lie in ``old``."""
     monkeypatch.setattr(registry, "find", lambda name: CARD)
-    monkeypatch.setattr(registry, "load", lambda card, **_: FakeSession())
+    monkeypatch.setattr(opening, "open_model", lambda card, **_: FakeSession())
     monkeypatch.chdir(tmp_path)
     for name in ("a.png", "b.jpg", "<script>window.hacked = 1<", "sub/c.tif"):
         write_gray(tmp_path / "old" / (name if "." in name[-4:] else f"{name}.png"))
@@ -144,11 +145,11 @@ def test_a_photograph_that_is_gone_is_shown_by_its_lightness(
     moved = place / "old" / "a.png"
 
     class Moving(FakeSession):
-        def chroma(self, *given: Any, **controls: Any) -> Any:
+        def chroma(self, *given: Any) -> Any:
             moved.unlink(missing_ok=True)
-            return super().chroma(*given, **controls)
+            return super().chroma(*given)
 
-    monkeypatch.setattr(registry, "load", lambda card, **_: Moving())
+    monkeypatch.setattr(opening, "open_model", lambda card, **_: Moving())
     assert colour("old", "-q", "--report", "--include", "a.png") == 0
     page = look(place / "old_colorized" / "report.html")
     assert "shown is the lightness of its colouring" in page.locator(".photo").inner_text()
@@ -246,7 +247,7 @@ def test_several_classes_give_a_colouring_each(place: Path) -> None:
     common = ("--samples", 2, "--sigma", 3, "-q")
     assert colour("old", "-o", "both", "--class", "tabby, 277", "--report", *common) == 0
     labels = [column["label"] for column in page_data(place / "both" / "report.html")["columns"]]
-    assert labels[1:] == ["1 tabby", "2 red fox", "3 tabby", "4 red fox"]
+    assert labels[1:] == ["1 tabby (281)", "2 red fox (277)", "3 tabby (281)", "4 red fox (277)"]
     both = contents(place / "both")
     for name, outputs in (("tabby", ("a.s00.png", "a.s02.png")), ("red_fox", ("a.s01.png", "a.s03.png"))):
         assert colour("old", "-o", name, "--class", name, *common) == 0

@@ -10,6 +10,8 @@ import onnxruntime
 import pytest
 
 from colorcli.errors import DeviceError, ExitCode, ModelError, UsageError
+from colorcli.pipeline.controls import complete
+from colorcli.pipeline.opening import open_model
 from colorcli.registry import registry
 from colorcli.sessions.onnx import _PROVIDERS, OnnxSession
 from colorcli.sessions.session import OutOfMemoryError
@@ -18,7 +20,7 @@ from .conftest import Write
 
 
 def opened(path: Path, **options: Any) -> OnnxSession:
-    """The file as a session, as ``registry.load`` opens it."""
+    """The file as a session, as ``open_model`` opens it."""
     return OnnxSession(path, registry.model_info(registry.find(str(path))), **options)
 
 
@@ -67,10 +69,10 @@ def test_the_graph_is_given_what_the_network_would_be(write: Write) -> None:
     """Codes or classes that never arrive: every sample looks alike."""
     session = opened(write(), device="cpu", threads=1)
     z = np.full((2, 68), 3, np.float32)
-    answer = session.chroma(LIGHTNESS, z=z, class_index=np.array([5, 207]))
+    answer = session.chroma(LIGHTNESS, {"z": z, "class_index": np.array([5, 207])})
     assert answer.dtype == np.float32
     assert np.allclose(answer[:, 0], LIGHTNESS[:, 0] + 3) and np.allclose(answer[:, 1], [[[5]], [[207]]])
-    plain = session.chroma(LIGHTNESS)
+    plain = session.chroma(LIGHTNESS, complete(session.info.controls, {}, LIGHTNESS))
     assert np.allclose(plain[:, 0], LIGHTNESS[:, 0]) and np.allclose(plain[:, 1], -1)
     assert (session.device, session.backend, session.precision, session.threads) == ("cpu", "onnxruntime", "fp32", 1)
 
@@ -92,7 +94,7 @@ def test_a_model_is_found_by_its_file(write: Write) -> None:
     path = write()
     card = registry.find(str(path))
     assert (card.exact_name, card.licence, card.controls) == ("toy@lite", "CC0", ("z", "class_index"))
-    session = registry.load(str(path), device="cpu")
+    session = open_model(str(path), device="cpu")
     assert session.info.name == str(path) and session.info.weights_sha256 == "ab" * 32
     registry.verify(card)
     with pytest.raises(ModelError, match="which can be run and no more"):
@@ -165,7 +167,7 @@ def test_a_lack_of_memory_is_known_as_such(write: Write, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(session._session, "run", fail)
     with pytest.raises(OutOfMemoryError):
-        session.chroma(LIGHTNESS)
+        session.chroma(LIGHTNESS, complete(session.info.controls, {}, LIGHTNESS))
 
 
 def test_what_cannot_be_is_a_usage_error(write: Write) -> None:

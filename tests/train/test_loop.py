@@ -78,10 +78,10 @@ def test_a_run_folder_is_a_model(photos: Path, recipe: Recipe, tmp_path: Path) -
     """`colorcli colorize --model RUN` takes what training leaves, as it is."""
     import numpy as np
 
-    from colorcli.registry.registry import load
+    from colorcli.pipeline.opening import open_model
 
     _trainer(recipe, photos, tmp_path / "run").fit(seconds=0)
-    session = load(str(tmp_path / "run"), device="cpu")
+    session = open_model(str(tmp_path / "run"), device="cpu")
     chroma = session.chroma(np.full((1, 1, 64, 64), 50, np.float32))
     assert chroma.shape == (1, 2, 32, 32)
     assert session.info.controls == ("z", "class_index")

@@ -22,10 +22,10 @@ from colorcli.networks.backbones import EfficientNetLite0
 from colorcli.networks.colorizer import Colorizer
 from colorcli.networks.convnet import ConvNet
 from colorcli.networks.pix2pix import Discriminator
+from colorcli.pipeline.opening import open_model
 from colorcli.registry.backbones import Backbone, locate
 from colorcli.registry.card import read_card
 from colorcli.registry.importers import import_files
-from colorcli.registry.registry import load
 from colorcli.train import recipe as recipes
 from colorcli.train.cache import FeatureCache
 from colorcli.train.data import PhotoSet, _fraction
@@ -529,7 +529,7 @@ def test_a_generator_that_was_trained_here_serves_the_encoder(
     card = read_card(tmp_path / "encoder")
     assert isinstance(installed, Backbone)
     assert card.backbones["generator"].sha256 == installed.sha256 == file_sha256(locate("biggan-lite-64"))
-    chroma = load(str(tmp_path / "encoder"), device="cpu").chroma(np.full((1, 1, 128, 128), 50, np.float32))
+    chroma = open_model(str(tmp_path / "encoder"), device="cpu").chroma(np.full((1, 1, 128, 128), 50, np.float32))
     assert np.isfinite(chroma).all()
 
 

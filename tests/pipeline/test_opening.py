@@ -12,10 +12,13 @@ from typing import Any
 
 import onnxruntime
 import pytest
+import torch
 
 from colorcli.errors import ModelError, StoppedError, UsageError
-from colorcli.export import exporter, opening
-from colorcli.export.opening import WORTH_EXPORTING, cached_path, open_model
+from colorcli.export import exporter
+from colorcli.pipeline import onnx_copy, opening
+from colorcli.pipeline.onnx_copy import copy_path
+from colorcli.pipeline.opening import WORTH_EXPORTING, open_model
 from colorcli.registry.card import ModelCard
 from colorcli.sessions.onnx import _PROVIDERS, OnnxSession
 from colorcli.sessions.pytorch import PyTorchSession
@@ -28,14 +31,19 @@ def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_auto_makes_a_copy_where_it_pays_and_keeps_to_it(small: ModelCard) -> None:
     """Half a minute's wait for three photographs; or half the speed for ten thousand."""
-    said: list[str] = []
-    assert open_model(small, photographs=WORTH_EXPORTING - 1, notify=said.append).backend == "pytorch"
-    assert said == [] and not cached_path(small).exists()
-    session = open_model(small, photographs=WORTH_EXPORTING, notify=said.append)
-    assert session.backend == "onnxruntime" and "ONNX copy" in said[0]
-    made = cached_path(small).stat().st_mtime_ns
-    again = open_model(small, notify=said.append)
-    assert again.backend == "onnxruntime" and cached_path(small).stat().st_mtime_ns == made and len(said) == 1
+    waits: list[tuple[str, float]] = []
+
+    def waiting(what: str, seconds: float) -> None:
+        waits.append((what, seconds))
+
+    assert open_model(small, photographs=WORTH_EXPORTING - 1, waiting=waiting).backend == "pytorch"
+    assert waits == [] and not copy_path(small).exists()
+    session = open_model(small, photographs=WORTH_EXPORTING, waiting=waiting)
+    assert session.backend == "onnxruntime" and "ONNX copy" in waits[0][0]
+    assert len(waits) > 3 and waits[0][1] < 1 < waits[-1][1], "half a minute in which nothing moves looks like a hang"
+    made, waits[:] = copy_path(small).stat().st_mtime_ns, []
+    again = open_model(small, waiting=waiting)
+    assert again.backend == "onnxruntime" and copy_path(small).stat().st_mtime_ns == made and waits == []
     assert (again.info.name, again.info.weights_sha256) == (small.reference, small.weights_sha256)
     assert open_model(small, backend="pytorch", photographs=10**6).backend == "pytorch"
     assert open_model(small, precision="bf16", photographs=10**6).backend == "pytorch"
@@ -44,7 +52,7 @@ def test_auto_makes_a_copy_where_it_pays_and_keeps_to_it(small: ModelCard) -> No
 def test_a_damaged_copy_is_made_anew(small: ModelCard) -> None:
     """A crash or a full disk while the cache was written spoils every later run."""
     open_model(small, backend="onnx")
-    copy = cached_path(small)
+    copy = copy_path(small)
     whole = copy.read_bytes()
     for torn in (whole[: len(whole) // 2], b"", whole.replace(b"lightness", b"lightnest")):
         copy.write_bytes(torn)
@@ -56,25 +64,25 @@ def test_a_copy_belongs_to_one_network_and_one_program(
     small: ModelCard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After an update, or with another temperature, the old copy's colours."""
-    path = cached_path(small)
+    path = copy_path(small)
     assert path.name.startswith(small.weights_sha256)
     others = [replace(small, network={"scale": 2.0}), replace(small, weights_sha256="0" * 64)]
-    assert path not in [cached_path(other) for other in others]
+    assert path not in [copy_path(other) for other in others]
     module = tmp_path / "site" / "small_network.py"
     module.write_text(module.read_text() + "\n")
     os.utime(module, (time.time() + 5,) * 2)
-    assert cached_path(small) != path
-    program = shutil.copytree(opening._PACKAGE, tmp_path / "colorcli", ignore=shutil.ignore_patterns("__pycache__"))
-    monkeypatch.setattr(opening, "_PACKAGE", program)
-    for changed in ("networks/size.py", "color/bins.py", "export/quicken.py"):
-        before = cached_path(small)
+    assert copy_path(small) != path
+    program = shutil.copytree(onnx_copy._PACKAGE, tmp_path / "colorcli", ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(onnx_copy, "_PACKAGE", program)
+    for changed in ("networks/size.py", "color/bins.py", "export/quicken.py", "pipeline/controls.py"):
+        before = copy_path(small)
         (program / changed).write_text((program / changed).read_text() + "\n")
-        assert cached_path(small) != before, changed
+        assert copy_path(small) != before, changed
 
 
 def test_what_prevents_a_copy_is_said(small: ModelCard, monkeypatch: pytest.MonkeyPatch) -> None:
     """A fallback that is not mentioned: the work takes twice as long and nobody knows why."""
-    monkeypatch.setattr(opening, "_is_installed", lambda package: package != "onnx")
+    monkeypatch.setattr(onnx_copy, "is_installed", lambda package: package != "onnx")
     said: list[str] = []
     assert open_model(small, photographs=10**6, notify=said.append).backend == "pytorch"
     assert len(said) == 1 and "pip install onnx" in said[0]
@@ -101,7 +109,7 @@ def test_an_end_leaves_no_half_of_a_copy(small: ModelCard, tmp_path: Path) -> No
     """Every Ctrl-C at a bad moment leaves a file as large as the model in the cache, which nobody ever removes."""
     module = tmp_path / "site" / "small_network.py"
     module.write_text(_STUCK + module.read_text())
-    folder = cached_path(small).parent
+    folder = copy_path(small).parent
     for backend in ("onnx", "auto"):
         with pytest.raises(StoppedError):
             open_model(small, backend=backend, photographs=10**6, stopped=lambda: any(folder.glob(".*")))
@@ -133,7 +141,7 @@ def test_backends_that_do_not_fit_are_refused(small: ModelCard, tmp_path: Path) 
 def test_what_is_to_be_compiled_is_run_by_pytorch(small: ModelCard, monkeypatch: pytest.MonkeyPatch) -> None:
     """A minute's compilation for a network that ONNX Runtime then runs, or an option that does nothing."""
     open_model(small, backend="onnx")
-    monkeypatch.setattr(PyTorchSession, "_compile", lambda self, cache: None)
+    monkeypatch.setattr(torch, "compile", lambda function, **_: function)
     said: list[str] = []
     session = open_model(small, compile=True, photographs=10**6, notify=said.append)
     assert session.backend == "pytorch" and "Compiling" in said[0]
@@ -142,7 +150,7 @@ def test_what_is_to_be_compiled_is_run_by_pytorch(small: ModelCard, monkeypatch:
 
 def test_without_pytorch_only_files_are_run(small: ModelCard, monkeypatch: pytest.MonkeyPatch) -> None:
     """An "unexpected error" where the way out is one command on another machine."""
-    monkeypatch.setattr(opening, "_is_installed", lambda package: package != "torch")
+    monkeypatch.setattr(onnx_copy, "is_installed", lambda package: package != "torch")
     calls: list[dict[str, Any]] = [{}, {"backend": "pytorch"}, {"compile": True}, {"backend": "onnx"}]
     for call in calls:
         with pytest.raises(ModelError, match="PyTorch is not installed"):

@@ -1,0 +1,47 @@
+"""The options that steer a network, made from the declarations of its controls."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Annotated, Any, TypeVar, get_type_hints
+
+import typer
+
+from colorcli.pipeline.controls import Setting, declared_settings
+
+Function = TypeVar("Function", bound=Callable[..., None])
+
+
+def with_controls(command: Function) -> Function:
+    """Give a command that takes ``**asked`` an option for every setting; those that were not given are None."""
+    signature, hints = inspect.signature(command), get_type_hints(command, include_extras=True)
+    kept = [
+        one.replace(annotation=hints[one.name])
+        for one in signature.parameters.values()
+        if one.kind is not inspect.Parameter.VAR_KEYWORD
+    ]
+    parameters = _placed(kept, [_parameter(setting) for _, setting in declared_settings()])
+    vars(command)["__signature__"] = signature.replace(parameters=parameters)
+    command.__annotations__ = {one.name: one.annotation for one in parameters}
+    return command
+
+
+def _placed(kept: list[inspect.Parameter], added: list[inspect.Parameter]) -> list[inspect.Parameter]:
+    """The controls after the model, where help pages are read from the top."""
+    place = next(index for index, one in enumerate(kept) if one.name == "model") + 1
+    return [*kept[:place], *added, *kept[place:]]
+
+
+def _parameter(setting: Setting) -> inspect.Parameter:
+    # What is parsed, such as a class's name, comes as text.
+    kind: Any = str if setting.several else setting.kind
+    low, high = (None, None) if kind is str else (setting.low, setting.high)
+    default = "" if setting.default == setting.unset else f" [default: {setting.default}]"
+    option = typer.Option(setting.option, help=f"{setting.help}{default}", min=low, max=high)
+    return inspect.Parameter(
+        setting.argument or setting.name,
+        inspect.Parameter.POSITIONAL_OR_KEYWORD,
+        default=None,
+        annotation=Annotated[kind | None, option],
+    )

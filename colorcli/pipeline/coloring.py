@@ -1,0 +1,255 @@
+"""The road of one photograph: its lightness in, its colours out, and how true they are to it.
+
+``prepare``, ``infer`` and ``Join`` are its stages, for whoever batches photographs and has threads for them; ``color``
+walks all three. Nothing here knows a folder, a journal or a thread. What is not a result, is an error here: numbers
+that are none, a wrong shape, a picture without colour or with another lightness than the photograph's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from colorcli.color.join import Codes, Fidelity, join_strips
+from colorcli.errors import ColorcliError, PhotoError, UsageError
+from colorcli.images.tiles import Windows, blend, windows
+from colorcli.networks.size import SizeRule
+from colorcli.pipeline.controls import Settings, batched, draw
+from colorcli.sessions.session import Controls, ModelInfo, OutOfMemoryError, Session
+
+if TYPE_CHECKING:
+    from colorcli.images.photo import Pixels
+
+Chroma = NDArray[np.float32]
+"""a*, b* ``(2, h, w)`` in CIELAB units."""
+
+SIZES = (32, 4096)
+MOST_STRENGTH = 2.0
+
+# a* and b* below this leave 8-bit pixels gray; a mean of them below a tenth of it is no colour anybody sees
+_LEAST_CHROMA = 0.5
+_LEAST_MEAN_CHROMA = 0.05
+# black and white have no chroma: a photograph of which fewer pixels lie between them has no room for colour
+_LEAST_ROOM = 0.005
+_NEAR_BLACK, _NEAR_WHITE = 0.03, 0.97
+# what rounding to codes can cost, and some more: beyond it something is broken
+_MOST_DELTA_L: dict[int, float] = {8: 0.75, 16: 0.05}
+
+
+@dataclass(frozen=True)
+class Colored:
+    """A coloured photograph.
+
+    Attributes:
+        pixels: sRGB-encoded ``(H, W, 3)``, uint8 or uint16.
+        fidelity: how true it is to the photograph and to the network's chroma.
+    """
+
+    pixels: Codes
+    fidelity: Fidelity
+
+
+def check(info: ModelInfo, *, size: int | None, strength: float) -> None:
+    """Refuse a working size that a model does not take, or a strength beyond the range. Raises UsageError."""
+    if not 0 <= strength <= MOST_STRENGTH:
+        raise UsageError(f"strength must be from 0 to {MOST_STRENGTH:g}, not {strength:g}.")
+    if size is None:
+        return
+    if info.size_rule.fixed and size != info.size_rule.size:
+        raise UsageError(f"{info.name} works at {info.size_rule.size} pixels only; omit --size.")
+    if not SIZES[0] <= size <= SIZES[1]:
+        raise UsageError(f"size must be from {SIZES[0]} to {SIZES[1]}, not {size}.")
+
+
+def prepare(pixels: Pixels, rule: SizeRule, size: int | None = None) -> Windows:
+    """A photograph's lightness at the working size, by default that of the rule; in several windows if it is very long.
+
+    Raises:
+        PhotoError: it is more than 200 times as long as wide.
+    """
+    return windows(pixels, rule, size or rule.size)
+
+
+def infer(
+    session: Session, lightness: Sequence[NDArray[np.float32]], controls: Sequence[Controls]
+) -> list[Chroma | PhotoError]:
+    """A network's answers for windows ``(h, w)`` of one shape, each with its controls, in one pass.
+
+    What is unusable of the answer is the error that says why.
+
+    Raises:
+        OutOfMemoryError: they do not fit the device together.
+    """
+    answer = np.asarray(session.chroma(np.stack(lightness)[:, None], batched(controls)))
+    count = len(lightness)
+    if answer.ndim != 4 or answer.shape[:2] != (count, 2) or 0 in answer.shape or answer.dtype.kind != "f":
+        error = PhotoError(f"the network's answer has the wrong shape: {answer.shape}, not ({count}, 2, h, w)")
+        return [error] * count
+    return [_finite(part) for part in answer.astype(np.float32, copy=False)]
+
+
+def _finite(part: Chroma) -> Chroma | PhotoError:
+    if not np.isfinite(part).all():
+        return PhotoError("the network's answer holds values that are not numbers (NaN or infinity)")
+    return part.copy()
+
+
+def infer_whole(
+    session: Session, layouts: Sequence[Windows], controls: Sequence[Sequence[Controls]]
+) -> list[Chroma | PhotoError]:
+    """The chroma of whole photographs; those whose windows have one shape go through the network together.
+
+    Where they do not fit the device together they go one by one; what does not fit alone is an error.
+    """
+    by_shape: dict[tuple[int, int], list[int]] = {}
+    for member, layout in enumerate(layouts):
+        by_shape.setdefault(layout.shape, []).append(member)
+    answers: dict[int, Chroma | PhotoError] = {}
+    for members in by_shape.values():
+        found = _together(session, [layouts[member] for member in members], [controls[member] for member in members])
+        answers.update(zip(members, found, strict=True))
+    return [answers[member] for member in range(len(layouts))]
+
+
+def _together(
+    session: Session, layouts: Sequence[Windows], controls: Sequence[Sequence[Controls]]
+) -> list[Chroma | PhotoError]:
+    lightness = [window for layout in layouts for window in layout.lightness]
+    try:
+        parts = iter(infer(session, lightness, [one for each in controls for one in each]))
+    except OutOfMemoryError as error:
+        if len(layouts) > 1:
+            pairs = zip(layouts, controls, strict=True)
+            return [answer for layout, own in pairs for answer in _together(session, [layout], [own])]
+        return [too_large(session, layouts[0].shape, error)]
+    return [_blended([next(parts) for _ in layout.lightness], layout) for layout in layouts]
+
+
+def _blended(parts: Sequence[Chroma | PhotoError], layout: Windows) -> Chroma | PhotoError:
+    usable = [part for part in parts if not isinstance(part, PhotoError)]
+    if len(usable) < len(parts):
+        return next(part for part in parts if isinstance(part, PhotoError))
+    return blend(usable, layout)
+
+
+def too_large(session: Session, shape: tuple[int, int], cause: Exception) -> PhotoError:
+    """The error of a window ``(height, width)`` that does not fit the device by itself."""
+    error = PhotoError(
+        f"out of memory: {session.device} has too little for it even alone, at its working size of "
+        f"{shape[1]} x {shape[0]}; try a smaller --size or --device cpu"
+    )
+    error.__cause__ = cause
+    return error
+
+
+class Join:
+    """A photograph's own lightness with the chroma that a network gave it.
+
+    Args:
+        pixels: the photograph ``(H, W)`` or ``(H, W, 3)``, uint8 or uint16, sRGB-encoded.
+        chroma: of the whole photograph, at any size.
+        bits: of the output.
+        strength: factor on the chroma.
+        measured: whether the picture is only to be measured: one without colour is then no error.
+
+    Attributes:
+        fidelity: filled when the last strip has been made.
+        has_room: whether the photograph has tones between black and white, unlike blank pages and line drawings; one
+            that has none stays as it is.
+
+    Raises:
+        PhotoError: there is room, and the network gave no colour.
+    """
+
+    def __init__(
+        self,
+        pixels: Pixels,
+        chroma: Chroma,
+        *,
+        bits: Literal[8, 16] = 8,
+        strength: float = 1.0,
+        measured: bool = False,
+    ) -> None:
+        self._pixels, self._chroma, self._bits, self._strength = pixels, chroma, bits, strength
+        self.fidelity = Fidelity()
+        self.has_room = _has_room(pixels)
+        self._needs_color = self.has_room and strength > 0 and not measured
+        if self._needs_color and float(np.abs(chroma).max()) < _LEAST_CHROMA:
+            raise PhotoError("got no colour from the network; a gray picture is not written as a result")
+
+    def strips(self, out: Codes | None = None) -> Iterator[Codes]:
+        """The picture in strips ``(rows, W, 3)`` from the top, parts of ``out`` where that is given.
+
+        Raises:
+            PhotoError: before the last strip is handed on, where the whole is no good result.
+        """
+        held: Codes | None = None
+        for strip in join_strips(
+            self._pixels, self._chroma, bits=self._bits, strength=self._strength, fidelity=self.fidelity, out=out
+        ):
+            if held is not None:
+                yield held
+            held = strip
+        if not self.fidelity.max_delta_l <= _MOST_DELTA_L[self._bits]:
+            raise PhotoError(f"lost its lightness, which changed by up to {self.fidelity.max_delta_l:.2f} L*")
+        if self._needs_color and self.fidelity.mean_chroma < _LEAST_MEAN_CHROMA * self._strength:
+            raise PhotoError("came out without any colour; a gray picture is not written as a result")
+        if held is not None:
+            yield held
+
+    def picture(self) -> Codes:
+        """The picture in one piece ``(H, W, 3)``. Raises PhotoError as ``strips`` does."""
+        out: Codes = np.empty((*self._pixels.shape[:2], 3), np.uint8 if self._bits == 8 else np.uint16)
+        for _ in self.strips(out):
+            pass
+        return out
+
+
+def color(
+    session: Session,
+    pixels: Pixels,
+    settings: Settings,
+    *,
+    relative: str = "",
+    sample: int = 0,
+    size: int | None = None,
+    strength: float = 1.0,
+) -> Colored:
+    """Colour one photograph, at its own depth.
+
+    Args:
+        session: the model.
+        pixels: ``(H, W)`` or ``(H, W, 3)``, uint8 or uint16, sRGB-encoded.
+        settings: of the controls that the model takes, each with one value; see ``controls.choose``.
+        relative: the photograph's path relative to the input, in POSIX form: its random code depends on it.
+        sample: index of the colouring, from 0.
+        size: working size in pixels; None takes the model's own.
+        strength: factor on the chroma, 0..2.
+
+    Raises:
+        PhotoError: the network cannot take it, or answers with what is no result.
+        UsageError: the size or the strength is not possible.
+    """
+    check(session.info, size=size, strength=strength)
+    layout = prepare(pixels, session.info.size_rule, size)
+    controls = draw(session.info.controls, settings, relative, sample, layout)
+    try:
+        (chroma,) = infer_whole(session, [layout], [controls])
+    except ColorcliError:
+        raise
+    except Exception as error:
+        raise PhotoError(f"unexpected {type(error).__name__}: {error}") from error
+    if isinstance(chroma, PhotoError):
+        raise chroma
+    made = Join(pixels, chroma, bits=16 if pixels.dtype.itemsize == 2 else 8, strength=strength)
+    return Colored(made.picture(), made.fidelity)
+
+
+def _has_room(pixels: Pixels) -> bool:
+    step = max(1, max(pixels.shape[:2]) // 512)
+    sample, top = pixels[::step, ::step], np.iinfo(pixels.dtype).max
+    return bool(np.mean((sample > _NEAR_BLACK * top) & (sample < _NEAR_WHITE * top)) > _LEAST_ROOM)

@@ -1,0 +1,344 @@
+"""What networks can be steered by, beside the photograph itself.
+
+A ``Control`` is one input of a network, made from one or several ``Setting``s, which are what a person says. Options of
+the command line, arguments of ``colorcli.load(...).colorize``, fields of journals, labels and picks, inputs of ONNX
+graphs and lines of reports are all made from the declarations here. A network names the controls that it reads; a new
+control is one more declaration.
+
+Importing this module imports nothing heavy: help pages need it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING, Any
+
+from colorcli.errors import ModelError, UsageError
+from colorcli.sessions.classes import class_names, find_classes
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from colorcli.images.tiles import Windows
+    from colorcli.sessions.session import Controls, ModelInfo
+
+GROUP = "colorcli.controls"
+"""Entry-point group by which other packages declare controls; the values are of the form ``module:CONTROL``."""
+
+Z_DIM = 68
+
+Settings = Mapping[str, Any]
+"""Values of settings, by name."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a person says to steer a network.
+
+    Attributes:
+        name: in journals, labels and picks.
+        option: on the command line; ``argument`` in Python.
+        argument: of ``Model.colorize``, and of the command's function.
+        kind: of the value on the command line.
+        default: value where the network takes the control and nothing is said.
+        unset: value that asks for nothing; None where every value asks for something.
+        low: least value; ``high`` the largest.
+        help: for ``--help``; the default is added to it.
+        parse: makes the value that is recorded of what a person gave. Raises UsageError.
+        several: whether it may hold several values, as a tuple: every photograph is then coloured with each.
+        title: in reports.
+        show: the value in words.
+    """
+
+    name: str
+    option: str
+    kind: type
+    default: Any
+    help: str
+    argument: str = ""
+    unset: Any = None
+    low: float | None = None
+    high: float | None = None
+    parse: Callable[[Any], Any] = lambda value: value
+    several: bool = False
+    title: str = ""
+    show: Callable[[Any], str] = str
+
+    @property
+    def word(self) -> str:
+        """The option without its dashes, for messages."""
+        return self.option.removeprefix("--")
+
+    def taken(self, given: Any) -> Any:
+        """The value of what a person gave. Raises UsageError where it is none."""
+        value = self.parse(given)
+        if not self.holds(value):
+            raise UsageError(f"{self.word} must be {self.range()}, not {given}.")
+        return float(value) if self.kind is float else value
+
+    def holds(self, value: object) -> bool:
+        """Whether a value, such as one read from a file, is one of this setting's."""
+        if self.several and isinstance(value, list | tuple):
+            return len(value) > 1 and len(set(value)) == len(value) and all(self._holds_one(one) for one in value)
+        return self._holds_one(value) or (self.unset is not None and value == self.unset)
+
+    def range(self) -> str:
+        """What it may be, in words."""
+        number = "a number" if self.kind is float else "a whole number"
+        if self.low is None or self.high is None:
+            return number
+        return f"{number} from {self.low:g} to {self.high:g}"
+
+    def _holds_one(self, value: object) -> bool:
+        if isinstance(value, bool) or not isinstance(value, int | float if self.kind is float else int):
+            return False
+        return (self.low is None or value >= self.low) and (self.high is None or value <= self.high)
+
+
+@dataclass(frozen=True)
+class Place:
+    """What a control's value may depend on besides the settings.
+
+    Attributes:
+        relative: POSIX path of the photograph relative to the input.
+        sample: index of the colouring, from 0.
+        layout: the photograph at its working size, in one or several windows; None where there is no photograph.
+        window: which of them.
+    """
+
+    relative: str
+    sample: int = 0
+    layout: Windows | None = None
+    window: int = 0
+
+
+@dataclass(frozen=True)
+class Control:
+    """An input of networks beside the lightness.
+
+    Attributes:
+        name: of the network's argument and of the graph's input, in cards and in journals.
+        title: in sentences: "takes no <title>".
+        shape: of one photograph's value: numbers, and ``height`` and ``width`` for the sides of its lightness.
+        dtype: NumPy's name of the type.
+        neutral: the number that fills the value where nothing is asked for.
+        settings: what it is made from.
+        make: the value, ``shape`` and ``dtype``, from the settings.
+        random: whether the value differs from sample to sample.
+        examples: settings for tracing and verifying a graph, in turn; what they leave out has its default.
+    """
+
+    name: str
+    title: str
+    shape: tuple[int | str, ...]
+    dtype: str
+    neutral: float
+    settings: tuple[Setting, ...]
+    make: Callable[[Settings, Place], NDArray[Any]]
+    random: bool = False
+    examples: tuple[Settings, ...] = field(default=({},))
+
+    def neutral_values(self, lightness: NDArray[np.float32]) -> NDArray[Any]:
+        """Values that ask for nothing, for lightness ``(N, 1, H, W)``: ``(N, *shape)``."""
+        import numpy as np
+
+        sides = dict(zip(("height", "width"), lightness.shape[2:], strict=True))
+        shape = (sides[side] if isinstance(side, str) else side for side in self.shape)
+        return np.full((len(lightness), *shape), self.neutral, self.dtype)
+
+    def example(self, number: int, layout: Windows | None = None) -> NDArray[Any]:
+        """A value to try a network with, another for each ``number``."""
+        chosen = {setting.name: setting.default for setting in self.settings}
+        place = Place("verification", number, layout)
+        return self.make(chosen | dict(self.examples[number % len(self.examples)]), place)
+
+    def record(self, settings: Settings, sample: int) -> Any:
+        """What the journal says of one colouring's value."""
+        values = {setting.name: settings[setting.name] for setting in self.settings}
+        if self.random:
+            values["sample"] = sample
+        return values[self.name] if set(values) == {self.name} else values
+
+
+def random_code(seed: int, name: str, sample: int, sigma: float) -> NDArray[np.float32]:
+    """The random code z of one colouring: ``sigma`` times 68 standard normal numbers, float32 ``(68,)``.
+
+    The numbers come from Philox keyed by the first 128 bits of SHA-256 of (seed, name, sample), so they depend on
+    nothing else: not on the order of photographs, the batch, the number of workers or the shard.
+
+    Args:
+        seed: any integer.
+        name: the photograph's path relative to the input, in POSIX form.
+        sample: index of the colouring, from 0.
+        sigma: scale of the distribution, >= 0.
+    """
+    import numpy as np
+
+    digest = hashlib.sha256(f"{seed}\0{name}\0{sample}".encode("utf-8", "surrogateescape")).digest()
+    generator = np.random.Generator(np.random.Philox(key=int.from_bytes(digest[:16], "little")))
+    return (sigma * generator.standard_normal(Z_DIM)).astype(np.float32)
+
+
+def _code(settings: Settings, place: Place) -> NDArray[np.float32]:
+    return random_code(settings["seed"], place.relative, place.sample, settings["sigma"])
+
+
+def _class(settings: Settings, place: Place) -> NDArray[np.int64]:
+    import numpy as np
+
+    return np.array(settings["class_index"], np.int64)
+
+
+def _class_shown(index: int) -> str:
+    return "the network’s own choice" if index == -1 else f"{class_names()[index]} ({index})"
+
+
+SIGMA = Setting("sigma", "--sigma", float, 0.8, "How far colours stray from the expected.", low=0, high=100, title="σ")
+SEED = Setting("seed", "--seed", int, 0, "Random seed.", title="Seed")
+CLASS = Setting(
+    "class_index",
+    "--class",
+    int,
+    -1,
+    "ImageNet class by name or index, in place of the classifier's; several (a,b) give a colouring each.",
+    argument="class_name",
+    unset=-1,
+    low=0,
+    high=999,
+    parse=lambda given: find_classes(str(given)),
+    several=True,
+    title="Class",
+    show=_class_shown,
+)
+
+Z = Control("z", "random code", (Z_DIM,), "float32", 0, (SIGMA, SEED), _code, random=True)
+"""The random code, float32 ``(68,)``, scaled by sigma."""
+
+CLASS_INDEX = Control(
+    "class_index", "class", (), "int64", -1, (CLASS,), _class, examples=({}, {"class_index": 207}, {})
+)
+"""ImageNet class 0..999, or -1 where the network's own classifier decides."""
+
+_DECLARED = {control.name: control for control in (Z, CLASS_INDEX)}
+
+
+def control(name: str) -> Control:
+    """The control of a name. Raises ModelError where nobody has declared it."""
+    if name not in _DECLARED:
+        for point in entry_points(group=GROUP, name=name):
+            _DECLARED[name] = point.load()
+    if name not in _DECLARED:
+        raise ModelError(f"There is no control '{name}'; the package that its network comes from should declare it.")
+    return _DECLARED[name]
+
+
+def controls(names: Iterable[str]) -> tuple[Control, ...]:
+    """The controls of these names, which are those of a card or of a session's ``info``. Raises ModelError."""
+    return tuple(control(name) for name in names)
+
+
+def declared_settings() -> Iterator[tuple[Control, Setting]]:
+    """Every setting with the control that it belongs to."""
+    for point in entry_points(group=GROUP):
+        control(point.name)
+    return ((one, setting) for one in _DECLARED.values() for setting in one.settings)
+
+
+def options(names: Iterable[str]) -> str:
+    """The options that steer a model which takes these controls, in words."""
+    return ", ".join(setting.option for one in controls(names) for setting in one.settings) or "none"
+
+
+def choose(info: ModelInfo, asked: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of every control that a model takes: what was asked for, else the default.
+
+    Args:
+        info: of the model.
+        asked: what a person gave, by the settings' ``argument``; None where nothing.
+
+    Raises:
+        UsageError: a value is out of range, there is no such setting, or the model lacks the control.
+    """
+    chosen: dict[str, Any] = {}
+    left = {name: value for name, value in asked.items() if value is not None}
+    for one, setting in declared_settings():
+        given = left.pop(setting.argument or setting.name, None)
+        if one.name not in info.controls:
+            if given is not None:
+                refuse(info, one, setting.option)
+            continue
+        chosen[setting.name] = setting.default if given is None else setting.taken(given)
+    if left:
+        known = ", ".join(setting.argument or setting.name for _, setting in declared_settings())
+        raise UsageError(f"There is no control '{next(iter(left))}'; there are: {known}.")
+    return chosen
+
+
+def refuse(info: ModelInfo, one: Control, option: str) -> None:
+    """Raise the UsageError of a model that lacks a control."""
+    raise UsageError(
+        f"{info.name} takes no {one.title}, so {option} means nothing to it; what steers it: {options(info.controls)}."
+    )
+
+
+def variant(settings: Settings, output: int) -> tuple[dict[str, Any], int]:
+    """The settings of a photograph's output ``output``, each with one value, and its sample index.
+
+    Settings with several values change fastest, the random code slowest.
+    """
+    single = dict(settings)
+    for name, value in settings.items():
+        if isinstance(value, tuple):
+            output, which = divmod(output, len(value))
+            single[name] = value[which]
+    return single, output
+
+
+def variants(settings: Settings) -> int:
+    """How many colourings the settings with several values give each photograph."""
+    count = 1
+    for value in settings.values():
+        count *= len(value) if isinstance(value, tuple) else 1
+    return count
+
+
+def draw(names: Iterable[str], settings: Settings, relative: str, sample: int, layout: Windows) -> list[Controls]:
+    """What a network is given beside the lightness of each of a photograph's windows, without the batch's axis.
+
+    Args:
+        names: the controls that the network takes.
+        settings: each with one value.
+        relative: the photograph's path relative to the input, in POSIX form.
+        sample: index of the colouring, from 0.
+        layout: the photograph's windows.
+    """
+    taken = controls(names)
+    return [
+        {one.name: one.make(settings, Place(relative, sample, layout, window)) for one in taken}
+        for window in range(len(layout.starts))
+    ]
+
+
+def batched(values: Sequence[Controls]) -> Controls:
+    """The controls of several windows as those of a batch."""
+    import numpy as np
+
+    return {name: np.stack([one[name] for one in values]) for name in (values[0] if values else ())}
+
+
+def complete(names: Iterable[str], given: Controls, lightness: NDArray[np.float32]) -> Controls:
+    """``given`` with neutral values for what it lacks of the controls ``names``, for lightness ``(N, 1, H, W)``."""
+    return {
+        one.name: given[one.name] if one.name in given else one.neutral_values(lightness) for one in controls(names)
+    }
+
+
+def examples(names: Iterable[str], numbers: Sequence[int], layout: Windows | None = None) -> Controls:
+    """Values to try a network with, one for each number, as those of a batch."""
+    import numpy as np
+
+    return {one.name: np.stack([one.example(number, layout) for number in numbers]) for one in controls(names)}

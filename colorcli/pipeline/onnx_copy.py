@@ -1,0 +1,148 @@
+"""The ONNX copy of a model, made once in the cache for runs on a CPU."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import colorcli
+from colorcli.environment import cache_dir
+from colorcli.errors import ColorcliError, ModelError, OutputError, StoppedError, UsageError, VerificationError
+from colorcli.registry.card import ModelCard
+from colorcli.registry.systems import systems
+from colorcli.sessions import onnx_file
+
+Waiting = Callable[[str, float], None]
+"""Is told, several times a second, what is being waited for and for how many seconds."""
+
+_PACKAGE = Path(colorcli.__file__).parent
+_DECIDING = (
+    "networks/*.py", "color/tensors.py", "color/bins.py", "color/spaces.py", "export/*.py", "pipeline/controls.py"
+)  # fmt: skip
+_EXPORTERS = ("onnx", "onnxscript")
+_ERRORS: dict[int, type[ColorcliError]] = {
+    error.exit_code: error for error in (UsageError, OutputError, VerificationError)
+}
+# Between looks at whether to stop, and until a process that was asked to end is ended.
+_GLANCE, _PATIENCE = 0.1, 3.0
+
+
+def copy_path(card: ModelCard) -> Path:
+    """Where the ONNX copy of a model is kept: under the hash of its weights and of all that else decides its answers.
+
+    That includes this program's code for networks and their export, so that a copy never outlives a change of it.
+    """
+    facts = {
+        "format": onnx_file.FORMAT,
+        "colorcli": colorcli.__version__,
+        "system": card.system,
+        "network": card.network,
+        "controls": card.controls,
+        "size": dataclasses.asdict(card.size),
+        "backbones": {part: shared.sha256 for part, shared in card.backbones.items()},
+    }
+    digest = hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode())
+    own = [path for place in _DECIDING for path in sorted(_PACKAGE.glob(place))]
+    for path in (*own, *_plugin(card.system)):
+        digest.update(path.read_bytes())
+    return cache_dir() / "onnx" / f"{card.weights_sha256}-{digest.hexdigest()[:12]}.onnx"
+
+
+def _plugin(system: str) -> list[Path]:
+    """The file of a network that comes from another package."""
+    module = systems().module(system)
+    if module is None or module.startswith("colorcli."):
+        return []
+    try:
+        found = importlib.util.find_spec(module)
+    except (ImportError, ValueError):
+        return []
+    path = Path(found.origin) if found is not None and found.origin else None
+    return [path] if path is not None and path.is_file() else []
+
+
+def is_usable(copy: Path) -> bool:
+    """Whether a copy is there and whole; a damaged one is made anew."""
+    if not copy.is_file():
+        return False
+    try:
+        onnx_file.check(copy)
+    except ModelError:
+        return False
+    return True
+
+
+def is_installed(package: str) -> bool:
+    """Whether a package can be imported, without importing it."""
+    try:
+        return importlib.util.find_spec(package) is not None
+    except (ImportError, ValueError):
+        return False
+
+
+def make_copy(card: ModelCard, copy: Path, waiting: Waiting, stopped: Callable[[], bool]) -> None:
+    """Export a model into the cache, in a process of its own, so that the gigabyte which that takes is given back.
+
+    Args:
+        card: of the model.
+        copy: where to, from ``copy_path``.
+        waiting: is told how long it has taken so far.
+        stopped: whether somebody has asked for an end.
+
+    Raises:
+        StoppedError: somebody has; there is no copy then.
+        ModelError: it cannot be exported, or a package is missing; UsageError, OutputError and VerificationError as
+            the export raises them.
+    """
+    missing = [package for package in _EXPORTERS if not is_installed(package)]
+    if missing:
+        raise ModelError(f"An export to ONNX needs packages that are missing: pip install {' '.join(missing)}.")
+    try:
+        copy.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"The cache {copy.parent} cannot be written: {error.strerror}.") from error
+    path = os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path)
+    try:
+        child = subprocess.Popen(
+            [sys.executable, "-P", "-m", "colorcli.export", os.fspath(card.weights), os.fspath(copy)],
+            env={**os.environ, "PYTHONPATH": path},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            start_new_session=True,  # Ctrl-C is the run's to answer
+        )
+    except OSError as error:
+        raise ModelError(f"No ONNX copy could be made: {error}.") from error
+    with child:
+        what = f"Making an ONNX copy of {card.reference or card.exact_name}, once"
+        said = _waited_for(child, what, waiting, stopped).decode(errors="replace").strip().split("\n")[-1]
+    if child.returncode:
+        reason = said or f"its process ended with {child.returncode}"
+        raise _ERRORS.get(child.returncode, ModelError)(reason)
+
+
+def _waited_for(child: subprocess.Popen[bytes], what: str, waiting: Waiting, stopped: Callable[[], bool]) -> bytes:
+    """What a process has said on stderr until its end, which comes early if somebody asks to stop."""
+    start = time.monotonic()
+    try:
+        while not stopped():
+            waiting(what, time.monotonic() - start)
+            with suppress(subprocess.TimeoutExpired):
+                return child.communicate(timeout=_GLANCE)[1]
+        raise StoppedError("Stopped while an ONNX copy was being made; the next run makes it.")
+    finally:
+        if child.poll() is None:
+            child.terminate()
+            try:
+                child.communicate(timeout=_PATIENCE)
+            except subprocess.TimeoutExpired:
+                child.kill()

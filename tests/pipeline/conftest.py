@@ -1,0 +1,7 @@
+"""The plug-in network of the export's tests."""
+
+from __future__ import annotations
+
+from tests.export.conftest import small
+
+__all__ = ["small"]

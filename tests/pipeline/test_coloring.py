@@ -1,0 +1,113 @@
+"""The road of one photograph, as the API, the engine and evaluations walk it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from colorcli.api import Model
+from colorcli.colorize.options import choose_parameters
+from colorcli.errors import ColorcliError, PhotoError, UsageError
+from colorcli.images.read import read_photo
+from colorcli.pipeline.coloring import Join, color, infer_whole, prepare
+from colorcli.sessions.session import OutOfMemoryError
+from tests.colorize.conftest import INFO, Colour, FakeSession, colour, compiled, write_gray
+
+__all__ = ["colour", "compiled"]
+
+Fault = Callable[[NDArray[np.float32], NDArray[np.float32]], Any]
+
+
+def nan(lightness: Any, chroma: Any) -> Any:
+    chroma[0, 0, 0, 0] = np.nan
+    return chroma
+
+
+def broken(lightness: Any, chroma: Any) -> Any:
+    raise ValueError("the network broke")
+
+
+def full(lightness: Any, chroma: Any) -> Any:
+    raise OutOfMemoryError("8 GB are not enough")
+
+
+@pytest.mark.parametrize("asked", [{}, {"sigma": 3.0, "seed": 5}, {"class_name": "tabby"}])
+def test_api_and_command_give_the_same_pixels(tmp_path: Path, colour: Colour, asked: dict[str, Any]) -> None:
+    """A notebook in which a photograph has other colours than in the archive."""
+    for name in ("a.png", "sub/b.png", "sub/long.png"):
+        write_gray(tmp_path / "in" / name, width=400 if "long" in name else 48)
+    colour(tmp_path / "in", **asked)
+    model = Model(FakeSession())
+    for name in ("a.png", "sub/b.png", "sub/long.png"):
+        made = read_photo(tmp_path / "in_colorized" / name).pixels
+        assert np.array_equal(model.colorize(tmp_path / "in" / name, relative=name, **asked), made), name
+    if "seed" in asked:
+        other = model.colorize(tmp_path / "in" / "sub" / "b.png", **asked)
+        assert not np.array_equal(other, read_photo(tmp_path / "in_colorized" / "sub" / "b.png").pixels)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        nan,
+        broken,
+        full,
+        lambda lightness, chroma: chroma * np.inf,
+        lambda lightness, chroma: chroma * 0,
+        lambda lightness, chroma: chroma[:, :1],
+        lambda lightness, chroma: chroma[0],
+        lambda lightness, chroma: chroma[..., :0],
+    ],
+)
+def test_api_and_command_fail_alike(tmp_path: Path, colour: Colour, fault: Fault) -> None:
+    """A gray picture for a result in a notebook, or a ValueError where the command has a sentence."""
+    path = write_gray(tmp_path / "in" / "a.png")
+    colour(tmp_path / "in", session=FakeSession(fault))
+    with pytest.raises(PhotoError) as raised:
+        Model(FakeSession(fault)).colorize(path)
+    assert str(raised.value) == colour.reasons()["a.png"]
+
+
+@pytest.mark.parametrize(
+    "asked", [{"size": 8}, {"size": -64}, {"strength": -1}, {"strength": float("nan")}, {"sigma": float("nan")}]
+)
+def test_what_makes_no_sense_is_refused_in_our_words(asked: dict[str, Any]) -> None:
+    """A ValueError out of NumPy, from three layers below."""
+    with pytest.raises(UsageError):
+        Model(FakeSession()).colorize(np.full((32, 48), 99, np.uint8), **asked)
+
+
+def test_lightness_and_colour_are_measured(tmp_path: Path) -> None:
+    """How true a result is would be known only to those who read the journal."""
+    pixels = read_photo(write_gray(tmp_path / "a.png")).pixels
+    made = color(FakeSession(), pixels, choose_parameters(INFO).settings, relative="a.png")
+    assert 0 < made.fidelity.mean_delta_l < made.fidelity.max_delta_l < 0.5
+    assert made.fidelity.mean_chroma > 5 and 0 <= made.fidelity.fitted_share <= 1
+
+
+def test_a_batch_that_does_not_fit_goes_one_by_one() -> None:
+    """Sixteen photographs fail together where each of them fits."""
+
+    def small_memory(lightness: Any, chroma: Any) -> None:
+        if len(lightness) > 1:
+            raise OutOfMemoryError("too many")
+
+    session = FakeSession(small_memory)
+    layouts = [prepare(np.full((64, 64), value, np.uint8), INFO.size_rule) for value in (60, 90, 120)]
+    answers = infer_whole(session, layouts, [[{}]] * 3)
+    assert not any(isinstance(answer, ColorcliError) for answer in answers)
+    assert [shape[0] for shape in session.batches] == [3, 1, 1, 1]
+
+
+def test_a_picture_that_is_only_measured_may_be_gray() -> None:
+    """An evaluation would leave out just the photographs that a network fails on, and flatter it."""
+    gray = np.tile(np.arange(40, 200, dtype=np.uint8), (32, 1))
+    nothing = np.zeros((2, 8, 8), np.float32)
+    assert np.array_equal(Join(gray, nothing, measured=True).picture(), np.repeat(gray[..., None], 3, 2))
+    with pytest.raises(PhotoError, match="no colour"):
+        Join(gray, nothing)

@@ -1,0 +1,104 @@
+"""Controls: one declaration, and everything that a person meets of it follows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from colorcli.colorize.options import choose_parameters, fingerprint
+from colorcli.errors import UsageError
+from colorcli.images.tiles import Windows
+from colorcli.networks.size import SizeRule
+from colorcli.pipeline import controls
+from colorcli.pipeline.controls import Control, Place, Setting, Settings
+from colorcli.sessions.session import ModelInfo
+
+INFO = ModelInfo("stub@x", "stub", "0" * 64, ("z", "class_index"), SizeRule(32, 16))
+LAYOUT = Windows((np.full((32, 48), 50, np.float32),) * 2, (0, 24), 72, 1)
+
+
+def test_a_random_code_depends_on_seed_path_and_sample_and_on_nothing_else() -> None:
+    """A resumed, sharded or renumbered run gives every photograph other colours."""
+    code = controls.random_code(7, "1912/a.tif", 2, 0.8)
+    assert (code.shape, code.dtype) == ((68,), np.float32)
+    assert np.array_equal(code, controls.random_code(7, "1912/a.tif", 2, 0.8))
+    assert np.allclose(controls.random_code(7, "1912/a.tif", 2, 1.6), 2 * code)
+    others = [(8, "1912/a.tif", 2), (7, "1912/b.tif", 2), (7, "1912/a.tif", 3)]
+    assert all(np.abs(controls.random_code(*other, 0.8) - code).max() > 0.1 for other in others)
+    assert code[:3].tolist() == pytest.approx(KNOWN, abs=1e-6), "journals of earlier versions name these colours"
+
+
+KNOWN = [0.29508450627326965, -1.0837693214416504, 0.5265488028526306]
+
+
+def test_what_is_not_asked_for_has_its_default_and_what_a_model_lacks_is_refused() -> None:
+    """An option that is ignored in silence looks like one without effect."""
+    assert controls.choose(INFO, {"seed": 4}) == {"sigma": 0.8, "seed": 4, "class_index": -1}
+    assert controls.choose(INFO, {"sigma": 2, "class_name": "tabby"})["class_index"] == 281
+    plain = ModelInfo("plain@x", "plain", "0" * 64, ("z",))
+    assert controls.choose(plain, {}) == {"sigma": 0.8, "seed": 0}
+    with pytest.raises(UsageError, match="plain@x takes no class, so --class means nothing to it; what steers it:"):
+        controls.choose(plain, {"class_name": "tabby"})
+    with pytest.raises(UsageError, match=r"sigma must be a number from 0 to 100, not -1"):
+        controls.choose(INFO, {"sigma": -1})
+    with pytest.raises(UsageError, match=r"seed must be a whole number, not 0\.5"):
+        controls.choose(INFO, {"seed": 0.5})
+    with pytest.raises(UsageError, match=r"no control 'hue'; there are: sigma, seed, class_name"):
+        controls.choose(INFO, {"hue": 1})
+
+
+def test_every_window_is_given_the_controls_of_its_photograph() -> None:
+    """A panorama whose parts have different codes changes colour along its way."""
+    settings = controls.choose(INFO, {"class_name": "207"})
+    first, second = controls.draw(INFO.controls, settings, "a.jpg", 1, LAYOUT)
+    assert np.array_equal(first["z"], second["z"]) and first["class_index"] == second["class_index"] == 207
+    batch = controls.batched([first, second])
+    assert batch["z"].shape == (2, 68) and batch["class_index"].tolist() == [207, 207]
+
+
+def test_several_classes_change_fastest() -> None:
+    """Sample 3 of two classes is the second code's second class, in the journal as in the picture."""
+    settings = controls.choose(INFO, {"class_name": "tabby, 207"})
+    assert controls.variants(settings) == 2
+    found = [controls.variant(settings, output) for output in range(4)]
+    assert [(one["class_index"], sample) for one, sample in found] == [(281, 0), (207, 0), (281, 1), (207, 1)]
+
+
+def _filled(settings: Settings, place: Place) -> NDArray[Any]:
+    assert place.layout is not None
+    return np.full((3, *place.layout.shape), settings["warmth"] + place.window, np.float32)
+
+
+WARMTH = Setting("warmth", "--warmth", float, 0.0, "How warm.", unset=0.0, low=0, high=9, title="Warmth")
+HINTS = Control("hints", "hints", (3, "height", "width"), "float32", 0, (WARMTH,), _filled)
+
+
+def test_a_new_control_is_one_declaration(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A system that is steered by something new would be a change of twenty files."""
+    before = choose_parameters(INFO)
+    monkeypatch.setitem(controls._DECLARED, "hints", HINTS)
+    info = ModelInfo("hinted@x", "hinted", "0" * 64, ("z", "hints"), SizeRule(32, 16))
+    parameters = choose_parameters(info, warmth=2)
+    assert parameters.record()["warmth"] == 2.0
+    first, second = controls.draw(info.controls, parameters.settings, "a.jpg", 0, LAYOUT)
+    assert (first["hints"].shape, first["hints"].mean(), second["hints"].mean()) == ((3, 32, 48), 2, 3)
+    lightness = np.zeros((2, 1, 32, 48), np.float32)
+    assert controls.complete(info.controls, {}, lightness)["hints"].shape == (2, 3, 32, 48)
+    assert controls.options(info.controls) == "--sigma, --seed, --warmth"
+    with pytest.raises(UsageError, match="takes no hints, so --warmth means nothing"):
+        choose_parameters(INFO, warmth=2)
+    assert choose_parameters(INFO) == before
+
+
+def test_an_archive_stays_done_when_controls_are_declared_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After an update every finished photograph would count as made with other parameters."""
+    rest: dict[str, object] = {"size": 256, "strength": 1.0, "format": None, "quality": 95}
+    earlier: dict[str, object] = {"sigma": None, "seed": None, "class_index": -1, **rest}
+    assert fingerprint("ab", earlier) == fingerprint("ab", rest)
+    monkeypatch.setitem(controls._DECLARED, "hints", HINTS)
+    assert fingerprint("ab", earlier) == fingerprint("ab", {"warmth": 0.0, **rest})
+    assert fingerprint("ab", {"warmth": 1.0, **rest}) != fingerprint("ab", rest)
+    assert fingerprint("ab", {"seed": 0, **rest}) != fingerprint("ab", {"seed": 1, **rest})
