@@ -149,9 +149,13 @@ class TiffReader:
             return None
         return Slot(tag, kind, count, position, value_at)
 
+    def raw(self, slot: Slot) -> bytes:
+        """The value's bytes as they lie in the file: of a block in some other format, whatever type it is given."""
+        return self.source.read(slot.value_at, slot.nbytes)
+
     def entry(self, slot: Slot) -> Entry:
         """The entry with its values."""
-        data = self.source.read(slot.value_at, slot.nbytes)
+        data = self.raw(slot)
         if self.order == ">" and slot.type in _UNITS:
             unit = _UNITS[slot.type]
             data = b"".join(data[i : i + unit][::-1] for i in range(0, len(data), unit))

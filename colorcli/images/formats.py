@@ -29,8 +29,8 @@ class Decoder(Protocol):
     def header(self, source: Source) -> Header:
         """Size and depth, without decoding a pixel."""
 
-    def decode(self, source: Source) -> Decoded:
-        """The picture and its metadata."""
+    def decode(self, source: Source, *, salvage: bool = False) -> Decoded:
+        """The picture and its metadata; with ``salvage``, what is left of a damaged one, and a note."""
 
 
 class Encoder(Protocol):
@@ -152,7 +152,20 @@ WEBP = PhotoFormat(
     bytes_per_pixel=0.4,
 )
 
-FORMATS: dict[Format, PhotoFormat] = {record.name: record for record in (JPEG, PNG, TIFF, WEBP)}
+JPEG2000 = PhotoFormat(
+    "JPEG2000",
+    "JPEG 2000",
+    (".jp2", ".j2k", ".jpf", ".jpx", ".j2c", ".jpc"),
+    re.compile(rb"\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51"),
+    "jpeg2000",
+)
+BMP = PhotoFormat("BMP", "BMP", (".bmp", ".dib"), re.compile(rb"BM.{12}[\x0c-\x7c]\0\0\0", re.DOTALL), "foreign")
+GIF = PhotoFormat("GIF", "GIF", (".gif",), re.compile(rb"GIF8[79]a"), "foreign")
+AVIF = PhotoFormat("AVIF", "AVIF", (".avif",), re.compile(rb"....ftypavi[fs]", re.DOTALL), "foreign")
+
+FORMATS: dict[Format, PhotoFormat] = {
+    record.name: record for record in (JPEG, PNG, TIFF, WEBP, JPEG2000, BMP, GIF, AVIF)
+}
 """Every format by its name. What a file is, is read from its content, never from its name."""
 
 SUFFIXES = frozenset(suffix for record in FORMATS.values() for suffix in record.suffixes)

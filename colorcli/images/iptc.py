@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 
 PHOTOSHOP = b"Photoshop 3.0\0"
+TAG_MARKER = b"\x1c"  # every dataset begins with it
 _IPTC = 0x0404
 
 

@@ -1,7 +1,7 @@
 """JPEG files (ITU-T T.81, JFIF 1.02): segments read and written here, pictures coded by libjpeg-turbo.
 
-imagecodecs calls libjpeg-turbo on NumPy arrays directly; Pillow, with the same pixels, needs 40 % more time to decode
-because it copies the picture twice. Only CMYK goes through Pillow, which knows Adobe's inversion.
+simplejpeg and imagecodecs call libjpeg-turbo on NumPy arrays directly; Pillow, with the same pixels, needs 40 % more
+time to decode because it copies the picture twice. Only CMYK goes through Pillow, which knows Adobe's inversion.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ from PIL import Image, ImageCms, JpegImagePlugin
 
 from colorcli.images import exif, formats, icc, iptc
 from colorcli.images.encoding import Encoding
-from colorcli.images.photo import Decoded, Header, Metadata, Pixels, Resolution, UnreadableError
+from colorcli.images.photo import Decoded, Header, Metadata, Pixels, Resolution, UnreadableError, missing_note
 from colorcli.images.source import Source
+from colorcli.images.strict_jpeg import decode_damaged, decode_deep, decode_strictly, sound_share
 
 COMMENT = b"COM"
 _SOI, _EOI, _SOS = 0xD8, 0xD9, 0xDA
@@ -41,6 +42,7 @@ class _Segments:
     channels: int = 0
     precision: int = 8
     frame: int = 0
+    frame_at: int = 0
     scan_at: int = 0
     exif: bytes | None = None
     xmp: bytes | None = None
@@ -54,23 +56,27 @@ class _Segments:
 def header(source: Source) -> Header:
     """Size and depth, from the segments alone."""
     found = _read_segments(source)
-    return Header(found.width, found.height, 8)
+    # Every block of 8 x 8 pixels takes a bit at least.
+    if 8 * (source.size - found.scan_at) < -(-found.width // 8) * -(-found.height // 8):
+        raise UnreadableError(f"is cut off or damaged: it cannot hold the {found.width} x {found.height} it states")
+    return Header(found.width, found.height, 8 if found.precision == 8 else 16)
 
 
-def decode(source: Source) -> Decoded:
+def decode(source: Source, *, salvage: bool = False) -> Decoded:
     """The picture and its metadata. Raises ``UnreadableError``."""
+    header(source)
     data = source.whole()
     found = _read_segments(Source(data))
+    notes: tuple[str, ...] = ("CMYK was converted to RGB",) if found.channels == 4 else ()
     # 0xFF in a scan is stuffed, so the first end marker after it is the real one; libjpeg would invent a missing one
     if data.find(b"\xff\xd9", found.scan_at) < 0:
-        raise UnreadableError("is cut off: the end of the picture is missing")
+        if not salvage:
+            raise UnreadableError("is cut off: the end of the picture is missing")
+        data += b"\xff\xd9"
     profile = b"".join(part for _, part in sorted(found.icc.items())) or None
-    try:
-        pixels = _decode_cmyk(data, profile) if found.channels == 4 else cast(Pixels, imagecodecs.jpeg8_decode(data))
-    except (imagecodecs.Jpeg8Error, OSError, SyntaxError, ValueError) as error:
-        raise UnreadableError(f"cannot be decoded: {error}") from error
+    pixels, damage = _decode_pixels(data, found, profile, salvage=salvage)
+    notes += damage
     block = exif.strip_prefix(found.exif)
-    notes: tuple[str, ...] = ("CMYK was converted to RGB",) if found.channels == 4 else ()
     if found.extended_xmp:
         notes += ("XMP beyond the first 64 KB was left out",)
     return Decoded(
@@ -83,6 +89,29 @@ def decode(source: Source) -> Decoded:
         texts=tuple((COMMENT, content) for content in found.comments),
         notes=notes,
     )
+
+
+def _decode_pixels(
+    data: bytes, found: _Segments, profile: bytes | None, *, salvage: bool
+) -> tuple[Pixels, tuple[str, ...]]:
+    """The picture, and what of it is missing."""
+    if found.precision != 8:
+        return decode_deep(data), ()
+    damage: tuple[str, ...] = ()
+    try:
+        pixels = decode_strictly(data, found.channels)
+    except UnreadableError as error:
+        if not salvage:
+            raise UnreadableError(f"{error}; --salvage colours what is left") from error
+        share = sound_share(data, found.frame_at, found.height, found.channels)
+        damage = (missing_note(None if share is None else 1 - share),)
+        pixels = decode_damaged(data, found.channels)
+    try:
+        if found.channels == 4:  # Pillow knows Adobe's inversion
+            return _decode_cmyk(data, profile), damage
+        return cast(Pixels, imagecodecs.jpeg8_decode(data)) if pixels is None else pixels, damage
+    except (imagecodecs.Jpeg8Error, OSError, SyntaxError, ValueError) as error:
+        raise UnreadableError(f"cannot be decoded: {error}") from error
 
 
 def encode(handle: BinaryIO, strips: Iterator[Pixels], encoding: Encoding) -> None:
@@ -127,6 +156,7 @@ def _read_segments(source: Source) -> _Segments:
             break
         if marker in _FRAMES:
             _read_frame(found, marker, content)
+            found.frame_at = found.frame_at or at - 2
         else:
             _read_application(found, marker, content)
         at += size
@@ -165,7 +195,7 @@ def _read_frame(found: _Segments, marker: int, content: bytes) -> None:
     found.precision, found.height, found.width, found.channels = struct.unpack_from(">BHHB", content)
     if marker not in _BASELINE_OR_PROGRESSIVE:
         raise UnreadableError("is a lossless or hierarchical JPEG, which is not supported")
-    if found.precision != 8:
+    if found.precision not in (8, 12) or (found.precision == 12 and found.channels == 4):
         raise UnreadableError(f"is a JPEG of {found.precision} bits per sample, which is not supported")
     if found.channels not in (1, 3, 4):
         raise UnreadableError(f"is a JPEG of {found.channels} channels, which is not supported")

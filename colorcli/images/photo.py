@@ -128,3 +128,11 @@ class Decoded:
 
 class UnreadableError(Exception):
     """The file is cut off, corrupt, or of a sort that is not supported; says which in one clause without the name."""
+
+
+def missing_note(share: float | None) -> str:
+    """A sentence about the share 0..1 of a damaged picture that is missing at least; None where that cannot be told."""
+    if share is None:
+        return "damaged: an unknown part of the picture is not the photograph's"
+    percent = min(max(round(100 * share, 1), 0.1), 100.0)
+    return f"damaged: at least {percent:g} % of the picture is missing"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import binascii
 import io
+import re
 import struct
 import zlib
 from collections.abc import Iterator
@@ -16,19 +17,24 @@ from PIL import PngImagePlugin
 from colorcli.images import exif, icc, iptc
 from colorcli.images.encoding import Encoding
 from colorcli.images.formats import PNG
-from colorcli.images.photo import Decoded, Header, Metadata, Pixels, Resolution, UnreadableError
+from colorcli.images.photo import Decoded, Header, Metadata, Pixels, Resolution, UnreadableError, missing_note
 from colorcli.images.source import Source
+from colorcli.text import printable
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _XMP_KEYWORD = b"XML:com.adobe.xmp"
-_IPTC_KEYWORD = b"Raw profile type iptc"
+_RAW_PROFILE = b"Raw profile type "
+_IPTC_KEYWORD = _RAW_PROFILE + b"iptc"
+_XMP_PREFIX = b"http://ns.adobe.com/xap/1.0/\0"  # as in JPEG's segment, which APP1 profiles are copies of
 # what a chunk of metadata may grow to when it is unpacked: text bombs stop here
 _MAX_TEXT = 1 << 24
 _LEVEL = 3  # of zlib: on photographs level 6 takes four times as long for 4 % fewer bytes
 # texts that are metadata of another sort, told elsewhere or true of the gray original only
-_NO_TEXTS = (_XMP_KEYWORD, b"Raw profile type ")
+_NO_TEXTS = (_XMP_KEYWORD, _RAW_PROFILE)
+# zlib packs at most 1,032 bytes into one
+_MOST_PACKED = 1032
 _MAX_KEPT_TEXT = 1 << 20
-_KEPT = (b"iCCP", b"sRGB", b"gAMA", b"pHYs", b"eXIf", b"iTXt", b"zTXt", b"tEXt", b"tRNS", b"acTL")
+_KEPT = (b"PLTE", b"iCCP", b"sRGB", b"gAMA", b"pHYs", b"eXIf", b"iTXt", b"zTXt", b"tEXt", b"tRNS", b"acTL")
 
 
 def header(source: Source) -> Header:
@@ -41,27 +47,41 @@ def header(source: Source) -> Header:
         raise UnreadableError("has a damaged header")
     if not (width and height):
         raise UnreadableError("does not state its size")
+    if source.size * _MOST_PACKED < height * -(-width * depth * _CHANNELS[color] // 8):
+        raise UnreadableError(f"is cut off or damaged: it cannot hold the {width} x {height} it states")
     return Header(width, height, 16 if depth == 16 else 8)
 
 
+_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+_SALVAGED_AT_ONCE = 256  # bytes: what follows damage within them is lost
 _DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
 
 
-def decode(source: Source) -> Decoded:
+def decode(source: Source, *, salvage: bool = False) -> Decoded:
     """The picture and its metadata. Raises ``UnreadableError``."""
     header(source)
     data = source.whole()
     depth, color = data[24], data[25]
-    chunks = _read_chunks(data)
-    pixels, alpha = _decode_pixels(data, depth, color, chunks.get(b"tRNS", [b""])[0])
+    chunks, picture = _read_chunks(data, salvage=salvage)
+    notes: tuple[str, ...] = ("only the first frame of an animation was read",) if b"acTL" in chunks else ()
+    key = chunks.get(b"tRNS", [b""])[0]
+    try:
+        pixels, alpha = _decode_pixels(data, depth, color, key)
+    except UnreadableError as error:
+        if not salvage:
+            raise UnreadableError(f"{error}; --salvage colours what is left") from error
+        data, missing = _completed(data, chunks, picture)
+        pixels, alpha = _decode_pixels(data, depth, color, key)
+        notes += (missing_note(missing),)
     texts = _texts(chunks)
+    profiles, unread = _raw_profiles(texts)
     return Decoded(
         pixels,
         alpha,
-        exif=exif.strip_prefix(_first(chunks, b"eXIf")),
-        xmp=texts.get(_XMP_KEYWORD),
-        iptc=_raw_profile(texts.get(_IPTC_KEYWORD)),
-        icc=_profile(_first(chunks, b"iCCP")),
+        exif=exif.strip_prefix(_first(chunks, b"eXIf") or profiles.get("exif")),
+        xmp=texts.get(_XMP_KEYWORD) or profiles.get("xmp"),
+        iptc=profiles.get("iptc"),
+        icc=_profile(_first(chunks, b"iCCP")) or profiles.get("icc"),
         resolution=_resolution(_first(chunks, b"pHYs")),
         texts=tuple(
             (name, content)
@@ -70,7 +90,7 @@ def decode(source: Source) -> Decoded:
             if len(content) <= _MAX_KEPT_TEXT and not content.startswith(_NO_TEXTS)
         ),
         gamma=_gamma(chunks),
-        notes=("only the first frame of an animation was read",) if b"acTL" in chunks else (),
+        notes=notes + unread,
     )
 
 
@@ -97,22 +117,57 @@ def _pieces(coded: bytes | bytearray, metadata: Metadata, xmp: bytes) -> Iterato
     yield bytes(memoryview(coded)[33:])
 
 
-def _read_chunks(data: bytes) -> dict[bytes, list[bytes]]:
-    """The chunks of metadata by name; every chunk's presence to the last byte is checked."""
+def _read_chunks(data: bytes, *, salvage: bool) -> tuple[dict[bytes, list[bytes]], list[bytes]]:
+    """The chunks of metadata by name, and the picture's; every chunk's presence to the last byte is checked.
+
+    With ``salvage`` a file that is cut off has what comes before the cut.
+    """
     chunks: dict[bytes, list[bytes]] = {}
+    picture: list[bytes] = []
     at = len(SIGNATURE)
     while True:
-        if at + 12 > len(data):
-            raise UnreadableError("is cut off")
-        size, name = struct.unpack_from(">I4s", data, at)
+        size, name = struct.unpack_from(">I4s", data, at) if at + 8 <= len(data) else (0, b"")
         end = at + 12 + size
         if end > len(data):
-            raise UnreadableError("is cut off")
+            if not salvage:
+                raise UnreadableError("is cut off; --salvage colours what is left")
+            picture += [data[at + 8 :]] if name == b"IDAT" else []
+            return chunks, picture
+        content = data[at + 8 : end - 4]
         if name in _KEPT:
-            chunks.setdefault(name, []).append(data[at + 8 : end - 4])
-        if name == b"IEND":
-            return chunks
+            chunks.setdefault(name, []).append(content)
+        elif name == b"IDAT":
+            picture.append(content)
+        elif name == b"IEND":
+            return chunks, picture
         at = end
+
+
+def _completed(data: bytes, chunks: dict[bytes, list[bytes]], picture: list[bytes]) -> tuple[bytes, float]:
+    """A damaged file made whole, with black for the rows that cannot be unpacked, and the share of these."""
+    width, height, depth, color = struct.unpack_from(">IIBB", data, 16)
+    row = 1 + -(-width * depth * _CHANNELS[color] // 8)
+    unpacker, raw = zlib.decompressobj(), bytearray()
+    for piece in picture:
+        for at in range(0, len(piece), _SALVAGED_AT_ONCE):
+            try:
+                raw += unpacker.decompress(piece[at : at + _SALVAGED_AT_ONCE])
+            except zlib.error:
+                break
+        else:
+            continue
+        break
+    if data[28]:
+        raise UnreadableError("is damaged, and interlaced: what is left cannot be told")
+    # a row begins with its filter, 0 to 4: from where it does not, what was unpacked is damaged already
+    whole_rows = min(len(raw) // row, height)
+    rows = next((y for y in range(whole_rows) if raw[y * row] > 4), whole_rows)
+    if not rows:
+        raise UnreadableError("is damaged: nothing of its picture is left")
+    whole = zlib.compress(bytes(raw[: rows * row]) + bytes(row) * (height - rows), 1)
+    kept = b"".join(_chunk(name, chunks[name][0]) for name in (b"PLTE", b"tRNS") if name in chunks)
+    made = data[:33] + kept + _chunk(b"IDAT", whole) + _chunk(b"IEND", b"")
+    return made, 1 - rows / height
 
 
 def _decode_pixels(data: bytes, depth: int, color: int, key: bytes) -> tuple[Pixels, Pixels | None]:
@@ -124,12 +179,13 @@ def _decode_pixels(data: bytes, depth: int, color: int, key: bytes) -> tuple[Pix
         raise UnreadableError(f"cannot be decoded: {error}") from error
     if color in (4, 6):
         return _split_alpha(pixels)
-    if key and depth == 16 and pixels.ndim == (2 if color == 0 else 3):
+    if pixels.ndim == 3 and pixels.shape[2] in (2, 4):  # libpng has made the colour key a channel
+        return _split_alpha(pixels)
+    if key and depth == 16 and len(key) >= (2 if color == 0 else 6):
         transparent = pixels == np.frombuffer(key, ">u2", 1 if color == 0 else 3).astype(np.uint16)
         opaque = ~(transparent if color == 0 else transparent.all(axis=-1))
         return pixels, opaque.astype(np.uint16) * np.uint16(65535)
-    # libpng may have turned a 16-bit colour key into a channel of alpha
-    return _split_alpha(pixels) if pixels.ndim == 3 and pixels.shape[2] in (2, 4) else (pixels, None)
+    return pixels, None
 
 
 def _decode_with_pillow(data: bytes) -> tuple[Pixels, Pixels | None]:
@@ -170,12 +226,12 @@ def _texts(chunks: dict[bytes, list[bytes]]) -> dict[bytes, bytes]:
         texts[keyword] = text
     for content in chunks.get(b"zTXt", []):
         keyword, _, packed = content.partition(b"\0")
-        if keyword == _IPTC_KEYWORD:
-            texts[keyword] = _unpack(packed[1:])
+        if keyword.startswith(_RAW_PROFILE):
+            texts[keyword] = _unpack(packed[1:]) or b"?"
     for content in chunks.get(b"iTXt", []):
         keyword, _, rest = content.partition(b"\0")
         parts = rest[2:].split(b"\0", 2)
-        if keyword == _XMP_KEYWORD and len(parts) == 3:
+        if keyword.startswith((_XMP_KEYWORD, _RAW_PROFILE)) and len(parts) == 3:
             texts[keyword] = _unpack(parts[2]) if rest[:1] == b"\1" else parts[2]
     return {keyword: text for keyword, text in texts.items() if text}
 
@@ -206,15 +262,41 @@ def _physical(resolution: Resolution) -> bytes:
     return struct.pack(">IIB", x, y, 0 if resolution.unit == "none" else 1)
 
 
-def _raw_profile(text: bytes | None) -> bytes | None:
-    """ImageMagick's way of putting IPTC into PNG: a name, a length and hexadecimal digits, one to a line."""
-    if not text:
-        return None
+def _raw_profiles(texts: dict[bytes, bytes]) -> tuple[dict[str, bytes], tuple[str, ...]]:
+    """What raw profiles hold (by ``exif``, ``xmp``, ``iptc`` and ``icc``), and notes on those that are damaged."""
+    found: dict[str, bytes] = {}
+    notes = []
+    for keyword, text in texts.items():
+        if not keyword.startswith(_RAW_PROFILE):
+            continue
+        sort = keyword.removeprefix(_RAW_PROFILE).decode("latin-1").strip().lower()
+        data = _unhexed(text)
+        if data is None:
+            notes.append(f"its {sort.upper()} data are left out: they are damaged")
+        elif data.startswith(_XMP_PREFIX) or sort == "xmp":
+            found["xmp"] = data.removeprefix(_XMP_PREFIX)
+        elif sort in ("exif", "app1"):
+            found["exif"] = data
+        elif sort in ("iptc", "8bim"):
+            resources = data.removeprefix(iptc.PHOTOSHOP)
+            datasets = iptc.from_photoshop(resources) or (data if data[:1] == iptc.TAG_MARKER else None)
+            if datasets is not None:
+                found["iptc"] = datasets
+        elif sort in ("icc", "icm"):
+            found["icc"] = data
+        else:
+            notes.append(f"its metadata of the type {printable(sort)} are left out")
+    return found, tuple(notes)
+
+
+def _unhexed(text: bytes) -> bytes | None:
+    """What a raw profile holds: below a line with a name and one with a length, hexadecimal digits."""
+    parts = re.match(rb"\s*[^\n]*\n\s*(\d+)\s*\n(.*)", text, re.DOTALL)
     try:
-        data = binascii.unhexlify(b"".join(text.split()[2:]))
+        data = binascii.unhexlify(b"".join(parts[2].split())) if parts else b""
     except (binascii.Error, ValueError):
         return None
-    return iptc.from_photoshop(data.removeprefix(iptc.PHOTOSHOP)) or data or None
+    return data[: int(parts[1])] or None if parts else None
 
 
 def _hex_profile(datasets: bytes) -> bytes:

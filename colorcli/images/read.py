@@ -38,7 +38,7 @@ def probe(path: Path) -> tuple[Format, int, int, int]:
         return form.name, header.width, header.height, header.bits
 
 
-def read_photo(path: Path, *, max_pixels: int = MAX_PIXELS) -> Photo:
+def read_photo(path: Path, *, max_pixels: int = MAX_PIXELS, salvage: bool = False) -> Photo:
     """Decode a photograph: upright, sRGB-encoded, at its own depth.
 
     The file is opened for reading only. What it is, is decided by its content, never by its name. Safe to call from
@@ -47,37 +47,38 @@ def read_photo(path: Path, *, max_pixels: int = MAX_PIXELS) -> Photo:
     Args:
         path: the file.
         max_pixels: refuse anything larger, before a pixel is decoded.
+        salvage: read what is left of a damaged photograph; its notes say how much is missing.
 
     Raises:
         PhotoError: the file cannot be read, is damaged or cut off, too large, or of a sort that is not supported.
     """
     with _opened(path) as source:
-        return _decode(source, path, max_pixels)
+        return _decode(source, path, max_pixels, salvage=salvage)
 
 
-def decode_photo(content: bytes, path: Path, *, max_pixels: int = MAX_PIXELS) -> Photo:
+def decode_photo(content: bytes, path: Path, *, max_pixels: int = MAX_PIXELS, salvage: bool = False) -> Photo:
     """``read_photo`` for a file's content in memory, such as a member of an archive.
 
     Args:
         content: of the file.
         path: what to call it.
-        max_pixels: as for ``read_photo``.
+        max_pixels: as for ``read_photo``; ``salvage`` too.
 
     Raises:
         PhotoError: as ``read_photo`` does.
     """
     with _explained(path):
-        return _decode(Source(content), path, max_pixels)
+        return _decode(Source(content), path, max_pixels, salvage=salvage)
 
 
-def _decode(source: Source, path: Path, max_pixels: int) -> Photo:
+def _decode(source: Source, path: Path, max_pixels: int, *, salvage: bool) -> Photo:
     form = _sniff(source)
     header = form.decoder.header(source)
     if header.width * header.height > max_pixels:
         raise UnreadableError(
             f"has {header.width} x {header.height} pixels, more than the limit of {max_pixels:,} pixels"
         )
-    decoded = form.decoder.decode(source)
+    decoded = form.decoder.decode(source, salvage=salvage)
     if decoded.pixels.shape[:2] != (header.height, header.width):
         raise UnreadableError("cannot be decoded: its picture has not the size that it states")
     return _finish(path, form.name, decoded)

@@ -13,19 +13,25 @@ import tifffile
 from numpy.typing import NDArray
 from PIL import Image
 
+from colorcli.color.spaces import lab_to_srgb
 from colorcli.images import exif, icc, iptc
 from colorcli.images.encoding import Encoding
 from colorcli.images.jpeg import cmyk_to_rgb
-from colorcli.images.photo import Decoded, Header, Metadata, Pixels, Resolution, UnreadableError
+from colorcli.images.photo import Decoded, Header, Metadata, Pixels, Resolution, UnreadableError, missing_note
 from colorcli.images.source import Source
+from colorcli.images.strict_jpeg import decode_strictly, segment_with_tables
 
 _CLASSIC_LIMIT = 0xF0000000
 _STRIP_BYTES = 1 << 20
 _LEVEL = 6  # of libdeflate, where it costs little more than level 1
-_PAGES_LOOKED_AT = 16
-_MINISWHITE, _MINISBLACK, _RGB, _PALETTE, _CMYK, _YCBCR = 0, 1, 2, 3, 5, 6
-_SAMPLES = {_MINISWHITE: 1, _MINISBLACK: 1, _RGB: 3, _PALETTE: 1, _CMYK: 4, _YCBCR: 3}
-_COLOR_SPACES = {4: "a mask", 8: "CIELAB", 9: "ICCLAB", 10: "ITULAB", 32803: "raw sensor data", 34892: "linear raw"}
+_PAGES_LOOKED_AT = 1024
+_MINISWHITE, _MINISBLACK, _RGB, _PALETTE, _CMYK, _YCBCR, _CIELAB = 0, 1, 2, 3, 5, 6, 8
+_SAMPLES = {_MINISWHITE: 1, _MINISBLACK: 1, _RGB: 3, _PALETTE: 1, _CMYK: 4, _YCBCR: 3, _CIELAB: 3}
+_COLOR_SPACES = {4: "a mask", 9: "ICCLAB", 10: "ITULAB", 32803: "raw sensor data", 34892: "linear raw"}
+_UNCOMPRESSED, _LZW, _OLD_JPEG, _JPEG, _PACKBITS = 1, 5, 6, 7, 32773
+_JPEG_TABLES, _JPEG_STREAM, _JPEG_STREAM_LENGTH = 347, 513, 514
+# the most bytes that one byte can hold; what is not listed can hold next to nothing in any number of pixels
+_MOST_PACKED = {_UNCOMPRESSED: 1, _LZW: 2731, 8: 1032, 32946: 1032, _JPEG: 64 * 8 * 4, _PACKBITS: 64}
 _XMP, _IPTC, _PHOTOSHOP, _ICC, _DNG_VERSION = 700, 33723, 34377, 34675, 50706
 _RESOLUTION_TAGS = frozenset((0x011A, 0x011B, 0x0128))
 _DESCRIPTION = 0x010E
@@ -43,9 +49,10 @@ class _Page:
         reader = exif.TiffReader.open(source)
         if reader is None:
             raise UnreadableError("has a damaged header")
-        self.index, reader.first, self.others = _find_page(reader)
+        self.index, reader.first, self.rank, self.pages = _find_page(reader)
         self.reader = reader
-        self.entries = reader.entries(reader.first)
+        self.slots = {slot.tag: slot for slot in reader.slots(reader.first)[0]}
+        self.entries = {tag: reader.entry(slot) for tag, slot in self.slots.items()}
         self.width, self.height = self.number(256, 0), self.number(257, 0)
         self.samples = self.number(277, 1)
         bits = self.numbers(258) or (1,)
@@ -65,8 +72,7 @@ class _Page:
         return next(iter(self.numbers(tag)), default)
 
     def bytes(self, tag: int) -> bytes | None:
-        entry = self.entries.get(tag)
-        return entry.data if entry else None
+        return self.reader.raw(self.slots[tag]) if tag in self.slots else None
 
     def _check(self, bits: tuple[int, ...], formats: tuple[int, ...]) -> None:
         if not (self.width and self.height):
@@ -74,15 +80,22 @@ class _Page:
         if self.photometric not in _SAMPLES or _DNG_VERSION in self.entries:
             name = _COLOR_SPACES.get(self.photometric, "raw or of an unknown colour space")
             raise UnreadableError(f"is a TIFF whose picture is {name}, which is not supported")
-        if self.photometric == _YCBCR and self.compression != 7:
+        if self.photometric == _YCBCR and self.compression == _OLD_JPEG and not self.number(_JPEG_STREAM, 0):
+            raise UnreadableError("is a TIFF with old-style JPEG compression in parts, which is not supported")
+        if self.photometric == _YCBCR and self.compression not in (_OLD_JPEG, _JPEG):
             raise UnreadableError("is a TIFF in YCbCr without JPEG compression, which is not supported")
-        if self.photometric == _CMYK and (self.bits != 8 or self.number(332, 1) != 1):
-            raise UnreadableError("is a TIFF of inks other than 8-bit CMYK, which is not supported")
+        if self.photometric == _CMYK and (self.bits not in (8, 16) or self.number(332, 1) != 1):
+            raise UnreadableError("is a TIFF of inks other than 8- or 16-bit CMYK, which is not supported")
+        if self.photometric == _CIELAB and self.bits not in (8, 16):
+            raise UnreadableError("is a TIFF in CIELAB of other than 8 or 16 bits, which is not supported")
         if self.samples < _SAMPLES[self.photometric] or len(set(bits)) > 1 or len(set(formats)) > 1:
             raise UnreadableError("is a TIFF whose channels do not fit together, which is not supported")
-        whole = self.sample_format == 1 and (1 <= self.bits <= 16)
+        whole = (self.sample_format == 1 and 1 <= self.bits <= 32) or (
+            self.sample_format == 2 and self.bits in (8, 16, 32)
+        )
         real = self.sample_format == 3 and self.bits in (16, 32, 64) and self.photometric in (_MINISBLACK, _RGB)
-        if not (whole or real):
+        plain = self.bits <= 16 and self.sample_format == 1
+        if not (plain or ((whole or real) and self.photometric in (_MINISWHITE, _MINISBLACK, _RGB, _CIELAB))):
             kind = {1: "unsigned", 2: "signed", 3: "floating-point"}.get(self.sample_format, "complex")
             raise UnreadableError(f"is a TIFF of {self.bits}-bit {kind} samples, which is not supported")
         if self.photometric == _PALETTE and len(self.numbers(320)) != 3 << self.bits:
@@ -90,61 +103,116 @@ class _Page:
         if self.number(32997, 1) > 1:
             raise UnreadableError("is a TIFF of several layers in depth, which is not supported")
 
-    def check_segments(self) -> None:
-        """Raise ``UnreadableError`` unless every strip or tile is there to its last byte."""
-        tiled = 322 in self.entries
-        offsets, counts = self.numbers(324 if tiled else 273), self.numbers(325 if tiled else 279)
-        if tiled:
-            across = -(-self.width // max(self.number(322, 1), 1))
-            expected = across * -(-self.height // max(self.number(323, 1), 1))
-        else:
-            expected = -(-self.height // max(min(self.number(278, self.height), self.height), 1))
-        expected *= self.samples if self.planar else 1
-        if not counts and len(offsets) == expected == 1 and self.compression == 1:
-            row = -(-self.width * (1 if self.planar else self.samples) * self.bits // 8)
-            counts = (row * self.height,)
+    @property
+    def tiled(self) -> bool:
+        """Whether the picture is stored in tiles, not strips."""
+        return 322 in self.entries
+
+    def segment_shape(self, index: int) -> tuple[int, int]:
+        """Rows and columns that the strip or tile ``index`` holds."""
+        if self.tiled:
+            return max(self.number(323, 1), 1), max(self.number(322, 1), 1)
+        rows = max(min(self.number(278, self.height), self.height), 1)
+        strips = -(-self.height // rows)
+        return (rows if index % strips < strips - 1 else self.height - rows * (strips - 1)), self.width
+
+    def segment_bytes(self, index: int) -> int:
+        """Bytes that the strip or tile ``index`` unpacks to, unless colour is stored at lower resolution."""
+        rows, columns = self.segment_shape(index)
+        return rows * -(-columns * (1 if self.planar else self.samples) * self.bits // 8)
+
+    def segments(self, *, salvage: bool = False) -> list[tuple[int, int]]:
+        """Offset and size of every strip or tile. Raises ``UnreadableError`` unless all are there to the last byte.
+
+        With ``salvage``, what is not all there has the size 0.
+        """
+        offsets, counts = self.numbers(324 if self.tiled else 273), self.numbers(325 if self.tiled else 279)
+        rows, columns = self.segment_shape(0)
+        expected = -(-self.height // rows) * -(-self.width // columns) * (self.samples if self.planar else 1)
+        if not counts and len(offsets) == expected == 1 and self.compression == _UNCOMPRESSED:
+            counts = (self.segment_bytes(0),)
+        if self.compression == _OLD_JPEG and self.number(_JPEG_STREAM, 0):
+            offsets, counts, expected = self.numbers(_JPEG_STREAM), self.numbers(_JPEG_STREAM_LENGTH), 1
+        missing = UnreadableError("is cut off: parts of the picture are missing; --salvage colours what is left")
         if len(offsets) < expected or len(counts) < expected:
-            raise UnreadableError("is cut off: parts of the picture are missing")
+            raise missing
         size = self.reader.source.size
+        found = []
         for offset, count in zip(offsets[:expected], counts[:expected], strict=True):
-            if not (offset and count):
-                raise UnreadableError("leaves parts of the picture empty, which is not supported")
-            if offset + count > size:
-                raise UnreadableError("is cut off: parts of the picture are missing")
+            whole = offset and count and offset + count <= size
+            if not whole and not salvage:
+                if not (offset and count):
+                    raise UnreadableError("leaves parts of the picture empty, which is not supported")
+                raise missing
+            found.append((offset, count if whole else 0))
+        return found
+
+    def check_capacity(self) -> None:
+        """Raise ``UnreadableError`` where the file is too small for the picture that it states."""
+        most = _MOST_PACKED.get(self.compression)
+        row = -(-self.width * self.samples * self.bits // 8)
+        if most is not None and self.height * row > self.reader.source.size * most:
+            raise UnreadableError(f"is cut off or damaged: it cannot hold the {self.width} x {self.height} it states")
+
+    def find_damage(self, segments: list[tuple[int, int]]) -> set[int]:
+        """The strips or tiles in which a strict decoder finds damage that the fast one passes over."""
+        if self.number(266, 1) != 1 or self.bits not in (1, 2, 4, 8, 16):
+            return set()
+        return {index for index, place in enumerate(segments) if not place[1] or self._is_damaged(index, place)}
+
+    def _is_damaged(self, index: int, place: tuple[int, int]) -> bool:
+        content = self.reader.source.read(*place)
+        try:
+            if self.compression == _LZW:
+                return len(imagecodecs.lzw_decode(content)) < self.segment_bytes(index)
+            if self.compression == _PACKBITS:
+                return len(imagecodecs.packbits_decode(content)) < self.segment_bytes(index)
+            if self.compression == _JPEG and self.bits == 8:
+                stream = segment_with_tables(self.bytes(_JPEG_TABLES), content)
+                decode_strictly(stream, 1 if self.planar else self.samples)
+        except (UnreadableError, RuntimeError, ValueError, KeyError):
+            return True
+        return False
 
 
-def _find_page(reader: exif.TiffReader) -> tuple[int, int, bool]:
-    """Index and offset of the first full-size directory, and whether other full-size pages follow."""
-    full: list[tuple[int, int]] = []
+def _find_page(reader: exif.TiffReader) -> tuple[int, int, int, int]:
+    """Index and offset of the largest full-size page (of equals the first), its number among them, and their count."""
+    full: list[tuple[int, int, int]] = []
     seen: set[int] = set()
     offset = reader.first
     while offset and offset not in seen and len(seen) < _PAGES_LOOKED_AT:
         slots, _, following = reader.slots(offset)
         if not slots:
             break
-        kinds = [reader.entry(slot).integers() for slot in slots if slot.tag == 254]
-        if not (kinds and kinds[0] and kinds[0][0] & 5):  # neither a smaller copy nor a mask
-            full.append((len(seen), offset))
+        numbers = {slot.tag: reader.entry(slot).integers()[:1] for slot in slots if slot.tag in (254, 256, 257)}
+        kind, width, height = (next(iter(numbers.get(tag, ())), 0) for tag in (254, 256, 257))
+        if not kind & 5:  # neither a smaller copy nor a mask
+            full.append((width * height, len(seen), offset))
         seen.add(offset)
         offset = following
     if not seen:
         raise UnreadableError("is cut off: it has no directory")
-    index, first = full[0] if full else (0, reader.first)
-    return index, first, len(full) > 1
+    if not full:
+        return 0, reader.first, 1, 1
+    largest = max(full, key=lambda page: (page[0], -page[1]))
+    return largest[1], largest[2], full.index(largest) + 1, len(full)
 
 
 def header(source: Source) -> Header:
     """Size and depth, from the directory."""
     page = _Page(source)
-    return Header(page.width, page.height, 8 if page.bits <= 8 else 16)
+    page.check_capacity()
+    return Header(page.width, page.height, 8 if page.bits <= 8 and page.sample_format == 1 else 16)
 
 
-def decode(source: Source) -> Decoded:
+def decode(source: Source, *, salvage: bool = False) -> Decoded:
     """The picture and its metadata. Raises ``UnreadableError``."""
     page = _Page(source)
-    page.check_segments()
-    values = _decode_samples(source.handle, page)
-    notes: tuple[str, ...] = ("only the first page of several was read",) if page.others else ()
+    page.check_capacity()
+    values, notes = _decode_samples(source.handle, page, salvage=salvage)
+    if page.pages > 1:
+        which = "the first" if page.rank == 1 else f"the largest, number {page.rank},"
+        notes += (f"of its {page.pages} pages {which} was read",)
     profile = page.bytes(_ICC)
     alpha: Pixels | None = None
     color = _SAMPLES[page.photometric]
@@ -152,12 +220,20 @@ def decode(source: Source) -> Decoded:
         values, alpha, note = _split_extra(values, color, page)
         notes += note
     if page.photometric == _CMYK:
+        if page.bits == 16:
+            values = (values >> 8).astype(np.uint8)
+            notes += ("16-bit CMYK was taken with 8 bits",)
         pixels = cmyk_to_rgb(Image.fromarray(np.ascontiguousarray(values), "CMYK"), profile)
         notes += ("CMYK was converted to RGB",)
+    elif page.photometric == _CIELAB:
+        pixels, profile = _from_lab(values, page), None
+        notes += ("CIELAB was converted to RGB",)
     elif page.photometric == _PALETTE:
-        pixels = _palette(page)[values[..., 0]]
+        # a picture of one bit comes as booleans, which would select instead of index
+        pixels = _palette(page)[values[..., 0].astype(np.uint16)]
     else:
-        pixels = _full_range(values if color == 3 else values[..., 0], page)
+        pixels, note = _full_range(values if color == 3 else values[..., 0], page)
+        notes += note
     descriptive = exif.DESCRIPTIVE_TAGS | _RESOLUTION_TAGS | {exif.EXIF_IFD, exif.GPS_IFD}
     tree = exif.Exif.of(page.reader)
     tree.main = {tag: entry for tag, entry in tree.main.items() if tag in descriptive}
@@ -176,17 +252,58 @@ def decode(source: Source) -> Decoded:
     )
 
 
-def _decode_samples(handle: BinaryIO, page: _Page) -> NDArray[Any]:
-    """``(H, W, samples)`` as stored, without a copy where that is possible."""
+def _decode_samples(handle: BinaryIO, page: _Page, *, salvage: bool) -> tuple[NDArray[Any], tuple[str, ...]]:
+    """``(H, W, samples)`` as stored, without a copy where that is possible, and what of it is missing."""
+    segments = page.segments(salvage=salvage)
+    if page.compression == _OLD_JPEG and page.photometric == _YCBCR:
+        pixels = decode_strictly(page.reader.source.read(*segments[0]), 3)
+        if pixels is None or pixels.shape[:2] != (page.height, page.width):
+            raise UnreadableError("is a TIFF with old-style JPEG compression of a sort that is not supported")
+        return pixels, ()
+    damaged = page.find_damage(segments)
+    if damaged and not salvage:
+        raise UnreadableError(
+            f"is damaged in {len(damaged)} of its {len(segments)} strips or tiles; --salvage colours what is left"
+        )
     try:
         handle.seek(0)
         with tifffile.TiffFile(handle, _multifile=False) as tiff:
-            values = tiff.pages[page.index].asarray(squeeze=False, maxworkers=1)
+            opened = tiff.pages[page.index]
+            if salvage:
+                values, missing = _salvaged(handle, opened, segments, damaged)
+            else:
+                values, missing = opened.asarray(squeeze=False, maxworkers=1), 0.0
     except Exception as error:  # tifffile meets damage with every sort of exception
-        raise UnreadableError(f"cannot be decoded: {error}") from error
+        hint = "" if salvage else "; --salvage colours what is left"
+        raise UnreadableError(f"cannot be decoded: {error}{hint}") from error
     if values.shape[1:4] != (1, page.height, page.width) or values.shape[0] * values.shape[4] != page.samples:
         raise UnreadableError("cannot be decoded: its picture has not the size that it states")
-    return np.moveaxis(values[:, 0, ..., 0], 0, -1) if page.planar and page.samples > 1 else values[0, 0]
+    values = np.moveaxis(values[:, 0, ..., 0], 0, -1) if page.planar and page.samples > 1 else values[0, 0]
+    return values, (missing_note(missing),) if missing else ()
+
+
+def _salvaged(
+    handle: BinaryIO, page: Any, segments: list[tuple[int, int]], damaged: set[int]
+) -> tuple[NDArray[Any], float]:
+    """The picture as tifffile shapes it, zero where strips or tiles are damaged, and their share."""
+    picture = np.zeros(page.shaped, page.dtype)
+    tables = page.jpegtables
+    missing = 0
+    for index, (offset, count) in enumerate(segments):
+        handle.seek(offset)
+        content = handle.read(count) if index not in damaged else None
+        try:
+            part, (plane, depth, y, x, _), _ = page.decode(content, index, jpegtables=tables)
+        except Exception:  # as above
+            part, (plane, depth, y, x, _), _ = page.decode(None, index)
+        if part is None:
+            missing += 1
+            continue
+        part = part[: picture.shape[1] - depth, : picture.shape[2] - y, : picture.shape[3] - x]
+        picture[plane, depth : depth + part.shape[0], y : y + part.shape[1], x : x + part.shape[2]] = part
+    if missing == len(segments):
+        raise UnreadableError("nothing of its picture is left")
+    return picture, missing / len(segments)
 
 
 def _split_extra(values: NDArray[Any], color: int, page: _Page) -> tuple[NDArray[Any], Pixels | None, tuple[str, ...]]:
@@ -212,10 +329,20 @@ def _palette(page: _Page) -> NDArray[np.uint8]:
     return (table if table.max() < 256 else table >> 8).astype(np.uint8)
 
 
-def _full_range(values: NDArray[Any], page: _Page) -> Pixels:
-    """uint8 or uint16 over the whole range, 0 is black."""
+def _full_range(values: NDArray[Any], page: _Page) -> tuple[Pixels, tuple[str, ...]]:
+    """uint8 or uint16 over the whole range, 0 is black; and a note where the range had to be chosen."""
     if page.sample_format == 3:
-        return _from_float(values)
+        pixels, note = _from_float(values)
+    elif page.sample_format == 2 or page.bits > 16:
+        pixels, note = _from_integers(values, page.bits, signed=page.sample_format == 2)
+    else:
+        pixels, note = _from_codes(values, page), ()
+    if page.photometric == _MINISWHITE:
+        np.invert(pixels, out=pixels)
+    return pixels, note
+
+
+def _from_codes(values: NDArray[Any], page: _Page) -> Pixels:
     if page.bits == 1:
         values = values.astype(np.uint8)
     pixels = cast(Pixels, np.ascontiguousarray(values))
@@ -230,18 +357,49 @@ def _full_range(values: NDArray[Any], page: _Page) -> Pixels:
         table = np.rint(np.minimum(np.arange(full + 1) / top, 1) * full).astype(pixels.dtype)
         for y in range(0, pixels.shape[0], 512):
             pixels[y : y + 512] = table[pixels[y : y + 512]]
-    if page.photometric == _MINISWHITE:
-        np.invert(pixels, out=pixels)
     return pixels
 
 
-def _from_float(values: NDArray[Any]) -> NDArray[np.uint16]:
-    # comparisons with NaN are false, so NaN is refused here too
-    if not (values.min() >= -1e-6 and values.max() <= 1 + 1e-6):
-        raise UnreadableError("holds floating-point values outside of 0..1, which is not supported")
+def _from_integers(values: NDArray[Any], bits: int, *, signed: bool) -> tuple[NDArray[np.uint16], tuple[str, ...]]:
+    """uint16 of signed integers, and of unsigned ones of more than 16 bits."""
+    low, high = int(values.min()), int(values.max())
+    floor, top = (-(1 << bits - 1) if low < 0 else 0, (1 << bits - 1) - 1) if signed else (0, (1 << bits) - 1)
+    if bits > 16 and low >= 0 and high < 65536:  # sixteen bits that a program stored in more
+        top = 65535
+    return _scaled(values, floor, top), (f"values {floor} to {top} were taken as black to white",)
+
+
+def _from_float(values: NDArray[Any]) -> tuple[NDArray[np.uint16], tuple[str, ...]]:
+    low, high = float(values.min()), float(values.max())
+    if not (np.isfinite(low) and np.isfinite(high)):
+        raise UnreadableError("holds floating-point values that are no numbers, which is not supported")
+    if low >= -1e-6 and high <= 1 + 1e-6:
+        return _scaled(values, 0, 1), ()
+    floor = min(low, 0.0)
+    # a little over 1 is a picture of 0..1 with highlights beyond; more is one of 8 or 16 bits
+    top = high if high <= 2 else next((usual for usual in (255.0, 65535.0) if high <= usual), high)
+    note = f"floating-point values {floor:g} to {top:g} were taken as black to white"
+    return _scaled(values, floor, top), (note,)
+
+
+def _scaled(values: NDArray[Any], floor: float, top: float) -> NDArray[np.uint16]:
     pixels = np.empty(values.shape, np.uint16)
     for y in range(0, values.shape[0], 256):
-        pixels[y : y + 256] = np.rint(np.clip(values[y : y + 256].astype(np.float64), 0, 1) * 65535)
+        share = (values[y : y + 256].astype(np.float64) - floor) / (top - floor)
+        pixels[y : y + 256] = np.rint(np.clip(share, 0, 1) * 65535)
+    return pixels
+
+
+def _from_lab(values: NDArray[Any], page: _Page) -> Pixels:
+    """sRGB of CIELAB (TIFF 6.0, section 23): L* over the unsigned range, a* and b* signed, in units of 1 or 1/256."""
+    full, unit = (255, 1.0) if page.bits == 8 else (65535, 256.0)
+    kind = np.int8 if page.bits == 8 else np.int16
+    pixels = np.empty(values.shape, np.uint8 if page.bits == 8 else np.uint16)
+    for y in range(0, values.shape[0], 256):
+        rows = np.ascontiguousarray(values[y : y + 256])
+        lab = rows.view(kind).astype(np.float64) / unit
+        lab[..., 0] = rows[..., 0].astype(np.float64) * (100 / full)
+        pixels[y : y + 256] = np.rint(np.clip(lab_to_srgb(lab), 0, 1) * full)
     return pixels
 
 

@@ -40,7 +40,7 @@ def header(source: Source) -> Header:
     return Header(width, height, 8)
 
 
-def decode(source: Source) -> Decoded:
+def decode(source: Source, *, salvage: bool = False) -> Decoded:
     """The picture and its metadata. Raises ``UnreadableError``."""
     header(source)
     data = source.whole()

@@ -18,6 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms, ImageOps
 
+from colorcli.color.spaces import lightness_to_gray
 from colorcli.errors import PhotoError
 from colorcli.images.read import probe, read_photo
 from tests.images.conftest import color_scene, gray_scene
@@ -154,8 +155,8 @@ def test_content_decides_not_the_suffix(tmp_path):
     path = tmp_path / "a.jpg"
     Image.fromarray(gray_scene()).save(path, "PNG")
     assert read_photo(path).format == "PNG"
-    (tmp_path / "b.jpg").write_bytes(b"GIF89a" + bytes(100))
-    with pytest.raises(PhotoError, match="not a JPEG, PNG, TIFF or WebP"):
+    (tmp_path / "b.jpg").write_bytes(b"%PDF-1.7" + bytes(100))
+    with pytest.raises(PhotoError, match="not a JPEG, PNG, TIFF, WebP"):
         read_photo(tmp_path / "b.jpg")
     (tmp_path / "c.jpg").touch()
     with pytest.raises(PhotoError, match="empty"):
@@ -195,7 +196,7 @@ def test_a_cyclic_directory_ends(tmp_path):
     np.testing.assert_array_equal(read_photo(path).pixels, gray_scene())
 
 
-def test_only_the_first_page_is_read_and_that_is_said(tmp_path):
+def test_one_of_several_pages_is_read_and_that_is_said(tmp_path):
     path = tmp_path / "a.tif"
     with tifffile.TiffWriter(path) as writer:
         writer.write(gray_scene()[:8, :8], subfiletype=1, photometric="minisblack", metadata=None)
@@ -203,7 +204,7 @@ def test_only_the_first_page_is_read_and_that_is_said(tmp_path):
         writer.write(gray_scene()[::-1], photometric="minisblack", metadata=None)
     photo = read_photo(path)
     np.testing.assert_array_equal(photo.pixels, gray_scene())
-    assert any("first page" in note for note in photo.notes)
+    assert photo.notes == ("of its 2 pages the first was read",)
 
 
 def test_xmp_of_more_than_one_segment_is_said_to_be_left_out(tmp_path):
@@ -281,20 +282,157 @@ def test_cmyk_jpeg_keeps_light_and_dark(tmp_path):
     assert np.abs(pixels.reshape(48, 64, -1).mean(-1) - gray_scene()).max() < 8
 
 
-def test_float_tiff_is_taken_only_within_its_usual_range(tmp_path):
-    """Without this, radiance or elevation data would be coloured as if it were a photograph."""
+def test_floats_beyond_their_usual_range_are_taken_with_a_note(tmp_path):
+    """Clipped they would lose highlights in silence; refused, an archive's scans would have to be converted."""
     values = gray_scene(bits=16) / np.float32(65535)
     photo = read_photo(save(tmp_path / "a.tif", values.astype(np.float32)))
     np.testing.assert_array_equal(photo.pixels, gray_scene(bits=16))
-    for bad in (values * 300, values - 0.5, np.where(values > 0.5, np.nan, values)):
-        with pytest.raises(PhotoError, match=r"0\.\.1"):
-            read_photo(save(tmp_path / "b.tif", bad.astype(np.float32)))
+    for scale, taken in ((255, "0 to 255"), (65535, "0 to 65535"), (1.2, f"0 to {float(values.max() * 1.2):g}")):
+        photo = read_photo(save(tmp_path / "b.tif", (values * scale).astype(np.float32)))
+        assert any(f"values {taken} were taken as black to white" in note for note in photo.notes), photo.notes
+        expected = gray_scene(bits=16) if scale != 1.2 else gray_scene(bits=16) / values.max()
+        np.testing.assert_allclose(photo.pixels, expected, atol=1)
+    with pytest.raises(PhotoError, match="no numbers"):
+        read_photo(save(tmp_path / "b.tif", np.where(values > 0.5, np.nan, values).astype(np.float32)))
 
 
-@pytest.mark.parametrize("dtype", [np.int16, np.uint32, np.int8])
-def test_unknown_sample_types_are_refused_in_a_sentence(tmp_path, dtype):
+def test_integers_of_every_sort_are_read(tmp_path):
+    """Microfilm scanners and scientific cameras write them; white must stay white."""
+    scene = gray_scene(bits=16)
+    for values in (scene.astype(np.uint32) * 65537, (scene // 2).astype(np.int16), scene.astype(np.uint32)):
+        photo = read_photo(save(tmp_path / "a.tif", values))
+        np.testing.assert_allclose(photo.pixels, scene.astype(int), atol=2)
+        assert any("were taken as black to white" in note for note in photo.notes)
     with pytest.raises(PhotoError, match="not supported"):
-        read_photo(save(tmp_path / "a.tif", gray_scene().astype(dtype)))
+        read_photo(save(tmp_path / "a.tif", scene.astype(np.complex64)))
+
+
+def test_inks_and_cielab_are_read(tmp_path):
+    scene = gray_scene()
+    lab = np.zeros((*scene.shape, 3), np.uint8)
+    lab[..., 0] = scene
+    photo = read_photo(save(tmp_path / "lab.tif", lab, photometric="cielab"))
+    expected = np.rint(lightness_to_gray(scene * (100 / 255)) * 255)
+    np.testing.assert_allclose(photo.pixels.reshape(48, 64, -1)[..., 0], expected, atol=1)
+    ink = np.zeros((*scene.shape, 4), np.uint16)
+    ink[..., 3] = 65535 - scene.astype(np.uint16) * 257
+    photo = read_photo(save(tmp_path / "cmyk.tif", ink, photometric="separated"))
+    np.testing.assert_allclose(photo.pixels.reshape(48, 64, -1)[..., 0], scene.astype(int), atol=2)
+    assert "16-bit CMYK was taken with 8 bits" in photo.notes
+
+
+@pytest.mark.parametrize("values", [[0, 65535], [65535, 0], [9000, 50000]])
+def test_a_palette_of_one_bit(tmp_path, values):
+    """Ended as an unexpected IndexError."""
+    bits = gray_scene() > 120
+    table = (320, 3, 6, values * 3, True)
+    buffer = io.BytesIO()
+    tifffile.imwrite(buffer, bits, photometric="minisblack", extratags=[table], metadata=None)
+    with tifffile.TiffFile(io.BytesIO(buffer.getvalue())) as file:
+        at = file.pages[0].tags[262].valueoffset
+    content = bytearray(buffer.getvalue())
+    content[at : at + 2] = b"\3\0"  # tifffile reads palettes of one bit but writes none
+    (tmp_path / "a.tif").write_bytes(content)
+    np.testing.assert_array_equal(read_photo(tmp_path / "a.tif").pixels, (np.array(values) >> 8)[bits.astype(int)])
+
+
+def test_sixteen_bits_with_a_colour_key(tmp_path):
+    """Ended as an unexpected ValueError."""
+    scene = gray_scene(bits=16)
+    for name, pixels in (("gray", scene), ("rgb", np.repeat(scene[..., None], 3, 2))):
+        coded = bytes(imagecodecs.png_encode(pixels))
+        key = b"tRNS" + struct.pack(">H", int(scene[0, 0])) * (1 if pixels.ndim == 2 else 3)
+        chunk = struct.pack(">I", len(key) - 4) + key + struct.pack(">I", zlib.crc32(key))
+        (tmp_path / name).write_bytes(coded[:33] + chunk + coded[33:])
+        photo = read_photo(tmp_path / name)
+        np.testing.assert_array_equal(photo.alpha == 0, scene == scene[0, 0])
+        np.testing.assert_array_equal(photo.pixels, scene)
+
+
+def test_a_thumbnail_before_the_photograph_is_passed_over(tmp_path):
+    """Some scanners write one without saying what it is."""
+    for small_first in (True, False):
+        with tifffile.TiffWriter(tmp_path / "a.tif") as writer:
+            for page in (gray_scene()[::4, ::4], gray_scene())[:: 1 if small_first else -1]:
+                writer.write(page, photometric="minisblack", metadata=None)
+        photo = read_photo(tmp_path / "a.tif")
+        np.testing.assert_array_equal(photo.pixels, gray_scene())
+        which = "the largest, number 2," if small_first else "the first"
+        assert photo.notes == (f"of its 2 pages {which} was read",)
+
+
+@pytest.mark.parametrize("suffix", ["jp2", "j2k", "bmp", "gif", "avif"])
+def test_formats_that_are_read_only(tmp_path, suffix):
+    """Archives hold JPEG 2000, and old software's BMP."""
+    scene = gray_scene()
+    path = tmp_path / "a"
+    if suffix in ("jp2", "j2k"):
+        path.write_bytes(imagecodecs.jpeg2k_encode(scene, level=0, codecformat=suffix))
+    else:
+        with path.open("wb") as file:
+            Image.fromarray(scene).convert("RGB" if suffix == "avif" else "L").save(file, suffix, quality=100)
+    photo = read_photo(path)
+    assert photo.kind == "gray" and probe(path) == (photo.format, 64, 48, 8)
+    np.testing.assert_allclose(photo.pixels, scene, atol=3 if suffix == "avif" else 0)
+    path.write_bytes(path.read_bytes()[:60])
+    with pytest.raises(PhotoError, match=r"cut off|cannot be decoded|damaged"):
+        read_photo(path)
+
+
+def test_jpeg_2000_of_twelve_bits_keeps_its_metadata(tmp_path):
+    scene = gray_scene(bits=16) >> 4
+    coded = bytes(imagecodecs.jpeg2k_encode(scene, level=0, bitspersample=12))
+    box = bytes.fromhex("be7acfcb97a942e89c71999491e3afac") + b"<x/>"
+    (tmp_path / "a.jp2").write_bytes(coded[:32] + struct.pack(">I4s", 8 + len(box), b"uuid") + box + coded[32:])
+    photo = read_photo(tmp_path / "a.jp2")
+    assert (photo.bits, photo.metadata.xmp) == (16, b"<x/>")
+    np.testing.assert_allclose(photo.pixels, gray_scene(bits=16), atol=16)
+
+
+def raw_profile(name: bytes, title: bytes, content: bytes) -> bytes:
+    """A chunk as ImageMagick and exiftool write them."""
+    text = b"\n%s\n%8d\n%s\n" % (title, len(content), content.hex().encode())
+    body = b"zTXt" + b"Raw profile type " + name + b"\0\0" + zlib.compress(text)
+    return struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
+
+
+def test_raw_profiles_of_png(tmp_path):
+    """Captions, and the orientation, were lost without a word; exiftool's IPTC came out with a byte before it."""
+    plain = bytes(imagecodecs.png_encode(gray_scene()))
+    tags = Image.Exif()
+    tags[0x0112], tags[0x010E] = 6, "Harbour, 1931"
+    exif = tags.tobytes()
+    datasets = b"\x1c\x02\x19\0\nlighthouse"
+    resource = b"8BIM" + struct.pack(">HHI", 0x0404, 0, len(datasets)) + datasets + b"\0" * (len(datasets) % 2)
+    xmp = b"http://ns.adobe.com/xap/1.0/\0<x/>"
+    for chunks, (turned, kept, packet) in {
+        raw_profile(b"exif", b"exif", exif): (True, None, None),
+        raw_profile(b"APP1", b"generic", exif): (True, None, None),
+        raw_profile(b"APP1", b"generic", xmp): (False, None, b"<x/>"),
+        raw_profile(b"xmp", b"xmp", b"<x/>"): (False, None, b"<x/>"),
+        raw_profile(b"iptc", b"iptc", resource): (False, datasets, None),
+        raw_profile(b"iptc", b"IPTC profile", datasets): (False, datasets, None),
+        raw_profile(b"8bim", b"8bim", resource): (False, datasets, None),
+    }.items():
+        (tmp_path / "a.png").write_bytes(plain[:33] + chunks + plain[33:])
+        photo = read_photo(tmp_path / "a.png")
+        assert photo.pixels.shape == ((64, 48) if turned else (48, 64))
+        assert (photo.metadata.iptc, photo.metadata.xmp) == (kept, packet)
+        assert (photo.metadata.exif is not None) == turned and photo.notes == ()
+    broken = raw_profile(b"exif", b"exif", exif).replace(b"Raw profile type exif", b"Raw profile type ipty")
+    (tmp_path / "a.png").write_bytes(
+        plain[:33] + broken[:-4] + struct.pack(">I", zlib.crc32(broken[4:-4])) + plain[33:]
+    )
+    assert read_photo(tmp_path / "a.png").notes == ("its metadata of the type ipty are left out",)
+
+
+def test_iptc_of_big_endian_tiff_is_not_turned_around(tmp_path):
+    """Declared as LONG, as old Photoshop did, its bytes came out swapped in fours: `taob` for `boat`."""
+    datasets = b"\x1c\x02\x19\0\x04boat\0\0\0"
+    for kind, count in ((4, len(datasets) // 4), (7, len(datasets))):
+        tag = (33723, kind, count, np.frombuffer(datasets, ">u4").tolist() if kind == 4 else datasets, True)
+        tifffile.imwrite(tmp_path / "a.tif", gray_scene(), byteorder=">", extratags=[tag], metadata=None)
+        assert read_photo(tmp_path / "a.tif").metadata.iptc == datasets
 
 
 def gray_profile(gamma: float) -> bytes:

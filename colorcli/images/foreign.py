@@ -1,0 +1,78 @@
+"""Formats that our own readers do not know, read by imageio: only those that the table of formats names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, cast
+
+import imageio.v3 as imageio
+import numpy as np
+from PIL import Image
+
+from colorcli.images import exif, formats
+from colorcli.images.photo import Decoded, Header, Pixels, UnreadableError
+from colorcli.images.source import Source
+
+# What Pillow calls a format by the table's name: anything else it would recognize is refused before it is opened.
+_EXTENSIONS = {"BMP": ".bmp", "GIF": ".gif", "AVIF": ".avif"}
+
+
+def header(source: Source) -> Header:
+    """Size and depth, without decoding a pixel."""
+    with _opened(source) as file:
+        facts = file.metadata(exclude_applied=False)
+        width, height = facts["shape"]
+        return Header(int(width), int(height), 16 if str(facts.get("mode", "")).startswith("I;16") else 8)
+
+
+def decode(source: Source, *, salvage: bool = False) -> Decoded:
+    """The first picture and its metadata. Raises ``UnreadableError``."""
+    del salvage  # the libraries either decode a file or do not
+    with _opened(source) as file:
+        facts = file.metadata(exclude_applied=False)
+        several = file.properties(index=...).n_images or 1
+        array = np.asarray(file.read(index=0, rotate=False))
+    pixels, alpha = _apart(array)
+    return Decoded(
+        pixels,
+        alpha,
+        exif=exif.strip_prefix(_bytes(facts.get("exif"))),
+        xmp=_bytes(facts.get("xmp")),
+        icc=_bytes(facts.get("icc_profile")),
+        notes=("only the first frame of an animation was read",) if several > 1 else (),
+    )
+
+
+@contextmanager
+def _opened(source: Source) -> Iterator[Any]:
+    """imageio's reader of the file, its errors turned into ours."""
+    record = formats.format_of_content(source.read(0, 32))
+    if record is None or record.name not in _EXTENSIONS:
+        raise UnreadableError("is of a format that is not read")
+    try:
+        with imageio.imopen(source.whole(), "r", plugin="pillow", extension=_EXTENSIONS[record.name]) as file:
+            yield file
+    except Image.DecompressionBombError as error:
+        raise UnreadableError(f"is a {record.label} of more than 178 megapixels, which is not supported") from error
+    except UnreadableError:
+        raise
+    except (OSError, SyntaxError, ValueError, RuntimeError, KeyError) as error:
+        raise UnreadableError(f"cannot be decoded: {error}") from error
+
+
+def _bytes(value: object) -> bytes | None:
+    return value if isinstance(value, bytes) and value else None
+
+
+def _apart(array: np.ndarray[Any, Any]) -> tuple[Pixels, Pixels | None]:
+    """Colour and alpha, which is None where all is opaque."""
+    if array.dtype == bool:
+        array = array.astype(np.uint8) * np.uint8(255)
+    if array.dtype not in (np.uint8, np.uint16) or array.ndim not in (2, 3):
+        raise UnreadableError(f"holds {array.dtype} samples, which is not supported")
+    if array.ndim == 2 or array.shape[2] == 3:
+        return cast(Pixels, np.ascontiguousarray(array)), None
+    alpha = np.ascontiguousarray(array[..., -1])
+    color = np.ascontiguousarray(array[..., 0] if array.shape[2] == 2 else array[..., :3])
+    return cast(Pixels, color), None if alpha.min() == np.iinfo(alpha.dtype).max else cast(Pixels, alpha)

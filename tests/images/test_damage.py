@@ -1,0 +1,121 @@
+"""Damaged files: found, refused by name, and with ``salvage`` read as far as they go, which is said."""
+
+from __future__ import annotations
+
+import io
+import re
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+from colorcli.errors import PhotoError
+from colorcli.images.photo import Photo
+from colorcli.images.read import decode_photo, probe
+
+from .conftest import gray_scene
+
+SCENE = np.tile(gray_scene(), (4, 4)) ^ np.random.default_rng(1).integers(0, 16, (192, 256), dtype=np.uint8)
+NOISE = np.random.default_rng(0).integers(0, 256, 1 << 12, dtype=np.uint8).tobytes()
+
+
+def encoded(form: str, **options: object) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(SCENE).save(buffer, form, **options)
+    return buffer.getvalue()
+
+
+def tiff(**options: object) -> bytes:
+    buffer = io.BytesIO()
+    tifffile.imwrite(buffer, SCENE, metadata=None, photometric="minisblack", **options)
+    return buffer.getvalue()
+
+
+JPEG = encoded("JPEG", quality=92)
+FILES = {
+    "jpeg": JPEG,
+    "progressive": encoded("JPEG", quality=92, progressive=True),
+    "png": encoded("PNG"),
+    "deflate": tiff(compression="deflate", rowsperstrip=16),
+    "lzw": tiff(compression="lzw", rowsperstrip=16),
+    "jpeg_tiff": tiff(compression="jpeg", rowsperstrip=16, compressionargs={"level": 92}),
+    "tiles": tiff(compression="deflate", tile=(32, 32)),
+}
+
+
+def read(content: bytes, *, salvage: bool = False) -> Photo:
+    return decode_photo(content, Path("a"), salvage=salvage)
+
+
+def overwritten(content: bytes) -> bytes:
+    middle = len(content) // 2
+    return content[:middle] + NOISE[: len(content) // 8] + content[middle + len(content) // 8 :]
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_an_overwritten_middle_is_found(name: str) -> None:
+    """Half a photograph, the rest gray, journalled as done, is found years later when the original is gone."""
+    damaged = overwritten(FILES[name])
+    with pytest.raises(PhotoError, match=r"damaged|cannot be decoded|cut off") as caught:
+        read(damaged)
+    assert "--salvage" in str(caught.value)
+    photo = read(damaged, salvage=True)
+    assert photo.pixels.shape[:2] == SCENE.shape
+    assert [note for note in photo.notes if note.startswith("damaged: ")], photo.notes
+    whole = read(FILES[name]).pixels
+    assert np.array_equal(photo.pixels[:16], whole[:16]) or name == "progressive", "what is sound is kept"
+    assert not np.array_equal(photo.pixels, whole)
+
+
+@pytest.mark.parametrize("name", [name for name in FILES if name != "tiles"])
+def test_a_cut_is_found_whatever_was_appended(name: str) -> None:
+    """A program that repairs a cut JPEG by an end marker makes it look whole."""
+    content = FILES[name]
+    half = content[: len(content) // 2]
+    for damaged in (half, half + b"\xff\xd9") if content.startswith(b"\xff\xd8") else (half,):
+        with pytest.raises(PhotoError, match=r"cut off|damaged"):
+            read(damaged)
+    if name in ("jpeg", "png"):
+        share = float(re.findall(r"at least ([\d.]+) %", read(half, salvage=True).notes[-1])[0])
+        assert 35 < share < 65
+
+
+def test_padding_before_the_end_marker_is_no_damage() -> None:
+    """Some cameras and scanners write it in every file."""
+    for padding in (bytes(40), b"\xff" * 40):
+        assert np.array_equal(read(JPEG[:-2] + padding + JPEG[-2:]).pixels, read(JPEG).pixels)
+
+
+def test_a_checked_jpeg_has_the_same_pixels_as_pillows() -> None:
+    for content in (JPEG, FILES["progressive"]):
+        assert np.array_equal(read(content).pixels, np.asarray(Image.open(io.BytesIO(content))))
+
+
+def stating(content: bytes, width: int, height: int) -> bytes:
+    """A file whose header states another size."""
+    if content.startswith(b"\xff\xd8"):
+        at = content.index(b"\xff\xc0")
+        return content[: at + 5] + struct.pack(">HH", height, width) + content[at + 9 :]
+    if content.startswith(b"\x89PNG"):
+        head = b"IHDR" + struct.pack(">II", width, height) + content[24:29]
+        return content[:12] + head + struct.pack(">I", zlib.crc32(head)) + content[33:]
+    file = bytearray(content)
+    with tifffile.TiffFile(io.BytesIO(content)) as tif:
+        for tag, value in ((256, width), (257, height), (278, height)):
+            found = tif.pages[0].tags[tag]
+            struct.pack_into("<I" if found.dtype == 4 else "<H", file, found.valueoffset, min(value, 65535))
+    return bytes(file)
+
+
+@pytest.mark.parametrize("name", ["jpeg", "png", "deflate", "lzw"])
+def test_memory_is_bounded_by_what_the_file_can_hold(name: str, tmp_path: Path) -> None:
+    """A header of 14 kB took 4 GB, and stood in the plan as a photograph of 900 megapixels."""
+    path = tmp_path / "a"
+    path.write_bytes(stating(FILES[name], 30000, 30000))
+    for look in (lambda: read(path.read_bytes()), lambda: probe(path)):
+        with pytest.raises(PhotoError, match="cannot hold the 30000 x 30000 it states"):
+            look()
