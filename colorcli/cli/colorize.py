@@ -192,6 +192,8 @@ def _plain(value: Any) -> Any:
 def _format_of_file(wanted: Format | None, named: Format | None, output: Path) -> Format | None:
     if wanted is not None and named is not None and wanted != named:
         raise UsageError(f"--format {wanted.lower()} does not go with the name {output}.")
+    if named is not None and not formats.FORMATS[named].written:
+        raise UsageError(f"{formats.FORMATS[named].label} is read only; name {output} .tif, .png or .jpg.")
     return wanted or named
 
 

@@ -187,6 +187,8 @@ def _notes(photo: Photo, tiles: int) -> tuple[str, ...]:
     notes = list(photo.notes)
     if format_of_name(photo.path.name) not in (None, photo.format):
         notes.append(f"is a {FORMATS[photo.format].label}, whatever its name says")
+    if not FORMATS[photo.format].written:
+        notes.append(f"{FORMATS[photo.format].label} is read only: made into another format")
     if photo.kind == "toned":
         notes.append("toned: coloured from its lightness, the tone is left out")
     if photo.kind == "color":
