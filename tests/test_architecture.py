@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+from .conftest import ROOT
+
 HEAVY = ("torch", "torchvision", "numba", "scipy", "skimage", "onnxruntime", "PIL", "tifffile", "imagecodecs")
 
 
@@ -23,7 +24,7 @@ def test_imports_point_downwards_only() -> None:
 @pytest.mark.parametrize(
     "arguments", [["--version"], ["--help"], ["colorize", "--help"], ["evaluate", "--help"], ["models", "list"]]
 )
-def test_answering_a_question_imports_nothing_heavy(arguments: list[str]) -> None:
+def test_answering_a_question_imports_nothing_heavy(arguments: list[str], tmp_path: Path) -> None:
     """Two seconds of importing torch for a help page, at every tab completion."""
     code = (
         "import sys\nfrom colorcli.cli import main\n"
@@ -31,11 +32,11 @@ def test_answering_a_question_imports_nothing_heavy(arguments: list[str]) -> Non
         f"heavy = [name for name in {HEAVY!r} if name in sys.modules]\n"
         "sys.exit(f'imports {heavy}' if heavy else code)"
     )
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
 
 
-def test_importing_the_package_imports_nothing_heavy() -> None:
+def test_importing_the_package_imports_nothing_heavy(tmp_path: Path) -> None:
     """``colorcli.__version__`` and ``colorcli.load`` are both at the top; only the second is allowed to cost."""
     code = (
         "import sys, colorcli\n"
@@ -43,4 +44,4 @@ def test_importing_the_package_imports_nothing_heavy() -> None:
         "assert callable(colorcli.load)\n"
         "assert 'torch' not in sys.modules"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path)

@@ -1,8 +1,11 @@
-"""An outside network, as its author adds it: one module, one entry point, one recipe; all four commands take it."""
+"""An outside network, added as CONTRIBUTING tells: a module, an entry point, a recipe; all four commands take it."""
 
 from __future__ import annotations
 
 import json
+import re
+import shlex
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,52 +14,20 @@ import pytest
 from PIL import Image
 
 from colorcli.cli import main
+from colorcli.cli.docs import page_path
 from colorcli.registry.systems import systems
 
-NETWORK = '''
-import torch
-from colorcli.color import tensors as colors
-from colorcli.networks.colorizer import Colorizer
-from colorcli.networks.size import SizeRule
+PAGE = page_path("contributing").read_text(encoding="utf-8")
+SECTION = PAGE.split("## A system of your own, from start to end")[1]
 
-class Eleventh(Colorizer):
-    """Chroma from a few convolutions of lightness."""
 
-    presets = {"lite": {"width": 8}}
-    size_rule = SizeRule(size=32, multiple_of=2)
+def _block(language: str, number: int = 0) -> str:
+    return re.findall(rf"^```{language}\n(.*?)^```", SECTION, re.MULTILINE | re.DOTALL)[number]
 
-    def __init__(self, width: int = 8) -> None:
-        super().__init__()
-        self.layers = torch.nn.Sequential(
-            torch.nn.Conv2d(1, width, 3, 2, 1), torch.nn.ReLU(), torch.nn.Conv2d(width, 2, 1)
-        )
 
-    def native(self, lightness, *, z=None, class_index=None):
-        return self.layers(lightness / 100)
-
-    def target(self, rgb):
-        return colors.srgb_to_lab(rgb)[:, 1:] / 100
-
-    def to_chroma(self, answer, lightness):
-        return answer * 100
-'''
-RECIPE = """
-name = "eleventh-lite"
-system = "eleventh"
-preset = "lite"
-every = 4
-
-[data]
-crop = 32
-short_side = [32, 40]
-held_back = 0.2
-
-[[phases]]
-name = "regression"
-steps = 4
-batch = 4
-loss = "mse"
-"""
+def _commands() -> list[list[str]]:
+    lines = [shlex.split(line) for line in _block("sh").splitlines()]
+    return [words[1:] for words in lines if words[0] == "colorcli"]
 
 
 @pytest.fixture
@@ -65,14 +36,19 @@ def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     site = tmp_path / "site"
     about = site / "eleventh-1.0.dist-info"
     about.mkdir(parents=True)
+    ((name, value),) = tomllib.loads(_block("toml"))["project"]["entry-points"]["colorcli.networks"].items()
     (about / "METADATA").write_text("Metadata-Version: 2.1\nName: eleventh\nVersion: 1.0\n")
-    (about / "entry_points.txt").write_text("[colorcli.networks]\neleventh = eleventh_network:Eleventh\n")
-    (site / "eleventh_network.py").write_text(NETWORK)
-    (tmp_path / "eleventh.toml").write_text(RECIPE)
+    (about / "entry_points.txt").write_text(f"[colorcli.networks]\n{name} = {value}\n")
+    (site / "eleventh_network.py").write_text(_block("python"))
+    (tmp_path / "eleventh").mkdir()
+    (tmp_path / "eleventh" / "eleventh.toml").write_text(_block("toml", 1))
     (tmp_path / "photos").mkdir()
+    (tmp_path / "old").mkdir()
     for number, rng in enumerate(np.random.default_rng(0).spawn(10)):
         blocks = Image.fromarray(rng.integers(0, 256, (5, 6, 3), dtype=np.uint8))
-        blocks.resize((48, 40), Image.Resampling.BILINEAR).save(tmp_path / "photos" / f"{number}.png")
+        photograph = blocks.resize((48, 40), Image.Resampling.BILINEAR)
+        photograph.save(tmp_path / "photos" / f"{number}.png")
+        photograph.convert("L").save(tmp_path / "old" / f"{number}.png")
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(site))
     monkeypatch.setenv("COLORCLI_DATA_DIR", str(tmp_path / "data"))
@@ -83,20 +59,17 @@ def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def test_a_plugin_network_is_trained_scored_exported_and_colours(plugin: Path) -> None:
-    """Whoever writes an eleventh system writes a network and a recipe, and no line of this program."""
-    assert main(["train", "eleventh.toml", "--data", "photos", "-o", "run", "--device", "cpu", "--quiet"]) == 0
-    assert main(["colorize", "photos", "-o", "coloured", "--model", "run", "--recolor", "--quiet"]) == 0
+    """Whoever writes an eleventh system follows that page, and changes no line of this program."""
+    commands = _commands()
+    assert [words[0] for words in commands] == ["train", "colorize", "evaluate", "export", "colorize"]
+    for words in commands:
+        assert main(words) == 0, words
     outputs = sorted((plugin / "coloured").glob("*.png"))
     assert len(outputs) == 10
     assert any(np.ptp(np.asarray(Image.open(path)).astype(int), axis=2).max() > 0 for path in outputs)
-
-    assert main(["evaluate", "photos", "--models", "run", "--metrics", "psnr", "-o", "report", "--quiet"]) == 0
     report = json.loads((plugin / "report" / "report.json").read_text())
     assert {model["name"] for model in report["models"]} >= {"gray", "run"}
     assert report["summary"]["run"]["psnr"]["mean"] > 5
-
-    assert main(["export", "run", "-o", "eleventh.onnx"]) == 0
-    assert main(["colorize", "photos", "-o", "onnx", "--model", "eleventh.onnx", "--recolor", "--quiet"]) == 0
     for path in outputs:
         ours, theirs = (np.asarray(Image.open(place)).astype(int) for place in (path, plugin / "onnx" / path.name))
         assert np.abs(ours - theirs).max() <= 1

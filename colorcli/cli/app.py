@@ -10,6 +10,7 @@ import colorcli
 from colorcli.cli import models
 from colorcli.cli.colorize import colorize
 from colorcli.cli.command import Command, Group
+from colorcli.cli.docs import docs
 from colorcli.cli.doctor import doctor
 from colorcli.cli.evaluate import evaluate
 from colorcli.cli.export import export
@@ -55,3 +56,4 @@ app.command("evaluate", cls=Command)(evaluate)
 app.command("export", cls=Command)(export)
 app.add_typer(models.app, name="models", help="The installed models, and where weights come from.")
 app.command("doctor", cls=Command)(doctor)
+app.command("docs", cls=Command)(docs)

@@ -10,23 +10,21 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
-
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
-    """Run ``colorcli ARGUMENTS`` in ``tmp_path``; keyword arguments are environment variables."""
+    """Run ``colorcli ARGUMENTS`` in ``tmp_path``; keyword arguments but ``stdin`` are environment variables."""
 
-    def start(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    def start(*arguments: str, stdin: str | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("COLORCLI_")}
-        paths = os.pathsep.join(path for path in (str(ROOT), os.environ.get("PYTHONPATH", "")) if path)
-        own = {"COLORCLI_DATA_DIR": str(tmp_path / "data"), "PYTHONPATH": paths, "COLUMNS": "200", "NO_COLOR": "1"}
+        own = {"COLORCLI_DATA_DIR": str(tmp_path / "data"), "COLUMNS": "200", "NO_COLOR": "1"}
         return subprocess.run(
             [sys.executable, "-m", "colorcli", *arguments],
             cwd=tmp_path,
             env={**inherited, **own, **environment},
+            input=stdin,
             capture_output=True,
             text=True,
             timeout=120,

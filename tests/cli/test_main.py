@@ -20,7 +20,7 @@ from colorcli.cli import app as app_module
 from colorcli.cli import output
 from colorcli.cli.command import Command
 
-from .conftest import ROOT, Run
+from .conftest import Run
 
 
 @pytest.fixture
@@ -160,7 +160,6 @@ def test_what_libraries_print_does_not_reach_the_data(run: Run, tmp_path: Path) 
     )
     result = subprocess.run(
         [sys.executable, str(tmp_path / "chatty.py")],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
     )
@@ -182,7 +181,6 @@ def test_a_reader_that_goes_away_is_no_error(tmp_path: Path, arguments: str) -> 
     process = subprocess.run(
         [sys.executable, "-m", "colorcli", *arguments.split()],
         cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
         stdout=writer,
         stderr=subprocess.PIPE,
         text=True,
@@ -202,7 +200,6 @@ def test_streams_that_are_closed_or_full(tmp_path: Path, streams: str, code: int
     process = subprocess.run(
         ["sh", "-c", f'exec "$0" -m colorcli samples s --json {streams}', sys.executable],
         cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
     )
@@ -233,7 +230,6 @@ def test_signals_unwind_and_have_their_codes(tmp_path: Path, number: signal.Sign
     )
     process = subprocess.Popen(
         [sys.executable, str(tmp_path / "slow.py")],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -17,17 +17,21 @@ from PIL import Image
 
 from colorcli.colorize.journal import read_journal
 
+from ..conftest import ROOT
 from .conftest import contents, write_gray
 
-ROOT = Path(__file__).parents[2]
+# Where the tests are may hold a colorcli too, which is not the one to test: it comes last.
+DRIVER = (
+    f"import runpy, sys; sys.path.append({str(ROOT)!r}); runpy.run_module('tests.colorize.driver', run_name='__main__')"
+)
 
 
 def start(folder: Path, seconds: float = 0.0, deadly: str = "no", *extra: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [
             sys.executable,
-            "-m",
-            "tests.colorize.driver",
+            "-c",
+            DRIVER,
             str(seconds),
             deadly,
             "colorize",
@@ -36,7 +40,7 @@ def start(folder: Path, seconds: float = 0.0, deadly: str = "no", *extra: str) -
             "2",
             *extra,
         ],
-        cwd=ROOT,
+        cwd=folder.parent,
         stderr=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

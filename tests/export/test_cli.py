@@ -15,12 +15,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from colorcli.cli.docs import page_path
 from colorcli.errors import ExitCode
 from colorcli.images.samples import color_photographs
 from colorcli.registry.card import ModelCard
 from colorcli.requirements import NOT_NEEDED, without_torch
 
-ROOT = Path(__file__).parents[2]
+from ..conftest import ROOT
 
 # Imports of what is not in the printed list fail, as on a machine where only that is installed.
 _BLOCKED = """
@@ -37,7 +38,7 @@ sys.exit(main(sys.argv[1:]))
 
 
 def _start(folder: Path, *arguments: str, blocked: tuple[str, ...] = ()) -> subprocess.Popen[str]:
-    paths = os.pathsep.join((str(folder / "site"), str(ROOT)))
+    paths = os.pathsep.join(filter(None, (str(folder / "site"), os.environ.get("PYTHONPATH"))))
     own = {"PYTHONPATH": paths, "COLORCLI_DATA_DIR": str(folder / "data"), "COLORCLI_CACHE_DIR": str(folder / "cache")}
     command = [sys.executable, "-c", _BLOCKED.format(blocked=set(blocked)), *arguments]
     pipe = subprocess.PIPE
@@ -165,4 +166,4 @@ def test_the_list_without_pytorch_is_the_packages_own() -> None:
     dropped = [line for line in declared if line not in kept]
     assert sorted(line.split(">")[0] for line in dropped) == sorted(NOT_NEEDED)
     assert without_torch(["numpy>=2.0", 'pytest; extra == "test"', "torch"]) == ["numpy>=2.0"]
-    assert "python -m colorcli.requirements" in (ROOT / "README.md").read_text()
+    assert "python -m colorcli.requirements" in page_path("export").read_text(encoding="utf-8")

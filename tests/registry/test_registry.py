@@ -244,4 +244,4 @@ def test_loading_does_not_load_pytorchs_compiler() -> None:
         "import sys; from colorcli.pipeline.opening import open_model; open_model('bigcolor', device='cpu'); "
         "sys.exit(int('torch._dynamo' in sys.modules))"
     )
-    assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2]).returncode == 0
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0

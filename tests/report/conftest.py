@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -122,3 +123,16 @@ def evaluation(count: int = 7, models: tuple[str, ...] = ("alpha@lite", "beta@li
 def pictures(name: str, model: str) -> NDArray[np.uint8]:
     """What ``write_evaluation`` asks for."""
     return picture(len(name) * 7 + len(model), gray=model == "gray")
+
+
+def page_data(path: Path) -> Any:
+    return json.loads(path.read_text("utf-8").split('id="data">')[1].split("</script>")[0])
+
+
+def picks_of(path: Path, wanted: dict[str, int]) -> dict[str, Any]:
+    """What a report's page saves when these samples are chosen in it."""
+    data = page_data(path)
+    chosen = [
+        {**photo["identity"], "sample": wanted[photo["name"]]} for photo in data["photos"] if photo["name"] in wanted
+    ]
+    return {**json.loads(data["choice"]["header"]), "picks": chosen}

@@ -19,7 +19,7 @@ from colorcli.registry.card import ModelCard
 from colorcli.report import colouring
 from tests.colorize.conftest import INFO, FakeSession, contents, write_gray
 
-from .conftest import Open
+from .conftest import Open, page_data, picks_of
 
 SEED = 2**60 + 1
 CARD = ModelCard("fake", "fake", INFO.weights_sha256, "test", size=INFO.size_rule, controls=INFO.controls)
@@ -38,19 +38,6 @@ def place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 def colour(*arguments: object) -> int:
     return main(["colorize", *map(str, arguments)])
-
-
-def page_data(path: Path) -> Any:
-    return json.loads(path.read_text("utf-8").split('id="data">')[1].split("</script>")[0])
-
-
-def picks_of(path: Path, wanted: dict[str, int]) -> dict[str, Any]:
-    """What a report's page saves when these samples are chosen in it."""
-    data = page_data(path)
-    chosen = [
-        {**photo["identity"], "sample": wanted[photo["name"]]} for photo in data["photos"] if photo["name"] in wanted
-    ]
-    return {**json.loads(data["choice"]["header"]), "picks": chosen}
 
 
 def save(content: Any, name: str = "picks.json") -> Path:

@@ -1,0 +1,61 @@
+"""``colorcli docs``: the documentation, readable where there is no network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from colorcli import environment
+from colorcli.cli import output
+from colorcli.errors import UsageError
+
+_PACKAGE = Path(__file__).parents[1]
+# Page: its file in a checkout, and what it is about. Pages from outside the package are in ``pages`` of the wheel.
+PAGES = {
+    "readme": ("README.md", "what colorcli does, and how to start"),
+    "colorize": ("colorcli/colorize/README.md", "every way to colour, reports and picks, status and verify"),
+    "settings": ("colorcli/cli/README.md", "configuration file, environment, exit codes, JSON"),
+    "models": ("models/README.md", "the models and how they measure"),
+    "train": ("colorcli/train/README.md", "recipes, data, fine-tuning"),
+    "evaluate": ("colorcli/evaluate/README.md", "protocols, metrics, reports"),
+    "export": ("colorcli/export/README.md", "ONNX files, and colouring without PyTorch"),
+    "performance": ("tests/bench/README.md", "speed and memory as measured"),
+    "contributing": (".github/CONTRIBUTING.md", "set up, tests, adding a system, a metric, a format"),
+    "changelog": ("CHANGELOG.md", "what changed"),
+}
+
+
+def docs(
+    page: Annotated[
+        str | None, typer.Argument(help="Page to show. [default: list the pages]", autocompletion=lambda: list(PAGES))
+    ] = None,
+) -> None:
+    """Show the documentation offline: the same pages as on the web."""
+    if page is None:
+        for name, (_, about) in PAGES.items():
+            output.line(f"{name:<13} {about}")
+        output.note("Show one with: colorcli docs PAGE")
+        return
+    if page not in PAGES:
+        raise UsageError(f"There is no page {page!r}; the pages are: {', '.join(PAGES)}.")
+    text = page_path(page).read_text(encoding="utf-8")
+    if not output.stdout().isatty():
+        output.line(text.rstrip("\n"))
+        return
+    from rich.console import Console
+    from rich.markdown import Markdown
+
+    Console(file=output.stdout(), width=min(Console().width, 100)).print(Markdown(text))
+
+
+def page_path(page: str) -> Path:
+    """Where a page of ``PAGES`` is, installed or in a checkout."""
+    place = Path(PAGES[page][0])
+    if place.parts[0] == "colorcli":
+        return _PACKAGE.joinpath(*place.parts[1:])
+    if place.parts[0] == "models":
+        return environment.bundled_models_dir().joinpath(*place.parts[1:])
+    installed = _PACKAGE / "pages" / f"{page}.md"
+    return installed if installed.exists() else _PACKAGE.parent / place

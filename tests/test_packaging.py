@@ -1,0 +1,36 @@
+"""What is tested is what is installed, in the tests and in the processes that they start."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import colorcli
+from colorcli import environment
+from colorcli.cli.docs import PAGES, page_path
+from colorcli.registry.registry import list_models
+from colorcli.registry.systems import BUILT_IN
+from colorcli.train import recipe
+
+
+def test_child_processes_import_the_same_program(tmp_path: Path) -> None:
+    """Half of the tests would test another colorcli than the other half: run ``pytest``, not ``python -m pytest``."""
+    code = "import colorcli; print(colorcli.__file__)"
+    child = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert Path(child.stdout.strip()).resolve() == Path(colorcli.__file__).resolve()
+
+
+def test_the_package_carries_its_data() -> None:
+    """A wheel without weights, recipes or pages works on the machine that built it, and nowhere else."""
+    bundled = {card.name for card in list_models()}
+    assert {point.name for point in BUILT_IN} <= bundled
+    assert (
+        environment.bundled_models_dir() / "backbones" / "efficientnet-lite0-gray" / "weights.safetensors"
+    ).is_file()
+    assert len(recipe.names()) > 40
+    for page in PAGES:
+        assert page_path(page).read_text(encoding="utf-8").startswith("# ")
+    package = Path(colorcli.__file__).parent
+    for name in ("py.typed", "registry/releases.toml", "report/assets/report.css", "sessions/imagenet_classes.txt"):
+        assert (package / name).is_file(), name
