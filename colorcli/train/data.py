@@ -20,7 +20,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageFilter, ImageOps
+from PIL import Image, ImageDraw, ImageOps
+from scipy.ndimage import gaussian_filter
 
 from colorcli.color.metrics import colorfulness
 from colorcli.errors import NothingToDoError, UsageError
@@ -31,6 +32,8 @@ from colorcli.sessions.machine import available_cpus
 
 _FORMATS = ("JPEG", "PNG", "WEBP", "TIFF")
 _NEAR_GRAY = 4.0
+# How much of red, green and blue an orthochromatic film sees on average, times how alike such films are.
+_ORTHOCHROMATIC = (0.6, 5.0, 5.0)
 LUMA601 = (0.2989, 0.5870, 0.1140)
 
 
@@ -241,7 +244,8 @@ class Augment:
         weights = np.asarray(LUMA601, np.float32)
         if rng.random() < 0.3 and self.films:
             # Films see colours differently: orthochromatic ones hardly see red.
-            weights = rng.dirichlet(4 * weights / weights.sum() * 3).astype(np.float32)
+            sensitivity = _ORTHOCHROMATIC if rng.random() < 0.35 else 12 * weights / weights.sum()
+            weights = rng.dirichlet(sensitivity).astype(np.float32)
         gray = rgb @ (weights / weights.sum())
         if rng.random() < self.degrade:
             gray = _old_print(gray, rng)
@@ -301,18 +305,57 @@ def _rotate(image: Image.Image, turns: float) -> Image.Image:
 
 
 def _old_print(gray: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
-    """Blur, fading and grain, each by chance."""
+    """What lens, film, decades and the scanner do to a photograph, each by chance; gray in 0..1.
+
+    Blur, halation, the film's curve, uneven fading, grain, scratches and dust.
+    """
+    side = max(gray.shape)
     if rng.random() < 0.5:
-        blurred = Image.fromarray((gray * 255).astype(np.uint8)).filter(
-            ImageFilter.GaussianBlur(float(rng.uniform(0.3, 1.2)))
-        )
-        gray = np.asarray(blurred, np.float32) / np.float32(255)
+        gray = gaussian_filter(gray, rng.uniform(0.3, 1.2))
+    if rng.random() < 0.25:
+        # Light that went through the film comes back from its base around what is bright.
+        glow = gaussian_filter(np.clip(gray - 0.6, 0, 1), side * rng.uniform(0.02, 0.06))
+        gray = gray + np.float32(rng.uniform(0.3, 1.0)) * glow
     gray = np.clip(gray, 0, 1) ** np.float32(np.exp(rng.normal(0, 0.25)))
     black, white = np.float32(rng.uniform(0, 0.15)), np.float32(rng.uniform(0.8, 1.0))
     gray = black + gray * (white - black)
+    if rng.random() < 0.35:
+        # Where a print has faded, everything comes nearer to one tone.
+        tone, most = np.float32(rng.uniform(0.5, 0.95)), rng.uniform(0.2, 0.7)
+        faded = _smooth_field(gray.shape, rng) * np.float32(most)
+        gray = gray + (tone - gray) * faded
     if rng.random() < 0.6:
-        gray = gray + rng.normal(0, rng.uniform(0.005, 0.04), gray.shape).astype(np.float32)
-    return np.clip(gray, 0, 1)
+        grain = rng.normal(0, rng.uniform(0.005, 0.04), gray.shape).astype(np.float32)
+        if rng.random() < 0.4:
+            # Clumped grain: as deep, but several pixels wide.
+            grain = np.float32(2.5) * gaussian_filter(grain, 0.8)
+        gray = gray + grain
+    if rng.random() < 0.25:
+        gray = _scratched(gray, rng)
+    return np.clip(gray, 0, 1).astype(np.float32, copy=False)
+
+
+def _smooth_field(shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.float32]:
+    """A random field in 0..1 that changes over a third of the image or more."""
+    coarse = Image.fromarray(rng.uniform(0, 1, (4, 4)).astype(np.float32))
+    field = np.asarray(coarse.resize((shape[1], shape[0]), Image.Resampling.BICUBIC))
+    return np.clip(field, 0, 1)
+
+
+def _scratched(gray: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
+    """Lines and specks, a pixel or two wide, lighter or darker than what they cover."""
+    height, width = gray.shape
+    layer = Image.new("L", (width, height))
+    draw = ImageDraw.Draw(layer)
+    for _ in range(rng.integers(0, 4)):
+        x, lean = rng.uniform(0, width), rng.normal(0, 0.2) * height
+        top, bottom = sorted(rng.uniform(0, height, 2))
+        draw.line([(x, top), (x + lean * (bottom - top) / height, bottom)], fill=int(rng.integers(80, 256)), width=1)
+    for _ in range(rng.integers(0, 12)):
+        x, y, radius = rng.uniform(0, width), rng.uniform(0, height), rng.uniform(0.3, 1.5)
+        draw.ellipse([x - radius, y - radius, x + radius, y + radius], fill=int(rng.integers(80, 256)))
+    mark = np.asarray(layer, np.float32) / np.float32(255)
+    return gray + (np.float32(rng.random() < 0.7) - gray) * mark
 
 
 class Loader:

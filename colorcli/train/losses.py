@@ -90,3 +90,29 @@ def feature_distance(features: tuple[Tensor, ...], truth: tuple[Tensor, ...], *,
         for ours, theirs in zip(features, truth, strict=True)
     ]
     return torch.stack(terms).mean()
+
+
+def delta_e94(chroma: Tensor, truth: Tensor) -> Tensor:
+    """Mean CIE 1994 colour difference (graphic arts) of chroma ``(N, 2, h, w)`` from the truth at equal lightness.
+
+    In CIELAB units. It follows CIEDE2000, the metric to be good at, where that is smooth: an error weighs the more the
+    paler the true colour is.
+    """
+    ours, theirs = (image.square().sum(1).add(1e-3).sqrt() for image in (chroma, truth))
+    along = (ours - theirs).square()
+    across = ((chroma - truth).square().sum(1) - along).clamp_min(0)
+    squares = along / (1 + 0.045 * theirs).square() + across / (1 + 0.015 * theirs).square()
+    return squares.add(1e-2).sqrt().mean()
+
+
+def edge_distance(chroma: Tensor, truth: Tensor) -> Tensor:
+    """Mean absolute difference of the steps between neighbouring pixels, at full and at half size, in CIELAB units.
+
+    Clouds of colour on what is even cost as much as borders that are missing or that lie beside the true ones.
+    """
+    total = chroma.new_zeros(())
+    for _ in range(2):
+        difference = chroma - truth
+        total = total + difference.diff(dim=2).abs().mean() + difference.diff(dim=3).abs().mean()
+        chroma, truth = F.avg_pool2d(chroma, 2), F.avg_pool2d(truth, 2)
+    return total / 4
