@@ -12,7 +12,7 @@ import skimage
 from PIL import Image
 
 from colorcli.errors import NothingToDoError, UsageError
-from colorcli.train.data import Augment, Loader, PhotoSet, centre
+from colorcli.train.data import Augment, Loader, PhotoSet, _old_print, centre
 
 
 def test_folders_and_shards_are_read_alike(photos: Path) -> None:
@@ -191,3 +191,17 @@ def test_no_photographs_is_a_sentence(tmp_path: Path) -> None:
         PhotoSet([tmp_path])
     with pytest.raises(UsageError, match="neither"):
         PhotoSet([tmp_path / "missing"])
+
+
+def test_old_prints_stay_photographs_and_differ() -> None:
+    """Degraded out of recognition, or all alike, they would teach nothing about old photographs."""
+    gray = np.asarray(Image.fromarray(skimage.data.camera()).resize((128, 128)), np.float32) / 255
+    prints = [_old_print(gray, np.random.default_rng(seed)) for seed in range(60)]
+    for one in prints:
+        assert one.dtype == np.float32
+        assert one.min() >= 0
+        assert one.max() <= 1
+    likeness = [float(np.corrcoef(gray.ravel(), one.ravel())[0, 1]) for one in prints]
+    assert min(likeness) > 0.6
+    assert np.median(likeness) > 0.9
+    assert len({one.tobytes() for one in prints}) == 60

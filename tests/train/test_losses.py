@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
+from skimage.color import deltaE_ciede94
 
 from colorcli.train import losses
 
@@ -63,6 +65,27 @@ def test_distances_are_per_photograph_and_zero_for_the_truth(kind: str, expected
     error = losses.distance(kind, wrong, truth)
     assert error[0] == 0
     assert torch.isclose(error[1], torch.tensor(expected), atol=1e-5)
+
+
+def test_the_colour_difference_is_that_of_scikit_image() -> None:
+    """Paint on what is neutral has to cost more than a like error on a vivid colour, by the standard's own factors."""
+    torch.manual_seed(0)
+    truth, ours = 30 * torch.randn(2, 2, 8, 8), 30 * torch.randn(2, 2, 8, 8)
+    lab = [torch.cat((torch.full((2, 1, 8, 8), 50.0), ab), 1).permute(0, 2, 3, 1).numpy() for ab in (truth, ours)]
+    assert float(losses.delta_e94(ours, truth)) == pytest.approx(float(np.mean(deltaE_ciede94(*lab))), rel=1e-3)
+    neutral, vivid = torch.zeros(1, 2, 8, 8), torch.full((1, 2, 8, 8), 50.0)
+    assert losses.delta_e94(neutral + 10, neutral) > 2 * losses.delta_e94(vivid + 10, vivid)
+
+
+def test_clouds_and_displaced_borders_cost_and_a_tint_does_not() -> None:
+    truth = torch.zeros(1, 2, 32, 32)
+    truth[..., 16:] = 40
+    displaced = truth.roll(4, -1)
+    clouds = truth + 10 * torch.sin(torch.arange(32.0) / 2)
+    assert losses.edge_distance(truth + 20, truth) == 0
+    assert losses.edge_distance(displaced, truth) > 1
+    assert losses.edge_distance(clouds, truth) > 1
+    assert losses.edge_distance(torch.zeros_like(truth), truth) < losses.edge_distance(displaced, truth)
 
 
 def test_weights_make_pixels_count() -> None:
