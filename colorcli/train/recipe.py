@@ -15,7 +15,7 @@ from colorcli.errors import UsageError
 from colorcli.registry.systems import near
 
 # What a phase's ``weights`` may name.
-_TERMS = ("native", "delta_e", "edges", "perceptual", "adversarial", "diversity", "distill", "prior")
+_TERMS = ("native", "delta_e", "edges", "level", "perceptual", "adversarial", "diversity", "distill", "prior")
 _WEIGHTS = {"native": 1.0}
 # The numbers of a phase of which none below 0 means anything.
 _POSITIVE = (
@@ -91,8 +91,8 @@ class Phase:
         loss: distance of the native answer from its target: ``mse``, ``l1``, ``smooth_l1``, ``cross_entropy`` (bins),
             or ``auto``: the last for bins, else the third.
         rebalance: strength lambda of the colour rebalancing of that loss (zhang2016: 0.5; 003: 0.9); 0: none.
-        weights: of the loss terms ``native``, ``delta_e``, ``edges``, ``perceptual``, ``adversarial``, ``diversity``,
-            ``distill``, ``prior``.
+        weights: of the loss terms ``native``, ``delta_e``, ``edges``, ``level``, ``perceptual``, ``adversarial``,
+            ``diversity``, ``distill``, ``prior``.
         gan: ``hinge``; ``bce``, where the generator maximizes log D (002); or ``minimax``, where it minimizes
             log(1 - D) (001).
         real_chroma: chroma gain of the real photographs that the discriminator sees (004: 1.2).

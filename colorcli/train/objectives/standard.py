@@ -37,7 +37,7 @@ class Standard(Objective):
     -1..1 (``sees = "rgb"``), at the resolution of the network's answer.
     """
 
-    terms: ClassVar[tuple[str, ...]] = ("native", "delta_e", "edges", "perceptual", "adversarial", "diversity")
+    terms: ClassVar[tuple[str, ...]] = ("native", "delta_e", "edges", "level", "perceptual", "adversarial", "diversity")
     network: Colorizer
 
     def __init__(self, setup: Setup) -> None:
@@ -217,12 +217,13 @@ class Standard(Objective):
         """The terms beside the native one that the phase gives a weight."""
         values: dict[str, Tensor] = {}
         wanted = phase.weights.get
-        if wanted("delta_e") or wanted("edges"):
+        of_chroma = {
+            "delta_e": losses.delta_e94, "edges": losses.edge_distance, "level": losses.level_distance
+        }  # fmt: skip
+        asked = {name: distance for name, distance in of_chroma.items() if wanted(name)}
+        if asked:
             chroma = self.network.to_chroma(answers[0], lab[:, :1])
-            if wanted("delta_e"):
-                values["delta_e"] = losses.delta_e94(chroma, lab[:, 1:])
-            if wanted("edges"):
-                values["edges"] = losses.edge_distance(chroma, lab[:, 1:])
+            values |= {name: distance(chroma, lab[:, 1:]) for name, distance in asked.items()}
         if wanted("diversity"):
             pair = tuple(self.network.to_chroma(answer, lab[:, :1]) for answer in answers[:2])
             values["diversity"] = losses.diversity_shortfall(
