@@ -338,8 +338,8 @@ def _old_print(gray: NDArray[np.float32], rng: np.random.Generator) -> NDArray[n
 def _smooth_field(shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.float32]:
     """A random field in 0..1 that changes over a third of the image or more."""
     coarse = Image.fromarray(rng.uniform(0, 1, (4, 4)).astype(np.float32))
-    field = np.asarray(coarse.resize((shape[1], shape[0]), Image.Resampling.BICUBIC))
-    return np.clip(field, 0, 1)
+    field: NDArray[np.float32] = np.asarray(coarse.resize((shape[1], shape[0]), Image.Resampling.BICUBIC), np.float32)
+    return np.clip(field, np.float32(0), np.float32(1))
 
 
 def _scratched(gray: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
