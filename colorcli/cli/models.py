@@ -82,7 +82,7 @@ def show(model: Model, json: Json = False) -> None:
     from colorcli.registry.registry import find
 
     others = {other["name"]: other for other in _others()}
-    other = others.get(model)
+    other = others.get(model) or next((one for name, one in others.items() if name.partition("@")[0] == model), None)
     try:
         card = find(model)
     except ModelError:
@@ -144,25 +144,38 @@ def import_command(
     ema: Annotated[
         Path | None, typer.Option(help="Its moving average, such as EG_EMA_011.ckpt.", exists=True, dir_okay=False)
     ] = None,
+    tag: Annotated[
+        str, typer.Option(help="Install as NAME@TAG: needed for a file of that layout that is not the published one.")
+    ] = "",
     overwrite: Overwrite = False,
     json: Json = False,
 ) -> None:
-    """Install released files as NAME@official or as a backbone; or the backbone that a training run has made.
+    """Install released files as NAME@official (or their own tag) or as a backbone; or the backbone that a run has made.
 
     Files are read as tensors; no pickle is run.
     """
     from colorcli.registry.importers import import_files
 
-    installed = import_files(name, [*files, *([ema] if ema else [])], overwrite=overwrite)
+    installed = import_files(name, [*files, *([ema] if ema else [])], tag=tag, overwrite=overwrite)
     if name == "bigcolor" and ema is None and len(files) == 1:
         output.note("Without --ema these are the parameters of the last step, not those of the published results.")
     _report_installed(installed, json)
 
 
-def pull(name: Released, overwrite: Overwrite = False, json: Json = False) -> None:
+def pull(
+    name: Released,
+    print_url: Annotated[
+        bool, typer.Option("--print-url", help="Fetch nothing; print the addresses, for a machine without a network.")
+    ] = False,
+    overwrite: Overwrite = False,
+    json: Json = False,
+) -> None:
     """Fetch released files and import them. The only command that uses the network."""
     from colorcli.registry import importers
 
+    if print_url:
+        _print_addresses(name, json)
+        return
     with _Transfer() as transfer:
         installed, fetched = importers.pull(name, overwrite=overwrite, progress=transfer)
     for one in fetched:
@@ -171,6 +184,25 @@ def pull(name: Released, overwrite: Overwrite = False, json: Json = False) -> No
     if not fetched:
         output.note(f"Nothing was fetched: {name} is installed already.")
     _report_installed(installed, json)
+
+
+def _print_addresses(name: str, json: bool) -> None:
+    from colorcli.registry.releases import release
+
+    entry = release(name)
+    for remote in entry.files:
+        if not remote.url:
+            raise ModelError(f"{remote.name} of {entry.name} has no published address.")
+        if json:
+            output.emit("release.file", name=remote.name, url=remote.url, sha256=remote.sha256_prefix)
+        else:
+            output.line(remote.url)
+        held = f"SHA-256 {remote.sha256_prefix}" if remote.sha256_prefix else "no SHA-256 is published"
+        output.note(f"{remote.name}: {held}.")
+    names = [remote.name for remote in entry.files]
+    if entry.model == "bigcolor":
+        names.insert(1, "--ema")
+    output.note(f"Where they are wanted: colorcli models import {entry.name} {' '.join(names)}")
 
 
 def default(
@@ -243,7 +275,7 @@ def _others() -> list[dict[str, Any]]:
     here = backbones.installed()
     found = []
     for name, entry in releases().items():
-        folder = user_models_dir() / f"{name}@official" if entry.kind == "model" else None
+        folder = user_models_dir() / entry.exact_name if entry.kind == "model" else None
         backbone = here.pop(name, None)
         if backbone is not None:
             folder = backbone.folder
@@ -254,6 +286,7 @@ def _others() -> list[dict[str, Any]]:
                 "kind": entry.kind,
                 "title": entry.title,
                 "licence": entry.licence,
+                "paper": entry.paper,
                 "bytes": entry.bytes,
                 "files": files,
                 "installed": folder is not None and folder.is_dir(),
@@ -279,16 +312,29 @@ def _report_installed(installed: ModelCard | Backbone, json: bool) -> None:
             output.emit("model.installed", **_record(installed))
         name = installed.exact_name
         output.note(f"{name} is in {installed.folder}; use it with --model {name}.")
+        _say_origin(name, installed.source.get("origin", ""), installed.source.get("files", {}))
         return
     if json:
         output.emit("backbone.installed", **installed.to_dict(), folder=str(installed.folder))
     output.note(f"{installed.name} is in {installed.folder}, SHA-256 {installed.sha256}.")
+    _say_origin(installed.name, installed.origin, installed.files)
     if installed.training:
         from colorcli.registry.importers import built_on
 
         presets = ", ".join(built_on(installed.name))
         use = f"built on it: {presets}" if presets else f"recipes can start from it: --set init.PART={installed.name}"
         output.note(f"{use[0].upper()}{use[1:]}.")
+
+
+def _say_origin(name: str, origin: str, files: dict[str, str]) -> None:
+    """What is known of imported files, and the hashes that were recorded where none are published."""
+    from colorcli.registry.importers import Origin
+
+    if origin == Origin.UNKNOWN:
+        found = ", ".join(f"{file} {sha256}" for file, sha256 in files.items())
+        output.note(f"{name} is {origin}; SHA-256 recorded: {found}.")
+    elif origin:
+        output.note(f"{name} is {origin}.")
 
 
 app.command("list", cls=Command)(list_command)

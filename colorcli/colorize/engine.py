@@ -614,6 +614,7 @@ def _run_start(
             "model": info.name,
             "model_version": info.version,
             "weights_sha256": info.weights_sha256,
+            "weights_origin": info.origin,
             "parameters": parameters.record(),
             "execution": asdict(execution),
             "device": session.device,

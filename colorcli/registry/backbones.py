@@ -40,6 +40,7 @@ class Backbone:
         title: what it is, in one line.
         licence: one line.
         files: SHA-256 of the files it was made from, by their names.
+        origin: of an imported one, whether it is the published file; empty where that was not asked.
         training: where it was trained with this program: recipe, photographs, steps and so on.
         folder: where it was read.
     """
@@ -52,6 +53,7 @@ class Backbone:
     files: dict[str, str] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
     folder: Path | None = None
+    origin: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """The content of ``backbone.toml``."""
@@ -63,6 +65,7 @@ class Backbone:
             "weights": {"sha256": self.sha256},
             "files": dict(self.files),
             "training": dict(self.training),
+            **({"origin": self.origin} if self.origin else {}),
         }
 
 
@@ -149,6 +152,7 @@ def read_card(folder: Path) -> Backbone:
             files={str(name): str(sha256) for name, sha256 in table.get("files", {}).items()},
             training=dict(table.get("training", {})),
             folder=folder,
+            origin=str(table.get("origin", "")),
         )
     except FileNotFoundError:
         return Backbone(folder.name, folder=folder)

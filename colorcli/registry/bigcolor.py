@@ -32,7 +32,12 @@ def read(checkpoint: Path, ema: Path | None, ch: int = 96) -> tuple[dict[str, Te
         ModelError: the files are not the released ones.
     """
     layout = bigcolor_layout(ch)
-    state = read_tensors(checkpoint, layout)
+    content = read_checkpoint(checkpoint)
+    if isinstance(content, dict) and "shadow_params" in content:
+        raise ModelError(
+            f"'{checkpoint}' is the moving average, whose tensors are nameless: give EG_011.ckpt, and this with --ema."
+        )
+    state = check_tensors(content, layout, checkpoint)
     parameters = "last step, without moving average"
     if ema is not None:
         state |= _ema_parameters(ema, layout, ch)
@@ -107,6 +112,8 @@ def _released_name(name: str) -> str:
 
 def _ema_parameters(path: Path, layout: dict[str, Shape], ch: int) -> dict[str, Tensor]:
     content = read_checkpoint(path)
+    if isinstance(content, dict) and layout.keys() <= content.keys():
+        raise ModelError(f"'{path}' is the plain checkpoint, not its moving average: --ema is EG_EMA_011.ckpt.")
     if not isinstance(content, dict) or not isinstance(content.get("shadow_params"), list):
         raise ModelError(f"'{path}' is not a moving average: it has no list shadow_params.")
     unknown = sorted(str(key) for key in content if key not in _EMA_KEYS)

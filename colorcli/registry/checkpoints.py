@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import inspect
-import warnings
-import zipfile
-from collections.abc import Iterable, Mapping
+import json
+from collections.abc import Collection, Iterable, Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from colorcli.errors import ModelError
+from colorcli.registry import unpickle
 from colorcli.registry.registry import difference, shapes
 from colorcli.registry.releases import Release
 
@@ -23,39 +23,93 @@ Shape = tuple[int, ...]
 _COUNTER = "num_batches_tracked"
 
 
-def read_checkpoint(path: Path) -> Any:
-    """What a PyTorch checkpoint or a .safetensors file holds, tensors and plain containers only.
+def read_checkpoint(path: Path, ignored: Collection[str] = ()) -> Any:
+    """What a PyTorch checkpoint or a .safetensors file holds: tensors, plain containers, numbers and text.
+
+    Args:
+        path: the file, in either of PyTorch's formats or as safetensors.
+        ignored: keys of the outermost dictionary that are left out, whatever they hold.
 
     Raises:
-        ModelError: the file cannot be read, or holds anything that would have to be executed.
+        ModelError: the file cannot be read, is no checkpoint, is cut short or otherwise damaged, or holds anything that
+            would have to be run.
     """
-    import safetensors.torch
-    import torch
-
     try:
-        mapped = zipfile.is_zipfile(path)
-        path.open("rb").close()
+        content = _read_safetensors(path) if path.suffix == ".safetensors" else unpickle.load(path)
+    except unpickle.ForeignError as error:
+        raise ModelError(f"'{path}' is not a checkpoint{_rather(error.beginning)}.") from error
+    except unpickle.TruncatedError as error:
+        raise ModelError(f"The checkpoint '{path}' is cut short: copy or fetch it again.") from error
     except OSError as error:
         raise ModelError(f"The checkpoint {path} cannot be read: {error.strerror or error}.") from error
-    try:
-        if path.suffix == ".safetensors":
-            return safetensors.torch.load_file(path)
-        with warnings.catch_warnings(action="ignore"):
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except Exception as error:
-        # torch raises whatever its unpickler stumbled over; none of it was executed.
-        raise ModelError(
-            f"'{path}' is not a checkpoint of tensors alone: it is damaged, or holds code, which is never run."
-        ) from error
+        # A pickle that is not one leads to whatever it leads to; none of it was run.
+        raise ModelError(f"The checkpoint '{path}' is damaged: copy or fetch it again.") from error
+    if isinstance(content, dict):
+        content = {key: value for key, value in content.items() if key not in ignored}
+    code = unpickle.inert_name(content)
+    if code:
+        raise ModelError(f"'{path}' holds code ({code}), which is never run; take the file from its authors' address.")
+    return content
 
 
-def read_tensors(path: Path, layout: Mapping[str, Shape], unused: Iterable[str] = ()) -> dict[str, Tensor]:
-    """The tensors of a checkpoint that is a plain state dict; see ``check_tensors``.
+def read_tensors(
+    path: Path,
+    layout: Mapping[str, Shape],
+    unused: Iterable[str] = (),
+    *,
+    wrapper: str = "",
+    ignored: Collection[str] = (),
+) -> dict[str, Tensor]:
+    """The tensors of a checkpoint that is a state dict, or holds one under the key ``wrapper``; see ``check_tensors``.
+
+    Args:
+        path: the file.
+        layout: as for ``check_tensors``.
+        unused: as there.
+        wrapper: key of the state dict in the file; it may also be there without it.
+        ignored: keys beside it that are left out, whatever they hold.
 
     Raises:
         ModelError: the file cannot be read, or is not the checkpoint that ``layout`` describes.
     """
-    return check_tensors(read_checkpoint(path), layout, path, unused)
+    content = read_checkpoint(path, ignored)
+    if wrapper and isinstance(content, dict) and wrapper in content:
+        others = sorted(str(key) for key in content if key != wrapper)
+        if others:
+            raise ModelError(f"'{path}' holds something unknown beside {wrapper}: {', '.join(others)}.")
+        content = content[wrapper]
+    return check_tensors(content, layout, path, unused)
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    import safetensors.torch
+
+    with path.open("rb") as file:
+        beginning = file.read(64)
+        if beginning[8:9] != b"{":
+            raise unpickle.ForeignError(beginning)
+        length, size = int.from_bytes(beginning[:8], "little"), path.stat().st_size
+        if size < 8 + length:
+            raise unpickle.TruncatedError
+        file.seek(8)
+        header = json.loads(file.read(length))
+    if size < 8 + length + max(
+        (entry["data_offsets"][1] for name, entry in header.items() if name[:2] != "__"), default=0
+    ):
+        raise unpickle.TruncatedError
+    return safetensors.torch.load_file(path)
+
+
+def _rather(beginning: bytes) -> str:
+    """What a file is that is no checkpoint, by its first bytes, as the end of a sentence."""
+    if beginning.lstrip()[:1] == b"<":
+        return " but a web page: the address leads to a page about the file, not to the file"
+    if beginning.startswith(b"version https://git-lfs"):
+        return " but a pointer to one, left by a copy without Git LFS"
+    if beginning.startswith(b"\x80"):
+        return " but a bare pickle, which is a program and is never run"
+    return ": it is neither a file that PyTorch saved nor safetensors"
 
 
 def check_tensors(
@@ -67,7 +121,7 @@ def check_tensors(
         content: a state dict as read from ``path``.
         layout: names and shapes. ``num_batches_tracked`` may be absent from the content; it is zero then.
         path: for messages.
-        unused: beginnings of names that are left out, whether the file has them or not.
+        unused: names, and beginnings of names that end in a dot, that are left out, whether the file has them or not.
 
     Raises:
         ModelError: a tensor is missing, unknown, misshaped, not of floating-point numbers, or not finite.
@@ -76,9 +130,14 @@ def check_tensors(
 
     if not isinstance(content, Mapping):
         raise ModelError(f"'{path}' is not a state dict.")
-    left_out = tuple(unused)
-    found = {str(name): tensor for name, tensor in content.items() if not str(name).startswith(left_out)}
-    wanted = {name: shape for name, shape in layout.items() if not name.startswith(left_out)}
+    beginnings = tuple(entry for entry in unused if entry.endswith("."))
+    exact = {*unused} - {*beginnings}
+
+    def left_out(name: str) -> bool:
+        return name in exact or name.startswith(beginnings)
+
+    found = {str(name): tensor for name, tensor in content.items() if not left_out(str(name))}
+    wanted = {name: shape for name, shape in layout.items() if not left_out(name)}
     for name, tensor in found.items():
         if not isinstance(tensor, torch.Tensor) or not (tensor.is_floating_point() or name.endswith(_COUNTER)):
             raise ModelError(f"'{path}' holds {name}, which is not a tensor of floating-point numbers.")

@@ -10,6 +10,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
+from enum import StrEnum
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,17 +35,30 @@ Installed = ModelCard | Backbone
 DISCRIMINATOR = "discriminator.safetensors"
 
 
-def import_files(name: str, files: Sequence[Path], *, overwrite: bool = False) -> Installed:
-    """Install released files: a model as ``name@official``, anything else as a backbone, in the user's data folder.
+class Origin(StrEnum):
+    """What is known of files that have a released layout, as cards and journals say it."""
+
+    PUBLISHED = "the published file"
+    UNKNOWN = "in the released layout; no hash is published"
+    OTHER = "not the published file"
+
+
+def import_files(name: str, files: Sequence[Path], *, tag: str = "", overwrite: bool = False) -> Installed:
+    """Install released files: a model as ``name@official`` or its other released tag, anything else as a backbone.
+
+    They go to the user's data folder. Files in the released layout whose hash is not the published one are installed
+    under a tag of the user's, and their card says what they are.
 
     Args:
         name: as in the table of released files.
         files: in the order of the table; those that are optional there may be left out. Or a run folder alone: see
             ``import_run``.
+        tag: of the user's; empty for the released one.
         overwrite: whether to replace other weights of that name.
 
     Raises:
-        ModelError: the name is unknown, the files are not the released ones, or other weights are installed.
+        ModelError: the name is unknown, the files are not the released ones and ``tag`` is empty, the tag is a
+            released one, or other weights are installed.
         OutputError: the data folder cannot be written.
     """
     if len(files) == 1 and files[0].is_dir():
@@ -54,11 +68,51 @@ def import_files(name: str, files: Sequence[Path], *, overwrite: bool = False) -
     if not len(required) <= len(files) <= len(entry.files):
         names = ", ".join(f"{remote.name} (optional)" if remote.optional else remote.name for remote in entry.files)
         raise ModelError(f"{name} is read from these files, in this order: {names}; {len(files)} were given.")
+    _check_tag(entry, tag)
     if entry.kind != "model":
-        return install_backbone(entry, _read_backbone(entry, files), files, overwrite=overwrite)
+        tensors = _read_backbone(entry, files)
+        origin = _origin(entry, files, tag)
+        return install_backbone(entry, tensors, files, tag=tag, origin=origin, overwrite=overwrite)
     card, tensors = convert(name, files)
-    discriminator = _read_discriminator(files[1]) if name == "pix2pix" and len(files) > 1 else None
+    origin = _origin(entry, files, tag)
+    card = dataclasses.replace(card, tag=tag or card.tag, source={**card.source, "origin": origin.value})
+    if origin is Origin.OTHER:
+        card = dataclasses.replace(card, licence=f"that of whoever made it: {Origin.OTHER}")
+    discriminator = _read_discriminator(files[1]) if entry.model == "pix2pix" and len(files) > 1 else None
     return install(card, tensors, discriminator=discriminator, overwrite=overwrite)
+
+
+def _check_tag(entry: Release, tag: str) -> None:
+    if tag and (tag.startswith(".") or set(tag) & set("@/\\") or tag in _released_tags(entry)):
+        taken = "is the tag of released files" if tag in _released_tags(entry) else "cannot be a tag"
+        raise ModelError(f"'{tag}' {taken}; choose another --tag.")
+
+
+def _released_tags(entry: Release) -> set[str]:
+    return {other.tag for other in releases().values() if other.model == entry.model}
+
+
+def _origin(entry: Release, files: Sequence[Path], tag: str) -> Origin:
+    """Whether files in the released layout are those that were published.
+
+    Raises:
+        ModelError: they are others, and the user gave no tag to tell them apart by.
+    """
+    known = 0
+    for remote, path in zip(entry.files, files, strict=False):
+        if not remote.sha256_prefix:
+            continue
+        found = file_sha256(path)
+        if found.startswith(remote.sha256_prefix):
+            known += 1
+        elif tag:
+            return Origin.OTHER
+        else:
+            raise ModelError(
+                f"'{path}' has the layout of {remote.name} but is not the published file (SHA-256 {found[:12]}…, "
+                f"published {remote.sha256_prefix[:12]}…): install it as {entry.model}@NAME with --tag NAME."
+            )
+    return Origin.PUBLISHED if known == len(files) else Origin.UNKNOWN
 
 
 def import_run(name: str, run: Path, *, overwrite: bool = False) -> Backbone:
@@ -127,7 +181,7 @@ def convert(name: str, files: Sequence[Path], **changes: Any) -> tuple[ModelCard
     """A released model as a card without hash or folder, and the tensors of its own file.
 
     Args:
-        name: of the system; its ``paper`` preset has the names and shapes of the released files.
+        name: as in the table of released files.
         files: as for ``import_files``.
         changes: to the arguments of that preset.
 
@@ -135,23 +189,24 @@ def convert(name: str, files: Sequence[Path], **changes: Any) -> tuple[ModelCard
         ModelError: the files are not the released ones, or a backbone that the network shares is missing.
     """
     entry = release(name)
-    network = {**systems().network_class(name).presets["paper"], **changes}
-    empty = empty_network(name, network)
+    system = entry.model
+    network = {**systems().network_class(system).presets[entry.preset], **changes}
+    empty = empty_network(system, network)
     shared = {part: _shared(backbone) for part, backbone in empty.frozen_parts.items()}
     own = {part: tuple(tensor.shape) for part, tensor in own_tensors(empty, shared).items()}
     source: dict[str, Any] = {"paper": entry.paper}
-    if name == "bigcolor":
+    if system == "bigcolor":
         tensors, source["parameters"] = bigcolor.read(files[0], files[1] if len(files) > 1 else None, network["ch"])
         wrong = difference({part: tuple(tensor.shape) for part, tensor in tensors.items()}, own)
         if wrong:
             raise ModelError(f"The checkpoint {files[0]} does not make a whole network: {wrong}.")
     else:
-        tensors = read_tensors(files[0], own)
+        tensors = read_tensors(files[0], own, entry.unused, wrapper=entry.wrapper, ignored=entry.ignored)
     card = ModelCard(
-        name=name,
-        tag="official",
-        system=name,
-        preset="paper",
+        name=system,
+        tag=entry.tag,
+        system=system,
+        preset=entry.preset,
         licence=entry.licence,
         network=network,
         size=empty.size_rule,
@@ -190,19 +245,27 @@ def install(
 
 
 def install_backbone(
-    entry: Release, tensors: dict[str, Tensor], files: Sequence[Path], *, overwrite: bool = False
+    entry: Release,
+    tensors: dict[str, Tensor],
+    files: Sequence[Path],
+    *,
+    tag: str = "",
+    origin: Origin = Origin.UNKNOWN,
+    overwrite: bool = False,
 ) -> Backbone:
-    """Put a backbone into the user's data folder, whole or not at all.
+    """Put a backbone into the user's data folder, whole or not at all; with a tag, as ``name@tag``.
 
     Raises:
         ModelError: other weights of that name are installed and ``overwrite`` is false.
         OutputError: the folder cannot be written.
     """
-    folder = backbones.user_backbones_dir() / entry.name
+    name = f"{entry.name}@{tag}" if tag else entry.name
+    folder = backbones.user_backbones_dir() / name
     made_from = {path.name: file_sha256(path) for path in files}
+    licence = f"that of whoever made it: {Origin.OTHER}" if origin is Origin.OTHER else entry.licence
 
     def describe(fresh: Path, sha256: str) -> None:
-        card = Backbone(entry.name, sha256, entry.kind, entry.title, entry.licence, made_from)
+        card = Backbone(name, sha256, entry.kind, entry.title, licence, made_from, origin=origin.value)
         backbones.write_card(card, fresh)
 
     _install(folder, partial(_save, tensors), describe, backbones.read_card(folder).sha256, overwrite)
@@ -244,8 +307,8 @@ def _save(tensors: dict[str, Tensor], path: Path) -> None:
 
 
 def _present(entry: Release) -> Installed | None:
-    name = f"{entry.name}@official"
     if entry.kind == "model":
+        name = entry.exact_name
         return find(name) if (user_models_dir() / name / CARD).exists() else None
     return backbones.installed().get(entry.name)
 

@@ -147,6 +147,7 @@ def model_info(card: ModelCard) -> ModelInfo:
         licence=card.licence,
         version=card.version,
         backbones={shared.name: shared.sha256 for shared in card.backbones.values()},
+        origin=str(card.source.get("origin", "")),
     )
 
 

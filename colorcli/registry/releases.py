@@ -46,16 +46,19 @@ class Release:
     """Something that others have released, in one or several files.
 
     Attributes:
-        name: as a user types it.
+        name: as a user types it: of a model that was released several times, with its tag.
         kind: ``model``, ``backbone``, ``generator``, ``discriminator`` or ``metric network``.
         title: what it is, in one line.
         licence: one line.
         paper: of a model: who published it, and where.
+        preset: of a model: the preset of its system that has the names and shapes of the file.
+        wrapper: key under which the file may hold its tensors.
+        ignored: keys beside it whose content is left out.
         files: in the order in which they are read.
         network: whose names and shapes the tensors must have, ``torchvision:NAME``, ``timm:NAME`` or
             ``colorcli:module:Class``; empty where the importer knows.
         arguments: of that network.
-        unused: beginnings of the names of tensors that are accounted for and not stored.
+        unused: names of tensors, or beginnings of names that end in a dot, that are accounted for and not stored.
         heads: channels of LPIPS's linear heads, read together with the network's tensors.
         config: what a configuration file has to say.
         bytes: size of all files, about.
@@ -67,12 +70,30 @@ class Release:
     licence: str
     files: tuple[Remote, ...]
     paper: str = ""
+    preset: str = "paper"
+    wrapper: str = ""
+    ignored: tuple[str, ...] = ()
     network: str = ""
     arguments: dict[str, Any] = field(default_factory=dict)
     unused: tuple[str, ...] = ()
     heads: tuple[int, ...] = ()
     config: dict[str, Any] = field(default_factory=dict)
     bytes: int = 0
+
+    @property
+    def model(self) -> str:
+        """The name without its tag, which is the system's."""
+        return self.name.partition("@")[0]
+
+    @property
+    def tag(self) -> str:
+        """What of that name the released files are installed as."""
+        return self.name.partition("@")[2] or "official"
+
+    @property
+    def exact_name(self) -> str:
+        """What a model is installed as."""
+        return f"{self.model}@{self.tag}"
 
 
 @cache
@@ -83,15 +104,16 @@ def releases() -> dict[str, Release]:
 
 
 def release(name: str) -> Release:
-    """One entry of the table.
+    """One entry of the table; a name without a tag stands for the first of its entries.
 
     Raises:
         ModelError: there is none of that name.
     """
     known = releases()
-    if name not in known:
-        raise ModelError(f"There are no released files of '{name}'{near(name, known)}")
-    return known[name]
+    for entry in known.values():
+        if name in (entry.name, entry.model) or (entry.kind == "model" and name == entry.exact_name):
+            return entry
+    raise ModelError(f"There are no released files of '{name}'{near(name, known)}")
 
 
 def drive(file_id: str) -> str:
@@ -107,6 +129,9 @@ def _release(name: str, entry: dict[str, Any]) -> Release:
         licence=entry["licence"],
         files=tuple(_remote(file) for file in entry["files"]),
         paper=entry.get("paper", ""),
+        preset=entry.get("preset", "paper"),
+        wrapper=entry.get("wrapper", ""),
+        ignored=tuple(entry.get("ignored", ())),
         network=entry.get("network", ""),
         arguments=entry.get("arguments", {}),
         unused=tuple(entry.get("unused", ())),

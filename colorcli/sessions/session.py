@@ -31,6 +31,7 @@ class ModelInfo:
         licence: one line.
         version: the model's version as its card states it.
         backbones: SHA-256 of the weights that the model shares with others, by the backbone's name.
+        origin: of imported weights, whether they are the published file; empty of others.
     """
 
     name: str
@@ -41,6 +42,7 @@ class ModelInfo:
     licence: str = ""
     version: str = ""
     backbones: dict[str, str] = field(default_factory=dict)
+    origin: str = ""
 
 
 class Session(Protocol):

@@ -111,14 +111,34 @@ def test_show_and_verify_know_backbones(run: Run, backbone: Path) -> None:
 def test_a_backbone_is_imported_from_a_named_file(run: Run, tmp_path: Path) -> None:
     """Machines without a network get their weights on a stick."""
     torch.save(models.efficientnet_b0(weights=None).state_dict(), tmp_path / "b0.pth")
-    result = run("models", "import", "efficientnet_b0", "b0.pth", "--json")
+    refused = run("models", "import", "efficientnet_b0", "b0.pth")
+    assert (refused.returncode, refused.stdout) == (6, "")
+    assert "--tag NAME" in refused.stderr
+    result = run("models", "import", "efficientnet_b0", "b0.pth", "--tag", "ours", "--json")
     assert result.returncode == 0, result.stderr
+    assert "efficientnet_b0@ours is not the published file." in result.stderr
     record = json.loads(result.stdout)
-    weights = tmp_path / "data" / "backbones" / "efficientnet_b0" / "weights.safetensors"
+    weights = tmp_path / "data" / "backbones" / "efficientnet_b0@ours" / "weights.safetensors"
     assert (record["event"], record["weights"]["sha256"]) == ("backbone.installed", file_sha256(weights))
+    weights.parent.rename(weights.parent.with_name("efficientnet_b0"))
     again = run("models", "pull", "efficientnet_b0", COLORCLI_OFFLINE="1")
     assert (again.returncode, again.stdout) == (0, "")
     assert "Nothing was fetched" in again.stderr
+
+
+def test_a_machine_without_a_network_is_told_the_whole_way(run: Run) -> None:
+    """Addresses to fetch elsewhere, what to hold the files to, and the line that imports them."""
+    result = run("models", "pull", "bigcolor", "--print-url", COLORCLI_OFFLINE="1")
+    assert result.returncode == 0, result.stderr
+    assert [line.partition("&id=")[0] for line in result.stdout.splitlines()] == [
+        "https://drive.google.com/uc?export=download"
+    ] * 2
+    assert "colorcli models import bigcolor EG_011.ckpt --ema EG_EMA_011.ckpt" in result.stderr
+    record = json.loads(run("models", "pull", "siggraph17", "--print-url", "--json").stdout)
+    assert (record["event"], record["sha256"][:8]) == ("release.file", "df00044c")
+    shown = run("models", "show", "ddcolor").stdout
+    assert "ddcolor@modelscope" in shown
+    assert "ICCV 2023" in shown
 
 
 def test_default_is_stored_for_the_user(run: Run, installed: Path) -> None:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import dataclasses
 import pickle
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from torchvision import models
 
 from colorcli.errors import ExitCode, ModelError
+from colorcli.files import file_sha256
 from colorcli.networks import pix2pix
 from colorcli.networks.backbones import EfficientNetLite0
 from colorcli.networks.bigcolor import BigColor, Discriminator
@@ -197,8 +200,14 @@ def test_a_moving_average_of_something_else_is_refused(
             convert("bigcolor", [checkpoint, _save_ema(tmp_path, wrong)], ch=CH)
     with pytest.raises(ModelError, match="something unknown: optimizer"):
         convert("bigcolor", [checkpoint, _save_ema(tmp_path, shadow, optimizer=1)], ch=CH)
-    with pytest.raises(ModelError, match="no list shadow_params"):
+    with pytest.raises(ModelError, match="is the plain checkpoint, not its moving average"):
         convert("bigcolor", [checkpoint, checkpoint], ch=CH)
+    average = _save_ema(tmp_path, shadow)
+    with pytest.raises(ModelError, match=r"is the moving average.* give EG_011.ckpt"):
+        convert("bigcolor", [average], ch=CH)
+    torch.save({"a": 1}, tmp_path / "else.ckpt")
+    with pytest.raises(ModelError, match="no list shadow_params"):
+        convert("bigcolor", [checkpoint, tmp_path / "else.ckpt"], ch=CH)
 
 
 class _Attack:
@@ -233,7 +242,7 @@ def test_a_pickle_that_runs_a_command_runs_nothing(tmp_path: Path, user: Path, l
 
 def test_a_truncated_file_is_refused(tmp_path: Path, checkpoint: Path, user: Path) -> None:
     checkpoint.write_bytes(checkpoint.read_bytes()[:5000])
-    with pytest.raises(ModelError, match="damaged"):
+    with pytest.raises(ModelError, match="cut short"):
         importers.import_files("bigcolor", [checkpoint])
     with pytest.raises(ModelError, match="cannot be read"):
         importers.import_files("bigcolor", [tmp_path / "nowhere.ckpt"])
@@ -276,13 +285,13 @@ def test_released_weights_of_other_systems_run_as_they_are(
         if counters or not name.endswith("num_batches_tracked")
     }
     torch.save(state, tmp_path / "net.pth")
-    card = importers.import_files("zhang2016", [tmp_path / "net.pth"])
+    card = importers.import_files("zhang2016", [tmp_path / "net.pth"], tag="mine")
     assert isinstance(card, ModelCard)
-    assert (card.exact_name, card.controls, card.backbones) == ("zhang2016@official", (), {})
+    assert (card.exact_name, card.controls, card.backbones) == ("zhang2016@mine", (), {})
     lightness = torch.rand(1, 1, 32, 32) * 100
     with torch.no_grad():
         expected = zhang2016.chroma(lightness).numpy()
-    chroma = open_model("zhang2016@official", device="cpu").chroma(lightness.numpy())
+    chroma = open_model("zhang2016@mine", device="cpu").chroma(lightness.numpy())
     np.testing.assert_allclose(chroma, expected, rtol=1e-4, atol=1e-4)
 
 
@@ -312,20 +321,29 @@ def test_pix2pix_brings_its_discriminator(tmp_path: Path, user: Path) -> None:
         importers.import_files("pix2pix", [generator, discriminator, discriminator])
 
 
+def _without_hashes(name: str, **changes: Any) -> releases.Release:
+    """A released entry, whose files are made up here and have other hashes."""
+    entry = releases.release(name)
+    files = tuple(
+        dataclasses.replace(remote, sha256="", name=remote.name.replace("-7be5be79", "")) for remote in entry.files
+    )
+    return dataclasses.replace(entry, files=files, **changes)
+
+
 def test_lpips_is_the_networks_convolutions_and_the_heads(
     tmp_path: Path, user: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two files make one metric network; without its heads, or with another network's, distances mean nothing."""
     features = {"features.0.weight": (4, 3, 3, 3), "features.0.bias": (4,), "classifier.0.weight": (9, 9)}
     monkeypatch.setattr(importers, "network_layout", lambda _: features)
-    monkeypatch.setattr(importers, "release", lambda name: dataclasses.replace(releases.release(name), heads=(4, 8)))
+    monkeypatch.setattr(importers, "release", lambda name: _without_hashes(name, heads=(4, 8)))
     torch.save({name: torch.ones(shape) for name, shape in features.items()}, tmp_path / "alexnet.pth")
     heads = {"lin0.model.1.weight": torch.ones(1, 4, 1, 1), "lin1.model.1.weight": torch.ones(1, 8, 1, 1)}
     torch.save(heads, tmp_path / "heads.pth")
     importers.import_files("lpips-alex", [tmp_path / "alexnet.pth", tmp_path / "heads.pth"])
     stored = load_file(backbones.locate("lpips-alex"))
     assert set(stored) == {"features.0.weight", "features.0.bias", *heads}
-    with pytest.raises(ModelError, match=r"alexnet-owt-7be5be79.pth, lpips-v0.1-alex.pth; 1 were given"):
+    with pytest.raises(ModelError, match=r"alexnet-owt.pth, lpips-v0.1-alex.pth; 1 were given"):
         importers.import_files("lpips-alex", [tmp_path / "alexnet.pth"])
     torch.save(heads | {"lin1.model.1.weight": torch.ones(1, 9, 1, 1)}, tmp_path / "heads.pth")
     with pytest.raises(ModelError, match=r"lin1.model.1.weight has shape"):
@@ -367,6 +385,98 @@ def test_a_safetensors_file_is_a_checkpoint_too(tmp_path: Path) -> None:
     save_file({"a": torch.ones(2, dtype=torch.float16)}, tmp_path / "x.safetensors")
     tensors = read_tensors(tmp_path / "x.safetensors", {"a": (2,)})
     assert tensors["a"].dtype == torch.float32
-    (tmp_path / "x.safetensors").write_bytes(b"not one")
-    with pytest.raises(ModelError, match="damaged"):
-        read_tensors(tmp_path / "x.safetensors", {"a": (2,)})
+    content = (tmp_path / "x.safetensors").read_bytes()
+    for wrong, fault in ((content[:-1], "cut short"), (content[:20], "cut short"), (b"<!DOCTYPE html>", "a web page")):
+        (tmp_path / "x.safetensors").write_bytes(wrong)
+        with pytest.raises(ModelError, match=fault):
+            read_tensors(tmp_path / "x.safetensors", {"a": (2,)})
+
+
+@pytest.fixture
+def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny: str) -> Path:
+    """The released file of the plug-in ``tiny``, whose hash is published."""
+    path = tmp_path / "net.pth"
+    torch.save({"conv.weight": torch.ones(2, 1, 1, 1), "conv.bias": torch.zeros(2)}, path)
+    remote = releases.Remote("net.pth", "https://example.invalid/net.pth", 10**6, file_sha256(path))
+    _release(monkeypatch, releases.Release("tiny", "model", "Tiny", "CC0", (remote,), paper="Nobody 2001"))
+    return path
+
+
+def _release(monkeypatch: pytest.MonkeyPatch, *entries: releases.Release) -> None:
+    monkeypatch.setattr(releases, "releases", lambda: {entry.name: entry for entry in entries})
+    monkeypatch.setattr(importers, "releases", releases.releases)
+
+
+def test_the_published_file_is_known_by_its_hash(user: Path, bundle: Path, published: Path) -> None:
+    """``tiny@official`` in a journal means the authors' weights: nothing else of that shape may be called so."""
+    card = importers.import_files("tiny", [published])
+    assert isinstance(card, ModelCard)
+    assert (card.exact_name, card.licence, card.source["origin"]) == ("tiny@official", "CC0", "the published file")
+
+    other = published.with_name("theirs.pth")
+    torch.save({"conv.weight": torch.zeros(2, 1, 1, 1), "conv.bias": torch.zeros(2)}, other)
+    with pytest.raises(ModelError, match=r"theirs.pth' has the layout of net.pth but is not the published.*--tag NAME"):
+        importers.import_files("tiny", [other], overwrite=True)
+    mine = importers.import_files("tiny", [other], tag="mine")
+    assert isinstance(mine, ModelCard)
+    assert (mine.exact_name, mine.source["origin"]) == ("tiny@mine", "not the published file")
+    assert "CC0" not in mine.licence
+    assert registry.model_info(registry.find("tiny@mine")).origin == "not the published file"
+    for tag in ("official", "a/b", ".x", "a@b"):
+        with pytest.raises(ModelError, match="choose another --tag"):
+            importers.import_files("tiny", [other], tag=tag)
+
+
+def test_where_no_hash_is_published_that_is_said(
+    user: Path, bundle: Path, published: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remote = releases.Remote("net.pth", "https://example.invalid/net.pth", 10**6)
+    _release(monkeypatch, releases.Release("tiny", "model", "Tiny", "CC0", (remote,), paper="Nobody 2001"))
+    card = importers.import_files("tiny", [published])
+    assert isinstance(card, ModelCard)
+    assert (card.exact_name, card.licence) == ("tiny@official", "CC0")
+    assert card.source["origin"] == "in the released layout; no hash is published"
+    assert card.source["files"] == {"net.pth": file_sha256(published)}
+
+
+def test_backbones_that_are_not_the_published_ones_get_another_name(tmp_path: Path, user: Path) -> None:
+    """A model is built on ``efficientnet_b0``: what is found under that name must be what the papers used."""
+    path = tmp_path / "b0.pth"
+    torch.save(models.efficientnet_b0(weights=None).state_dict(), path)
+    with pytest.raises(ModelError, match=r"is not the published file.*efficientnet_b0@NAME"):
+        importers.import_files("efficientnet_b0", [path])
+    card = importers.import_files("efficientnet_b0", [path], tag="ours")
+    assert isinstance(card, backbones.Backbone)
+    assert (card.name, card.origin) == ("efficientnet_b0@ours", "not the published file")
+    assert set(backbones.installed()) >= {"efficientnet_b0@ours"}
+    assert "efficientnet_b0" not in {path.name for path in (user / "backbones").iterdir()}
+
+
+def test_a_model_of_several_releases_is_named_with_its_tag() -> None:
+    """``ddcolor`` is what its authors' program takes by default; the others are named in full."""
+    assert releases.release("ddcolor").exact_name == "ddcolor@modelscope"
+    assert releases.release("ddcolor@tiny").preset == "tiny"
+    assert releases.release("zhang2016@official").exact_name == "zhang2016@official"
+    assert releases.release("deoldify@stable").files[0].name == "ColorizeStable_gen.pth"
+    with pytest.raises(ModelError, match="no released files of 'ddcolor@huge'"):
+        releases.release("ddcolor@huge")
+
+
+@pytest.mark.parametrize("wrapped", [True, False])
+@pytest.mark.parametrize("head", [True, False])
+def test_ddcolors_files_come_in_several_wrappings(tmp_path: Path, wrapped: bool, head: bool) -> None:
+    """As BasicSR saves them or plain, with a classification head that colours nothing or without; nothing else."""
+    entry = releases.release("ddcolor@tiny")
+    layout = {"mean": (1, 3, 1, 1), "encoder.arch.norm0.bias": (4,)}
+    state = {name: torch.ones(shape) for name, shape in layout.items()}
+    state["encoder.arch.norm.bias"] = torch.ones(4)
+    if head:
+        state |= {"encoder.arch.head_cls.weight": torch.ones(4, 4), "encoder.arch.head_cls.bias": torch.ones(4)}
+    path = tmp_path / "x.pth"
+    torch.save({"params": state} if wrapped else state, path)
+    arguments = {"wrapper": entry.wrapper, "ignored": entry.ignored}
+    assert set(read_tensors(path, layout, entry.unused, **arguments)) == set(layout)
+    state["encoder.arch.head_cls.scale"] = torch.ones(1)
+    torch.save({"params": state} if wrapped else state, path)
+    with pytest.raises(ModelError, match=r"encoder.arch.head_cls.scale is unknown"):
+        read_tensors(path, layout, entry.unused, **arguments)

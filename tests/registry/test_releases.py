@@ -73,4 +73,10 @@ def test_what_is_pulled_is_checked_or_said_to_be_new() -> None:
         "biggan-deep-128-config.json",
         "G_ema_256.pth",
         "D_256.pth",
+        "ddcolor_modelscope.pth",
+        "ddcolor_artistic.pth",
+        "ddcolor_paper.pth",
+        "ddcolor_paper_tiny.pth",
+        "ColorizeArtistic_gen.pth",
+        "ColorizeStable_gen.pth",
     }
