@@ -48,6 +48,9 @@ def colorize(
     size: Annotated[
         int | None, typer.Option(help="Working size in pixels. [default: the model's]", min=32, max=4096)
     ] = None,
+    render_factor: Annotated[
+        int | None, typer.Option(help="Working size in sixteenths, as DeOldify counts it: 35 is 560.", min=2, max=256)
+    ] = None,
     strength: Annotated[float, typer.Option(help="Factor on chroma.", min=0, max=2)] = 1.0,
     backend: Backend = "auto",
     device: Device = "auto",
@@ -115,7 +118,7 @@ def colorize(
     parameters = options.choose_parameters(
         info,
         samples=samples,
-        size=size,
+        size=_working_size(size, render_factor),
         strength=strength,
         format=wanted,
         quality=quality,
@@ -197,6 +200,16 @@ def _format_of_file(wanted: Format | None, named: Format | None, output: Path) -
     return wanted or named
 
 
+def _working_size(size: int | None, render_factor: int | None) -> int | None:
+    from colorcli.networks.size import RENDER_BASE
+
+    if render_factor is None:
+        return size
+    if size is not None:
+        raise UsageError("--render-factor and --size both set the working size: give one of them.")
+    return RENDER_BASE * render_factor
+
+
 def _batch_size(text: str) -> int | None:
     if text == "auto":
         return None
@@ -247,7 +260,11 @@ def _as_chosen(ctx: typer.Context, chosen: Picks, asked: Parameters) -> Paramete
     from colorcli.pipeline.controls import declared_settings
 
     names = {setting.argument or setting.name: (setting.name, setting.option) for _, setting in declared_settings()}
-    names |= {"size": ("size", "--size"), "strength": ("strength", "--strength")}
+    names |= {
+        "size": ("size", "--size"),
+        "render_factor": ("size", "--render-factor"),
+        "strength": ("strength", "--strength"),
+    }
     given = [names[argument] for argument in names if _is_given(ctx, argument)]
     record = asked.record()
     chosen.follow({name: (option, record.get(name)) for name, option in given})

@@ -6,7 +6,7 @@ lightness. The loops are in ``kernel.py``, compiled; here is what goes in and wh
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -48,6 +48,7 @@ def join_strips(
     strip_rows: int = 256,
     fidelity: Fidelity | None = None,
     out: Codes | None = None,
+    enlarge: str = "cubic",
 ) -> Iterator[Codes]:
     """Join a photograph's lightness with chroma, strip by strip from the top; memory does not grow with its height.
 
@@ -56,12 +57,14 @@ def join_strips(
 
     Args:
         pixels: the photograph ``(H, W)`` or ``(H, W, 3)``, uint8 or uint16, sRGB-encoded. Of RGB, only L* is used.
-        chroma: a*, b* ``(2, h, w)`` of the same scene at any size; upsampled without blocks or overshoot.
+        chroma: a*, b* ``(2, h, w)`` of the same scene at any size.
         bits: depth of the output, 8 or 16, whatever the photograph's.
         strength: multiplies the chroma, >= 0.
         strip_rows: rows in a strip, >= 1.
         fidelity: filled when the iterator is exhausted.
         out: array ``(H, W, 3)`` to write into, of which the strips are then parts; None makes an array for each strip.
+        enlarge: how the chroma comes to the photograph's size: ``cubic``, ours, without blocks or overshoot, and
+            averaged where it is the larger one; or as released programs do it: PyTorch's ``bilinear`` or ``nearest``.
 
     Returns:
         Iterator of strips ``(rows, W, 3)``, uint8 or uint16.
@@ -81,8 +84,12 @@ def join_strips(
         out.shape != (height, width, 3) or out.dtype != f"u{bits // 8}" or not out.flags.c_contiguous
     ):
         raise ValueError(f"out has the shape (H, W, 3) and {bits} bits, not {out.shape} of {out.dtype}")
-    ready = _ready_chroma(_checked_chroma(chroma), strength, height, width)
-    return _strips(photo, ready, bits, strip_rows, Fidelity() if fidelity is None else fidelity, out)
+    if enlarge not in _WEIGHTS:
+        raise ValueError(f"there is no enlargement '{enlarge}'; there are: {', '.join(_WEIGHTS)}")
+    smooth = enlarge == "cubic"
+    checked = _checked_chroma(chroma)
+    ready = _ready_chroma(checked, strength, *((height, width) if smooth else checked.shape[1:]))
+    return _strips(photo, ready, bits, strip_rows, Fidelity() if fidelity is None else fidelity, out, _WEIGHTS[enlarge])
 
 
 def join(
@@ -163,6 +170,25 @@ def _cubic_weights(count: int, length: int) -> tuple[NDArray[np.uint32], NDArray
     return (base + 1).astype(np.uint32), weights.astype(np.float32)
 
 
+def _bilinear_weights(count: int, length: int) -> tuple[NDArray[np.uint32], NDArray[np.float32]]:
+    """The same for PyTorch's bilinear interpolation without aligned corners, also where it takes fewer pixels."""
+    centre = np.maximum((np.arange(length) + 0.5) * (count / length) - 0.5, 0)
+    base = np.minimum(np.floor(centre), count - 1)
+    weights = np.zeros((length, 4), np.float32)
+    weights[:, 1], weights[:, 2] = 1 - (centre - base), centre - base
+    return (base + 1).astype(np.uint32), weights
+
+
+def _nearest_weights(count: int, length: int) -> tuple[NDArray[np.uint32], NDArray[np.float32]]:
+    """The same for PyTorch's nearest pixel, which is the one above and to the left."""
+    base = np.minimum(np.floor(np.arange(length, dtype=np.float32) * np.float32(count / length)), count - 1)
+    return (base + 1).astype(np.uint32), np.tile(np.array([0, 1, 0, 0], np.float32), (length, 1))
+
+
+_Taps = Callable[[int, int], tuple[NDArray[np.uint32], NDArray[np.float32]]]
+_WEIGHTS: dict[str, _Taps] = {"cubic": _cubic_weights, "bilinear": _bilinear_weights, "nearest": _nearest_weights}
+
+
 @cache
 def _code_to_f(bits: int) -> NDArray[np.float32]:
     return ((lightness_lut(bits).astype(np.float64) + 16) / 116).astype(np.float32)
@@ -180,6 +206,7 @@ def _strips(
     strip_rows: int,
     fidelity: Fidelity,
     whole: Codes | None,
+    weights: _Taps,
 ) -> Iterator[Codes]:
     # Imported here: numba takes longer to import than `colorcli --help` may take in all.
     from colorcli.color import kernel
@@ -187,8 +214,8 @@ def _strips(
     join_rows = kernel.join_rows()
     height, width = photo.shape[:2]
     in_bits = 8 * photo.dtype.itemsize
-    row_taps, row_weights = _cubic_weights(chroma.shape[1] - 4, height)
-    column_taps, column_weights = _cubic_weights(chroma.shape[2] - 4, width)
+    row_taps, row_weights = weights(chroma.shape[1] - 4, height)
+    column_taps, column_weights = weights(chroma.shape[2] - 4, width)
     column_weights = np.ascontiguousarray(column_weights.T)
     work = np.empty((kernel.WORK_ROWS, width), np.float32)
     largest, changed, fitted, total = 0.0, 0.0, 0, 0.0

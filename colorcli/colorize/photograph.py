@@ -127,7 +127,8 @@ def finish(
     form: Format = parameters.format or output_format(photo.format, output.relative)
     holds = FORMATS[form]
     bits: Literal[8, 16] = 16 if min(photo.bits, holds.bits) == 16 else 8
-    joined = Join(photo.pixels, blend(parts, prepared.windows), bits=bits, strength=parameters.strength)
+    chroma, enlarge = blend(parts, prepared.windows), info.size_rule.enlarge
+    joined = Join(photo.pixels, chroma, bits=bits, strength=parameters.strength, enlarge=enlarge)
     clock = _Clock()
     try:
         output.path.parent.mkdir(parents=True, exist_ok=True)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from colorcli.errors import PhotoError
 from colorcli.evaluate.prepare import Prepared
+from colorcli.networks.size import SMOOTH
 from colorcli.pipeline.coloring import Chroma, infer_whole
 from colorcli.sessions.session import Controls, Session
 
@@ -38,6 +39,7 @@ class Answer:
         chroma: a*, b* ``(2, h, w)``.
         seconds: that the network took.
         rgb: with ``native``, the picture ``(h, w, 3)`` of a network that answers in RGB, lightness included.
+        enlarge: how the network's size rule says that the chroma comes to the photograph's size.
         error: with ``native``, the mean squared error against its target in its own units; NaN for classes.
     """
 
@@ -45,14 +47,18 @@ class Answer:
     seconds: float = 0.0
     rgb: Rgb8 | None = None
     error: float = float("nan")
+    enlarge: str = SMOOTH
 
 
 def color(
     session: Session, batch: Sequence[Prepared], controls: Sequence[Sequence[Controls]]
 ) -> list[Answer | PhotoError]:
     """A network's answers for photographs, each with its controls; what is unusable as the error that says why."""
-    layouts = [prepared.windows[session.info.size_rule] for prepared in batch]
+    rule = session.info.size_rule
+    layouts = [prepared.windows[rule] for prepared in batch]
     start = time.perf_counter()
     found = infer_whole(session, layouts, controls)
     seconds = (time.perf_counter() - start) / max(1, len(batch))
-    return [answer if isinstance(answer, PhotoError) else Answer(answer, seconds) for answer in found]
+    return [
+        answer if isinstance(answer, PhotoError) else Answer(answer, seconds, enlarge=rule.enlarge) for answer in found
+    ]

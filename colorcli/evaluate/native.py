@@ -60,7 +60,8 @@ def _one(session: PyTorchSession, prepared: Prepared, given: Sequence[Controls])
     if network.native_space == "rgb":
         picture = network.as_rgb(own, _sized(lightness, own.shape[-2:]))[0].float().clamp(0, 1).cpu().numpy()
         rgb = np.ascontiguousarray(np.rint(picture.transpose(1, 2, 0) * 255).astype(np.uint8))
-    return Answer(chroma, seconds, rgb, _error(network, own, _sized(truth, layout.shape)))
+    error = _error(network, own, _sized(truth, layout.shape))
+    return Answer(chroma, seconds, rgb, error, session.info.size_rule.enlarge)
 
 
 def _error(network: Colorizer, own: torch.Tensor, truth: torch.Tensor) -> float:

@@ -159,7 +159,8 @@ class Scorer:
 def _picture(prepared: Prepared, answer: Answer) -> Picture:
     """The picture that ``colorize`` makes, or with ``native`` the one that the network itself makes."""
     if answer.rgb is None:
-        return Picture(np.asarray(Join(prepared.gray, answer.chroma, measured=True).picture(), np.uint8))
+        joined = Join(prepared.gray, answer.chroma, measured=True, enlarge=answer.enlarge)
+        return Picture(np.asarray(joined.picture(), np.uint8))
     height, width = prepared.gray.shape
     if answer.rgb.shape[:2] == (height, width):
         return Picture(answer.rgb)

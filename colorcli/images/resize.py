@@ -2,28 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from colorcli.color.spaces import lightness_to_gray, srgb_to_lightness
 from colorcli.images.photo import Pixels
+from colorcli.networks.size import OURS
 
 _STRIP_PIXELS = 1 << 20
 
 
-def working_lightness(pixels: Pixels, height: int, width: int) -> NDArray[np.float32]:
-    """CIE L* 0..100 of a photograph, resized without aliasing: float32 ``(height, width)``.
+def working_lightness(pixels: Pixels, height: int, width: int, resize: str = OURS) -> NDArray[np.float32]:
+    """CIE L* 0..100 of a photograph, resized: float32 ``(height, width)``.
 
-    The picture is first reduced by a whole factor, strip by strip, to at least twice the size wanted, and then by
-    Lanczos. What is averaged is the gamma-coded gray value, as in the pictures networks are trained on; of a toned or
-    coloured photograph, the gray that has its lightness.
+    Ours is without aliasing. The picture is first reduced by a whole factor, strip by strip, to at least twice the size
+    wanted, and then by Lanczos. What is averaged is the gamma-coded gray value, as in the pictures networks are trained
+    on; of a toned or coloured photograph, the gray that has its lightness.
 
     Args:
         pixels: ``(H, W)`` or ``(H, W, 3)``, uint8 or uint16, sRGB-encoded.
         height: rows wanted.
         width: columns wanted.
+        resize: ours, or what a released program does, down to its faults, one of ``networks.size.RESIZES``:
+            ``bicubic-8`` (zhang2016, siggraph17, pix2pix) and ``bilinear-8-luma`` (DeOldify) are Pillow's on 8 bits,
+            without aliasing; ``bilinear`` (DDColor) and ``bilinear-luma`` (BigColor) take the four nearest pixels only.
+            Where the name says luma, what is resized or made of it is 0.299 R + 0.587 G + 0.114 B.
     """
+    if resize != OURS:
+        gray = _RELEASED[resize](pixels, height, width)
+        return np.clip(srgb_to_lightness(gray), 0, 100).astype(np.float32)
     rows, columns = pixels.shape[:2]
     factor = (max(1, rows // (2 * height)), max(1, columns // (2 * width)))
     code = Image.fromarray(_gray_code(pixels, *factor))
@@ -32,6 +42,65 @@ def working_lightness(pixels: Pixels, height: int, width: int) -> NDArray[np.flo
     resized = np.asarray(code.resize((width, height), Image.Resampling.LANCZOS, box=box))
     lightness = srgb_to_lightness(np.clip(resized, 0, 1))
     return np.clip(lightness, 0, 100).astype(np.float32)
+
+
+def _pillow(pixels: Pixels, height: int, width: int, filter_: Image.Resampling) -> Image.Image:
+    """Resized as Pillow does it on 8 bits, each channel rounded."""
+    if pixels.dtype == np.uint16:
+        pixels = ((pixels.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
+    return Image.fromarray(pixels).resize((width, height), filter_)
+
+
+def _bicubic_8(pixels: Pixels, height: int, width: int) -> NDArray[np.float32]:
+    return np.asarray(_pillow(pixels, height, width, Image.Resampling.BICUBIC), np.float32) / np.float32(255)
+
+
+def _bilinear_8_luma(pixels: Pixels, height: int, width: int) -> NDArray[np.float32]:
+    # Pillow's own luma, which is rounded to 8 bits as well
+    return np.asarray(_pillow(pixels, height, width, Image.Resampling.BILINEAR).convert("L"), np.float32) / np.float32(
+        255
+    )
+
+
+def _bilinear(pixels: Pixels, height: int, width: int) -> NDArray[np.float32]:
+    """The four nearest pixels, centres half a pixel in, as OpenCV's and PyTorch's bilinear resize of floats."""
+    top = np.float32(np.iinfo(pixels.dtype).max)
+    (y0, y1, down), (x0, x1, across) = (
+        _neighbours(*sides) for sides in ((pixels.shape[0], height), (pixels.shape[1], width))
+    )
+    down, across = (
+        weight.reshape(-1, *[1] * axes) for weight, axes in ((down, pixels.ndim - 1), (across, pixels.ndim - 2))
+    )
+
+    def row(index: NDArray[np.intp]) -> NDArray[np.float32]:
+        left, right = (pixels[index][:, columns].astype(np.float32) / top for columns in (x0, x1))
+        return left * (1 - across) + right * across
+
+    blended: NDArray[np.float32] = row(y0) * (1 - down) + row(y1) * down
+    return blended
+
+
+def _bilinear_luma(pixels: Pixels, height: int, width: int) -> NDArray[np.float32]:
+    # the weights of the released program add up to 0.9999, of a gray photograph too
+    resized = _bilinear(pixels, height, width)
+    if resized.ndim == 2:
+        return resized * np.float32(0.9999)
+    return resized @ np.array([0.2989, 0.5870, 0.1140], np.float32)
+
+
+def _neighbours(length: int, wanted: int) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32]]:
+    """For each pixel wanted, the two nearest along one side and the weight of the second."""
+    at = np.maximum((np.arange(wanted, dtype=np.float32) + np.float32(0.5)) * np.float32(length / wanted) - 0.5, 0)
+    first = np.minimum(at.astype(np.intp), length - 1)
+    return first, np.minimum(first + 1, length - 1), (at - first).astype(np.float32)
+
+
+_RELEASED: dict[str, Callable[[Pixels, int, int], NDArray[np.float32]]] = {
+    "bicubic-8": _bicubic_8,
+    "bilinear-8-luma": _bilinear_8_luma,
+    "bilinear": _bilinear,
+    "bilinear-luma": _bilinear_luma,
+}
 
 
 def _gray_code(pixels: Pixels, down: int, across: int) -> NDArray[np.float32]:

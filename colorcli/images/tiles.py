@@ -57,13 +57,13 @@ def windows(pixels: Pixels, rule: SizeRule, size: int) -> Windows:
     axis = 0 if height > width else 1
     if aspect <= rule.max_aspect:
         shape = rule.working_shape(height, width, size)
-        return Windows((working_lightness(pixels, *shape),), (0,), shape[axis], axis)
+        return Windows((working_lightness(pixels, *shape, rule.resize),), (0,), shape[axis], axis)
     if aspect > MAX_ASPECT:
         raise PhotoError(f"is {aspect:.0f} times as long as wide ({width} x {height}); the limit is {MAX_ASPECT:.0f}")
     short = rule.working_shape(1, 1, size)[0]
-    tile = short if rule.fixed else short * max(1, min(_TILE_ASPECT, int(rule.max_aspect)))
+    tile = short if rule.square else short * max(1, min(_TILE_ASPECT, int(rule.max_aspect)))
     length = round(short * aspect)
-    whole = working_lightness(pixels, *((length, short) if axis == 0 else (short, length)))
+    whole = working_lightness(pixels, *((length, short) if axis == 0 else (short, length)), rule.resize)
     count = -(-(length - tile) // (tile // 2)) + 1
     starts = tuple(round(index * (length - tile) / (count - 1)) for index in range(count)) if count > 1 else (0,)
     parts = tuple(

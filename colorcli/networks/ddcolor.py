@@ -278,7 +278,7 @@ class DDColor(Colorizer):
         layers: of the colour decoder.
         inner: of its feed-forward layers.
         size: working size in pixels.
-        fixed: whether photographs are stretched to a square, as the released program does.
+        stretch: whether photographs are stretched to a square, as the released program does.
     """
 
     presets: ClassVar[dict[str, dict[str, Any]]] = {
@@ -298,10 +298,10 @@ class DDColor(Colorizer):
         layers: int = 9,
         inner: int = 2048,
         size: int = 512,
-        fixed: bool = True,
+        stretch: bool = True,
     ) -> None:
         super().__init__()
-        self.size_rule = SizeRule(size=size, multiple_of=32, fixed=fixed)
+        self.size_rule = SizeRule(size=size, multiple_of=32, stretch=stretch)
         mean, sd = imagenet_statistics(torch.zeros(()))
         self.register_buffer("mean", mean)
         self.register_buffer("std", sd)

@@ -16,11 +16,8 @@ from colorcli.color import tensors as colors
 from colorcli.networks.backbones import imagenet_input, imagenet_statistics
 from colorcli.networks.colorizer import Colorizer
 from colorcli.networks.dynamic_unet import PixelShuffle, UpBlock, layer
-from colorcli.networks.size import SizeRule
+from colorcli.networks.size import RENDER_BASE, SizeRule
 from colorcli.networks.spectral import fold_all
-
-RENDER_BASE = 16
-"""Pixels of working size for one of DeOldify's ``render_factor``."""
 
 # Channels of the ResNet's taps at strides 2, 4, 8 and 16, and of its end.
 _TAPS = {"resnet34": (64, 64, 128, 256, 512), "resnet101": (64, 256, 512, 1024, 2048)}
@@ -62,7 +59,7 @@ class DeOldify(Colorizer):
         super().__init__()
         if backbone not in _TAPS:
             raise ValueError(f"DeOldify is built on {' or '.join(_TAPS)}, not on '{backbone}'")
-        self.size_rule = SizeRule(size=RENDER_BASE * render_factor, multiple_of=RENDER_BASE, fixed=True)
+        self.size_rule = SizeRule(size=RENDER_BASE * render_factor, multiple_of=RENDER_BASE, stretch=True)
         from torchvision import models
 
         *skips, end = _TAPS[backbone]

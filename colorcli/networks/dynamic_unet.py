@@ -135,7 +135,8 @@ class UpBlock(nn.Module):
 
     def forward(self, x: Tensor, skip: Tensor) -> Tensor:
         x = self.shuf(x)
-        if self.any_size and x.shape[-2:] != skip.shape[-2:]:
+        if self.any_size:
+            # where the sizes are equal, this changes nothing
             x = F.interpolate(x, size=skip.shape[-2:], mode="nearest")
         x = F.relu(torch.cat((x, self.bn(skip)), 1))
         for name in self._convolutions:

@@ -5,6 +5,17 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+RENDER_BASE = 16
+"""Pixels of working size for one of what DeOldify calls ``render_factor``."""
+
+OURS = "lanczos"
+RESIZES = (OURS, "bicubic-8", "bilinear-8-luma", "bilinear", "bilinear-luma")
+"""Ways to the working size: ours, and those of released programs; see ``images.resize``."""
+
+SMOOTH = "cubic"
+ENLARGEMENTS = (SMOOTH, "bilinear", "nearest")
+"""Ways of chroma to the photograph's size: ours, and those of released programs; see ``color.join``."""
+
 
 @dataclass(frozen=True)
 class SizeRule:
@@ -15,17 +26,28 @@ class SizeRule:
         multiple_of: both sides are rounded up to a multiple of this.
         fixed: the network takes exactly ``size`` x ``size``; the photograph is stretched.
         max_aspect: photographs with a longer aspect ratio are coloured in overlapping tiles.
+        stretch: the network takes several sizes, and the photograph is stretched to a square.
+        resize: how the photograph is brought to the working size, one of ``RESIZES``.
+        enlarge: how the chroma is brought to the photograph's size, one of ``ENLARGEMENTS``.
     """
 
     size: int = 256
     multiple_of: int = 16
     fixed: bool = False
     max_aspect: float = 4.0
+    stretch: bool = False
+    resize: str = OURS
+    enlarge: str = SMOOTH
+
+    @property
+    def square(self) -> bool:
+        """Whether photographs are stretched to a square."""
+        return self.fixed or self.stretch
 
     def working_shape(self, height: int, width: int, size: int | None = None) -> tuple[int, int]:
         """The (height, width) at which the network sees a photograph of ``height`` x ``width`` pixels."""
         size = size or self.size
-        if self.fixed:
+        if self.square:
             return self._up(size), self._up(size)
         short = min(height, width)
         return self._up(height * size / short), self._up(width * size / short)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from colorcli.color.join import Codes, Fidelity, join_strips
 from colorcli.errors import ColorcliError, PhotoError, UsageError
 from colorcli.images.tiles import Windows, blend, windows
-from colorcli.networks.size import SizeRule
+from colorcli.networks.size import SMOOTH, SizeRule
 from colorcli.pipeline.controls import Settings, batched, draw
 from colorcli.sessions.session import Controls, ModelInfo, OutOfMemoryError, Session
 
@@ -155,6 +155,7 @@ class Join:
         bits: of the output.
         strength: factor on the chroma.
         measured: whether the picture is only to be measured: one without colour is then no error.
+        enlarge: how the chroma comes to the photograph's size, as the network's size rule says.
 
     Attributes:
         fidelity: filled when the last strip has been made.
@@ -173,7 +174,9 @@ class Join:
         bits: Literal[8, 16] = 8,
         strength: float = 1.0,
         measured: bool = False,
+        enlarge: str = SMOOTH,
     ) -> None:
+        self._enlarge = enlarge
         self._pixels, self._chroma, self._bits, self._strength = pixels, chroma, bits, strength
         self.fidelity = Fidelity()
         self.has_room = _has_room(pixels)
@@ -189,7 +192,13 @@ class Join:
         """
         held: Codes | None = None
         for strip in join_strips(
-            self._pixels, self._chroma, bits=self._bits, strength=self._strength, fidelity=self.fidelity, out=out
+            self._pixels,
+            self._chroma,
+            bits=self._bits,
+            strength=self._strength,
+            fidelity=self.fidelity,
+            out=out,
+            enlarge=self._enlarge,
         ):
             if held is not None:
                 yield held
@@ -245,7 +254,8 @@ def color(
         raise PhotoError(f"unexpected {type(error).__name__}: {error}") from error
     if isinstance(chroma, PhotoError):
         raise chroma
-    made = Join(pixels, chroma, bits=16 if pixels.dtype.itemsize == 2 else 8, strength=strength)
+    bits: Literal[8, 16] = 16 if pixels.dtype.itemsize == 2 else 8
+    made = Join(pixels, chroma, bits=bits, strength=strength, enlarge=session.info.size_rule.enlarge)
     return Colored(made.picture(), made.fidelity)
 
 

@@ -13,12 +13,14 @@ import tomli_w
 
 from colorcli.errors import ModelError
 from colorcli.files import write_atomically
-from colorcli.networks.size import SizeRule
+from colorcli.networks.size import ENLARGEMENTS, OURS, RESIZES, SMOOTH, SizeRule
 
 CARD = "model.toml"
 WEIGHTS = "weights.safetensors"
 
-_SIZE = {"size": int, "multiple_of": int, "fixed": bool, "max_aspect": float}
+_SIZE: dict[str, type] = {
+    "size": int, "multiple_of": int, "fixed": bool, "max_aspect": float, "stretch": bool, "resize": str, "enlarge": str
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,16 @@ class ModelCard:
 
     def to_dict(self) -> dict[str, Any]:
         """The card as ``model.toml`` holds it."""
-        size = {"size": self.size.size, "multiple_of": self.size.multiple_of, "fixed": self.size.fixed}
+        size: dict[str, Any] = {
+            "size": self.size.size, "multiple_of": self.size.multiple_of, "fixed": self.size.fixed
+        }  # fmt: skip
+        size["max_aspect"] = self.size.max_aspect
+        if self.size.stretch:
+            size["stretch"] = True
+        if self.size.resize != OURS:
+            size["resize"] = self.size.resize
+        if self.size.enlarge != SMOOTH:
+            size["enlarge"] = self.size.enlarge
         backbones = {part: {"name": shared.name, "sha256": shared.sha256} for part, shared in self.backbones.items()}
         return {
             "name": self.name,
@@ -104,7 +115,7 @@ class ModelCard:
             "licence": self.licence,
             "controls": list(self.controls),
             "network": dict(self.network),
-            "size": {**size, "max_aspect": self.size.max_aspect},
+            "size": size,
             "source": dict(self.source),
             "training": dict(self.training),
             **({"backbones": backbones} if backbones else {}),
@@ -221,9 +232,14 @@ def _size(table: Mapping[str, Any]) -> SizeRule:
     for key, value in table.items():
         if key not in _SIZE:
             raise ValueError(f"there is no size.{key}")
-        if isinstance(value, bool) is not (_SIZE[key] is bool) or not isinstance(value, int | float):
+        kind = _SIZE[key]
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not (number if kind in (int, float) else isinstance(value, kind)):
             raise TypeError(f"size.{key} should be {_SIZE[key].__name__}, not {value!r}")
     rule = SizeRule(**{key: _SIZE[key](value) for key, value in table.items()})
     if min(rule.size, rule.multiple_of) < 1 or rule.max_aspect < 1:
         raise ValueError("sizes start at 1")
+    for key, value, known in (("resize", rule.resize, RESIZES), ("enlarge", rule.enlarge, ENLARGEMENTS)):
+        if value not in known:
+            raise ValueError(f"there is no size.{key} '{value}'")
     return rule

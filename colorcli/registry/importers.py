@@ -209,7 +209,8 @@ def convert(name: str, files: Sequence[Path], **changes: Any) -> tuple[ModelCard
         preset=entry.preset,
         licence=entry.licence,
         network=network,
-        size=empty.size_rule,
+        # the released program's way to the working size and back belongs to the released weights
+        size=dataclasses.replace(empty.size_rule, resize=entry.resize, enlarge=entry.enlarge),
         controls=empty.controls,
         source={**source, "files": {path.name: file_sha256(path) for path in files}},
         backbones=shared,

@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from colorcli.errors import ModelError
+from colorcli.networks.size import OURS, SMOOTH
 from colorcli.registry.systems import near
 
 TABLE = Path(__file__).with_name("releases.toml")
@@ -52,6 +53,8 @@ class Release:
         licence: one line.
         paper: of a model: who published it, and where.
         preset: of a model: the preset of its system that has the names and shapes of the file.
+        resize: of a model: how its program brings photographs to the working size, one of ``networks.size.RESIZES``.
+        enlarge: of a model: how it brings chroma to their size, one of ``networks.size.ENLARGEMENTS``.
         wrapper: key under which the file may hold its tensors.
         ignored: keys beside it whose content is left out.
         files: in the order in which they are read.
@@ -71,6 +74,8 @@ class Release:
     files: tuple[Remote, ...]
     paper: str = ""
     preset: str = "paper"
+    resize: str = OURS
+    enlarge: str = SMOOTH
     wrapper: str = ""
     ignored: tuple[str, ...] = ()
     network: str = ""
@@ -130,6 +135,8 @@ def _release(name: str, entry: dict[str, Any]) -> Release:
         files=tuple(_remote(file) for file in entry["files"]),
         paper=entry.get("paper", ""),
         preset=entry.get("preset", "paper"),
+        resize=entry.get("resize", OURS),
+        enlarge=entry.get("enlarge", SMOOTH),
         wrapper=entry.get("wrapper", ""),
         ignored=tuple(entry.get("ignored", ())),
         network=entry.get("network", ""),

@@ -8,6 +8,8 @@ import tracemalloc
 
 import numpy as np
 import pytest
+import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from skimage import color as skimage_color
@@ -441,3 +443,20 @@ def test_a_damaged_cache_does_not_stop_a_run(tmp_path):
 def test_without_a_place_for_the_cache_it_works_all_the_same(tmp_path):
     (tmp_path / "file").write_text("not a folder")
     run_python(WARM_UP, COLORCLI_CACHE_DIR=str(tmp_path / "file" / "below"))
+
+
+@pytest.mark.parametrize("enlarge", ["bilinear", "nearest"])
+@pytest.mark.parametrize("size", [(41, 33), (7, 5), (4, 3)], ids=["larger", "same", "smaller"])
+def test_released_programs_enlarge_as_pytorch_does(enlarge, size):
+    """Their colours at the photograph's size are theirs, with the edges and blocks that they have."""
+    chroma = np.random.default_rng(5).uniform(-15, 15, (2, 7, 5)).astype(np.float32)
+    sides = {"align_corners": False} if enlarge == "bilinear" else {}
+    expected = F.interpolate(torch.from_numpy(chroma)[None], size=size, mode=enlarge, **sides)[0].numpy()
+    picture = np.concatenate(list(join_strips(np.full(size, 30_000, np.uint16), chroma, bits=16, enlarge=enlarge)))
+    found = skimage_color.rgb2lab(picture / 65535)[..., 1:].transpose(2, 0, 1)
+    np.testing.assert_allclose(found, expected, atol=0.02)
+
+
+def test_enlargements_are_known_by_name():
+    with pytest.raises(ValueError, match="no enlargement 'lanczos'"):
+        join_strips(np.zeros((2, 2), np.uint8), np.zeros((2, 1, 1), np.float32), enlarge="lanczos")

@@ -165,6 +165,16 @@ def test_every_option_reaches_the_run(old: Path, capsys: pytest.CaptureFixture[s
     assert outputs == ["a.s00.png", "a.s01.png", "sub/e.s00.png", "sub/e.s01.png"]
 
 
+def test_render_factor_is_the_working_size(
+    old: Path, capsys: pytest.CaptureFixture[str], model: dict[str, Any]
+) -> None:
+    """DeOldify's users know the size by it; given beside --size, one of the two would be dropped."""
+    assert main(["colorize", str(old), "--render-factor", "6", "--limit", "1", "--json", "--quiet"]) == 0
+    assert lines(capsys.readouterr().out)[0]["parameters"]["size"] == 96
+    assert main(["colorize", str(old), "--render-factor", "6", "--size", "96"]) == 2
+    assert "give one of them" in capsys.readouterr().err
+
+
 def test_classes_that_say_nothing_are_refused(old: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A class named twice, or more colourings of a photograph than can be told apart, is a slip of the hand."""
     for arguments, sentence in (

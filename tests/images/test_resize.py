@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
 from PIL import Image
 from skimage.color import rgb2lab
 
+from colorcli.color.spaces import lightness_to_gray
 from colorcli.images.resize import working_lightness
 from tests.images.conftest import color_scene, gray_scene
 
@@ -58,3 +62,46 @@ def test_values_stay_within_lightness_range():
     result = working_lightness(edges, 25, 25)
     assert result.min() >= 0
     assert result.max() <= 100
+
+
+def _scene(kind: str) -> NDArray[np.uint8]:
+    """Fine texture, where interpolations differ most: in colour or gray, larger and smaller than what is wanted."""
+    rng = np.random.default_rng(3)
+    shape = (90, 61, 3) if kind == "colour" else (41, 77)
+    return rng.integers(0, 256, shape, dtype=np.uint8)
+
+
+def _in_rgb(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return picture if picture.ndim == 3 else np.repeat(picture[..., None], 3, 2)
+
+
+@pytest.mark.parametrize("kind", ["colour", "gray"])
+def test_released_resizes_are_those_of_the_released_programs(kind: str) -> None:
+    """Their networks know these pictures: with another interpolation they see other ones, by up to twelve L*."""
+    picture = _scene(kind)
+    rgb = _in_rgb(picture)
+
+    resized = np.asarray(Image.fromarray(rgb).resize((48, 48), Image.Resampling.BICUBIC))
+    found = working_lightness(picture, 48, 48, "bicubic-8")
+    np.testing.assert_allclose(found, rgb2lab(resized)[..., 0], atol=1e-3)
+
+    gray = np.asarray(Image.fromarray(rgb).resize((48, 48), Image.Resampling.BILINEAR).convert("LA"))[..., 0] / 255
+    found = lightness_to_gray(working_lightness(picture, 48, 48, "bilinear-8-luma"))
+    np.testing.assert_allclose(found, gray, atol=1e-5)
+
+    floats = torch.from_numpy(rgb).permute(2, 0, 1)[None].float() / 255
+    small = F.interpolate(floats, size=(48, 48), mode="bilinear", align_corners=False)
+    found = working_lightness(picture, 48, 48, "bilinear")
+    np.testing.assert_allclose(found, rgb2lab(small[0].permute(1, 2, 0).numpy())[..., 0], atol=1e-3)
+
+    luma = 0.2989 * floats[:, :1] + 0.5870 * floats[:, 1:2] + 0.1140 * floats[:, 2:]
+    small = F.interpolate(luma, size=(32, 64), mode="bilinear", align_corners=False)
+    found = lightness_to_gray(working_lightness(picture, 32, 64, "bilinear-luma"))
+    np.testing.assert_allclose(found, small[0, 0].numpy(), atol=1e-5)
+
+
+def test_released_programs_read_sixteen_bits_as_eight() -> None:
+    picture = _scene("gray")
+    for resize in ("bicubic-8", "bilinear-8-luma"):
+        wide = working_lightness(picture.astype(np.uint16) * 257, 48, 48, resize)
+        np.testing.assert_array_equal(wide, working_lightness(picture, 48, 48, resize))

@@ -47,7 +47,7 @@ SMALL_DDCOLOR = {
 @pytest.fixture(scope="module")
 def ddcolor() -> DDColor:
     torch.manual_seed(0)
-    network = DDColor(**SMALL_DDCOLOR, size=64, fixed=False)
+    network = DDColor(**SMALL_DDCOLOR, size=64, stretch=False)
     with torch.no_grad():
         for name, parameter in network.named_parameters():
             if name.endswith("gamma"):

@@ -89,3 +89,17 @@ def test_a_faulty_card_is_refused_and_says_where(tmp_path: Path, change: tuple[s
 def test_a_folder_without_a_card_is_said_to_have_none(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"There is no model\.toml"):
         read_card(tmp_path)
+
+
+def test_a_released_programs_resize_travels_with_the_card(tmp_path: Path) -> None:
+    """Without it, released weights see other pictures than their authors' program shows them."""
+    rule = SizeRule(size=512, multiple_of=32, stretch=True, resize="bilinear", enlarge="nearest")
+    write_card(ModelCard(name="x", system="x", weights_sha256="0" * 64, size=rule), tmp_path)
+    assert read_card(tmp_path).size == rule
+    assert rule.working_shape(600, 900) == (512, 512)
+    assert rule.working_shape(600, 900, 250) == (256, 256)
+    text = (tmp_path / CARD).read_text()
+    for wrong in ('"bicubic"', "true", "3"):
+        (tmp_path / CARD).write_text(text.replace('"bilinear"', wrong))
+        with pytest.raises(ModelError, match="resize"):
+            read_card(tmp_path)

@@ -288,6 +288,7 @@ def test_released_weights_of_other_systems_run_as_they_are(
     card = importers.import_files("zhang2016", [tmp_path / "net.pth"], tag="mine")
     assert isinstance(card, ModelCard)
     assert (card.exact_name, card.controls, card.backbones) == ("zhang2016@mine", (), {})
+    assert (card.size.resize, card.size.enlarge) == ("bicubic-8", "bilinear"), "as its program does it"
     lightness = torch.rand(1, 1, 32, 32) * 100
     with torch.no_grad():
         expected = zhang2016.chroma(lightness).numpy()
