@@ -6,6 +6,7 @@ Terms: IPTC Photo Metadata Standard 2025.1 (digital source type, AI system used)
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from xml.dom import Node, minidom
@@ -38,8 +39,13 @@ _REPLACED = frozenset(
         (IPTC_EXT, "AISystemUsed"),
         (IPTC_EXT, "AISystemVersionUsed"),
         (XMP_MM, "DerivedFrom"),
+        (XMP_MM, "InstanceID"),
+        (XMP_MM, "DocumentID"),
     )
 )
+_IDENTIFIERS: dict[tuple[str | None, str | None], str] = {
+    (XMP_MM, name): name for name in ("InstanceID", "DocumentID", "OriginalDocumentID")
+}
 # true of the gray original and no longer of the picture in colour
 _STALE = frozenset(
     (
@@ -101,7 +107,8 @@ def provenance_packet(provenance: Provenance, existing_xmp: bytes | None = None)
     root = _rdf(document)
     assert root is not None
     existing = _descriptions(root)
-    previous = _remove_outdated(existing)
+    former = _remove_outdated(existing)
+    instance = _instance(provenance)
     label = _element(document, root, RDF, "Description")
     for prefix, namespace in _PREFIXES.items():
         label.setAttributeNS(_XMLNS, f"xmlns:{prefix}", namespace)
@@ -110,13 +117,19 @@ def provenance_packet(provenance: Provenance, existing_xmp: bytes | None = None)
     _text(document, label, IPTC_EXT, "DigitalSourceType", DIGITAL_SOURCE_TYPE)
     _text(document, label, IPTC_EXT, "AISystemUsed", f"{provenance.model} ({provenance.software})")
     _text(document, label, IPTC_EXT, "AISystemVersionUsed", provenance.version)
-    _derived_from(document, label, provenance, previous)
-    _add_to_history(document, existing, label, provenance)
+    _identify(document, label, instance, former)
+    _derived_from(document, label, provenance, former)
+    _add_to_history(document, existing, label, provenance, instance)
     if document.documentElement is not None:
         _drop_blank_text(document.documentElement)
     body = document.documentElement.toxml() if document.documentElement is not None else ""
     wrapped = f'<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>\n{body}\n<?xpacket end="w"?>'
     return wrapped.encode()
+
+
+def is_readable(xmp: bytes) -> bool:
+    """Whether a packet is one that ``provenance_packet`` keeps."""
+    return _parse(xmp) is not None
 
 
 def orientation(xmp: bytes | None) -> int | None:
@@ -182,27 +195,27 @@ def _content(element: minidom.Element) -> str:
     return "".join(child.data for child in element.childNodes if isinstance(child, minidom.Text))
 
 
-def _remove_outdated(descriptions: list[minidom.Element]) -> str:
-    """Remove what the label replaces or what is no longer true, reset the orientation; return the document's id."""
-    document_id = ""
+def _remove_outdated(descriptions: list[minidom.Element]) -> dict[str, str]:
+    """Remove what the label replaces or is no longer true, reset the orientation; return the former identifiers."""
+    former: dict[str, str] = {}
     for description in descriptions:
         for attribute in list((description.attributes or {}).values()):
             key = (attribute.namespaceURI, attribute.localName)
+            if key in _IDENTIFIERS:
+                former[_IDENTIFIERS[key]] = attribute.value
             if key in _REPLACED or key in _STALE:
                 description.removeAttributeNode(attribute)
             elif key == (TIFF, "Orientation"):
                 attribute.value = "1"
-            elif key == (XMP_MM, "DocumentID"):
-                document_id = attribute.value
         for child in [c for c in description.childNodes if isinstance(c, minidom.Element)]:
             key = (child.namespaceURI, child.localName)
+            if key in _IDENTIFIERS:
+                former[_IDENTIFIERS[key]] = _content(child)
             if key in _REPLACED or key in _STALE:
                 description.removeChild(child)
             elif key == (TIFF, "Orientation"):
                 _set_text(child, "1")
-            elif key == (XMP_MM, "DocumentID"):
-                document_id = _content(child)
-    return document_id
+    return former
 
 
 def _set_text(element: minidom.Element, text: str) -> None:
@@ -224,17 +237,40 @@ def _text(document: minidom.Document, parent: minidom.Element, namespace: str, n
     _element(document, parent, namespace, name).appendChild(document.createTextNode(printable(text)))
 
 
-def _derived_from(document: minidom.Document, label: minidom.Element, provenance: Provenance, document_id: str) -> None:
+def _identify(document: minidom.Document, label: minidom.Element, instance: str, former: Mapping[str, str]) -> None:
+    """A new file is a new document: it gets identifiers of its own, and keeps that of where its line began."""
+    _text(document, label, XMP_MM, "InstanceID", f"xmp.iid:{instance}")
+    _text(document, label, XMP_MM, "DocumentID", f"xmp.did:{instance}")
+    if former.get("DocumentID") and not former.get("OriginalDocumentID"):
+        _text(document, label, XMP_MM, "OriginalDocumentID", former["DocumentID"])
+
+
+def _instance(provenance: Provenance) -> str:
+    """A UUID that the same colouring of the same file gets again."""
+    facts = [provenance.input_sha256, provenance.input_name, provenance.weights_sha256, dict(provenance.parameters)]
+    name = json.dumps(facts, sort_keys=True, default=str)
+    return str(uuid.uuid5(uuid.NAMESPACE_URL, f"colorcli:{name}"))
+
+
+def _derived_from(
+    document: minidom.Document, label: minidom.Element, provenance: Provenance, former: Mapping[str, str]
+) -> None:
     reference = _element(document, label, XMP_MM, "DerivedFrom")
     reference.setAttributeNS(RDF, "rdf:parseType", "Resource")
-    _text(document, reference, ST_REF, "instanceID", f"sha256:{provenance.input_sha256}")
-    if document_id:
-        _text(document, reference, ST_REF, "documentID", document_id)
+    instance = former.get("InstanceID") or f"sha256:{provenance.input_sha256}"
+    _text(document, reference, ST_REF, "instanceID", instance)
+    for name, term in (("DocumentID", "documentID"), ("OriginalDocumentID", "originalDocumentID")):
+        if former.get(name):
+            _text(document, reference, ST_REF, term, former[name])
     _text(document, reference, ST_REF, "filePath", provenance.input_name)
 
 
 def _add_to_history(
-    document: minidom.Document, existing: list[minidom.Element], label: minidom.Element, provenance: Provenance
+    document: minidom.Document,
+    existing: list[minidom.Element],
+    label: minidom.Element,
+    provenance: Provenance,
+    instance: str,
 ) -> None:
     histories = [history for description in existing for history in _children(description, XMP_MM, "History")]
     sequences = _children(histories[0], RDF, "Seq") if histories else []
@@ -254,9 +290,11 @@ def _add_to_history(
         "model": provenance.model,
         "version": provenance.version,
         "weights_sha256": provenance.weights_sha256,
+        "input_sha256": provenance.input_sha256,
         "parameters": dict(provenance.parameters),
     }
     _text(document, event, ST_EVT, "action", "edited")
+    _text(document, event, ST_EVT, "instanceID", f"xmp.iid:{instance}")
     if provenance.when:
         _text(document, event, ST_EVT, "when", provenance.when)
     _text(document, event, ST_EVT, "softwareAgent", provenance.software)

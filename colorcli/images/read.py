@@ -145,7 +145,10 @@ def _finish(path: Path, form: Format, decoded: Decoded) -> Photo:
     elif turned:
         resolution = replace(resolution, x=resolution.y, y=resolution.x)
     metadata = Metadata(block, decoded.xmp, decoded.iptc, decoded.icc, resolution, decoded.texts)
-    return Photo(path, form, pixels, kind, metadata, alpha, decoded.lossless, decoded.notes)
+    notes = decoded.notes
+    if decoded.exif and block is None:
+        notes += ("its EXIF is left out: it is damaged",)
+    return Photo(path, form, pixels, kind, metadata, alpha, decoded.lossless, notes)
 
 
 def _upright(pixels: Pixels, orientation: int) -> Pixels:

@@ -19,7 +19,7 @@ from colorcli.files import part_path, sync_folder
 from colorcli.images.encoding import Encoding
 from colorcli.images.formats import FORMATS, PhotoFormat
 from colorcli.images.photo import Format, Metadata, Pixels, UnreadableError
-from colorcli.images.provenance import Provenance, provenance_packet
+from colorcli.images.provenance import Provenance, is_readable, provenance_packet
 from colorcli.images.read import probe, read_photo
 from colorcli.text import printable
 
@@ -129,6 +129,8 @@ def _left_out(metadata: Metadata, form: PhotoFormat) -> tuple[str, ...]:
         notes.append(f"its EXIF is left out in part or whole: {form.label} holds 64 KB")
     if any(name not in form.texts for name, _ in metadata.texts):
         notes.append(f"its comments are left out: {form.label} has no place for them")
+    if metadata.xmp and not is_readable(metadata.xmp):
+        notes.append("its XMP is left out: it is damaged")
     if metadata.iptc and not form.iptc:
         notes.append(f"its IPTC data are left out: {form.label} has no place for them")
     return tuple(notes)

@@ -44,9 +44,36 @@ def test_existing_properties_are_kept_and_outdated_ones_replaced():
     assert "Père &amp; fils".encode() in packet
     assert len(find_all(packet, terms.XMP_MM, "DerivedFrom")) == 1
     assert find_all(packet, terms.ST_REF, "documentID")[0].text == "xmp.did:42"
+    assert find_all(packet, terms.XMP_MM, "OriginalDocumentID")[0].text == "xmp.did:42"
     assert [e.text for e in find_all(packet, terms.ST_EVT, "action")] == ["created", "edited"]
     abouts = {d.get(f"{{{terms.RDF}}}about") for d in find_all(packet, terms.RDF, "Description")}
     assert abouts == {"uuid:1"}
+
+
+def test_a_new_file_has_identifiers_of_its_own():
+    """Two files with one InstanceID are one file to an asset manager, and the original is what it forgets."""
+    given = EXISTING.replace(
+        b'xmpMM:DocumentID="xmp.did:42"',
+        b'xmpMM:DocumentID="xmp.did:2222" xmpMM:InstanceID="xmp.iid:1111" xmpMM:OriginalDocumentID="xmp.did:3333"',
+    )
+    description = ElementTree.fromstring(provenance_packet(PROVENANCE, given))
+
+    def only(namespace: str, name: str) -> str:
+        inside = [e.text for e in description.findall(f".//{{{namespace}}}{name}")]
+        outside = [d.get(f"{{{namespace}}}{name}") for d in description.iter()]
+        (value,) = [text for text in (*inside, *outside) if text]
+        return value
+
+    assert only(terms.ST_REF, "instanceID") == "xmp.iid:1111"
+    assert only(terms.ST_REF, "documentID") == "xmp.did:2222"
+    assert only(terms.XMP_MM, "OriginalDocumentID") == "xmp.did:3333"
+    instance = only(terms.XMP_MM, "InstanceID")
+    assert instance not in ("xmp.iid:1111", "") and only(terms.ST_EVT, "instanceID") == instance
+    assert only(terms.XMP_MM, "DocumentID") == instance.replace("iid", "did")
+    assert PROVENANCE.input_sha256 in only(terms.ST_EVT, "parameters")
+    other = replace(PROVENANCE, parameters={"seed": 1})
+    assert provenance_packet(PROVENANCE, given) == provenance_packet(PROVENANCE, given), "runs repeat their bytes"
+    assert instance.encode() not in provenance_packet(other, given)
 
 
 def test_colouring_twice_labels_once_and_remembers_both():
