@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,27 +22,73 @@ _BINS = 16
 # Between synthetic toned prints with JPEG noise and uneven fading on one side and colour photographs on the other
 _USUAL_RESIDUAL, _LARGE_RESIDUAL, _STRAY_RESIDUAL = 7.5, 10.5, 25.0
 
+# a print among other colours: the longer side of the copies it is looked for in; how far 85 % of the inner part may be
+# from its tone curve, from where a colour is another one, the least share of the picture that is the print, and the
+# most that spots may have of it, in one piece or scattered
+_COARSE_SIDES = (64, 32)
+_CORE_RESIDUAL, _OTHER_COLOR = 2.5, 9.0
+_LEAST_PRINT, _MOST_SPOTS, _SCATTERED = 0.35, 0.10, 0.03
+_MOST_ONE_SIDED = 0.16  # of the height or width, for a margin or target on one side alone
+# of the difference of two channels, what their shift explains: above 0.5 where there is one, below 0.01 elsewhere
+_FRINGE_SHARE = 0.2
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What a photograph is, and a note where not the whole picture says so."""
+
+    kind: Kind
+    note: str = ""
+
 
 def kind_of(pixels: Pixels) -> Kind:
+    """``judge`` without its note."""
+    return judge(pixels).kind
+
+
+def judge(pixels: Pixels) -> Judgement:
     """``gray``, ``toned`` or ``color``, judged on a reduced copy of at most 128 pixels a side.
 
     Toned means that chroma is a function of lightness, as in sepia, cyanotype and split tones: what is left of a* and
-    b* beside a smooth curve over L* is noise or uneven fading.
+    b* beside a smooth curve over L* is noise or uneven fading. The photograph decides, not what it lies on: where its
+    inner part is gray or toned, lines at the sides that have another colour are its margin (a page, a colour target),
+    and a few spots with one are stamps and stains. Colour fringes of channels that were not scanned in register are
+    told by what no colour photograph shows: the difference of two channels follows the gradient of one.
 
     Args:
         pixels: ``(H, W)`` or ``(H, W, 3)``, uint8 or uint16, sRGB-encoded.
     """
     if pixels.ndim == 2:
-        return "gray"
+        return Judgement("gray")
     top = np.iinfo(pixels.dtype).max
     sample = _sample(pixels)
     # most files are told from the codes as they are; means of blocks take JPEG's noise out of the rest
     if _is_gray(sample, _GRAY_SPREAD * top):
-        return "gray"
-    rgb = _block_means(sample) / top
+        return Judgement("gray")
+    rgb = _block_means(sample, _SIDE) / top
     if _is_gray(rgb, _GRAY_SPREAD):
-        return "gray"
-    return "toned" if _is_toned(srgb_to_lab(rgb).reshape(-1, 3)) else "color"
+        return Judgement("gray")
+    if _is_toned(srgb_to_lab(rgb).reshape(-1, 3)):
+        return Judgement("toned")
+    note = _monochrome(sample, top)
+    return Judgement("color") if note is None else Judgement("toned", note)
+
+
+def _monochrome(sample: Pixels, top: int) -> str | None:
+    """A note on the colour that a monochrome print is seen with; None where the picture is in colour."""
+    for side in _COARSE_SIDES:
+        note = _print_among_colors(srgb_to_lab(_block_means(sample, side) / top))
+        if note is not None:
+            return note
+    registered = _in_register(sample)
+    if registered is None:
+        return None
+    fringes = "its channels were scanned out of register: colour fringes at edges"
+    lab = srgb_to_lab(np.clip(_block_means(registered, _COARSE_SIDES[0]) / top, 0, 1))
+    if _is_toned(lab.reshape(-1, 3)):
+        return fringes
+    note = _print_among_colors(lab)
+    return None if note is None else f"{fringes}; {note}"
 
 
 def gray_channel(pixels: Pixels) -> Pixels | None:
@@ -54,13 +101,13 @@ def gray_channel(pixels: Pixels) -> Pixels | None:
 
 
 def _sample(pixels: Pixels) -> Pixels:
-    """Every so manieth pixel, so that large photographs cost no more than small ones."""
+    """Every n-th pixel, so that large photographs cost no more than small ones."""
     step = max(1, max(pixels.shape[:2]) // (_SIDE * _OVERSAMPLING))
     return pixels[::step, ::step]
 
 
-def _block_means(sample: Pixels) -> NDArray[np.float64]:
-    block = max(1, -(-max(sample.shape[:2]) // _SIDE))
+def _block_means(sample: NDArray[Any], side: int) -> NDArray[np.float64]:
+    block = max(1, -(-max(sample.shape[:2]) // side))
     rows, columns = sample.shape[0] // block, sample.shape[1] // block
     if rows == 0 or columns == 0:
         return sample.astype(np.float64)
@@ -85,11 +132,104 @@ def _is_toned(lab: NDArray[np.floating]) -> bool:
     )
 
 
-def _tone_curve(lightness: NDArray[np.floating], chroma: NDArray[np.floating]) -> NDArray[np.floating]:
-    """a*, b* ``(N, 2)`` that pixels of these lightnesses usually have: medians over bins of L*, interpolated."""
+def _in_register(sample: Pixels) -> NDArray[np.float64] | None:
+    """The picture without the fringes of channels that were shifted a pixel or so; None where they were not."""
+    green = sample[..., 1].astype(np.float64)
+    if min(green.shape) < 3:
+        return None
+    down, right = np.gradient(green)
+    scaled = green / max(float(green.max()), 1.0)
+    tone = np.stack([np.ones(green.size), scaled.ravel(), scaled.ravel() ** 2, scaled.ravel() ** 3])
+    fringes = np.stack([down.ravel(), right.ravel()])
+    made = sample.astype(np.float64)
+    shifted = False
+    for channel in (0, 2):
+        difference = (made[..., channel] - green).ravel()
+        rest = difference - _fit(tone, difference) @ tone
+        both = np.concatenate([tone, fringes])
+        weights = _fit(both, difference)
+        if 1 - np.var(difference - weights @ both) / max(float(np.var(rest)), 1e-9) > _FRINGE_SHARE:
+            made[..., channel] -= (weights[len(tone) :] @ fringes).reshape(green.shape)
+            shifted = True
+    return made if shifted else None
+
+
+def _fit(rows: NDArray[np.float64], values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Weights of the rows that come nearest to the values, by least squares."""
+    return np.asarray(np.linalg.lstsq(rows @ rows.T, rows @ values, rcond=None)[0])
+
+
+def _print_among_colors(lab: NDArray[np.floating]) -> str | None:
+    """A note on what else is to be seen where the picture is a monochrome print; None where it is not."""
+    height, width = lab.shape[:2]
+    inner = (slice(height // 4, height - height // 4), slice(width // 4, width - width // 4))
+    core = lab[inner].reshape(-1, 3)
+    every = lab.reshape(-1, 3)
+    tone = _tone_curve(core[:, 0], core[:, 1:], at=every[:, 0])
+    residual = np.hypot(*(every[:, 1:] - tone).T).reshape(height, width)
+    if np.percentile(residual[inner], 85) > _CORE_RESIDUAL:
+        return None
+    colored = residual > _OTHER_COLOR
+    top, bottom, left, right = _without_margins(colored)
+    if (bottom - top) * (right - left) < _LEAST_PRINT * height * width:
+        return None
+    margins = [line for line in (top / height, 1 - bottom / height, left / width, 1 - right / width) if line > 0]
+    if len(margins) == 1 and margins[0] > _MOST_ONE_SIDED:  # a sky over a gray landscape, say
+        return None
+    inside = colored[top:bottom, left:right]
+    share = float(inside.mean())
+    if share > _MOST_SPOTS or (share > _SCATTERED and _largest_share(inside) < 0.5):
+        return None
+    seen = [] if (top, bottom, left, right) == (0, height, 0, width) else ["a coloured margin or target"]
+    if share > 0:
+        seen.append(f"colour in {max(100 * share, 0.1):.1f} % of it, as of a stamp or stain")
+    return f"judged by its inner part: {' and '.join(seen) or 'colour at its edges'}"
+
+
+def _without_margins(colored: NDArray[np.bool_]) -> tuple[int, int, int, int]:
+    """Top, bottom, left and right of what is left when lines of another colour are taken from the sides."""
+    top, bottom, left, right = 0, colored.shape[0], 0, colored.shape[1]
+    while bottom - top > 4 and right - left > 4:
+        box = colored[top:bottom, left:right]
+        shares = [float(line.mean()) for line in (box[0], box[-1], box[:, 0], box[:, -1])]
+        side = int(np.argmax(shares))
+        if shares[side] <= 0.5:
+            break
+        top, bottom = top + (side == 0), bottom - (side == 1)
+        left, right = left + (side == 2), right - (side == 3)
+    return top, bottom, left, right
+
+
+def _largest_share(spots: NDArray[np.bool_]) -> float:
+    """The share that the largest of connected spots has of all."""
+    left, largest = spots.copy(), 0
+    while left.any():
+        spot = np.zeros_like(left)
+        spot[tuple(np.argwhere(left)[0])] = True
+        size = 0
+        while size != (size := int(spot.sum())):
+            grown = spot.copy()
+            grown[1:] |= spot[:-1]
+            grown[:-1] |= spot[1:]
+            grown[:, 1:] |= spot[:, :-1]
+            grown[:, :-1] |= spot[:, 1:]
+            spot = grown & left
+        largest = max(largest, size)
+        left &= ~spot
+    return largest / max(1, int(spots.sum()))
+
+
+def _tone_curve(
+    lightness: NDArray[np.floating], chroma: NDArray[np.floating], at: NDArray[np.floating] | None = None
+) -> NDArray[np.floating]:
+    """a*, b* ``(N, 2)`` that pixels of these lightnesses usually have: medians over bins of L*, interpolated.
+
+    ``at`` gives other lightnesses to ask the curve for.
+    """
     bins = np.minimum((lightness * (_BINS / 100)).astype(np.intp), _BINS - 1)
     members = [bins == i for i in range(_BINS)]
     members = [m for m in members if m.sum() >= max(4, 0.002 * len(lightness))] or [np.ones(len(lightness), bool)]
     centers = np.array([np.median(lightness[m]) for m in members])
     medians = np.array([np.median(chroma[m], axis=0) for m in members])
-    return np.stack([np.interp(lightness, centers, medians[:, k]) for k in (0, 1)], axis=1)
+    asked = lightness if at is None else at
+    return np.stack([np.interp(asked, centers, medians[:, k]) for k in (0, 1)], axis=1)

@@ -15,7 +15,7 @@ import numpy as np
 from colorcli.errors import PhotoError
 from colorcli.images import exif, icc, provenance
 from colorcli.images.formats import PhotoFormat, format_of_content, labels
-from colorcli.images.kind import gray_channel, kind_of
+from colorcli.images.kind import gray_channel, judge
 from colorcli.images.photo import Decoded, Format, Metadata, Photo, Pixels, Resolution, UnreadableError
 from colorcli.images.source import Source
 from colorcli.text import printable
@@ -133,7 +133,8 @@ def _finish(path: Path, form: Format, decoded: Decoded) -> Photo:
     orientation = decoded.orientation or exif.orientation(decoded.exif) or provenance.orientation(decoded.xmp) or 1
     turned = orientation >= 5
     pixels = icc.to_srgb(decoded.pixels, decoded.icc, decoded.gamma)
-    kind = kind_of(pixels)
+    judged = judge(pixels)
+    kind = judged.kind
     if kind == "gray" and pixels.ndim == 3 and (channel := gray_channel(pixels)) is not None:
         pixels = channel
     pixels = _upright(pixels, orientation)
@@ -145,7 +146,7 @@ def _finish(path: Path, form: Format, decoded: Decoded) -> Photo:
     elif turned:
         resolution = replace(resolution, x=resolution.y, y=resolution.x)
     metadata = Metadata(block, decoded.xmp, decoded.iptc, decoded.icc, resolution, decoded.texts)
-    notes = decoded.notes
+    notes = (*decoded.notes, judged.note) if judged.note else decoded.notes
     if decoded.exif and block is None:
         notes += ("its EXIF is left out: it is damaged",)
     return Photo(path, form, pixels, kind, metadata, alpha, decoded.lossless, notes)

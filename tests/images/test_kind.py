@@ -6,11 +6,11 @@ import io
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 from skimage import data
 from skimage.color import lab2rgb
 
-from colorcli.images.kind import kind_of
+from colorcli.images.kind import judge, kind_of
 from colorcli.images.read import read_photo
 
 SCENES = ["camera", "coins", "grass", "moon", "brick"]
@@ -58,9 +58,12 @@ def test_colour_photographs_are_recognized(name, bits):
     assert kind_of(picture if bits == 8 else picture.astype(np.uint16) * 257) == "color"
 
 
-def test_a_small_coloured_object_makes_a_colour_photograph():
+def test_a_coloured_object_makes_a_colour_photograph_and_a_spot_is_noted():
+    """A stamp and a red flower look alike; what is as large as no stamp is an object, and neither goes unsaid."""
     picture = np.repeat(data.camera()[..., None], 3, axis=-1)
-    picture[200:240, 200:240] = (200, 30, 30)  # 0.6 % of the picture
+    picture[200:240, 200:240] = (200, 30, 30)
+    assert judge(picture).note == "judged by its inner part: colour in 0.6 % of it, as of a stamp or stain"
+    picture[150:350, 150:350] = (200, 30, 30)  # 15 % of the picture
     assert kind_of(picture) == "color"
 
 
@@ -84,3 +87,56 @@ def test_gray_stored_as_rgb_takes_a_third_of_the_memory(tmp_path):
     Image.fromarray(picture).save(tmp_path / "a.png")
     photo = read_photo(tmp_path / "a.png")
     assert (photo.kind, photo.pixels.shape) == ("gray", (512, 512))
+
+
+def prints() -> dict[str, np.ndarray]:
+    """Monochrome prints, and what a scanner sees beside and on them."""
+    gray = np.asarray(Image.fromarray(data.astronaut()).convert("L"))
+    tones = gray / 255.0
+    plain = np.repeat(gray[..., None], 3, 2)
+    sepia = np.rint(255 * np.stack([tones**0.85, tones, tones**1.3], 2)).astype(np.uint8)
+    y, x = np.mgrid[0:512, 0:512] / 512.0
+
+    def on_page(picture: np.ndarray, colour: tuple[int, int, int], margin: int) -> np.ndarray:
+        page = np.empty((512 + 2 * margin, 512 + 2 * margin, 3), np.uint8)
+        page[:] = colour
+        page[margin:-margin, margin:-margin] = picture
+        return page
+
+    target = np.repeat([(56, 61, 150), (70, 148, 73), (175, 54, 60), (231, 199, 31)], 128, axis=0)
+    stain = np.where(((x - 0.3) ** 2 + (y - 0.7) ** 2 < 0.012)[..., None], plain * (1, 0.75, 0.45), plain)
+    stamp = Image.fromarray(plain)
+    ImageDraw.Draw(stamp).ellipse((350, 380, 480, 470), outline=(60, 40, 150), width=6)
+    red, green, blue = np.moveaxis(sepia, 2, 0)
+    return {
+        "thin page": on_page(plain, (188, 160, 120), 5),
+        "wide page": on_page(plain, (188, 160, 120), 80),
+        "sepia on blue": on_page(sepia, (60, 70, 110), 40),
+        "target": np.concatenate([plain, np.repeat(target[None].astype(np.uint8), 40, 0)]),
+        "stain": stain.astype(np.uint8),
+        "stamp": np.asarray(stamp),
+        "out of register": np.stack([np.roll(red, 1, 1), green, np.roll(blue, -1, 1)], 2),
+    }
+
+
+@pytest.mark.parametrize("name", prints())
+def test_the_photograph_decides_not_its_surroundings(name: str) -> None:
+    """Fourteen of seventeen prints were skipped as in colour, with exit 0: an archive's run that did nothing."""
+    stored = io.BytesIO()
+    Image.fromarray(prints()[name]).save(stored, "JPEG", quality=92)
+    found = judge(np.asarray(Image.open(stored)))
+    assert found.kind == "toned"
+    assert ("out of register" if name == "out of register" else "judged by its inner part") in found.note
+
+
+@pytest.mark.parametrize("name", ["astronaut", "coffee", "chelsea", "rocket"])
+def test_photographs_in_colour_stay_so(name: str) -> None:
+    """Taken for a print, its true colours would be replaced."""
+    assert judge(getattr(data, name)()).kind == "color"
+
+
+def test_a_sky_over_gray_mountains_is_no_margin() -> None:
+    gray = np.asarray(Image.fromarray(data.astronaut()).convert("L"))
+    picture = np.repeat(gray[..., None], 3, 2)
+    picture[:180] = np.linspace(0.7, 1, 180)[:, None, None] * (90, 140, 230)
+    assert judge(picture).kind == "color"
