@@ -57,7 +57,7 @@ def main() -> None:
             "start": lambda to: colorize.start(to, model),
             "memory": lambda to: colorize.memory(to, model, options.many, huge=options.huge),
             "data": lambda to: training.measure(to, 5 * small, options.recipes),
-            "evaluate": lambda to: evaluate.measure(model, small) or [],
+            "evaluate": lambda to: evaluate.measure(model, small),
             "gpu": lambda to: gpu.measure(to, model, 5 * small),
         }
         rows = []

@@ -22,6 +22,8 @@ from colorcli.evaluate.scoring import ImageScores, Scorer
 from colorcli.pipeline.opening import open_model
 from colorcli.sessions.session import Session
 
+from .common import Row
+
 _METRICS = ("psnr", "ssim", "delta-e", "colorfulness")
 _REPEATS = 3
 
@@ -35,8 +37,8 @@ class _Joiner(Scorer):
         return ImageScores(prepared.name, prepared.sha256, 0, 0)
 
 
-def measure(model: str, count: int) -> None:
-    """Print the ratio of colouring and scoring to colouring alone, in wall time and in CPU time."""
+def measure(model: str, count: int) -> list[Row]:
+    """Print the ratio of colouring and scoring to colouring alone, in wall and CPU time; no rows, as there is no aim."""
     session = open_model(model, backend="pytorch", device="cpu")
     join.warm_up()
     scoring.warm_up()
@@ -47,13 +49,14 @@ def measure(model: str, count: int) -> None:
         alone, both = ((np.inf, np.inf), (np.inf, np.inf))
         # turn by turn, so that whatever else the machine does meets both
         for _ in range(_REPEATS):
-            alone = tuple(np.minimum(alone, _run(session, _Joiner(metrics), found)))  # type: ignore[assignment]
-            both = tuple(np.minimum(both, _run(session, Scorer(metrics), found)))  # type: ignore[assignment]
+            alone = tuple(np.minimum(alone, _run(session, _Joiner(metrics), found)))
+            both = tuple(np.minimum(both, _run(session, Scorer(metrics), found)))
     for kind, first, second in zip(("wall", "CPU"), alone, both, strict=True):
         print(
             f"{kind} ms a photograph: colouring {1000 * first / count:.1f}, with {', '.join(_METRICS)} "
             f"{1000 * second / count:.1f}; ratio {second / first:.2f}"
         )
+    return []
 
 
 def _photographs(folder: Path, count: int) -> Found:

@@ -39,7 +39,7 @@ def against_eager(folder: Path, model: str, systems: Sequence[str]) -> list[Row]
         lightness = batch.numpy()
         codes: dict[str, Any] = {key: value.numpy() for key, value in controls.items()}
 
-        works = {"eager": torch.no_grad()(partial(script.network.chroma, batch, **controls))}
+        works: dict[str, Any] = {"eager": torch.no_grad()(partial(script.network.chroma, batch, **controls))}
         for backend in ("pytorch", "onnx"):
             session = open_model(place, backend=backend, device="cpu")
             works[backend] = partial(session.chroma, lightness, **codes)
@@ -110,16 +110,16 @@ def against_scripts(folder: Path, model: str, lite: int, paper: int, device: str
         cases.append(
             (f"{name}@paper", str(place if place.exists() else untrained(name, "paper", place)), paper, "≥ 1.2")
         )
-    for number, (label, place, count, target) in enumerate(cases):
+    for number, (label, model_place, count, target) in enumerate(cases):
         photos, out = photographs(folder / f"script_{number}", count, (500, 375)), folder / f"script_out_{number}"
-        script = Script(place, device)
+        script = Script(model_place, device)
         script.folder(photographs(folder / f"script_warm_{number}", 1, (500, 375)), out)
         start = time.perf_counter()
         script.folder(photos, out)
         theirs = count / (time.perf_counter() - start)
         del script
         backend = "onnx" if device == "cpu" else "pytorch"
-        options = ("--model", place, "--backend", backend, "--device", device)
+        options = ("--model", model_place, "--backend", backend, "--device", device)
         colorize(str(photos), "-o", str(out / "first"), "--limit", "1", *options)
         done = colorize(str(photos), "-o", str(out / "ours"), *options)
         print(f"{label}: a script {theirs:.2f} photos/s, colorcli {done.speed:.2f} photos/s, both once loaded")

@@ -74,7 +74,7 @@ def test_the_pages_show_every_command() -> None:
     """A command nobody can find might as well not exist."""
     root: Any = typer.main.get_command(app)
     groups = {name: command.commands for name, command in root.commands.items() if hasattr(command, "commands")}
-    all_of_them = {(name,) for name in root.commands if name not in groups}
+    all_of_them: set[tuple[str, ...]] = {(name,) for name in root.commands if name not in groups}
     all_of_them |= {(group, name) for group, commands in groups.items() for name in commands}
     shown = {tuple(arguments[: 2 if arguments[0] in groups else 1]) for arguments in _commands()}
     assert all_of_them - shown == set()
@@ -131,7 +131,7 @@ def prepare(reader: Path, tmp_path: Path, request: pytest.FixtureRequest) -> Pre
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("arguments", list(filter(_runs, _commands())), ids=" ".join)
+@pytest.mark.parametrize("arguments", [words for words in _commands() if _runs(words)], ids=" ".join)
 def test_the_commands_work(run: Run, prepare: Prepare, arguments: list[str]) -> None:
     """A pasted line does what the page says."""
     prepare(arguments)

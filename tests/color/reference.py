@@ -1,11 +1,13 @@
 """The join written the slow and obvious way, in float64: what the compiled kernel is held against."""
 
+from typing import Any
+
 import numpy as np
 
 from colorcli.color.spaces import lab_to_srgb, srgb_to_lightness
 
 
-def cubic(distance, b):
+def cubic(distance: float, b: Any) -> Any:
     """Mitchell and Netravali's kernel with B + 2C = 1 at one distance."""
     c, d = (1 - b) / 2, abs(distance)
     if d < 1:
@@ -15,7 +17,7 @@ def cubic(distance, b):
     return 0.0
 
 
-def upsampled_line(samples, length):
+def upsampled_line(samples: Any, length: int) -> Any:
     """One line ``(n, ...)`` interpolated to ``length`` at pixel centres, held within its four neighbours."""
     count = len(samples)
     sharpness = max(0.0, 1 - 2 * count / length)
@@ -29,19 +31,19 @@ def upsampled_line(samples, length):
     return np.array(line)
 
 
-def upsampled(chroma, height, width):
+def upsampled(chroma: Any, height: int, width: int) -> Any:
     """Chroma ``(2, h, w)`` at the photo's size ``(height, width, 2)``; for photos no smaller than the chroma."""
     wide = upsampled_line(np.moveaxis(np.asarray(chroma, np.float64), (2, 1, 0), (0, 1, 2)), width)
     return upsampled_line(np.moveaxis(wide, 1, 0), height)
 
 
-def is_inside(lab, slack=1e-6):
+def is_inside(lab: Any, slack: float = 1e-6) -> Any:
     """Whether colours ``(..., 3)`` lie in the sRGB gamut."""
     rgb = lab_to_srgb(lab)
     return ((rgb >= -slack) & (rgb <= 1 + slack)).all(axis=-1)
 
 
-def fitted_lab(lab, steps=4000):
+def fitted_lab(lab: Any, steps: int = 4000) -> Any:
     """Colours ``(n, 3)`` with the most chroma, of ``steps`` evenly spaced shares of their own, that is in gamut."""
     best = np.zeros(len(lab))
     for share in np.linspace(0, 1, steps + 1):
@@ -49,6 +51,6 @@ def fitted_lab(lab, steps=4000):
     return lab * np.stack((np.ones_like(best), best, best), axis=-1)
 
 
-def photo_lightness(pixels):
+def photo_lightness(pixels: Any) -> Any:
     """L* of a photograph of codes, ``(H, W)`` or ``(H, W, 3)``."""
     return srgb_to_lightness(pixels / np.iinfo(pixels.dtype).max)

@@ -5,6 +5,8 @@ import subprocess
 import sys
 import threading
 import tracemalloc
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,23 +27,23 @@ DTYPE = {8: np.uint8, 16: np.uint16}
 TOP = {8: 255, 16: 65535}
 
 
-def joined(pixels, chroma, **options):
+def joined(pixels: Any, chroma: Any, **options: Any) -> Any:
     report = Fidelity()
     picture = join(pixels, np.asarray(chroma, np.float32), fidelity=report, **options)
     return picture, report
 
 
-def delta_l(picture, pixels):
+def delta_l(picture: Any, pixels: Any) -> Any:
     """Largest |dL*| as anybody else would measure it: with scikit-image, on the codes."""
     return np.abs(skimage_color.rgb2lab(picture / np.iinfo(picture.dtype).max)[..., 0] - photo_lightness(pixels)).max()
 
 
-def hue_circle(count, radius):
+def hue_circle(count: int, radius: float) -> Any:
     angle = np.linspace(0, 2 * np.pi, count, endpoint=False)
     return radius * np.cos(angle), radius * np.sin(angle)
 
 
-def every_gray_with_every_hue(bits, radius, hues=90):
+def every_gray_with_every_hue(bits: int, radius: float, hues: Any = 90) -> Any:
     """A photo whose rows are gray codes and whose columns are hues, and chroma of the same size."""
     codes = np.unique(np.rint(np.linspace(0, TOP[bits], 256))).astype(DTYPE[bits])
     pixels = np.repeat(codes[:, None], hues, axis=1)
@@ -53,7 +55,7 @@ def every_gray_with_every_hue(bits, radius, hues=90):
 
 
 @pytest.mark.parametrize("bits", [8, 16])
-def test_no_chroma_gives_back_every_gray_code_exactly(bits):
+def test_no_chroma_gives_back_every_gray_code_exactly(bits: int) -> None:
     codes = np.arange(TOP[bits] + 1, dtype=DTYPE[bits]).reshape(-1, 64)
     picture, report = joined(codes, np.zeros((2, 5, 7)), bits=bits)
     assert picture.dtype == DTYPE[bits]
@@ -62,7 +64,7 @@ def test_no_chroma_gives_back_every_gray_code_exactly(bits):
     assert (report.fitted_share, report.mean_chroma) == (0, 0)
 
 
-def test_no_chroma_changes_depth_without_loss():
+def test_no_chroma_changes_depth_without_loss() -> None:
     codes = np.arange(256, dtype=np.uint8)[None]
     deep, _ = joined(codes, np.zeros((2, 1, 1)), bits=16)
     np.testing.assert_array_equal(deep, np.repeat(codes[..., None].astype(np.uint16) * 257, 3, axis=2))
@@ -72,7 +74,7 @@ def test_no_chroma_changes_depth_without_loss():
 
 
 @pytest.mark.parametrize("bits", [8, 16])
-def test_rgb_photo_without_chroma_is_the_gray_of_its_lightness(bits):
+def test_rgb_photo_without_chroma_is_the_gray_of_its_lightness(bits: int) -> None:
     pixels = np.random.default_rng(0).integers(0, TOP[bits] + 1, (64, 64, 3)).astype(DTYPE[bits])
     pixels[0] = 0
     pixels[1] = TOP[bits]
@@ -86,7 +88,7 @@ def test_rgb_photo_without_chroma_is_the_gray_of_its_lightness(bits):
 @pytest.mark.parametrize("radius", [3, 40, 90, 150, 1000])
 @pytest.mark.parametrize("out_bits", [8, 16])
 @pytest.mark.parametrize("in_bits", [8, 16])
-def test_lightness_is_kept_for_every_gray_and_hue(in_bits, out_bits, radius):
+def test_lightness_is_kept_for_every_gray_and_hue(in_bits: int, out_bits: int, radius: float) -> None:
     pixels, chroma = every_gray_with_every_hue(in_bits, radius)
     picture, report = joined(pixels, chroma, bits=out_bits)
     measured = delta_l(picture, pixels)
@@ -95,7 +97,7 @@ def test_lightness_is_kept_for_every_gray_and_hue(in_bits, out_bits, radius):
 
 
 @pytest.mark.parametrize("bits", [8, 16])
-def test_lightness_is_kept_for_saturated_rgb_photos(bits):
+def test_lightness_is_kept_for_saturated_rgb_photos(bits: int) -> None:
     levels = np.linspace(0, TOP[bits], 9).astype(DTYPE[bits])
     cube = np.stack(np.meshgrid(levels, levels, levels, indexing="ij"), axis=-1).reshape(27, 27, 3)
     lab = srgb_to_lab(cube / TOP[bits])
@@ -106,7 +108,7 @@ def test_lightness_is_kept_for_saturated_rgb_photos(bits):
 
 
 @pytest.mark.parametrize("bits", [8, 16])
-def test_a_coloured_photo_with_its_own_chroma_comes_back(bits):
+def test_a_coloured_photo_with_its_own_chroma_comes_back(bits: int) -> None:
     levels = np.linspace(0, TOP[bits], 9).astype(DTYPE[bits])
     cube = np.stack(np.meshgrid(levels, levels, levels, indexing="ij"), axis=-1).reshape(27, 27, 3)
     lab = srgb_to_lab(cube / TOP[bits])
@@ -118,7 +120,7 @@ def test_a_coloured_photo_with_its_own_chroma_comes_back(bits):
 
 @settings(max_examples=60, deadline=None)
 @given(st.data())
-def test_lightness_is_kept_whatever_is_joined(data):
+def test_lightness_is_kept_whatever_is_joined(data: Any) -> None:
     rng = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
     in_bits, out_bits = data.draw(st.sampled_from([8, 16])), data.draw(st.sampled_from([8, 16]))
     height, width = data.draw(st.integers(1, 40)), data.draw(st.integers(1, 70))
@@ -139,7 +141,7 @@ def test_lightness_is_kept_whatever_is_joined(data):
 # --- colour ---
 
 
-def test_colours_are_those_asked_for():
+def test_colours_are_those_asked_for() -> None:
     rng = np.random.default_rng(3)
     pixels = rng.integers(20000, 45000, (24, 31)).astype(np.uint16)
     chroma = rng.normal(0, 8, (2, 6, 5))
@@ -151,7 +153,7 @@ def test_colours_are_those_asked_for():
     assert report.mean_chroma == pytest.approx(np.hypot(*np.moveaxis(wanted, -1, 0)).mean(), rel=1e-4)
 
 
-def test_what_is_out_of_gamut_keeps_hue_and_as_much_chroma_as_fits():
+def test_what_is_out_of_gamut_keeps_hue_and_as_much_chroma_as_fits() -> None:
     pixels, chroma = every_gray_with_every_hue(16, 130, hues=72)
     pixels, chroma = pixels[8:-8:5], chroma[:, 8:-8:5]
     picture, report = joined(pixels, chroma, bits=16)
@@ -166,7 +168,7 @@ def test_what_is_out_of_gamut_keeps_hue_and_as_much_chroma_as_fits():
     assert report.mean_chroma == pytest.approx(along.mean(), abs=0.02)
 
 
-def test_beside_yellow_the_boundary_nearest_to_the_wanted_colour_is_taken():
+def test_beside_yellow_the_boundary_nearest_to_the_wanted_colour_is_taken() -> None:
     # This line of constant hue is in gamut up to 32 units of chroma, outside it, and inside again from 90 to 96.
     lightness, hue = 96.6, np.radians(102.5)
     code = np.argmin(np.abs(lightness_lut(16) - lightness))
@@ -179,7 +181,7 @@ def test_beside_yellow_the_boundary_nearest_to_the_wanted_colour_is_taken():
 
 
 @pytest.mark.parametrize("bits", [8, 16])
-def test_black_and_white_stay_black_and_white(bits):
+def test_black_and_white_stay_black_and_white(bits: int) -> None:
     pixels = np.array([[0, TOP[bits]] * 8], DTYPE[bits])
     picture, report = joined(pixels, np.full((2, 1, 1), 60), bits=bits)
     np.testing.assert_array_equal(picture, np.repeat(pixels[..., None], 3, axis=2))
@@ -187,7 +189,7 @@ def test_black_and_white_stay_black_and_white(bits):
     assert report.mean_chroma == pytest.approx(0, abs=0.01)
 
 
-def test_strength_multiplies_chroma():
+def test_strength_multiplies_chroma() -> None:
     rng = np.random.default_rng(4)
     pixels = rng.integers(60, 200, (20, 20)).astype(np.uint8)
     chroma = rng.normal(0, 5, (2, 4, 4))
@@ -200,7 +202,7 @@ def test_strength_multiplies_chroma():
 # --- upsampling ---
 
 
-def upsampled_by_join(chroma, height, width):
+def upsampled_by_join(chroma: Any, height: int, width: int) -> Any:
     """What join makes of small chroma, read back from a mid-gray picture at 16 bits: ``(2, height, width)``."""
     pixels = np.full((height, width), 30000, np.uint16)
     picture, report = joined(pixels, chroma, bits=16)
@@ -208,13 +210,13 @@ def upsampled_by_join(chroma, height, width):
     return np.moveaxis(srgb_to_lab(picture / 65535)[..., 1:], -1, 0)
 
 
-def test_even_chroma_stays_even():
+def test_even_chroma_stays_even() -> None:
     up = upsampled_by_join(np.full((2, 4, 3), 12.5), 90, 100)
     np.testing.assert_allclose(up, 12.5, atol=0.02)
 
 
 @pytest.mark.parametrize("factor", [1, 2, 3, 7, 32])
-def test_a_slope_stays_straight(factor):
+def test_a_slope_stays_straight(factor: int) -> None:
     row = np.linspace(-20, 20, 16)
     up = upsampled_by_join(np.broadcast_to(row, (2, 16, 16)), 16 * factor, 16 * factor)
     centres = (np.arange(16 * factor) + 0.5) / factor - 0.5
@@ -225,7 +227,7 @@ def test_a_slope_stays_straight(factor):
 
 
 @pytest.mark.parametrize("factor", [2, 3, 8, 40])
-def test_no_overshoot_at_edges_and_no_blocks(factor):
+def test_no_overshoot_at_edges_and_no_blocks(factor: int) -> None:
     chroma = np.random.default_rng(5).choice([-20.0, 20.0], (2, 9, 8))
     up = upsampled_by_join(chroma, 9 * factor, 8 * factor)
     assert np.abs(up).max() <= 20.03
@@ -234,14 +236,14 @@ def test_no_overshoot_at_edges_and_no_blocks(factor):
         assert np.abs(np.diff(up, axis=axis)).max() <= 1.6 * 40 / factor
 
 
-def test_large_factors_are_smooth_in_slope_too():
+def test_large_factors_are_smooth_in_slope_too() -> None:
     # Bilinear interpolation bends at every sample, which is seen as diamonds; its slope jumps by 2.5 here.
     chroma = np.random.default_rng(6).choice([-20.0, 20.0], (2, 9, 8))
     slopes = np.diff(upsampled_by_join(chroma, 9 * 32, 8 * 32), axis=2)
     assert np.abs(np.diff(slopes, axis=2)).max() < 0.35
 
 
-def test_colours_lie_where_they_belong():
+def test_colours_lie_where_they_belong() -> None:
     rng = np.random.default_rng(7)
     pixels = rng.integers(0, 65536, (50, 83)).astype(np.uint16)
     chroma = rng.normal(0, 30, (2, 7, 9))
@@ -255,13 +257,13 @@ def test_colours_lie_where_they_belong():
     assert np.abs(turned.astype(int) - plain).max() <= 200
 
 
-def test_chroma_of_the_photos_own_size_is_taken_as_it_is():
+def test_chroma_of_the_photos_own_size_is_taken_as_it_is() -> None:
     chroma = np.random.default_rng(8).uniform(-20, 20, (2, 33, 21))
     np.testing.assert_allclose(upsampled_by_join(chroma, 33, 21), chroma, atol=0.02)
 
 
 @pytest.mark.parametrize("shape", [(4, 6), (5, 48), (30, 7), (1, 1)])
-def test_chroma_larger_than_the_photo_is_averaged(shape):
+def test_chroma_larger_than_the_photo_is_averaged(shape: Any) -> None:
     # Every second sample alone would make this checkerboard a flat colour far from its mean.
     checkerboard = np.where(np.indices((40, 48)).sum(axis=0) % 2, 20.0, -20.0)
     slope = np.broadcast_to(np.linspace(-10, 10, 48), (40, 48))
@@ -278,7 +280,7 @@ def test_chroma_larger_than_the_photo_is_averaged(shape):
 
 @settings(max_examples=25, deadline=None)
 @given(st.integers(1, 37), st.integers(1, 23), st.integers(0, 2**32 - 1))
-def test_strips_are_the_same_picture_however_they_are_cut(strip_rows, chroma_rows, seed):
+def test_strips_are_the_same_picture_however_they_are_cut(strip_rows: int, chroma_rows: Any, seed: int) -> None:
     rng = np.random.default_rng(seed)
     pixels = rng.integers(0, 256, (36, 20), dtype=np.uint8)
     chroma = rng.normal(0, 40, (2, chroma_rows, 3)).astype(np.float32)
@@ -292,7 +294,7 @@ def test_strips_are_the_same_picture_however_they_are_cut(strip_rows, chroma_row
     assert report.mean_chroma == pytest.approx(whole_report.mean_chroma)
 
 
-def test_strips_may_be_parts_of_one_array():
+def test_strips_may_be_parts_of_one_array() -> None:
     """A photograph in pieces from here and there, or written to where there is no room for it."""
     photo, chroma = (np.arange(3000) % 256).astype(np.uint8).reshape(60, 50), np.full((2, 3, 3), 20, np.float32)
     whole = np.zeros((60, 50, 3), np.uint8)
@@ -310,20 +312,20 @@ def test_strips_may_be_parts_of_one_array():
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_chroma_that_is_no_number_is_never_written(value):
+def test_chroma_that_is_no_number_is_never_written(value: Any) -> None:
     chroma = np.zeros((2, 4, 4), np.float32)
     chroma[1, 2, 3] = value
     with pytest.raises(ValueError, match="not finite"):
         join_strips(np.zeros((8, 8), np.uint8), chroma)
 
 
-def test_chroma_too_large_for_float32_is_no_number():
+def test_chroma_too_large_for_float32_is_no_number() -> None:
     with pytest.raises(ValueError, match="not finite"):
         join_strips(np.zeros((8, 8), np.uint8), np.full((2, 1, 1), 1e300))
 
 
 @pytest.mark.parametrize("shape", [(2, 4), (3, 4, 4), (4, 4, 2), (2, 0, 4), (1, 2, 4, 4)])
-def test_chroma_of_the_wrong_shape_is_refused(shape):
+def test_chroma_of_the_wrong_shape_is_refused(shape: Any) -> None:
     with pytest.raises(ValueError, match="chroma has the shape"):
         join_strips(np.zeros((8, 8), np.uint8), np.zeros(shape, np.float32))
 
@@ -339,18 +341,18 @@ def test_chroma_of_the_wrong_shape_is_refused(shape):
         (np.zeros((0, 8), np.uint8), "shape"),
     ],
 )
-def test_pixels_of_another_kind_are_refused(pixels, message):
+def test_pixels_of_another_kind_are_refused(pixels: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         join_strips(pixels, np.zeros((2, 4, 4), np.float32))
 
 
 @pytest.mark.parametrize("options", [{"bits": 12}, {"strip_rows": 0}, {"strength": -1}, {"strength": float("nan")}])
-def test_senseless_parameters_are_refused(options):
+def test_senseless_parameters_are_refused(options: Any) -> None:
     with pytest.raises(ValueError, match=r"bits|strip|strength"):
         join_strips(np.zeros((8, 8), np.uint8), np.zeros((2, 4, 4), np.float32), **options)
 
 
-def test_photographs_are_taken_as_decoders_give_them_and_never_written_to():
+def test_photographs_are_taken_as_decoders_give_them_and_never_written_to() -> None:
     rng = np.random.default_rng(9)
     pixels = rng.integers(0, 65536, (20, 30)).astype(np.uint16)
     chroma = rng.normal(0, 20, (2, 4, 4)).astype(np.float32)
@@ -362,14 +364,14 @@ def test_photographs_are_taken_as_decoders_give_them_and_never_written_to():
     np.testing.assert_array_equal(join(pixels, chroma.astype(np.float64), bits=16), expected)
 
 
-def test_threads_do_not_disturb_each_other():
+def test_threads_do_not_disturb_each_other() -> None:
     rng = np.random.default_rng(10)
     photos = [rng.integers(0, 256, (300, 200 + n), dtype=np.uint8) for n in range(4)]
     chroma = rng.normal(0, 40, (2, 16, 16)).astype(np.float32)
     expected = [join(photo, chroma) for photo in photos]
-    made = [None] * len(photos)
+    made: list[Any] = [None] * len(photos)
 
-    def work(n):
+    def work(n: int) -> None:
         made[n] = join(photos[n], chroma)
 
     threads = [threading.Thread(target=work, args=(n,)) for n in range(len(photos))]
@@ -381,11 +383,11 @@ def test_threads_do_not_disturb_each_other():
         np.testing.assert_array_equal(one, other)
 
 
-def test_memory_does_not_grow_with_the_photographs_height():
+def test_memory_does_not_grow_with_the_photographs_height() -> None:
     joining.warm_up()
     chroma = np.zeros((2, 64, 64), np.float32)
 
-    def peak(height):
+    def peak(height: int) -> Any:
         pixels = np.zeros((height, 1000), np.uint8)
         tracemalloc.start()
         for _ in join_strips(pixels, chroma, strip_rows=64):
@@ -398,7 +400,7 @@ def test_memory_does_not_grow_with_the_photographs_height():
     assert peak(4096) - peak(256) < 0.05 * picture, "weights for each row may be kept, but no pixels"
 
 
-def run_python(code, **environment):
+def run_python(code: Any, **environment: Any) -> Any:
     variables = {
         key: value for key, value in os.environ.items() if key not in ("NUMBA_CACHE_DIR", "COLORCLI_CACHE_DIR")
     }
@@ -407,7 +409,7 @@ def run_python(code, **environment):
     ).stdout
 
 
-def test_numba_is_imported_only_when_pixels_are_joined():
+def test_numba_is_imported_only_when_pixels_are_joined() -> None:
     code = "import sys, colorcli.color.join, colorcli.color.metrics; print('numba' in sys.modules)"
     assert run_python(code).strip() == "False"
 
@@ -415,12 +417,12 @@ def test_numba_is_imported_only_when_pixels_are_joined():
 WARM_UP = "from colorcli.color.join import warm_up; warm_up()"
 
 
-def test_compiled_code_is_kept_in_the_cache_folder_or_where_the_user_told_numba(tmp_path):
+def test_compiled_code_is_kept_in_the_cache_folder_or_where_the_user_told_numba(tmp_path: Path) -> None:
     ours, users, unused = tmp_path / "ours", tmp_path / "users", tmp_path / "unused"
     own = "import numba; print(repr(numba.config.CACHE_DIR))"
     assert run_python(f"{WARM_UP}; {own}", COLORCLI_CACHE_DIR=str(ours)).strip() == "''", "numba's setting was changed"
 
-    def machine_code(folder):
+    def machine_code(folder: Path) -> Any:
         return {path.name: path.stat().st_mtime_ns for path in folder.rglob("*.nb?")}
 
     made = machine_code(ours / "numba")
@@ -433,14 +435,14 @@ def test_compiled_code_is_kept_in_the_cache_folder_or_where_the_user_told_numba(
     assert not unused.exists()
 
 
-def test_a_damaged_cache_does_not_stop_a_run(tmp_path):
+def test_a_damaged_cache_does_not_stop_a_run(tmp_path: Path) -> None:
     run_python(WARM_UP, COLORCLI_CACHE_DIR=str(tmp_path))
     for path in tmp_path.rglob("*.nb?"):
         path.write_bytes(path.read_bytes()[:100])
     run_python(WARM_UP, COLORCLI_CACHE_DIR=str(tmp_path))
 
 
-def test_without_a_place_for_the_cache_it_works_all_the_same(tmp_path):
+def test_without_a_place_for_the_cache_it_works_all_the_same(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a folder")
     run_python(WARM_UP, COLORCLI_CACHE_DIR=str(tmp_path / "file" / "below"))
 

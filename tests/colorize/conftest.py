@@ -10,44 +10,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 from PIL import Image
 
 from colorcli.color import join
 from colorcli.colorize import discover, engine, plan
 from colorcli.colorize.events import Event
 from colorcli.colorize.options import Execution, choose_parameters
-from colorcli.networks.size import SizeRule
-from colorcli.sessions.session import NO_CONTROLS, Controls, ModelInfo
 from colorcli.stopping import Stop
 
-INFO = ModelInfo("fake@test", "fake", "ab" * 32, ("z", "class_index"), SizeRule(64, 16), "none", "1")
-
-Answer = NDArray[np.float32]
-
-
-class FakeSession:
-    """Colours by lightness, position, z and class; ``fault`` sees what is asked, and may raise or give the answer."""
-
-    device, precision, backend, streams, threads, compiled = "cpu", "fp32", "fake", 1, 1, False
-
-    def __init__(self, fault: Callable[[Answer, Answer], Any] | None = None, info: ModelInfo = INFO) -> None:
-        self.info = info
-        self.fault = fault
-        self.batches: list[tuple[int, ...]] = []
-
-    def chroma(self, lightness: Answer, controls: Controls = NO_CONTROLS) -> Answer:
-        z, class_index = controls.get("z"), controls.get("class_index")
-        self.batches.append(lightness.shape)
-        count, _, height, width = lightness.shape
-        code = np.zeros((count, 68), np.float32) if z is None else z
-        chroma = np.empty((count, 2, height // 2, width // 2), np.float32)
-        chroma[:, 0] = 30 + 8 * code[:, :1, None] + np.linspace(-10, 10, width // 2)
-        chroma[:, 1] = 20 + 8 * code[:, 1:2, None] + lightness[:, 0, ::2, ::2] / 10
-        if class_index is not None:
-            chroma[:, 0] += np.maximum(class_index, 0)[:, None, None] / 50
-        answer = self.fault(lightness, chroma) if self.fault else None
-        return chroma if answer is None else answer
+from ..fakes import INFO, FakeSession
 
 
 def write_gray(path: Path, width: int = 48, height: int = 32, value: int | None = None, **save: Any) -> Path:

@@ -21,7 +21,7 @@ from colorcli.pipeline import opening
 from colorcli.registry import registry
 from colorcli.registry.card import ModelCard
 
-from .conftest import INFO, FakeSession
+from ..fakes import INFO, FakeSession
 
 
 def die() -> None:

@@ -15,7 +15,8 @@ from colorcli.pipeline import opening
 from colorcli.registry import registry
 from colorcli.registry.card import ModelCard
 
-from .conftest import INFO, FakeSession, contents, write_gray
+from ..fakes import INFO, FakeSession
+from .conftest import contents, write_gray
 
 
 @pytest.fixture(autouse=True)

@@ -10,7 +10,7 @@ import pytest
 
 from colorcli.evaluate import facts
 
-from .conftest import FakeSession
+from ..fakes import FlatSession
 
 torch = pytest.importorskip("torch")
 
@@ -19,7 +19,7 @@ _PIECE = 100_000
 """Bytes; of more than 128 KiB the C library asks the system each time."""
 
 
-class Hungry(FakeSession):
+class Hungry(FlatSession):
     """Holds 64 MB while it runs, in pieces that the allocator keeps for whoever comes next."""
 
     def __init__(self) -> None:

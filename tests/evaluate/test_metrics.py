@@ -126,9 +126,9 @@ def test_lightness_that_was_changed_is_seen() -> None:
 @pytest.mark.parametrize("load", [data.astronaut, data.coffee, data.chelsea])
 def test_scikit_image_says_the_same(load: object) -> None:
     """Numbers of two programs can only be compared if both are right."""
-    original = np.ascontiguousarray(load()[:150, :200])  # type: ignore[operator]
-    picture = np.clip(original.astype(int) + np.random.default_rng(0).normal(0, 12, original.shape), 0, 255)
-    picture = picture.astype(np.uint8)
+    original = np.ascontiguousarray(load()[:150, :200])
+    noisy = np.clip(original.astype(int) + np.random.default_rng(0).normal(0, 12, original.shape), 0, 255)
+    picture = noisy.astype(np.uint8)
     assert score("psnr", picture, original) == pytest.approx(peak_signal_noise_ratio(original, picture), rel=1e-6)
     theirs = structural_similarity(
         original, picture, channel_axis=2, gaussian_weights=True, sigma=1.5, use_sample_covariance=False

@@ -24,7 +24,8 @@ from colorcli.evaluate.report import FID_LEAST
 from colorcli.evaluate.run import Request, Run
 from colorcli.evaluate.scoring import Scorer
 
-from .conftest import FakeSession, photograph, write
+from ..fakes import FlatSession
+from .conftest import photograph, write
 
 SMALL = Protocol("small@1", "", "crop", 48, metrics=("psnr", "ssim", "delta-e", "colorfulness"))
 TIMING = ("created", "milliseconds", "memory_mb", "seconds")
@@ -52,7 +53,7 @@ def test_every_model_stands_beside_gray_and_the_original(photos: Path, models: d
     image = report["images"][3]
     original = fit(to_rgb8(decode((photos / image["name"]).read_bytes(), "")[0].pixels), SMALL)
     gray = to_gray(original, "luma601")
-    colored = join(gray, np.array([10, 20], np.float32)[:, None, None])
+    colored = to_rgb8(join(gray, np.array([10, 20], np.float32)[:, None, None]))
     assert image["values"]["fake@test"]["psnr"] == psnr_rgb8(colored, original)
     assert image["values"]["gray"]["psnr"] == psnr_rgb8(to_rgb8(gray), original)
     pairs = {(pair["metric"], pair["a"], pair["b"]) for pair in report["paired"]}
@@ -66,7 +67,7 @@ def test_every_model_stands_beside_gray_and_the_original(photos: Path, models: d
 
 def test_a_run_repeats_to_the_last_digit(photos: Path, models: dict[str, Any]) -> None:
     """Whatever the number of threads, and for random models too."""
-    models["random"] = FakeSession("random@test", controls=("z",))
+    models["random"] = FlatSession("random@test", controls=("z",))
     request = {"models": ("fake", "random"), "metrics": (*SMALL.metrics, "diversity", "auc-rebalanced")}
     first = evaluate(photos, **request, options=Options(seeds=2, samples=3, jobs=1))
     again = evaluate(photos, **request, options=Options(seeds=2, samples=3, jobs=4))
@@ -76,7 +77,7 @@ def test_a_run_repeats_to_the_last_digit(photos: Path, models: dict[str, Any]) -
 
 def test_seeds_and_samples(photos: Path, models: dict[str, Any]) -> None:
     """A random model is scored over seeds, with their spread; one that isn't random has none."""
-    models["random"] = FakeSession("random@test", controls=("z",))
+    models["random"] = FlatSession("random@test", controls=("z",))
     report = evaluate(
         photos,
         models=("fake", "random"),
@@ -128,7 +129,7 @@ def test_no_model_has_the_scoring_of_others_beside_it_more_than_another(photos: 
         return lambda lightness: asked.append(name)
 
     for name in ("fake", "other"):
-        models[name] = FakeSession(name, fault=noted(name))
+        models[name] = FlatSession(name, fault=noted(name))
     evaluate(photos, models=("fake", "other"), metrics=("psnr", "seconds"))
     while_scoring = asked[-24:]
     assert while_scoring[::2] == ["fake", "other"] * 6
@@ -143,7 +144,7 @@ def test_no_model_has_the_scoring_of_others_beside_it_more_than_another(photos: 
 )
 def test_a_network_that_answers_nonsense_fails(photos: Path, models: dict[str, Any], answer: Any, reason: str) -> None:
     """Not a number would otherwise be averaged, or left out, unseen."""
-    models["broken"] = FakeSession("broken@test", fault=answer)
+    models["broken"] = FlatSession("broken@test", fault=answer)
     report = evaluate(photos, models=("fake", "broken"))
     assert report["data"]["images"] == 0
     assert all("broken@test" in failure["reason"] and reason in failure["reason"] for failure in report["failures"])
@@ -186,7 +187,7 @@ class FakePerceptual:
 def test_metrics_that_are_networks(photos: Path, models: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """Each number belongs to its own row, and FID of twelve photographs is marked."""
     monkeypatch.setattr(perceptual, "Perceptual", FakePerceptual)
-    models["random"] = FakeSession("random@test", controls=("z",))
+    models["random"] = FlatSession("random@test", controls=("z",))
     metrics = ("lpips-alex", "fid", "diversity-lpips", "colorfulness")
     options = Options(seeds=2, samples=3, jobs=2)
     report = evaluate(photos, models=("other", "random"), metrics=metrics, force=True, options=options)
@@ -200,7 +201,7 @@ def test_metrics_that_are_networks(photos: Path, models: dict[str, Any], monkeyp
     kept: dict[tuple[str, str], Any] = {}
     request = Request(SMALL, metrics=metrics, roots=(photos,), models=("other",), force=True)
     run = Run(request, options)
-    scorer = Scorer(run.metrics, run._perceptual, None, lambda name, model, rgb: kept.update({(name, model): rgb}))  # type: ignore[arg-type]
+    scorer = Scorer(run.metrics, run._perceptual, None, lambda name, model, rgb: kept.update({(name, model): rgb}))
     outcome = Evaluation(SMALL, run.models, scorer, options).run(run.found)
     means = {m: np.stack([kept[i.name, m].mean((0, 1)) for i in outcome.images]) for m in ("other@test", "original")}
     expected = frechet_distance(means["other@test"], means["original"])
@@ -222,7 +223,7 @@ def test_names_do_not_lead_out_of_the_folder(tmp_path: Path, models: dict[str, A
 
 
 def test_chroma_can_be_kept(photos: Path, tmp_path: Path, models: dict[str, Any]) -> None:
-    models["runs/x"] = FakeSession("runs/x")
+    models["runs/x"] = FlatSession("runs/x")
     evaluate(photos, models=("runs/x",), options=Options(save_ab=tmp_path / "ab"))
     with np.load(tmp_path / "ab" / "runs_x" / "sub" / "x.png.npz", allow_pickle=False) as stored:
         assert stored["ab"].shape == (2, 32, 32)
@@ -247,7 +248,7 @@ def test_what_would_mean_nothing_is_refused_before_hours_are_spent(photos: Path,
         evaluate(photos, metrics=("fid",))
     with pytest.raises(UsageError, match="add --native"):
         evaluate(photos, metrics=("native-mse",))
-    models["gray"] = FakeSession("gray")
+    models["gray"] = FlatSession("gray")
     with pytest.raises(UsageError, match="another row"):
         evaluate(photos, models=("gray",))
 

@@ -35,7 +35,7 @@ def test_pairing_shows_what_two_intervals_would_hide() -> None:
     assert difference is not None
     assert difference.verdict == "better"
     assert difference.difference == pytest.approx(0.3, abs=0.05)
-    assert bootstrap.difference(a, b, "lower").verdict == "worse"  # type: ignore[union-attr]
+    assert bootstrap.difference(a, b, "lower").verdict == "worse"
 
 
 def test_no_difference_is_claimed_without_evidence() -> None:

@@ -7,6 +7,7 @@ import re
 import struct
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,13 +24,13 @@ SCENE = np.tile(gray_scene(), (4, 4)) ^ np.random.default_rng(1).integers(0, 16,
 NOISE = np.random.default_rng(0).integers(0, 256, 1 << 12, dtype=np.uint8).tobytes()
 
 
-def encoded(form: str, **options: object) -> bytes:
+def encoded(form: str, **options: Any) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(SCENE).save(buffer, form, **options)
     return buffer.getvalue()
 
 
-def tiff(**options: object) -> bytes:
+def tiff(**options: Any) -> bytes:
     buffer = io.BytesIO()
     tifffile.imwrite(buffer, SCENE, metadata=None, photometric="minisblack", **options)
     return buffer.getvalue()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -39,12 +41,12 @@ def as_jpeg(rgb: np.ndarray, quality: int = 75) -> np.ndarray:
 
 @pytest.mark.parametrize("name", SCENES)
 @pytest.mark.parametrize("tone", ["sepia", "cyanotype", "split"])
-def test_toned_prints_are_recognized_through_noise_and_jpeg(name, tone):
+def test_toned_prints_are_recognized_through_noise_and_jpeg(name: str, tone: Any) -> None:
     """Without this, sepia prints are skipped as if they were in colour."""
     assert kind_of(as_jpeg(toned(photograph(name), tone))) == "toned"
 
 
-def test_unevenly_faded_prints_are_toned():
+def test_unevenly_faded_prints_are_toned() -> None:
     gray = photograph("camera")
     fade = np.linspace(0, 0.35, gray.shape[1])[None, :, None]
     assert kind_of(as_jpeg(toned(gray, "sepia") * (1 - fade) + fade * np.array([0.9, 0.85, 0.7]))) == "toned"
@@ -52,7 +54,7 @@ def test_unevenly_faded_prints_are_toned():
 
 @pytest.mark.parametrize("name", ["astronaut", "coffee", "cat", "rocket"])
 @pytest.mark.parametrize("bits", [8, 16])
-def test_colour_photographs_are_recognized(name, bits):
+def test_colour_photographs_are_recognized(name: str, bits: int) -> None:
     """Without this, somebody's colour photographs are recoloured."""
     picture = getattr(data, name)()
     assert kind_of(picture if bits == 8 else picture.astype(np.uint16) * 257) == "color"
@@ -68,7 +70,7 @@ def test_a_coloured_object_makes_a_colour_photograph_and_a_spot_is_noted():
 
 
 @pytest.mark.parametrize("name", SCENES)
-def test_gray_with_jpeg_noise_is_gray(name):
+def test_gray_with_jpeg_noise_is_gray(name: str) -> None:
     rgb = np.repeat(photograph(name)[..., None], 3, axis=-1)
     picture = as_jpeg(rgb, 60).astype(int)
     picture += np.random.default_rng(1).integers(-3, 4, picture.shape)
@@ -77,12 +79,12 @@ def test_gray_with_jpeg_noise_is_gray(name):
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 3), (1, 3000, 3), (2000, 2, 3), (129, 131, 3)])
-def test_odd_shapes_are_judged_too(shape):
+def test_odd_shapes_are_judged_too(shape: Any) -> None:
     assert kind_of(np.full(shape, 100, np.uint8)) == "gray"
     assert kind_of(np.full(shape, (120, 100, 70), np.uint8)) == "toned"
 
 
-def test_gray_stored_as_rgb_takes_a_third_of_the_memory(tmp_path):
+def test_gray_stored_as_rgb_takes_a_third_of_the_memory(tmp_path: Path) -> None:
     picture = np.repeat(data.camera()[..., None], 3, axis=-1)
     Image.fromarray(picture).save(tmp_path / "a.png")
     photo = read_photo(tmp_path / "a.png")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
@@ -35,7 +36,7 @@ def find_all(packet: bytes, namespace: str, name: str) -> list[ElementTree.Eleme
     return ElementTree.fromstring(packet).findall(f".//{{{namespace}}}{name}")
 
 
-def test_existing_properties_are_kept_and_outdated_ones_replaced():
+def test_existing_properties_are_kept_and_outdated_ones_replaced() -> None:
     packet = provenance_packet(PROVENANCE, EXISTING)
     description = ElementTree.fromstring(packet).find(f".//{{{terms.RDF}}}Description")
     assert description.get("{http://archive.example/ns/}box") == "17"
@@ -95,24 +96,24 @@ def test_colouring_twice_labels_once_and_remembers_both():
         EXISTING.decode().replace('"?>', '"?><!DOCTYPE x SYSTEM "file:///etc/passwd">', 1).encode("utf-16"),
     ],
 )
-def test_damaged_and_hostile_packets_are_left_out(hostile):
+def test_damaged_and_hostile_packets_are_left_out(hostile: Any) -> None:
     """An entity bomb must not expand, and a broken packet must not cost the photograph its label."""
     assert provenance_packet(PROVENANCE, hostile) == provenance_packet(PROVENANCE)
 
 
 @given(st.text(), st.text(), st.dictionaries(st.text(), st.text() | st.integers() | st.none()))
-def test_any_text_gives_a_well_formed_packet(name, model, parameters):
+def test_any_text_gives_a_well_formed_packet(name: str, model: Any, parameters: Any) -> None:
     packet = provenance_packet(Provenance(model, "1", "0", "s", parameters, input_name=name))
     assert len(find_all(packet, terms.IPTC_EXT, "DigitalSourceType")) == 1
 
 
-def test_names_that_are_not_text_give_a_well_formed_packet():
+def test_names_that_are_not_text_give_a_well_formed_packet() -> None:
     undecodable = b"caf\xe9\n\x01.jpg".decode("utf-8", "surrogateescape")
     packet = provenance_packet(replace(PROVENANCE, input_name=undecodable))
     assert find_all(packet, terms.ST_REF, "filePath")[0].text == printable(undecodable) == "caf\\udce9\\n\\x01.jpg"
 
 
-def test_orientation_is_found_as_attribute_and_as_element():
+def test_orientation_is_found_as_attribute_and_as_element() -> None:
     assert orientation(EXISTING) == 6
     element = EXISTING.replace(b'tiff:Orientation="6"', b"").replace(
         b"<dc:title>", b"<tiff:Orientation>8</tiff:Orientation><dc:title>"

@@ -9,6 +9,7 @@ import threading
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import imagecodecs
 import numpy as np
@@ -24,7 +25,7 @@ from colorcli.images.read import probe, read_photo
 from tests.images.conftest import color_scene, gray_scene
 
 
-def save(path: Path, picture: np.ndarray, **options: object) -> Path:
+def save(path: Path, picture: np.ndarray, **options: Any) -> Path:
     if path.suffix == ".tif":
         photometric = options.pop("photometric", "rgb" if picture.ndim == 3 else "minisblack")
         tifffile.imwrite(path, picture, photometric=photometric, metadata=None, **options)
@@ -48,7 +49,7 @@ def save(path: Path, picture: np.ndarray, **options: object) -> Path:
     ],
 )
 @pytest.mark.parametrize("color", [False, True])
-def test_lossless_formats_are_read_exactly(tmp_path, name, bits, options, color):
+def test_lossless_formats_are_read_exactly(tmp_path: Path, name: str, bits: int, options: Any, color: Any) -> None:
     """Without this, scans lose tones: 16-bit gray turned white is the classic fault."""
     picture = color_scene(bits=bits) if color else gray_scene(bits=bits)
     photo = read_photo(save(tmp_path / name, picture, **options))
@@ -61,7 +62,7 @@ def test_lossless_formats_are_read_exactly(tmp_path, name, bits, options, color)
 
 @pytest.mark.parametrize("progressive", [False, True])
 @pytest.mark.parametrize("color", [False, True])
-def test_jpeg_is_read_as_pillow_reads_it(tmp_path, progressive, color):
+def test_jpeg_is_read_as_pillow_reads_it(tmp_path: Path, progressive: bool, color: Any) -> None:
     picture = color_scene() if color else gray_scene()
     path = save(tmp_path / "a.jpg", picture, quality=90, progressive=progressive)
     np.testing.assert_array_equal(read_photo(path).pixels, np.asarray(Image.open(path)))
@@ -69,7 +70,7 @@ def test_jpeg_is_read_as_pillow_reads_it(tmp_path, progressive, color):
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.webp", "a.tif"])
-def test_orientation_is_applied_once_and_reset(tmp_path, orientation, name):
+def test_orientation_is_applied_once_and_reset(tmp_path: Path, orientation: int, name: str) -> None:
     """Without this, portraits come out lying on their side, or are turned twice by the next viewer."""
     path = tmp_path / name
     tags = Image.Exif()
@@ -90,7 +91,7 @@ def test_orientation_is_applied_once_and_reset(tmp_path, orientation, name):
     assert restored.get(0x0112, 1) == 1
 
 
-def test_orientation_in_xmp_alone_is_honoured(tmp_path):
+def test_orientation_in_xmp_alone_is_honoured(tmp_path: Path) -> None:
     packet = (
         '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
         '<rdf:Description xmlns:tiff="http://ns.adobe.com/tiff/1.0/" tiff:Orientation="6"/></rdf:RDF></x:xmpmeta>'
@@ -113,7 +114,7 @@ def encoded_files(tmp_path: Path) -> list[Path]:
     ]
 
 
-def test_a_file_cut_off_anywhere_is_refused(tmp_path):
+def test_a_file_cut_off_anywhere_is_refused(tmp_path: Path) -> None:
     """Without this, half a photograph is coloured and called done."""
     accepted = []
     for path in encoded_files(tmp_path):
@@ -134,7 +135,7 @@ def test_a_file_cut_off_anywhere_is_refused(tmp_path):
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-def test_damaged_files_never_do_worse_than_a_sentence(tmp_path, data):
+def test_damaged_files_never_do_worse_than_a_sentence(tmp_path: Path, data: Any) -> None:
     """Without this, one bad file among eighty thousand ends the run in a traceback."""
     files = sorted(p for p in tmp_path.iterdir() if not p.name.startswith("bad")) or sorted(encoded_files(tmp_path))
     path = data.draw(st.sampled_from(files))
@@ -151,7 +152,7 @@ def test_damaged_files_never_do_worse_than_a_sentence(tmp_path, data):
         assert photo.pixels.ndim in (2, 3)
 
 
-def test_content_decides_not_the_suffix(tmp_path):
+def test_content_decides_not_the_suffix(tmp_path: Path) -> None:
     path = tmp_path / "a.jpg"
     Image.fromarray(gray_scene()).save(path, "PNG")
     assert read_photo(path).format == "PNG"
@@ -163,7 +164,7 @@ def test_content_decides_not_the_suffix(tmp_path):
         read_photo(tmp_path / "c.jpg")
 
 
-def test_size_limit_is_checked_before_decoding(tmp_path):
+def test_size_limit_is_checked_before_decoding(tmp_path: Path) -> None:
     """Without this, a few kilobytes that claim 3.6 gigapixels take the machine down."""
     path = save(tmp_path / "a.png", gray_scene())
     with pytest.raises(PhotoError, match="limit of 3,071"):
@@ -177,7 +178,7 @@ def test_size_limit_is_checked_before_decoding(tmp_path):
         read_photo(bomb)
 
 
-def test_large_pictures_do_not_meet_pillows_own_limit(tmp_path, monkeypatch):
+def test_large_pictures_do_not_meet_pillows_own_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
     for name in ("a.jpg", "a.png", "a.tif"):
         assert read_photo(save(tmp_path / name, gray_scene())).width == 64
@@ -186,7 +187,7 @@ def test_large_pictures_do_not_meet_pillows_own_limit(tmp_path, monkeypatch):
     assert read_photo(tmp_path / "p.png").width == 64
 
 
-def test_a_cyclic_directory_ends(tmp_path):
+def test_a_cyclic_directory_ends(tmp_path: Path) -> None:
     path = save(tmp_path / "a.tif", gray_scene())
     data = bytearray(path.read_bytes())
     first = struct.unpack_from("<I", data, 4)[0]
@@ -196,7 +197,7 @@ def test_a_cyclic_directory_ends(tmp_path):
     np.testing.assert_array_equal(read_photo(path).pixels, gray_scene())
 
 
-def test_one_of_several_pages_is_read_and_that_is_said(tmp_path):
+def test_one_of_several_pages_is_read_and_that_is_said(tmp_path: Path) -> None:
     path = tmp_path / "a.tif"
     with tifffile.TiffWriter(path) as writer:
         writer.write(gray_scene()[:8, :8], subfiletype=1, photometric="minisblack", metadata=None)
@@ -207,7 +208,7 @@ def test_one_of_several_pages_is_read_and_that_is_said(tmp_path):
     assert photo.notes == ("of its 2 pages the first was read",)
 
 
-def test_xmp_of_more_than_one_segment_is_said_to_be_left_out(tmp_path):
+def test_xmp_of_more_than_one_segment_is_said_to_be_left_out(tmp_path: Path) -> None:
     save(tmp_path / "a.jpg", gray_scene())
     data = (tmp_path / "a.jpg").read_bytes()
     content = b"http://ns.adobe.com/xmp/extension/\0" + b"0" * 32 + struct.pack(">II", 5, 0) + b"<xml>"
@@ -216,13 +217,13 @@ def test_xmp_of_more_than_one_segment_is_said_to_be_left_out(tmp_path):
 
 
 @pytest.mark.parametrize("bits", [8, 16])
-def test_min_is_white_is_inverted(tmp_path, bits):
+def test_min_is_white_is_inverted(tmp_path: Path, bits: int) -> None:
     """Without this, a film scan is coloured as its negative."""
     photo = read_photo(save(tmp_path / "a.tif", gray_scene(bits=bits), photometric="miniswhite"))
     np.testing.assert_array_equal(photo.pixels, ~gray_scene(bits=bits))
 
 
-def test_few_bits_fill_the_range(tmp_path):
+def test_few_bits_fill_the_range(tmp_path: Path) -> None:
     """Without this, 1-, 4- and 12-bit scans come out all but black."""
     bilevel = gray_scene() > 128
     for name in ("1.tif", "1.png"):
@@ -241,7 +242,7 @@ def test_few_bits_fill_the_range(tmp_path):
     np.testing.assert_array_equal(read_photo(tmp_path / "12in16.tif").pixels, expected)
 
 
-def test_palettes_are_resolved(tmp_path):
+def test_palettes_are_resolved(tmp_path: Path) -> None:
     gray_palette = Image.fromarray(gray_scene() >> 4, "P")
     gray_palette.putpalette([v for i in range(16) for v in (i * 17,) * 3])
     for name in ("p.png", "p.tif"):
@@ -251,7 +252,7 @@ def test_palettes_are_resolved(tmp_path):
 
 @pytest.mark.parametrize("bits", [8, 16])
 @pytest.mark.parametrize("channels", [2, 4])
-def test_alpha_is_kept_apart(tmp_path, bits, channels):
+def test_alpha_is_kept_apart(tmp_path: Path, bits: int, channels: int) -> None:
     base = gray_scene(bits=bits)[..., None] if channels == 2 else color_scene(bits=bits)
     alpha = gray_scene(bits=bits)[::-1]
     picture = np.dstack([base, alpha])
@@ -269,20 +270,20 @@ def test_alpha_is_kept_apart(tmp_path, bits, channels):
         np.testing.assert_array_equal(photo.pixels, base[..., 0] if channels == 2 else base)
 
 
-def test_planar_rgb_is_put_together(tmp_path):
+def test_planar_rgb_is_put_together(tmp_path: Path) -> None:
     planes = np.ascontiguousarray(np.moveaxis(color_scene(bits=16), -1, 0))
     path = save(tmp_path / "a.tif", planes, photometric="rgb", planarconfig="separate", compression="lzw")
     np.testing.assert_array_equal(read_photo(path).pixels, color_scene(bits=16))
 
 
-def test_cmyk_jpeg_keeps_light_and_dark(tmp_path):
+def test_cmyk_jpeg_keeps_light_and_dark(tmp_path: Path) -> None:
     path = tmp_path / "a.jpg"
     Image.fromarray(gray_scene()).convert("CMYK").save(path, quality=100)
     pixels = read_photo(path).pixels.astype(int)
     assert np.abs(pixels.reshape(48, 64, -1).mean(-1) - gray_scene()).max() < 8
 
 
-def test_floats_beyond_their_usual_range_are_taken_with_a_note(tmp_path):
+def test_floats_beyond_their_usual_range_are_taken_with_a_note(tmp_path: Path) -> None:
     """Clipped they would lose highlights in silence; refused, an archive's scans would have to be converted."""
     values = gray_scene(bits=16) / np.float32(65535)
     photo = read_photo(save(tmp_path / "a.tif", values.astype(np.float32)))
@@ -296,7 +297,7 @@ def test_floats_beyond_their_usual_range_are_taken_with_a_note(tmp_path):
         read_photo(save(tmp_path / "b.tif", np.where(values > 0.5, np.nan, values).astype(np.float32)))
 
 
-def test_integers_of_every_sort_are_read(tmp_path):
+def test_integers_of_every_sort_are_read(tmp_path: Path) -> None:
     """Microfilm scanners and scientific cameras write them; white must stay white."""
     scene = gray_scene(bits=16)
     for values in (scene.astype(np.uint32) * 65537, (scene // 2).astype(np.int16), scene.astype(np.uint32)):
@@ -307,7 +308,7 @@ def test_integers_of_every_sort_are_read(tmp_path):
         read_photo(save(tmp_path / "a.tif", scene.astype(np.complex64)))
 
 
-def test_inks_and_cielab_are_read(tmp_path):
+def test_inks_and_cielab_are_read(tmp_path: Path) -> None:
     scene = gray_scene()
     lab = np.zeros((*scene.shape, 3), np.uint8)
     lab[..., 0] = scene
@@ -322,7 +323,7 @@ def test_inks_and_cielab_are_read(tmp_path):
 
 
 @pytest.mark.parametrize("values", [[0, 65535], [65535, 0], [9000, 50000]])
-def test_a_palette_of_one_bit(tmp_path, values):
+def test_a_palette_of_one_bit(tmp_path: Path, values: Any) -> None:
     """Ended as an unexpected IndexError."""
     bits = gray_scene() > 120
     table = (320, 3, 6, values * 3, True)
@@ -336,7 +337,7 @@ def test_a_palette_of_one_bit(tmp_path, values):
     np.testing.assert_array_equal(read_photo(tmp_path / "a.tif").pixels, (np.array(values) >> 8)[bits.astype(int)])
 
 
-def test_sixteen_bits_with_a_colour_key(tmp_path):
+def test_sixteen_bits_with_a_colour_key(tmp_path: Path) -> None:
     """Ended as an unexpected ValueError."""
     scene = gray_scene(bits=16)
     for name, pixels in (("gray", scene), ("rgb", np.repeat(scene[..., None], 3, 2))):
@@ -349,7 +350,7 @@ def test_sixteen_bits_with_a_colour_key(tmp_path):
         np.testing.assert_array_equal(photo.pixels, scene)
 
 
-def test_a_thumbnail_before_the_photograph_is_passed_over(tmp_path):
+def test_a_thumbnail_before_the_photograph_is_passed_over(tmp_path: Path) -> None:
     """Some scanners write one without saying what it is."""
     for small_first in (True, False):
         with tifffile.TiffWriter(tmp_path / "a.tif") as writer:
@@ -362,7 +363,7 @@ def test_a_thumbnail_before_the_photograph_is_passed_over(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", ["jp2", "j2k", "bmp", "gif", "avif"])
-def test_formats_that_are_read_only(tmp_path, suffix):
+def test_formats_that_are_read_only(tmp_path: Path, suffix: str) -> None:
     """Archives hold JPEG 2000, and old software's BMP."""
     scene = gray_scene()
     path = tmp_path / "a"
@@ -379,7 +380,7 @@ def test_formats_that_are_read_only(tmp_path, suffix):
         read_photo(path)
 
 
-def test_jpeg_2000_of_twelve_bits_keeps_its_metadata(tmp_path):
+def test_jpeg_2000_of_twelve_bits_keeps_its_metadata(tmp_path: Path) -> None:
     scene = gray_scene(bits=16) >> 4
     coded = bytes(imagecodecs.jpeg2k_encode(scene, level=0, bitspersample=12))
     box = bytes.fromhex("be7acfcb97a942e89c71999491e3afac") + b"<x/>"
@@ -396,7 +397,7 @@ def raw_profile(name: bytes, title: bytes, content: bytes) -> bytes:
     return struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
 
 
-def test_raw_profiles_of_png(tmp_path):
+def test_raw_profiles_of_png(tmp_path: Path) -> None:
     """Captions, and the orientation, were lost without a word; exiftool's IPTC came out with a byte before it."""
     plain = bytes(imagecodecs.png_encode(gray_scene()))
     tags = Image.Exif()
@@ -426,7 +427,7 @@ def test_raw_profiles_of_png(tmp_path):
     assert read_photo(tmp_path / "a.png").notes == ("its metadata of the type ipty are left out",)
 
 
-def test_iptc_of_big_endian_tiff_is_not_turned_around(tmp_path):
+def test_iptc_of_big_endian_tiff_is_not_turned_around(tmp_path: Path) -> None:
     """Declared as LONG, as old Photoshop did, its bytes came out swapped in fours: `taob` for `boat`."""
     datasets = b"\x1c\x02\x19\0\x04boat\0\0\0"
     for kind, count in ((4, len(datasets) // 4), (7, len(datasets))):
@@ -447,7 +448,7 @@ def gray_profile(gamma: float) -> bytes:
 
 
 @pytest.mark.parametrize(("name", "bits"), [("a.jpg", 8), ("a.png", 8), ("a.tif", 16)])
-def test_gray_profiles_are_applied(tmp_path, name, bits):
+def test_gray_profiles_are_applied(tmp_path: Path, name: str, bits: int) -> None:
     """Without this, every tone of a scan made in Gray Gamma 1.8 comes out too dark."""
     gray = gray_scene(bits=bits)
     option = {"iccprofile" if name == "a.tif" else "icc_profile": gray_profile(1.8)}
@@ -460,14 +461,14 @@ def test_gray_profiles_are_applied(tmp_path, name, bits):
     assert np.abs(photo.pixels.astype(int) - stored).max() > 0.02 * top
 
 
-def test_an_unreadable_profile_counts_as_srgb(tmp_path):
+def test_an_unreadable_profile_counts_as_srgb(tmp_path: Path) -> None:
     for profile in (b"rubbish", gray_profile(1.8)[:140], bytes(200)):
         path = save(tmp_path / "a.png", gray_scene(), icc_profile=profile)
         np.testing.assert_array_equal(read_photo(path).pixels, gray_scene())
 
 
 @pytest.mark.parametrize("bits", [8, 16])
-def test_srgb_by_any_name_changes_nothing_and_other_rgb_is_converted(tmp_path, bits):
+def test_srgb_by_any_name_changes_nothing_and_other_rgb_is_converted(tmp_path: Path, bits: int) -> None:
     srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     path = save(tmp_path / "a.tif", color_scene(bits=bits), iccprofile=srgb)
     np.testing.assert_array_equal(read_photo(path).pixels, color_scene(bits=bits))
@@ -481,7 +482,7 @@ def test_srgb_by_any_name_changes_nothing_and_other_rgb_is_converted(tmp_path, b
     assert red[0] > red_as_stored[0] + 0.02
 
 
-def test_hostile_places(tmp_path):
+def test_hostile_places(tmp_path: Path) -> None:
     """A pipe must not block the run, a folder called x.tif must not end it, a vanished file is one sentence."""
     os.mkfifo(tmp_path / "pipe.jpg")
     (tmp_path / "folder.tif").mkdir()
@@ -494,7 +495,7 @@ def test_hostile_places(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["été 写真 🎞.jpg", "a\nb.jpg", "x" * 251 + ".jpg", "é" * 125 + ".jpg"])
-def test_hostile_names(tmp_path, name):
+def test_hostile_names(tmp_path: Path, name: str) -> None:
     path = save(tmp_path / name, gray_scene())
     assert read_photo(path).width == 64
     path.write_bytes(b"")
@@ -503,7 +504,7 @@ def test_hostile_names(tmp_path, name):
     assert "\n" not in str(caught.value)
 
 
-def test_inputs_are_never_opened_for_writing(tmp_path):
+def test_inputs_are_never_opened_for_writing(tmp_path: Path) -> None:
     paths = encoded_files(tmp_path)
     for path in paths:
         path.chmod(0o444)
@@ -512,7 +513,7 @@ def test_inputs_are_never_opened_for_writing(tmp_path):
         assert (path.stat().st_mtime_ns, path.read_bytes()) == before
 
 
-def test_reading_from_several_threads_gives_the_same_pictures(tmp_path):
+def test_reading_from_several_threads_gives_the_same_pictures(tmp_path: Path) -> None:
     paths = encoded_files(tmp_path)
     alone = [read_photo(path).pixels for path in paths]
     barrier = threading.Barrier(4)
@@ -527,7 +528,7 @@ def test_reading_from_several_threads_gives_the_same_pictures(tmp_path):
                 np.testing.assert_array_equal(a, b)
 
 
-def test_png_text_bombs_are_not_unpacked(tmp_path):
+def test_png_text_bombs_are_not_unpacked(tmp_path: Path) -> None:
     buffer = io.BytesIO()
     Image.fromarray(gray_scene()).save(buffer, "PNG")
     data = buffer.getvalue()

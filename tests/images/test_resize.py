@@ -20,7 +20,7 @@ def lightness(gray: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("bits", [8, 16])
-def test_same_size_gives_cie_lightness(bits):
+def test_same_size_gives_cie_lightness(bits: int) -> None:
     """Gray times 100 instead of L* is up to 3.4 L* off."""
     picture = gray_scene(bits=bits)
     result = working_lightness(picture, 48, 64)
@@ -30,7 +30,7 @@ def test_same_size_gives_cie_lightness(bits):
 
 @pytest.mark.parametrize("shape", [(48, 64), (1000, 700), (997, 1501), (3000, 200), (1, 1), (5, 900)])
 @pytest.mark.parametrize("bits", [8, 16])
-def test_reducing_agrees_with_pillow_on_the_whole_picture(shape, bits):
+def test_reducing_agrees_with_pillow_on_the_whole_picture(shape: tuple[int, int], bits: int) -> None:
     """Blocks that are cut at the edges must not shift the picture."""
     picture = gray_scene(*shape, bits=bits)
     reference = Image.fromarray((picture / ((1 << bits) - 1)).astype(np.float32))
@@ -40,7 +40,7 @@ def test_reducing_agrees_with_pillow_on_the_whole_picture(shape, bits):
     assert np.abs(result - lightness(np.clip(expected, 0, 1))).mean() < 0.25
 
 
-def test_fine_stripes_become_even_gray():
+def test_fine_stripes_become_even_gray() -> None:
     stripes = np.zeros((1024, 1024), np.uint8)
     stripes[:, ::2] = 255
     result = working_lightness(stripes, 100, 100)
@@ -49,14 +49,14 @@ def test_fine_stripes_become_even_gray():
 
 
 @pytest.mark.parametrize("bits", [8, 16])
-def test_colour_counts_by_its_lightness(bits):
+def test_colour_counts_by_its_lightness(bits: int) -> None:
     picture = color_scene(bits=bits)
     np.testing.assert_allclose(
         working_lightness(picture, 48, 64), rgb2lab(picture / ((1 << bits) - 1))[..., 0], atol=0.1
     )
 
 
-def test_values_stay_within_lightness_range():
+def test_values_stay_within_lightness_range() -> None:
     edges = np.zeros((40, 40), np.uint8)
     edges[:, 20:] = 255
     result = working_lightness(edges, 25, 25)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,18 +15,15 @@ from colorcli.images.samples import write_samples
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("samples")
-    original = socket.socket
-    socket.socket = None  # a download would fail
-    try:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket, "socket", None)  # a download would fail
         write_samples(folder)
-    finally:
-        socket.socket = original
     return folder
 
 
-def test_samples_are_gray_photographs_of_all_sorts(folder):
+def test_samples_are_gray_photographs_of_all_sorts(folder: Path) -> None:
     """The first command of the README must show every format and depth at work, without a network."""
     paths = [path for path in folder.rglob("*") if path.is_file()]
     photos = [read_photo(path) for path in paths]
@@ -39,14 +37,14 @@ def test_samples_are_gray_photographs_of_all_sorts(folder):
     assert all(np.ptp(photo.pixels) > 100 for photo in photos)
 
 
-def test_what_exists_is_left_alone(folder):
+def test_what_exists_is_left_alone(folder: Path) -> None:
     path = folder / "astronaut.jpg"
     path.write_bytes(b"mine")
     assert path in write_samples(folder)
     assert path.read_bytes() == b"mine"
 
 
-def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path):
+def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match="cannot be written"):
         write_samples(tmp_path / "file")

@@ -11,8 +11,10 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
+import imagecodecs
 import numpy as np
 import pytest
 import tifffile
@@ -20,7 +22,6 @@ from PIL import Image, ImageCms, PngImagePlugin
 
 from colorcli.errors import OutputError, PhotoError
 from colorcli.files import part_path
-from colorcli.images import png
 from colorcli.images import provenance as terms
 from colorcli.images.photo import Format, Metadata, Resolution
 from colorcli.images.provenance import Provenance, provenance_packet
@@ -32,10 +33,10 @@ NAMES: dict[Format, str] = {"JPEG": "a.jpg", "PNG": "a.png", "TIFF": "a.tif", "W
 ALL = [("JPEG", 8), ("PNG", 8), ("PNG", 16), ("TIFF", 8), ("TIFF", 16), ("WEBP", 8)]
 
 
-def write(target: Path, form: Format, bits: int = 8, metadata: Metadata | None = None, **options: object) -> Written:
+def write(target: Path, form: Format, bits: int = 8, metadata: Metadata | None = None, **options: Any) -> Written:
     picture = options.pop("picture", None)
     picture = color_scene(bits=bits) if picture is None else picture
-    settings: dict[str, object] = {"provenance": PROVENANCE, "metadata": metadata, **options}
+    settings: dict[str, Any] = {"provenance": PROVENANCE, "metadata": metadata, **options}
     height, width = picture.shape[:2]
     return write_photo(target, strips_of(picture), height=height, width=width, bits=bits, format=form, **settings)
 
@@ -61,7 +62,7 @@ def exif_block() -> bytes:
 
 
 @pytest.mark.parametrize(("form", "bits"), ALL)
-def test_round_trip(tmp_path, form, bits):
+def test_round_trip(tmp_path: Path, form: str, bits: int) -> None:
     """Lossless formats return every code, 16-bit ones included; JPEG and WebP stay close."""
     target = tmp_path / NAMES[form]
     written = write(target, form, bits)
@@ -78,7 +79,7 @@ def test_round_trip(tmp_path, form, bits):
 
 
 @pytest.mark.parametrize("form", NAMES)
-def test_pillow_agrees_about_what_was_written(tmp_path, form):
+def test_pillow_agrees_about_what_was_written(tmp_path: Path, form: str) -> None:
     """Files must be right for other programs, not only for our own reader."""
     target = tmp_path / NAMES[form]
     write(target, form)
@@ -90,13 +91,14 @@ def test_pillow_agrees_about_what_was_written(tmp_path, form):
     assert np.median(difference) <= 3
 
 
-def test_jpeg_keeps_chroma_at_full_resolution(tmp_path):
+def test_jpeg_keeps_chroma_at_full_resolution(tmp_path: Path) -> None:
     write(tmp_path / "a.jpg", "JPEG")
     with Image.open(tmp_path / "a.jpg") as image:
-        assert [layer[1:3] for layer in image.layer] == [(1, 1)] * 3
+        layers: Any = getattr(image, "layer")  # noqa: B009 (Pillow's types do not know it)
+        assert [layer[1:3] for layer in layers] == [(1, 1)] * 3
 
 
-def test_tiff_is_compressed_with_a_predictor(tmp_path):
+def test_tiff_is_compressed_with_a_predictor(tmp_path: Path) -> None:
     write(tmp_path / "a.tif", "TIFF", 16)
     page = tifffile.TiffFile(tmp_path / "a.tif").pages[0]
     assert (int(page.compression), int(page.predictor), int(page.photometric)) == (8, 2, 2)
@@ -104,9 +106,11 @@ def test_tiff_is_compressed_with_a_predictor(tmp_path):
 
 
 @pytest.mark.parametrize("rows", [1, 3, 48, 200])
-def test_tiff_strips_of_any_height_make_the_same_file(tmp_path, rows, monkeypatch):
+def test_tiff_strips_of_any_height_make_the_same_file(
+    tmp_path: Path, rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("colorcli.images.tiff._STRIP_BYTES", 64 * 6 * 5)
-    shape = {"height": 48, "width": 64, "bits": 16, "format": "TIFF", "provenance": PROVENANCE}
+    shape: dict[str, Any] = {"height": 48, "width": 64, "bits": 16, "format": "TIFF", "provenance": PROVENANCE}
     write_photo(tmp_path / "a.tif", strips_of(color_scene(bits=16), rows), **shape)
     np.testing.assert_array_equal(tifffile.imread(tmp_path / "a.tif"), color_scene(bits=16))
     write_photo(tmp_path / "b.tif", strips_of(color_scene(bits=16), 5), **shape)
@@ -114,7 +118,7 @@ def test_tiff_strips_of_any_height_make_the_same_file(tmp_path, rows, monkeypatc
 
 
 @pytest.mark.parametrize("text", ['{"shape": [48, 64]}', "ImageJ=1.54f\nimages=3\n", "A portrait"])
-def test_a_description_of_the_gray_layout_does_not_describe_the_colours(tmp_path, text):
+def test_a_description_of_the_gray_layout_does_not_describe_the_colours(tmp_path: Path, text: str) -> None:
     """tifffile and ImageJ believe what they wrote there, and complain about the RGB picture or misread it."""
     tifffile.imwrite(tmp_path / "gray.tif", gray_scene(), description=text, metadata=None)
     photo = read_photo(tmp_path / "gray.tif")
@@ -123,7 +127,7 @@ def test_a_description_of_the_gray_layout_does_not_describe_the_colours(tmp_path
         assert tiff.pages[0].description == (text if text == "A portrait" else "")
 
 
-def test_a_bigtiff_keeps_its_metadata(tmp_path, monkeypatch):
+def test_a_bigtiff_keeps_its_metadata(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Pictures of more than 4 GB are written as BigTIFF, whose directories have another layout."""
     monkeypatch.setattr("colorcli.images.tiff._CLASSIC_LIMIT", 0)
     write(tmp_path / "a.tif", "TIFF", 16, Metadata(exif=exif_block()))
@@ -137,7 +141,7 @@ def test_a_bigtiff_keeps_its_metadata(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(("form", "bits"), ALL)
-def test_the_same_picture_gives_the_same_bytes(tmp_path, form, bits):
+def test_the_same_picture_gives_the_same_bytes(tmp_path: Path, form: str, bits: int) -> None:
     """Without this, `verify` and a second run could not tell a change from noise."""
     first = write(tmp_path / "first", form, bits)
     assert write(tmp_path / "second", form, bits) == first
@@ -145,7 +149,7 @@ def test_the_same_picture_gives_the_same_bytes(tmp_path, form, bits):
 
 @pytest.mark.parametrize("bits", [8, 16])
 @pytest.mark.parametrize("form", ["PNG", "TIFF", "WEBP"])
-def test_alpha_is_kept(tmp_path, form, bits):
+def test_alpha_is_kept(tmp_path: Path, form: str, bits: int) -> None:
     if form == "WEBP" and bits == 16:
         bits = 8
     alpha = gray_scene(bits=bits)
@@ -155,7 +159,7 @@ def test_alpha_is_kept(tmp_path, form, bits):
 
 
 @pytest.mark.parametrize(("form", "bits"), ALL)
-def test_metadata_is_kept_and_true(tmp_path, form, bits):
+def test_metadata_is_kept_and_true(tmp_path: Path, form: str, bits: int) -> None:
     """An archive's descriptions, dates, places and scanning resolution must come out as they went in."""
     source = tmp_path / "source.jpg"
     gray = Image.fromarray(gray_scene())
@@ -189,7 +193,7 @@ def test_metadata_is_kept_and_true(tmp_path, form, bits):
 
 
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "TIFF"])
-def test_comments_are_kept_where_they_have_a_place(tmp_path, form):
+def test_comments_are_kept_where_they_have_a_place(tmp_path: Path, form: str) -> None:
     """Somebody typed in who is in the picture."""
     info = PngImagePlugin.PngInfo()
     info.add_text("Description", "Aunt Vera, 1931")
@@ -204,12 +208,13 @@ def test_comments_are_kept_where_they_have_a_place(tmp_path, form):
         if form == "JPEG":
             assert image.info["comment"] == b"Aunt Vera, 1931"
         if form == "PNG":
-            assert {**image.text, "XML:com.adobe.xmp": ""} == {
+            texts: Any = getattr(image, "text")  # noqa: B009 (Pillow's types do not know it)
+            assert {**texts, "XML:com.adobe.xmp": ""} == {
                 "Description": "Aunt Vera, 1931", "Author": "Jürgen", "XML:com.adobe.xmp": ""
             }  # fmt: skip
 
 
-def test_resolution_in_centimetres_survives_every_format(tmp_path):
+def test_resolution_in_centimetres_survives_every_format(tmp_path: Path) -> None:
     for form, name in NAMES.items():
         write(tmp_path / name, form, 8, Metadata(resolution=Resolution(120, 118, "cm")))
         resolution = read_photo(tmp_path / name).metadata.resolution
@@ -217,7 +222,7 @@ def test_resolution_in_centimetres_survives_every_format(tmp_path):
         assert resolution.per_inch() == pytest.approx((304.8, 299.72), abs=0.01)
 
 
-def test_the_gray_thumbnail_and_profile_are_dropped(tmp_path):
+def test_the_gray_thumbnail_and_profile_are_dropped(tmp_path: Path) -> None:
     """Without this, file managers show the gray picture, and viewers apply a gray profile to colour."""
     thumbnail = io.BytesIO()
     Image.fromarray(gray_scene()).save(thumbnail, "JPEG")
@@ -244,7 +249,7 @@ def test_the_gray_thumbnail_and_profile_are_dropped(tmp_path):
 
 
 @pytest.mark.parametrize(("form", "bits"), ALL)
-def test_every_format_carries_the_label(tmp_path, form, bits):
+def test_every_format_carries_the_label(tmp_path: Path, form: str, bits: int) -> None:
     """Without this, a guess by a network passes for a colour photograph."""
     target = tmp_path / NAMES[form]
     write(target, form, bits)
@@ -259,7 +264,7 @@ def test_every_format_carries_the_label(tmp_path, form, bits):
     assert '"sigma": 0.8' in event.find(f"{{{terms.ST_EVT}}}parameters").text
 
 
-def test_the_label_stays_when_the_old_packet_is_too_large_for_jpeg(tmp_path):
+def test_the_label_stays_when_the_old_packet_is_too_large_for_jpeg(tmp_path: Path) -> None:
     filler = provenance_packet(Provenance("m", "1", "0", "s", {"note": "x" * 70000}))
     written = write(tmp_path / "a.jpg", "JPEG", 8, Metadata(xmp=filler))
     assert "XMP" in written.left_out[0], "and whoever keeps the archive is told"
@@ -270,7 +275,7 @@ def test_the_label_stays_when_the_old_packet_is_too_large_for_jpeg(tmp_path):
     assert b"x" * 70000 in xmp_of(tmp_path / "a.png")
 
 
-def test_exif_too_large_for_jpeg_loses_the_maker_note_first(tmp_path):
+def test_exif_too_large_for_jpeg_loses_the_maker_note_first(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x010F] = "Kodak"
     exif.get_ifd(0x8769)[0x927C] = bytes(70000)
@@ -280,9 +285,9 @@ def test_exif_too_large_for_jpeg_loses_the_maker_note_first(tmp_path):
         assert image.getexif()[0x010F] == "Kodak"
 
 
-def test_strips_that_do_not_make_up_the_picture_are_refused(tmp_path):
+def test_strips_that_do_not_make_up_the_picture_are_refused(tmp_path: Path) -> None:
     """Without this, a network's wrong output would be written as a picture with garbage or too few rows."""
-    shape = {"height": 48, "width": 64, "bits": 8, "provenance": PROVENANCE}
+    shape: dict[str, Any] = {"height": 48, "width": 64, "bits": 8, "provenance": PROVENANCE}
     good = color_scene()
     for form, name in NAMES.items():
         for bad in (good[:40], np.concatenate([good, good]), good[:, :60], good.astype(np.uint16), good[..., :1]):
@@ -291,27 +296,32 @@ def test_strips_that_do_not_make_up_the_picture_are_refused(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_rows_of_the_canvas_are_not_copied(tmp_path, monkeypatch):
+def test_rows_of_the_canvas_are_not_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Twice the memory for every large photograph; or what lay in the canvas before shows in the picture."""
-    picture, coded = color_scene(bits=8), []
-    before, encode = picture.copy(), png.imagecodecs.png_encode
-    monkeypatch.setattr(
-        png.imagecodecs, "png_encode", lambda pixels, **rest: coded.append(pixels) or encode(pixels, **rest)
-    )
+    picture = color_scene(bits=8)
+    coded: list[Any] = []
+    before, encode = picture.copy(), imagecodecs.png_encode
+
+    def record(pixels: Any, **rest: Any) -> Any:
+        coded.append(pixels)
+        return encode(pixels, **rest)
+
+    monkeypatch.setattr(imagecodecs, "png_encode", record)
     for canvas in (picture, np.full_like(picture, 7), None):
         write(tmp_path / "a.png", "PNG", picture=picture, canvas=canvas)
         assert np.array_equal(read_photo(tmp_path / "a.png").pixels, before)
     assert coded[0] is picture and np.array_equal(picture, before)
     alpha = np.arange(picture.shape[0] * picture.shape[1], dtype=np.uint8).reshape(picture.shape[:2])
     write(tmp_path / "a.png", "PNG", picture=picture, canvas=picture, alpha=alpha)
-    assert np.array_equal(read_photo(tmp_path / "a.png").alpha, alpha) and np.array_equal(picture, before)
+    kept: Any = read_photo(tmp_path / "a.png").alpha
+    assert np.array_equal(kept, alpha) and np.array_equal(picture, before)
 
 
-def test_a_failure_on_the_way_leaves_the_old_output_alone(tmp_path):
+def test_a_failure_on_the_way_leaves_the_old_output_alone(tmp_path: Path) -> None:
     target = tmp_path / "a.tif"
     target.write_bytes(b"what was here before")
 
-    def failing():
+    def failing() -> Any:
         yield color_scene()[:10]
         raise RuntimeError("the network died")
 
@@ -324,7 +334,9 @@ def test_a_failure_on_the_way_leaves_the_old_output_alone(tmp_path):
 
 @pytest.mark.parametrize("form", NAMES)
 @pytest.mark.parametrize("fault", [errno.ENOSPC, errno.EIO])
-def test_a_full_or_failing_disk_is_an_output_error(tmp_path, monkeypatch, form, fault):
+def test_a_full_or_failing_disk_is_an_output_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str, fault: Any
+) -> None:
     """Exit code 8 tells the user about the disk; the temporary file must not fill it further."""
 
     def fail(_: int) -> None:
@@ -338,18 +350,20 @@ def test_a_full_or_failing_disk_is_an_output_error(tmp_path, monkeypatch, form, 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 @pytest.mark.parametrize("form", NAMES)
-def test_a_disk_that_fills_up_while_writing_is_an_output_error(tmp_path, monkeypatch, form):
+def test_a_disk_that_fills_up_while_writing_is_an_output_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str
+) -> None:
     monkeypatch.setattr("colorcli.images.write._created", lambda part: Path("/dev/full").open("r+b", buffering=0))  # noqa: SIM115
     with pytest.raises(OutputError, match="disk is full"):
         write(tmp_path / NAMES[form], form)
 
 
-def test_a_missing_folder_is_an_output_error(tmp_path):
+def test_a_missing_folder_is_an_output_error(tmp_path: Path) -> None:
     with pytest.raises(OutputError):
         write(tmp_path / "gone" / "a.jpg", "JPEG")
 
 
-def test_a_header_that_does_not_read_back_fails_the_photo(tmp_path, monkeypatch):
+def test_a_header_that_does_not_read_back_fails_the_photo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("colorcli.images.write.probe", lambda path: ("JPEG", 1, 1, 8))
     with pytest.raises(PhotoError, match="read back"):
         write(tmp_path / "a.jpg", "JPEG")
@@ -357,12 +371,12 @@ def test_a_header_that_does_not_read_back_fails_the_photo(tmp_path, monkeypatch)
 
 
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "TIFF", "WEBP"])
-def test_verifying_decodes_what_was_written(tmp_path, monkeypatch, form):
+def test_verifying_decodes_what_was_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str) -> None:
     """Who trusts an archive to copies wants to know that each can be opened, not only that it begins well."""
     write(tmp_path / "a", form, verify=True)
     (tmp_path / "a").unlink()
 
-    def spoil(part: Path) -> object:
+    def spoil(part: Path) -> Any:
         header = probe(part)
         content = part.read_bytes()
         part.write_bytes(content[: len(content) * 3 // 4])
@@ -375,12 +389,12 @@ def test_verifying_decodes_what_was_written(tmp_path, monkeypatch, form):
 
 
 @pytest.mark.parametrize("name", ["x" * 251 + ".jpg", "é" * 125 + ".jpg", "a\nb.jpg", "写真.jpg"])
-def test_names_of_any_sort_can_be_written(tmp_path, name):
+def test_names_of_any_sort_can_be_written(tmp_path: Path, name: str) -> None:
     write(tmp_path / name, "JPEG")
     assert [p.name for p in tmp_path.iterdir()] == [name]
 
 
-def test_what_a_killed_run_left_is_overwritten(tmp_path):
+def test_what_a_killed_run_left_is_overwritten(tmp_path: Path) -> None:
     """The output path is absent until it is complete, whenever the process dies."""
     script = f"""
 import os, signal, sys
@@ -400,7 +414,7 @@ write_photo(Path(sys.argv[1]), strips(), height=48, width=64, bits=8, format="TI
     assert [p.name for p in tmp_path.iterdir()] == ["a.tif"]
 
 
-def test_part_files_are_never_taken_for_links(tmp_path):
+def test_part_files_are_never_taken_for_links(tmp_path: Path) -> None:
     """A link under the temporary name must not lead the write into somebody else's file."""
     victim = tmp_path / "victim"
     victim.write_bytes(b"precious")
@@ -411,17 +425,17 @@ def test_part_files_are_never_taken_for_links(tmp_path):
 
 
 @pytest.mark.parametrize(("form", "bits"), [("JPEG", 16), ("WEBP", 16)])
-def test_depths_that_a_format_lacks_are_refused(tmp_path, form, bits):
+def test_depths_that_a_format_lacks_are_refused(tmp_path: Path, form: str, bits: int) -> None:
     with pytest.raises(PhotoError, match="16 bits"):
         write(tmp_path / "a", form, bits)
 
 
-def test_webp_has_a_largest_side(tmp_path):
+def test_webp_has_a_largest_side(tmp_path: Path) -> None:
     with pytest.raises(PhotoError, match="16383"):
         write_photo(tmp_path / "a.webp", iter(()), height=1, width=16384, bits=8, format="WEBP", provenance=PROVENANCE)
 
 
-def test_a_large_tiff_is_streamed(tmp_path):
+def test_a_large_tiff_is_streamed(tmp_path: Path) -> None:
     """Without this, a 100-megapixel 16-bit scan needs a second full copy in memory (600 MB)."""
     script = f"""
 import resource, sys

@@ -46,8 +46,8 @@ def layout_of_the_released_file() -> dict[str, tuple[int, ...]]:
             spectral(f"{name}.bn_{k}.offset", (shape[1], 256), bias=False)
             spectral(f"{name}.conv_{k}", shape, bias=True)
     layout["generator.layers.8.gamma"] = (1,)
-    for part, shape in (("theta", (32, 256)), ("phi", (32, 256)), ("g", (128, 256)), ("o_conv", (256, 128))):
-        spectral(f"generator.layers.8.snconv1x1_{part}", (*shape, 1, 1), bias=False)
+    for part, sides in (("theta", (32, 256)), ("phi", (32, 256)), ("g", (128, 256)), ("o_conv", (256, 128))):
+        spectral(f"generator.layers.8.snconv1x1_{part}", (*sides, 1, 1), bias=False)
     statistics("generator.bn", 128)
     layout["generator.bn.weight"] = layout["generator.bn.bias"] = (128,)
     spectral("generator.conv_to_rgb", (128, 128, 3, 3), bias=True)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import nn
 
 from colorcli.networks.biggan_encoder import BigGANEncoder
+from colorcli.networks.colorizer import Colorizer
 
 
 @pytest.fixture(scope="module")
@@ -130,7 +133,7 @@ def test_unknown_arguments_are_refused() -> None:
         BigGANEncoder(latents=2, blend_at=40)
 
 
-def test_onnx_gives_the_same_chroma(onnx_difference) -> None:  # type: ignore[no-untyped-def]
+def test_onnx_gives_the_same_chroma(onnx_difference: Callable[[Colorizer], float]) -> None:
     """With several latents, the most there is to export; folded, as sessions and exports use it."""
     torch.manual_seed(0)
     network = BigGANEncoder(**BigGANEncoder.presets["lite"] | {"latents": 2})

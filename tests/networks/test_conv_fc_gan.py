@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import nn
 
+from colorcli.networks.colorizer import Colorizer
 from colorcli.networks.conv_fc_gan import ConvFCGAN, Discriminator
 
 
@@ -120,5 +123,5 @@ def test_contract(lite: ConvFCGAN) -> None:
     assert sum(p.numel() for p in lite.parameters()) < 4_000_000
 
 
-def test_onnx_gives_the_same_chroma(lite: ConvFCGAN, onnx_difference) -> None:  # type: ignore[no-untyped-def]
+def test_onnx_gives_the_same_chroma(lite: ConvFCGAN, onnx_difference: Callable[[Colorizer], float]) -> None:
     assert onnx_difference(lite) < 1e-3

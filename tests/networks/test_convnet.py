@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 
 from colorcli.color import tensors as colors
+from colorcli.networks.colorizer import Colorizer
 from colorcli.networks.convnet import ConvNet
 
 
@@ -66,5 +69,5 @@ def test_contract(lite: ConvNet) -> None:
     assert torch.allclose(lite.to_chroma(lite.target(rgb), lab[:, :1]), lab[:, 1:], atol=1e-4)
 
 
-def test_onnx_gives_the_same_chroma(lite: ConvNet, onnx_difference) -> None:  # type: ignore[no-untyped-def]
+def test_onnx_gives_the_same_chroma(lite: ConvNet, onnx_difference: Callable[[Colorizer], float]) -> None:
     assert onnx_difference(lite) < 1e-3

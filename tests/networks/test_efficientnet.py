@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 import torchvision
 
 from colorcli.color import tensors as colors
+from colorcli.networks.colorizer import Colorizer
 from colorcli.networks.efficientnet import LITE_TAPS, EfficientNet, b7_taps, lite_taps
 
 
@@ -126,5 +129,5 @@ def test_an_unknown_space_or_backbone_is_refused() -> None:
         EfficientNet(backbone="vgg16")
 
 
-def test_onnx_gives_the_same_chroma(lite: EfficientNet, onnx_difference) -> None:  # type: ignore[no-untyped-def]
+def test_onnx_gives_the_same_chroma(lite: EfficientNet, onnx_difference: Callable[[Colorizer], float]) -> None:
     assert onnx_difference(lite) < 1e-3

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 
 from colorcli.color import tensors as colors
 from colorcli.errors import ModelError
+from colorcli.networks.colorizer import Colorizer
 from colorcli.networks.inception_gan import DeepKoalarization, InceptionGAN
 
 # Channels and stride of each 3x3 convolution in table 1 of 002; the first of the encoder is 002's own.
@@ -206,5 +208,5 @@ def test_lite_meets_the_contract(lite: InceptionGAN) -> None:
     torch.testing.assert_close(lite.to_chroma(lite.target(rgb), rgb), colors.srgb_to_lab(rgb)[:, 1:])
 
 
-def test_onnx_copies_answer_the_same(lite: InceptionGAN, onnx_difference) -> None:
+def test_onnx_copies_answer_the_same(lite: InceptionGAN, onnx_difference: Callable[[Colorizer], float]) -> None:
     assert onnx_difference(lite) < 1e-3

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from colorcli.color import tensors as colors
+from colorcli.networks.colorizer import Colorizer
 from colorcli.networks.pix2pix import Discriminator, Pix2Pix
 
 STATISTICS = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
@@ -59,7 +63,7 @@ def lite() -> Pix2Pix:
     ],
     ids=["generator", "discriminator"],
 )
-def test_the_released_files_load_to_the_tensor(build, layout, parameters) -> None:
+def test_the_released_files_load_to_the_tensor(build: Any, layout: Any, parameters: Any) -> None:
     """Names, order, shapes and dtypes; also of files that lack the counters of batches."""
     with torch.device("meta"):
         network: nn.Module = build()
@@ -73,7 +77,7 @@ def test_the_released_files_load_to_the_tensor(build, layout, parameters) -> Non
     assert sum(parameter.numel() for parameter in network.parameters()) == parameters
 
 
-def test_the_u_net_is_the_paper_s_spelled_out(roughen) -> None:
+def test_the_u_net_is_the_paper_s_spelled_out(roughen: Callable[[Any], Any]) -> None:
     """Down: leaky ReLU, convolution, norm; up: ReLU, transposed convolution, norm, joined with what went down."""
     torch.manual_seed(0)
     network = roughen(Pix2Pix(levels=5, ngf=4))
@@ -148,7 +152,9 @@ def test_a_patch_is_70_pixels_wide() -> None:
     assert rows.max() - rows.min() + 1 == 70
 
 
-def test_onnx_copies_answer_the_same(roughen, onnx_difference) -> None:
+def test_onnx_copies_answer_the_same(
+    roughen: Callable[[Any], Any], onnx_difference: Callable[[Colorizer], float]
+) -> None:
     """Of ``lite``, and of the paper's topology at an eighth of its width."""
     torch.manual_seed(0)
     assert onnx_difference(roughen(Pix2Pix(**Pix2Pix.presets["lite"]))) < 1e-3

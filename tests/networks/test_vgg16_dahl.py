@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 
 from colorcli.color import tensors as colors
+from colorcli.networks.colorizer import Colorizer
 from colorcli.networks.vgg16_dahl import VGG16Dahl
 
 
@@ -86,5 +89,5 @@ def test_an_unknown_backbone_is_refused() -> None:
         VGG16Dahl(backbone="resnet50")
 
 
-def test_onnx_gives_the_same_chroma(lite: VGG16Dahl, onnx_difference) -> None:  # type: ignore[no-untyped-def]
+def test_onnx_gives_the_same_chroma(lite: VGG16Dahl, onnx_difference: Callable[[Colorizer], float]) -> None:
     assert onnx_difference(lite) < 1e-3

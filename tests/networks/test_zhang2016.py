@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -9,6 +12,7 @@ from torch import Tensor, nn
 
 from colorcli.color import bins
 from colorcli.color import tensors as colors
+from colorcli.networks.colorizer import Colorizer
 from colorcli.networks.zhang2016 import Zhang2016
 
 # Group: input channels, output channels, convolutions, stride of the last one, dilation.
@@ -164,7 +168,9 @@ def test_a_lower_temperature_is_more_vivid(lite: Zhang2016) -> None:
     assert cool.to_chroma(logits, logits).norm(dim=1).mean() > warm.to_chroma(logits, logits).norm(dim=1).mean() * 1.1
 
 
-def test_onnx_copies_answer_the_same(paper, roughen, onnx_difference) -> None:
+def test_onnx_copies_answer_the_same(
+    paper: Any, roughen: Callable[[Any], Any], onnx_difference: Callable[[Colorizer], float]
+) -> None:
     """At any batch size and any sides that the size rule allows, also where attention and dilation matter."""
     torch.manual_seed(0)
     lite = roughen(Zhang2016(**Zhang2016.presets["lite"]))

@@ -16,7 +16,9 @@ from colorcli.errors import ColorcliError, PhotoError, UsageError
 from colorcli.images.read import read_photo
 from colorcli.pipeline.coloring import Join, color, infer_whole, prepare
 from colorcli.sessions.session import OutOfMemoryError
-from tests.colorize.conftest import INFO, Colour, FakeSession, colour, compiled, write_gray
+from tests.colorize.conftest import Colour, colour, compiled, write_gray
+
+from ..fakes import INFO, FakeSession
 
 __all__ = ["colour", "compiled"]
 

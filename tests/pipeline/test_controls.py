@@ -23,7 +23,7 @@ LAYOUT = Windows((np.full((32, 48), 50, np.float32),) * 2, (0, 24), 72, 1)
 def test_a_random_code_depends_on_seed_path_and_sample_and_on_nothing_else() -> None:
     """A resumed, sharded or renumbered run gives every photograph other colours."""
     code = controls.random_code(7, "1912/a.tif", 2, 0.8)
-    assert (code.shape, code.dtype) == ((68,), np.float32)
+    assert code.shape == (68,) and code.dtype == np.float32
     assert np.array_equal(code, controls.random_code(7, "1912/a.tif", 2, 0.8))
     assert np.allclose(controls.random_code(7, "1912/a.tif", 2, 1.6), 2 * code)
     others = [(8, "1912/a.tif", 2), (7, "1912/b.tif", 2), (7, "1912/a.tif", 3)]

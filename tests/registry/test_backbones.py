@@ -18,6 +18,7 @@ from colorcli.pipeline.opening import open_model
 from colorcli.registry import backbones, importers, registry
 from colorcli.registry.card import CARD, WEIGHTS, ModelCard, Shared
 from colorcli.registry.releases import Release, Remote
+from colorcli.registry.systems import systems
 from colorcli.train import recipe as recipes
 
 from .conftest import make_backbone, make_model
@@ -56,7 +57,7 @@ def test_a_users_backbone_is_for_new_networks_and_slips_under_no_model(
     card = registry.find("borrower")
     adapted = registry.build(card, registry.read_weights(card))
     assert adapted.shared_sha256 == {"encoder": file_sha256(shipped / WEIGHTS)}
-    new = registry.systems().network_class("borrower")()
+    new = systems().network_class("borrower")()
     assert registry.fill_frozen(new) == {"encoder": Shared("resnet50", file_sha256(mine))}
 
 
@@ -151,7 +152,7 @@ def test_a_model_that_holds_its_backbone_itself_still_runs(bundle: Path, tiny: s
 
 def test_training_fills_frozen_parts_and_keeps_them_out_of_the_models_file(tiny: str, backbone: Path) -> None:
     """A run folder with a copy of each backbone would grow by a quarter of a gigabyte a run."""
-    network = registry.systems().network_class("borrower")()
+    network = systems().network_class("borrower")()
     shared = registry.fill_frozen(network)
     assert shared == {"encoder": Shared("resnet50", file_sha256(backbone))}
     assert network.get_submodule("encoder").state_dict()["1.running_mean"].tolist() == [1, 2, 3]

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -18,7 +19,7 @@ from torchvision import models
 
 from colorcli.errors import ExitCode, ModelError
 from colorcli.pipeline.opening import open_model
-from colorcli.registry import backbones, download, importers
+from colorcli.registry import backbones, importers
 from colorcli.registry.card import WEIGHTS, ModelCard
 from colorcli.registry.download import fetch
 from colorcli.registry.releases import Release, Remote
@@ -46,7 +47,7 @@ class Server:
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     monkeypatch.delenv("COLORCLI_OFFLINE", raising=False)
-    monkeypatch.setattr(download.time, "sleep", lambda _: None)
+    monkeypatch.setattr("time.sleep", lambda _: None)
     state = Server()
 
     class Handler(BaseHTTPRequestHandler):
@@ -277,7 +278,7 @@ def test_pulling_a_backbone_leaves_safetensors_and_a_record(
     torch.save(state, tmp_path / "net.pth")
     server.content = (tmp_path / "net.pth").read_bytes()
     name = f"net-{hashlib.sha256(server.content).hexdigest()[:8]}.pth"
-    library = {"network": "torchvision:shufflenet_v2_x0_5", "unused": ("fc.",)}
+    library: dict[str, Any] = {"network": "torchvision:shufflenet_v2_x0_5", "unused": ("fc.",)}
     _publish(monkeypatch, Release("resnet50", "backbone", "Toy", "CC0", (_remote(server, name),), **library))
     card, fetched = importers.pull("resnet50")
     assert isinstance(card, backbones.Backbone)

@@ -17,8 +17,9 @@ from colorcli.pipeline import opening
 from colorcli.registry import registry
 from colorcli.registry.card import ModelCard
 from colorcli.report import colouring
-from tests.colorize.conftest import INFO, FakeSession, contents, write_gray
+from tests.colorize.conftest import contents, write_gray
 
+from ..fakes import INFO, FakeSession
 from .conftest import Open, page_data, picks_of
 
 SEED = 2**60 + 1
@@ -110,7 +111,7 @@ def test_pictures_are_decoded_once(place: Path, monkeypatch: pytest.MonkeyPatch)
         raise AssertionError("decoded again")
 
     monkeypatch.setattr(module, "read_photo", never)
-    monkeypatch.setattr(module.Image, "open", never)
+    monkeypatch.setattr("PIL.Image.open", never)
     assert colour("old", "-q", "--report") == 0
     assert path.read_text("utf-8").split('id="pictures-')[1:] == first
 
@@ -279,7 +280,7 @@ def test_a_chosen_colouring_in_another_format(sampled: Path, place: Path) -> Non
     assert colour("old", "--picks", picks, "-o", "chosen", "--format", "tiff", "-q") == 0
     assert list(contents(place / "chosen")) == ["a.tif"]
     (_, record), *_ = read_status(place / "chosen").records
-    assert (record["sample"], record["parameters"]["seed"]) == (1, SEED)  # type: ignore[index]
+    assert (record["sample"], record["parameters"]["seed"]) == (1, SEED)
 
 
 def test_a_photograph_that_changed_is_not_taken_for_the_chosen_one(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import tarfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -139,7 +140,7 @@ def test_every_photograph_comes_once_an_epoch(photos: Path) -> None:
     seen = []
     read = data.read
 
-    def spy(entry, short_side):
+    def spy(entry: Any, short_side: int) -> Any:
         seen.append(entry.name)
         return read(entry, short_side)
 

@@ -319,9 +319,14 @@ def test_features_of_a_frozen_backbone_are_computed_once(
     save_file(EfficientNetLite0(in_channels=1).state_dict(), weights)
     sets = ['system="inception-gan"', "network={maps = false, width = 16}", "phases.0.steps=12", "phases.0.batch=6"]
     sets += ["every=6", "phases.0.lr=0.0", 'cache_features=["backbone"]']
-    calls = []
+    calls: list[int] = []
     plain = EfficientNetLite0.forward
-    monkeypatch.setattr(EfficientNetLite0, "forward", lambda self, x: calls.append(len(x)) or plain(self, x))
+
+    def counted(self: EfficientNetLite0, x: torch.Tensor) -> object:
+        calls.append(len(x))
+        return plain(self, x)
+
+    monkeypatch.setattr(EfficientNetLite0, "forward", counted)
     cached = _train(photos, tmp_path / "cached", *sets)
     trained_on = json.loads((tmp_path / "cached" / "environment.json").read_text())[0]["data"]["train"]
     seen_in_training = [count for count in calls if count == 6]
