@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +17,20 @@ from colorcli.errors import ModelError, PhotoError, UsageError
 from colorcli.images.read import read_photo
 from colorcli.networks.size import SizeRule
 from colorcli.pipeline.controls import random_code
+from colorcli.sessions.session import Controls, ModelInfo
 
-from .fakes import FlatSession
+from .fakes import FakeSession
 
 
-def stub(controls: tuple[str, ...] = ("z", "class_index")) -> FlatSession:
-    """A session of small pictures."""
-    session = FlatSession(a=12, b=12, controls=controls)
-    session.info = replace(session.info, size_rule=SizeRule(size=32, multiple_of=16))
-    return session
+class Stub(FakeSession):
+    """A session of small pictures whose chroma is constant."""
+
+    def __init__(self, controls: tuple[str, ...] = ("z", "class_index")) -> None:
+        super().__init__(info=ModelInfo("stub@x", "stub", "0" * 64, controls, SizeRule(size=32, multiple_of=16)))
+
+    def paint(self, lightness: NDArray[np.float32], controls: Controls) -> NDArray[np.float32]:
+        count, _, height, width = lightness.shape
+        return np.full((count, 2, height // 2, width // 2), (12,), np.float32)
 
 
 @pytest.fixture
@@ -39,7 +43,7 @@ def gray() -> NDArray[np.uint8]:
 def test_colour_is_added_and_lightness_kept(gray: NDArray[np.uint8], dtype: type) -> None:
     """The promise of the whole program, from Python too."""
     pixels: NDArray[Any] = gray.astype(dtype) * (257 if dtype is np.uint16 else 1)
-    rgb = Model(stub()).colorize(pixels)
+    rgb = Model(Stub()).colorize(pixels)
     assert (rgb.shape, rgb.dtype) == ((40, 60, 3), pixels.dtype)
     top = np.iinfo(dtype).max
     lab, before = srgb_to_lab(rgb / top), srgb_to_lab(np.stack([pixels / top] * 3, -1))
@@ -51,7 +55,7 @@ def test_paths_photographs_and_pixels_give_the_same(gray: NDArray[np.uint8], tmp
     """What is convenient to pass must not change the picture."""
     path = tmp_path / "a.png"
     Image.fromarray(gray).save(path)
-    session = stub()
+    session = Stub()
     model = Model(session)
     results = [model.colorize(photo) for photo in (path, str(path), read_photo(path), gray)]
     assert all(np.array_equal(result, results[0]) for result in results)
@@ -62,7 +66,7 @@ def test_paths_photographs_and_pixels_give_the_same(gray: NDArray[np.uint8], tmp
 
 def test_controls_reach_the_network(gray: NDArray[np.uint8]) -> None:
     """A seed or class that is lost on the way gives the same colours whatever is asked."""
-    session = stub()
+    session = Stub()
     Model(session).colorize(gray, sigma=3, seed=5, sample=2, class_name="tabby", size=64)
     (call,) = session.asked
     np.testing.assert_array_equal(call["z"], random_code(5, "", 2, 3)[None])
@@ -72,7 +76,7 @@ def test_controls_reach_the_network(gray: NDArray[np.uint8]) -> None:
 
 def test_long_photographs_are_coloured_in_windows() -> None:
     """A panorama squeezed into one square would be coloured as something else."""
-    session = stub()
+    session = Stub()
     strip = np.full((40, 600), 120, np.uint8)
     rgb = Model(session).colorize(strip, seed=1)
     assert rgb.shape == (40, 600, 3)
@@ -82,7 +86,7 @@ def test_long_photographs_are_coloured_in_windows() -> None:
 
 
 def test_strength_scales_the_chroma(gray: NDArray[np.uint8]) -> None:
-    rgb = Model(stub()).colorize(gray, strength=0)
+    rgb = Model(Stub()).colorize(gray, strength=0)
     assert np.array_equal(rgb, np.stack([gray] * 3, -1))
 
 
@@ -98,12 +102,12 @@ def test_strength_scales_the_chroma(gray: NDArray[np.uint8]) -> None:
 def test_what_a_model_cannot_do_is_said(gray: NDArray[np.uint8], arguments: dict[str, Any], fault: str) -> None:
     """A control that is silently ignored looks like a control without effect."""
     with pytest.raises(UsageError, match=fault):
-        Model(stub(controls=())).colorize(gray, **arguments)
+        Model(Stub(controls=())).colorize(gray, **arguments)
 
 
 def test_wrong_arrays_are_refused() -> None:
     """Floats in 0..1 or BGRA would colour, and wrongly."""
-    model = Model(stub())
+    model = Model(Stub())
     for pixels in (np.zeros((4, 4)), np.zeros((4, 4, 4), np.uint8), np.zeros((0, 4), np.uint8)):
         with pytest.raises(UsageError, match="uint8 or uint16"):
             model.colorize(pixels)  # type: ignore[arg-type]
@@ -113,7 +117,7 @@ def test_wrong_arrays_are_refused() -> None:
 
 def test_the_network_alone() -> None:
     """For those who do the rest themselves; contiguous float32 whatever was passed."""
-    session = stub()
+    session = Stub()
     lightness = np.zeros((2, 1, 32, 64))[:, :, :, ::2]
     chroma = Model(session).chroma(lightness.astype(np.float64), class_index=np.array([1, -1]))
     assert chroma.shape == (2, 2, 16, 16)
@@ -128,6 +132,6 @@ def test_faults_are_the_packages_own_errors(tmp_path: Path) -> None:
         colorcli.load("no-such-model")
     (tmp_path / "x.jpg").write_bytes(b"not a photograph")
     with pytest.raises(PhotoError, match=r"x\.jpg"):
-        Model(stub()).colorize(tmp_path / "x.jpg")
+        Model(Stub()).colorize(tmp_path / "x.jpg")
     with pytest.raises(AttributeError, match="no attribute 'colourize'"):
         colorcli.colourize  # noqa: B018

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import subprocess
 import sys
 from pathlib import Path
@@ -34,3 +35,11 @@ def test_the_package_carries_its_data() -> None:
     package = Path(colorcli.__file__).parent
     for name in ("py.typed", "registry/releases.toml", "report/assets/report.css", "sessions/imagenet_classes.txt"):
         assert (package / name).is_file(), name
+
+
+def test_the_package_installs_nothing_else() -> None:
+    """A folder called tests in everybody's site-packages."""
+    distribution = importlib.metadata.distribution("colorcli")
+    allowed = {"colorcli", f"colorcli-{distribution.version}.dist-info"}
+    for file in distribution.files or ():
+        assert file.parts[0] in allowed or file.parts[0] == ".." or file.suffix == ".pth", file

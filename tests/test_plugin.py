@@ -58,6 +58,7 @@ def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     systems.cache_clear()
 
 
+@pytest.mark.slow
 def test_a_plugin_network_is_trained_scored_exported_and_colours(plugin: Path) -> None:
     """Whoever writes an eleventh system follows that page, and changes no line of this program."""
     commands = _commands()

@@ -38,7 +38,7 @@ class _Joiner(Scorer):
 
 
 def measure(model: str, count: int) -> list[Row]:
-    """Print the ratio of colouring and scoring to colouring alone, in wall and CPU time; no rows, as there is no aim."""
+    """Print the ratio of colouring and scoring to colouring alone, wall and CPU time; no rows: there is no aim."""
     session = open_model(model, backend="pytorch", device="cpu")
     join.warm_up()
     scoring.warm_up()

@@ -417,6 +417,7 @@ def test_numba_is_imported_only_when_pixels_are_joined() -> None:
 WARM_UP = "from colorcli.color.join import warm_up; warm_up()"
 
 
+@pytest.mark.slow
 def test_compiled_code_is_kept_in_the_cache_folder_or_where_the_user_told_numba(tmp_path: Path) -> None:
     ours, users, unused = tmp_path / "ours", tmp_path / "users", tmp_path / "unused"
     own = "import numba; print(repr(numba.config.CACHE_DIR))"
@@ -435,6 +436,7 @@ def test_compiled_code_is_kept_in_the_cache_folder_or_where_the_user_told_numba(
     assert not unused.exists()
 
 
+@pytest.mark.slow
 def test_a_damaged_cache_does_not_stop_a_run(tmp_path: Path) -> None:
     run_python(WARM_UP, COLORCLI_CACHE_DIR=str(tmp_path))
     for path in tmp_path.rglob("*.nb?"):

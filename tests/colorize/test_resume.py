@@ -20,6 +20,8 @@ from colorcli.colorize.journal import read_journal
 from ..conftest import ROOT
 from .conftest import contents, write_gray
 
+pytestmark = pytest.mark.slow
+
 # Where the tests are may hold a colorcli too, which is not the one to test: it comes last.
 DRIVER = (
     f"import runpy, sys; sys.path.append({str(ROOT)!r}); runpy.run_module('tests.colorize.driver', run_name='__main__')"

@@ -106,6 +106,8 @@ def test_another_backend_continues_a_run(small: ModelCard, tmp_path: Path, old: 
 # The process that exports says which it is, and takes longer than anybody would wait.
 _ENDLESS = """
 import os, pathlib, sys, time
+
+pytestmark = pytest.mark.slow
 if "export" in sys.argv[0]:
     pathlib.Path({mark!r} + ".part").write_text(str(os.getpid()))
     os.rename({mark!r} + ".part", {mark!r})

@@ -23,6 +23,8 @@ from colorcli.pipeline.opening import open_model
 from colorcli.registry import registry
 from colorcli.registry.card import ModelCard
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def photographs(tmp_path: Path) -> Path:

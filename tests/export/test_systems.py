@@ -11,6 +11,8 @@ from colorcli.export import graph, verification
 from colorcli.networks import backbones
 from colorcli.registry.systems import BUILT_IN, systems
 
+pytestmark = pytest.mark.slow
+
 LITE = [(point.name, "lite") for point in BUILT_IN]
 # The other papers' networks take minutes to trace, and their backbones consist of the same layers.
 PAPER = [(name, "paper") for name in ("zhang2016", "pix2pix", "conv-fc-gan", "bigcolor")]

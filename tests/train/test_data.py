@@ -196,8 +196,8 @@ def test_no_photographs_is_a_sentence(tmp_path: Path) -> None:
 
 def test_old_prints_stay_photographs_and_differ() -> None:
     """Degraded out of recognition, or all alike, they would teach nothing about old photographs."""
-    gray = np.asarray(Image.fromarray(skimage.data.camera()).resize((128, 128)), np.float32) / 255
-    prints = [_old_print(gray, np.random.default_rng(seed)) for seed in range(60)]
+    gray = np.asarray(Image.fromarray(skimage.data.camera()).resize((128, 128)), np.float32) / np.float32(255)
+    prints = [_old_print(gray.astype(np.float32), np.random.default_rng(seed)) for seed in range(60)]
     for one in prints:
         assert one.dtype == np.float32
         assert one.min() >= 0

@@ -35,6 +35,8 @@ from colorcli.train.processes import Processes
 from colorcli.train.run import Run, _changes
 from colorcli.train.validation import before_after
 
+pytestmark = pytest.mark.slow
+
 TOY = str(Path(__file__).with_name("toy.toml"))
 ADVERSARIAL = [
     'phases.0.train="both"',
