@@ -43,3 +43,10 @@ def test_the_package_installs_nothing_else() -> None:
     allowed = {"colorcli", f"colorcli-{distribution.version}.dist-info"}
     for file in distribution.files or ():
         assert file.parts[0] in allowed or file.parts[0] == ".." or file.suffix == ".pth", file
+
+
+def test_the_weights_stay_within_what_was_agreed() -> None:
+    """A repository and a wheel that everybody downloads in full: 90 MiB of weights at most, 25 MiB a file."""
+    sizes = [path.stat().st_size / 2**20 for path in environment.bundled_models_dir().rglob("*") if path.is_file()]
+    assert max(sizes) <= 25
+    assert sum(sizes) <= 90

@@ -45,7 +45,7 @@ def main(args: Sequence[str] | None = None) -> int:
 
 
 def _open_missing_streams() -> None:
-    """Lead nowhere what was closed for us (``>&-``): the next file to be opened would be taken for stdout."""
+    """Open closed standard streams (``>&-``) on the null device: the next opened file would be taken for stdout."""
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is None:
             try:

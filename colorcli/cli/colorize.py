@@ -44,50 +44,57 @@ def colorize(
     model: Annotated[
         str, typer.Option(help="Name, run folder, weights file or ONNX file.", autocompletion=complete_model)
     ] = "bigcolor",
-    samples: Annotated[int, typer.Option(help="Colourings of each photograph.", min=1)] = 1,
+    samples: Annotated[int, typer.Option(help="Colourings per photograph.", min=1)] = 1,
     size: Annotated[
         int | None, typer.Option(help="Working size in pixels. [default: the model's]", min=32, max=4096)
     ] = None,
     render_factor: Annotated[
         int | None, typer.Option(help="Working size in sixteenths, as DeOldify counts it: 35 is 560.", min=2, max=256)
     ] = None,
-    strength: Annotated[float, typer.Option(help="Factor on chroma.", min=0, max=2)] = 1.0,
+    strength: Annotated[float, typer.Option(help="Multiply chroma by this.", min=0, max=2)] = 1.0,
     backend: Backend = "auto",
     device: Device = "auto",
     precision: Precision = "auto",
     compile_network: Compile = False,
-    batch_size: Annotated[str, typer.Option(metavar="auto|N", help="Photographs in one pass.")] = "auto",
+    batch_size: Annotated[str, typer.Option(metavar="auto|N", help="Photographs per batch.")] = "auto",
     jobs: Annotated[
-        int | None, typer.Option("--jobs", "-j", help="Threads that decode and encode. [default: as CPUs]", min=1)
+        int | None, typer.Option("--jobs", "-j", help="Threads that decode and encode. [default: one per CPU]", min=1)
     ] = None,
     form: Annotated[
-        str | None, typer.Option("--format", metavar="|".join(formats.main_options()), help="[default: as each input]")
+        str | None,
+        typer.Option(
+            "--format", metavar="|".join(formats.main_options()), help="Output format. [default: the input's]"
+        ),
     ] = None,
-    quality: Annotated[int, typer.Option(help="Of JPEG and WebP.", min=1, max=100)] = 95,
-    include: Annotated[list[str] | None, typer.Option(help="Only what matches, such as '*.tif'; repeatable.")] = None,
-    exclude: Annotated[list[str] | None, typer.Option(help="Not what matches, such as 'drafts/*'.")] = None,
+    quality: Annotated[int, typer.Option(help="JPEG and WebP quality.", min=1, max=100)] = 95,
+    include: Annotated[
+        list[str] | None, typer.Option(help="Only names that match, such as '*.tif'; repeatable.")
+    ] = None,
+    exclude: Annotated[
+        list[str] | None, typer.Option(help="Skip names that match, such as 'drafts/*'; repeatable.")
+    ] = None,
     files_from: Annotated[
         Path | None, typer.Option(help="File of names, one a line (or NUL between them); - for stdin.")
     ] = None,
-    limit: Annotated[int | None, typer.Option(help="Only the first N photographs: a proof.", min=1)] = None,
+    limit: Annotated[int | None, typer.Option(help="Only the first N photographs.", min=1)] = None,
     shard: Annotated[str | None, typer.Option(metavar="I/N", help="Only the I-th of N parts.")] = None,
-    recolor: Annotated[bool, typer.Option("--recolor", help="Also photographs that are in colour.")] = False,
+    recolor: Annotated[
+        bool, typer.Option("--recolor", help="Also colour photographs that already have colour.")
+    ] = False,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace outputs of other parameters, or of unknown origin.")
+        bool, typer.Option("--overwrite", help="Replace outputs made with other parameters or by other programs.")
     ] = False,
-    verify: Annotated[
-        bool, typer.Option("--verify", help="Decode every output in full, not only its header, before it counts.")
-    ] = False,
+    verify: Annotated[bool, typer.Option("--verify", help="Decode every output in full, not only its header.")] = False,
     report: Annotated[
-        bool, typer.Option("--report", help="Write OUTPUT/report.html, to look at and to choose among samples.")
+        bool, typer.Option("--report", help="Write OUTPUT/report.html, to look at the run and choose among samples.")
     ] = False,
     picks: Annotated[
         list[Path] | None,
-        typer.Option(help="Make only the colourings chosen in a report (its picks.json); repeatable."),
+        typer.Option(help="Make only the colourings chosen in a report (picks.json); repeatable."),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and change nothing.")] = False,
     fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Stop at the first failure.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="Events on stdout, one JSON object a line.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="One JSON object a line on stdout.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Nothing on stderr but errors.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="A line for every photograph.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show where failures come from.")] = False,
@@ -247,7 +254,7 @@ def _read_picks(paths: Sequence[Path] | None, samples: int) -> Picks | None:
     if not paths:
         return None
     if samples != 1:
-        raise UsageError("--picks makes the one colouring that was chosen of each photograph; leave --samples away.")
+        raise UsageError("--picks makes the one chosen colouring of each photograph; omit --samples.")
     return read_picks(paths)
 
 

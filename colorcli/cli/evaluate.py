@@ -32,7 +32,9 @@ def evaluate(
             metavar="NAME,…", help="Names, run folders, files. [default: bigcolor]", autocompletion=complete_model
         ),
     ] = None,
-    metrics: Annotated[str | None, typer.Option(metavar="ID,…", help="See --list. [default: the protocol's]")] = None,
+    metrics: Annotated[
+        str | None, typer.Option(metavar="ID,…", help="Metrics, see --list. [default: the protocol's]")
+    ] = None,
     protocol: Annotated[
         str | None, typer.Option(help="Id or TOML file, see --list. [default: imagenet-val5k-crop256]")
     ] = None,
@@ -45,28 +47,30 @@ def evaluate(
     gray: Annotated[
         str | None, typer.Option(help="lightness, luma601, orthochromatic, panchromatic. [default: the protocol's]")
     ] = None,
-    native: Annotated[bool, typer.Option("--native", help="Score the network's own answer, not the join.")] = False,
-    sigma: Annotated[float | None, typer.Option(help="Of the random code. [default: 0.8]", min=0, max=100)] = None,
-    seed: Annotated[int, typer.Option(help="Of the random code.")] = 0,
-    seeds: Annotated[int, typer.Option(help="Score with so many seeds; their spread is shown.", min=1)] = 1,
-    sigmas: Annotated[str | None, typer.Option(metavar="X,…", help="For diversity. [default: 0.8,3,10]")] = None,
+    native: Annotated[
+        bool, typer.Option("--native", help="Score the network's own output, before it is joined with the lightness.")
+    ] = False,
+    sigma: Annotated[
+        float | None, typer.Option(help="Spread of the random code. [default: 0.8]", min=0, max=100)
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
+    seeds: Annotated[int, typer.Option(help="Number of seeds to score; their spread is shown.", min=1)] = 1,
+    sigmas: Annotated[str | None, typer.Option(metavar="X,…", help="Sigmas for diversity. [default: 0.8,3,10]")] = None,
     samples: Annotated[int, typer.Option(help="Colourings of each photograph for diversity.", min=2)] = 10,
     metric_weights: Annotated[
         list[str] | None, typer.Option(metavar="NAME=FILE", help="Weights of a metric network; repeatable.")
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="FID of fewer than 2,048 photographs, marked.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Allow FID below 2,048 photographs (flagged).")] = False,
     save_ab: Annotated[
         Path | None,
-        typer.Option(
-            help="Folder for each colouring's a*, b* as the network gives them, at its resolution: .npz files."
-        ),
+        typer.Option(help="Folder for the network's own a*, b* of each photograph, as .npz files."),
     ] = None,
     backend: Backend = "auto",
     device: Device = "auto",
     precision: Precision = "auto",
     compile_network: Compile = False,
     jobs: Annotated[
-        int | None, typer.Option("--jobs", "-j", help="Threads that read and score. [default: as CPUs]", min=1)
+        int | None, typer.Option("--jobs", "-j", help="Threads that read and score. [default: one per CPU]", min=1)
     ] = None,
     list_all: Annotated[bool, typer.Option("--list", help="List the protocols and metrics and exit.")] = False,
     json: Annotated[bool, typer.Option("--json", help="One JSON object a line on stdout.")] = False,
@@ -153,7 +157,7 @@ def _changed(protocol: Protocol, gray: str | None, native: bool, sigma: float | 
         except ValueError as error:
             raise UsageError(f"--sigmas are numbers, such as 0.8,3,10, not '{sigmas}'.") from error
         if any(not 0 < value <= 100 for value in changes["sigmas"]):
-            raise UsageError(f"--sigmas lie above 0 and up to 100, unlike {sigmas}.")
+            raise UsageError(f"--sigmas must be in (0, 100], not {sigmas}.")
     return protocol.changed(**changes)
 
 

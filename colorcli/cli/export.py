@@ -17,22 +17,20 @@ def export(
         str, typer.Argument(help="Name, run folder or weights file.", autocompletion=complete_model)
     ] = "bigcolor",
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="FILE.onnx", help="[default: the model's name]")
+        Path | None, typer.Option("--output", "-o", metavar="FILE.onnx", help="File to write. [default: NAME.onnx]")
     ] = None,
     precision: Annotated[str, typer.Option(help="fp32, fp16, or int8 (with --calibrate).")] = "fp32",
     size: Annotated[
-        int | None, typer.Option(help="Take photographs stretched to N x N only, for devices that need it.", min=32)
+        int | None, typer.Option(help="Fix the input size to N x N, for devices that need it.", min=32)
     ] = None,
     dynamic: Annotated[
-        bool, typer.Option("--dynamic", help="Take all sizes that the model takes, which is the default.")
+        bool, typer.Option("--dynamic", help="Accept every size that the model accepts (the default).")
     ] = False,
     calibrate: Annotated[
         Path | None,
-        typer.Option(
-            metavar="DIR", help="Photographs: int8 gets its ranges from them, and the file is checked on them."
-        ),
+        typer.Option(metavar="DIR", help="Photographs that int8 is calibrated and verified on."),
     ] = None,
-    opset: Annotated[int, typer.Option(help="Version of ONNX's operators, 18 to 23.")] = 18,
+    opset: Annotated[int, typer.Option(help="ONNX opset, 18 to 23.")] = 18,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file.")] = False,
     json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Nothing on stderr but errors.")] = False,
@@ -43,7 +41,7 @@ def export(
     (fp32), 1 (fp16) or 3 (int8).
     """
     if dynamic and size is not None:
-        raise UsageError("--size means one size and --dynamic all of them; give one of the two.")
+        raise UsageError("--size and --dynamic exclude each other; give one of them.")
     from colorcli.registry.registry import find
 
     card = find(model)

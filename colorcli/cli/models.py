@@ -32,7 +32,7 @@ Model = Annotated[
 Released = Annotated[
     str, typer.Argument(help="A name that 'models list --all' shows.", autocompletion=complete_release)
 ]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace other weights of that name.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing weights of that name.")]
 
 
 def list_command(
@@ -139,13 +139,13 @@ def import_command(
     name: Released,
     files: Annotated[
         list[Path],
-        typer.Argument(help="The released files, such as EG_011.ckpt, in their order; or a run folder.", exists=True),
+        typer.Argument(help="The released files, such as EG_011.ckpt, in order; or a run folder.", exists=True),
     ],
     ema: Annotated[
         Path | None, typer.Option(help="Its moving average, such as EG_EMA_011.ckpt.", exists=True, dir_okay=False)
     ] = None,
     tag: Annotated[
-        str, typer.Option(help="Install as NAME@TAG: needed for a file of that layout that is not the published one.")
+        str, typer.Option(help="Install as NAME@TAG: required for a file that is not the published one.")
     ] = "",
     overwrite: Overwrite = False,
     json: Json = False,
@@ -165,7 +165,8 @@ def import_command(
 def pull(
     name: Released,
     print_url: Annotated[
-        bool, typer.Option("--print-url", help="Fetch nothing; print the addresses, for a machine without a network.")
+        bool,
+        typer.Option("--print-url", help="Download nothing; print the addresses, for a machine without a network."),
     ] = False,
     overwrite: Overwrite = False,
     json: Json = False,

@@ -12,5 +12,5 @@ Backend = Annotated[
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda[:N] or mps.")]
 Precision = Annotated[str, typer.Option(help="auto, fp32, fp16 or bf16.")]
 Compile = Annotated[
-    bool, typer.Option("--compile", help="PyTorch compiles the network first: a minute, for runs of hours.")
+    bool, typer.Option("--compile", help="Let PyTorch compile the network first; pays off in runs of hours.")
 ]

@@ -11,7 +11,7 @@ from colorcli.cli import output
 
 
 def samples(
-    folder: Annotated[Path, typer.Argument(help="Where to write them; made if need be.")],
+    folder: Annotated[Path, typer.Argument(help="Folder to write them into; created if missing.")],
     json: Annotated[bool, typer.Option("--json", help="One JSON object a line on stdout.")] = False,
 ) -> None:
     """Write a handful of gray photographs: several sizes, bit depths and formats, one in a subfolder."""

@@ -85,7 +85,7 @@ def verify(
     if mismatches:
         raise VerificationError(
             f"{len(mismatches)} of {compared} files in {folder} are not what the journal says. "
-            "Remove them and run colorize again to make them anew."
+            "Remove them and run colorize again to recreate them."
         )
     if not quiet:
         output.note(f"{compared} files are what the journal says.")

@@ -17,7 +17,7 @@ def train(
     recipe: Annotated[str | None, typer.Argument(help="A recipe's name (see --list) or a TOML file.")] = None,
     data: Annotated[
         list[Path] | None,
-        typer.Option("--data", help="Folder of colour photographs or tar shards; may be repeated.", exists=True),
+        typer.Option("--data", help="Folder of colour photographs or tar shards; repeatable.", exists=True),
     ] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Run folder; default runs/RECIPE.")] = None,
     settings: Annotated[
@@ -33,9 +33,9 @@ def train(
             help="EfficientNet-Lite0 weights (.pth); default: those of the extra colorcli[train].", exists=True
         ),
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the run folder's checkpoint.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue from the run folder's checkpoint.")] = False,
     minutes: Annotated[
-        float | None, typer.Option(min=0, help="Stop after about this long, ready to be resumed.")
+        float | None, typer.Option(min=0, help="Stop after about this many minutes, with a checkpoint to resume from.")
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda[:N] or mps.")] = "auto",
     threads: Annotated[int | None, typer.Option(help="CPU threads.", min=1)] = None,

@@ -2,7 +2,8 @@
 
 Zhang et al. ("Colorful image colorization", ECCV 2016) predict chroma by classification over the 313 cells of side 10
 of the ab plane that lie in the sRGB gamut. Here are the cells, the encoding of a colour as a distribution over them,
-and both ways of making up for rare colours: theirs over the cells, and the one of 003 over a fine ab histogram.
+and both ways of making up for rare colours: theirs over the cells, and that of Lin and
+Ferreira over a fine ab histogram.
 
 The encoding's twin for torch tensors, and the decoding, are in ``colorcli.color.tensors``.
 """
@@ -139,7 +140,7 @@ def class_weights(prior: Array | None = None, *, mix: float = 0.5) -> Array:
 def histogram_weights(
     histogram: NDArray[Any], *, mix: float = 0.9, sigma: float = 5.0, width: int = 10
 ) -> NDArray[np.float64]:
-    """Weights over the ab plane that make up for rare colours (003, section 4.1, equation 3).
+    """Weights over the ab plane that make up for rare colours (Lin and Ferreira, section 4.1, equation 3).
 
     Args:
         histogram: pixels by a* and b* ``(256, 256)``, see ``HISTOGRAM``.

@@ -122,7 +122,9 @@ def read_journal(root: Path) -> Iterator[dict[str, object]]:
                     continue
                 version = record.get("v")
                 if not isinstance(version, int) or version > VERSION:
-                    raise OutputError(f"{path} was written by a newer colorcli; upgrade to go on with this folder.")
+                    raise OutputError(
+                        f"{path} was written by a newer colorcli; upgrade colorcli to continue with this folder."
+                    )
                 yield record
     except (FileNotFoundError, NotADirectoryError):
         return

@@ -105,7 +105,7 @@ def choose_parameters(
     settings = choose(model, asked)
     if samples > 1:
         if not any(one.random for one in controls(model.controls)):
-            raise UsageError(f"{model.name} gives every sample the same colours, so --samples means nothing to it.")
+            raise UsageError(f"{model.name} gives every sample the same colours, so --samples has no effect.")
         if settings.get("sigma") == 0:
             raise UsageError("With --sigma 0 all samples are the same; ask for one, or for a larger sigma.")
     if samples * variants(settings) > MAX_SAMPLES:

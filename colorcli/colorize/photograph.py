@@ -96,7 +96,7 @@ def prepare(task: Task, info: ModelInfo, parameters: Parameters, *, recolor: boo
     if _version(before) != _version(after):
         raise PhotoError("changed while it was read; run again when it is complete")
     if task.expected_sha256 not in ("", sha256):
-        raise PhotoError("is not the file whose colouring was chosen: it has changed since; make its samples anew")
+        raise PhotoError("is not the file whose colouring was chosen: it has changed since; make its samples again")
     if photo.kind == "color" and not recolor:
         raise SkippedError("in_color", IN_COLOR)
     decoded = time.perf_counter()

@@ -69,8 +69,8 @@ class Picks:
             made = self.parameters.record().get(name)
             if made != value:
                 raise UsageError(
-                    f"The samples of {self.path} were made with {option} {_shown(made)}, not {_shown(value)}; leave "
-                    f"{option} away, or make other samples and choose anew."
+                    f"The samples of {self.path} were made with {option} {_shown(made)}, not {_shown(value)}; omit "
+                    f"{option}, or make other samples and choose again."
                 )
 
     def follow_weights(self, name: str, weights_sha256: str) -> None:
@@ -78,7 +78,7 @@ class Picks:
         if weights_sha256 != self.weights_sha256:
             raise UsageError(
                 f"The samples of {self.path} were made by {self.model} with weights {self.weights_sha256[:8]}…, and "
-                f"{name} has weights {weights_sha256[:8]}…; give the same model, or make samples anew."
+                f"{name} has weights {weights_sha256[:8]}…; give the same model, or make new samples."
             )
 
     def find(
@@ -158,7 +158,7 @@ def _read(path: Path) -> Picks:
     except OSError as error:
         raise UsageError(f"The choices {path} cannot be read: {error.strerror or error}.") from error
     except ValueError as error:
-        raise UsageError(f"{path} is no file of choices as a report saves them: it is not JSON.") from error
+        raise UsageError(f"{path} is not a picks file: it is not JSON.") from error
     try:
         if content["version"] > VERSION:
             raise UsageError(f"{path} was saved from a report of a newer colorcli; upgrade to use it.")
@@ -172,7 +172,7 @@ def _read(path: Path) -> Picks:
             path, _text(content, "model"), _text(content, "weights_sha256"), parameters, tuple(choices.values())
         )
     except (KeyError, TypeError, ValueError) as error:
-        raise UsageError(f"{path} is no file of choices as a report saves them: {_fault(error)}.") from error
+        raise UsageError(f"{path} is not a picks file: {_fault(error)}.") from error
 
 
 def _fault(error: Exception) -> str:

@@ -87,7 +87,7 @@ class Run:
         self.pairs_as = None if request.truth is None else _tool_name(request.roots, self.models)
         self._spread = any(metric.id.startswith("diversity") for metric in self.metrics)
         if self._spread and options.samples < 2:
-            raise UsageError("Diversity is that between samples; ask for two or more.")
+            raise UsageError("Diversity needs at least 2 samples.")
         device = next((session.device for session in self.models.values()), "cpu")
         self._perceptual = self._metric_networks(device)
         self._device = device
@@ -134,7 +134,7 @@ class Run:
         if any(metric.id == "fid" for metric in self.metrics) and count < report.FID_LEAST and not self._request.force:
             raise UsageError(
                 f"FID of {count} photographs means nothing: below {report.FID_LEAST:,} it depends on their number "
-                "more than on their colours. Leave it away, or add --force to have it all the same, marked."
+                "more than on their colours. Omit it, or add --force to report it anyway (flagged)."
             )
 
     def _metric_networks(self, device: str) -> Perceptual | None:

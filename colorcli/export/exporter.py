@@ -99,7 +99,7 @@ def export(card: ModelCard, target: Path, options: Options = Options(), notify: 
         if note:
             notify(f"{note}: differs by up to {found.maximum:.3g}")
     if found is None:
-        raise ModelError("The graph has no layer that could be put in 8 bits.")
+        raise ModelError("The graph has no layer that can be quantized to 8 bits.")
     verification.require(found, options.precision)
     header = dataclasses.replace(header, verification=found.record(), graph_sha256=onnx_file.graph_sha256(content))
     content = _with_metadata(content, header.to_metadata())
@@ -112,11 +112,11 @@ def _check(card: ModelCard, target: Path, options: Options) -> SizeRule:
     if card.is_onnx:
         raise UsageError(f"{card.reference} is an ONNX file already; name the model that it was made from.")
     if target.suffix.lower() != ".onnx":
-        raise UsageError(f"An exported model is called something.onnx, unlike {target}.")
+        raise UsageError(f"The output must end in .onnx: {target}")
     if options.precision not in PRECISIONS:
         raise UsageError(f"--precision is {', '.join(PRECISIONS)}, not '{options.precision}'.")
     if options.precision == "int8" and options.calibrate is None:
-        raise UsageError("int8 needs photographs to find its ranges on: --calibrate FOLDER.")
+        raise UsageError("int8 needs photographs to calibrate with: --calibrate FOLDER.")
     if options.opset not in graph.OPSETS:
         raise UsageError(f"--opset goes from {graph.OPSETS[0]} to {graph.OPSETS[-1]}, not {options.opset}.")
     if not options.overwrite and target.exists():

@@ -1,4 +1,4 @@
-"""Operators put in the words that ONNX Runtime is fast in; what a graph computes stays the same to within rounding.
+"""Rewrites operators into faster equivalents for ONNX Runtime; results stay the same to within rounding.
 
 Measured on a CPU: of ``zhang2016`` in ``lite``, the softmax over colours took 30 % of the time, and of ``conv-fc-gan``,
 the powers and matrices of the colour formulas 46 %.

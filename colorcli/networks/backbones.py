@@ -145,7 +145,7 @@ class EfficientNetLite0(nn.Module):
 
 
 class VGG16Features(nn.Module):
-    """The first layers of torchvision's VGG-16, as BigColor's perceptual loss uses them (004, section 3).
+    """The first layers of torchvision's VGG-16, as in BigColor's perceptual loss (García et al. 2024, section 3).
 
     State dict names are torchvision's, of which only the first twenty-one layers are kept.
     """

@@ -2,8 +2,8 @@
 
 A convolutional encoder to an eighth of the size, the 1001 class scores of a frozen Inception-ResNet-v2 laid beside
 each of its positions and fused by a 1x1 convolution, and a decoder with nearest-neighbour upsampling; no skip
-connections (002, table 1). 002 adds the 21 class maps of a frozen DeepLabV3 to the gray input, and with them the
-first convolution of 24 channels; its discriminator is ``colorcli.networks.pix2pix.Discriminator``. Without the
+connections (their table 1). The 21 class maps of a frozen DeepLabV3 join the gray input, and with them comes the first
+convolution of 24 channels; its discriminator is ``colorcli.networks.pix2pix.Discriminator``. Without the
 maps the generator is Baldassarre et al.'s Deep Koalarization (2017).
 
 In the ``lite`` presets the widths are three eighths of the paper's, and one frozen gray EfficientNet-Lite0 answers
@@ -43,7 +43,7 @@ def _convolutions(in_channels: int, layers: tuple[tuple[int, int], ...]) -> nn.S
 
 
 def _decoder(channels: int, dropout: float) -> nn.Sequential:
-    """From an eighth of the size to two channels in -1..1: table 1 of 002, right, for ``channels`` = 256."""
+    """From an eighth of the size to two channels in -1..1: table 1 of the paper, right, for ``channels`` = 256."""
 
     def convolution(before: int, after: int) -> list[nn.Module]:
         return [nn.Conv2d(before, after, 3, 1, 1), nn.ReLU(), *([nn.Dropout(dropout)] if dropout else [])]
@@ -62,14 +62,14 @@ def _decoder(channels: int, dropout: float) -> nn.Sequential:
 
 
 class InceptionGAN(Colorizer):
-    """The generator of 002 in two presets; see the module's docstring.
+    """The generator of Beyer Bruvik and Penfold in two presets; see the module's docstring.
 
     Args:
         preset: ``paper`` (DeepLabV3 and Inception-ResNet-v2, both frozen) or ``lite`` (one frozen EfficientNet-Lite0).
         width: channels of the fused volume, 256 in the paper; all other widths follow.
-        maps: whether the 21 class maps join the input ("COCO layer" of 002's ablation).
-        semantics: whether the 1001 class scores are fused ("Inception" of 002's ablation).
-        dropout: probability after the decoder's convolutions but the last two, while training (002 tried 0.2 and 0.5
+        maps: whether the 21 class maps join the input ("COCO layer" in the paper's ablation).
+        semantics: whether the 1001 class scores are fused ("Inception" in the paper's ablation).
+        dropout: probability after all but the last two convolutions of the decoder in training (they tried 0.2, 0.5
             and found 0 best).
 
     Raises:
@@ -126,7 +126,7 @@ class InceptionGAN(Colorizer):
                 self.freeze("inception", "inception_resnet_v2")
 
     def forward(self, x: Tensor) -> Tensor:
-        """L*/50 - 1 ``(N, 1, H, W)`` to a*/110, b*/110 ``(N, 2, H, W)``, in -1..1 as 002's pairs of training data."""
+        """L*/50 - 1 ``(N, 1, H, W)`` to a*/110, b*/110 ``(N, 2, H, W)``, in -1..1 as the paper's training data."""
         lightness = (x + 1) * 50
         scores, maps = self._knowledge(colors.lightness_to_gray(lightness))
         if maps is not None:
@@ -188,7 +188,7 @@ class InceptionGAN(Colorizer):
 
 
 class DeepKoalarization(InceptionGAN):
-    """Deep Koalarization (Baldassarre et al. 2017), 002's first baseline: the generator without the class maps."""
+    """Deep Koalarization (Baldassarre et al. 2017), the paper's first baseline: no class maps."""
 
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "paper": {"preset": "paper", "width": 256, "maps": False},

@@ -2,8 +2,8 @@
 
 A U-Net generator from L to ab and a 70x70 PatchGAN discriminator on [L, ab]. With eight levels and 64 channels
 (``paper``, "unet_256") names and shapes are those of the released program's ``latest_net_G.pth`` and
-``latest_net_D.pth``. 002 uses it as its second baseline, and its discriminator for its own generator. The ``lite``
-preset is narrower and one level shorter, so that sides need only be multiples of 128.
+``latest_net_D.pth``. Beyer Bruvik and Penfold use it as their second baseline, and its discriminator for their own
+generator. The ``lite`` preset is narrower and one level shorter, so that sides need only be multiples of 128.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class Pix2Pix(Colorizer):
         levels: how often the resolution is halved; sides are multiples of two to the power of it.
         ngf: channels of the outermost level; doubled at each of the next three.
         dropout: probability in the levels of full width but the innermost, while training (released programs: 0.5;
-            002 found 0 best).
+            Beyer Bruvik and Penfold found 0 best).
         fixed: whether photographs are stretched to a square, as the released programs do.
     """
 

@@ -342,7 +342,7 @@ def _made_by(run: Path) -> Backbone:
     if found != card.sha256:
         raise ModelError(
             f"{run / WEIGHTS} is not what the run has written (SHA-256 {found[:12]}…, recorded {card.sha256[:12]}…): "
-            "go on with the run (--resume), whose next check writes it again."
+            "continue the run (--resume), whose next check writes it again."
         )
     return card
 

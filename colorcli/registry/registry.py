@@ -174,7 +174,7 @@ def read_weights(card: ModelCard) -> dict[str, Tensor]:
     """
     if card.is_onnx:
         raise ModelError(
-            f"{card.reference} is an ONNX file, which can be run and no more; name the model that it was made from."
+            f"{card.reference} is an ONNX file, which can only be run; name the model that it was made from."
         )
     content, sha256 = read_hashed(card.weights)
     _check_hash(card, sha256)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 GROUP = "colorcli.networks"
 
-# The documents' ten. In code rather than in the package's own metadata, so that a bare checkout works and never sees a
+# The papers' ten. In code rather than in the package's own metadata, so that a bare checkout works and never sees a
 # stale table.
 BUILT_IN = (
     EntryPoint("bigcolor", "colorcli.networks.bigcolor:BigColor", GROUP),
@@ -36,7 +36,7 @@ BUILT_IN = (
 )
 
 
-# Open weights that people use beside the documents' systems: taken in to the tensor, in no table of a document.
+# Open weights that people use beside the papers' systems: loaded to the tensor, in none of the papers' tables.
 OUTSIDE = (
     EntryPoint("ddcolor", "colorcli.networks.ddcolor:DDColor", GROUP),
     EntryPoint("deoldify", "colorcli.networks.deoldify:DeOldify", GROUP),
@@ -97,7 +97,7 @@ class Systems:
 
 @cache
 def systems() -> Systems:
-    """The documents' systems, those outside the documents, and those of installed plug-ins.
+    """The papers' systems, other open ones, and those of installed plug-ins.
 
     Raises:
         ModelError: two packages claim the same name.

@@ -54,7 +54,7 @@ def check_place(path: Path) -> None:
     except OSError as error:
         raise OutputError(f"The report {path} cannot be written: {error.strerror or error}.") from error
     if not free:
-        raise OutputError(f"{path} exists and is no report of colorcli; move it away, then run again.")
+        raise OutputError(f"{path} exists and is not a colorcli report; move it, then run again.")
 
 
 def write_page(

@@ -20,7 +20,7 @@ def available_cpus() -> int:
 
 
 def available_memory() -> int | None:
-    """Bytes of memory that this process may use, or None where the system does not tell."""
+    """Bytes of memory that this process may use, or None if unknown."""
     limits = list(_memory_limits())
     with contextlib.suppress(AttributeError, OSError, ValueError):
         limits.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))

@@ -127,7 +127,7 @@ class OnnxSession:
             provider = _TENSORRT if attempt == "tensorrt" else _PROVIDERS[attempt]
             if provider not in offered:
                 raise DeviceError(
-                    f"Device '{attempt}' is not there: this ONNX Runtime offers {', '.join(sorted(offered))}."
+                    f"Device '{attempt}' is not available: this ONNX Runtime offers {', '.join(sorted(offered))}."
                 )
             if attempt in ("cuda", "tensorrt"):
                 self._preload()
@@ -142,7 +142,7 @@ class OnnxSession:
                 return session, attempt
             if kind != "auto":
                 raise DeviceError(
-                    f"Device '{attempt}' is not there: ONNX Runtime offers it but could not start it; "
+                    f"Device '{attempt}' is not available: ONNX Runtime offers it but could not start it; "
                     "its driver or libraries are missing, or do not fit."
                 )
         raise ModelError(f"The ONNX file {path} cannot be run: no provider of ONNX Runtime takes it.")

@@ -60,9 +60,9 @@ def resolve_device(name: str) -> torch.device:
         raise UsageError(f"Device '{name}' is not supported; use auto, cpu, cuda, cuda:N or mps.")
     if device.type == "cuda" and (not cuda or (device.index or 0) >= torch.cuda.device_count()):
         seen = torch.cuda.device_count()
-        raise DeviceError(f"Device '{name}' is not there: PyTorch sees {seen} CUDA devices. {_OTHERWISE}")
+        raise DeviceError(f"Device '{name}' is not available: PyTorch sees {seen} CUDA devices. {_OTHERWISE}")
     if device.type == "mps" and not mps:
-        raise DeviceError("Device 'mps' is not there: PyTorch sees no Apple GPU. " + _OTHERWISE)
+        raise DeviceError("Device 'mps' is not available: PyTorch sees no Apple GPU. " + _OTHERWISE)
     return device
 
 
@@ -169,7 +169,7 @@ class PyTorchSession:
             first = str(error).strip().split("\n")[0]
             raise DeviceError(
                 f"PyTorch cannot compile {self.info.name} for the device '{self.device}' on this machine ({first}). "
-                "Leave --compile away, or install what it lacks: a C++ compiler, and on a GPU Triton."
+                "Omit --compile, or install what it needs: a C++ compiler, and on a GPU Triton."
             ) from error
         self.compiled = True
 

@@ -418,7 +418,7 @@ class Loader:
                 own = int(_fraction(entry.name) * 2**32) if self.fixed else k
                 rng = np.random.Generator(np.random.Philox(key=[self.seed, own]))
                 return dataclasses.replace(self.augment.sample(image, rng), label=entry.label, name=entry.name)
-        raise NothingToDoError("None of the training photographs is both readable and in colour.")
+        raise NothingToDoError("No training photograph is both readable and in colour.")
 
     def _order(self, epoch: int) -> NDArray[np.int64]:
         with self._lock:

@@ -30,11 +30,11 @@ _EXTENT = 110
 
 
 def figures(network: Colorizer, setup: Setup) -> dict[str, Image.Image]:
-    """What the documents draw of such a network, by the figure's name.
+    """The papers' figures of such a network, by the figure's name.
 
-    ``sigma``: a photograph at growing sigma (004, figure 5). ``latents``: histogram of an encoder's latent values
-    beside a truncated normal distribution (000, figure 4). ``rebalancing``: the training set's ab distribution and the
-    weights that make up for it (003, section 4.1; Zhang et al. 2016, figure 3).
+    ``sigma``: a photograph at growing sigma (García et al. 2024, figure 5). ``latents``: histogram of an encoder's
+    latent values beside a truncated normal distribution (Wang, figure 4). ``rebalancing``: the training set's ab
+    distribution and the weights that make up for it (Lin and Ferreira, section 4.1; Zhang et al. 2016, figure 3).
     """
     drawn: dict[str, Image.Image] = {}
     if "z" in network.controls:
@@ -76,7 +76,7 @@ def strips(columns: Sequence[Sequence[NDArray[np.uint8]]], titles: Sequence[str]
 
 
 def variants(folder: Path) -> Image.Image | None:
-    """The same held-back photographs by a run and by those beside it (002, figure of the ablations), or None.
+    """The same held-back photographs by a run and those beside it (as in Beyer Bruvik and Penfold), or None.
 
     Beside it are the finished runs in the same parent folder that train the same system and hold the same photographs
     back: what is seen are their last samples.

@@ -337,7 +337,7 @@ class Trainer:
             if {key: value.shape for key, value in own.items()} != {key: value.shape for key, value in kept.items()}:
                 raise UsageError(
                     f"The checkpoint in {self.run.folder} is of another network than recipe '{self.recipe.name}' makes "
-                    f"({name}): say the RECIPE and what was --set when it began, or choose another folder with -o."
+                    f"({name}): give the RECIPE and every --set that it began with, or choose another folder with -o."
                 )
             module.load_state_dict(kept, strict=False)
         for name, optimizer in self.optimizers.items():
@@ -397,7 +397,7 @@ def _of_model(recipe: Recipe, card: ModelCard) -> Recipe:
     differing = [name for name, value in recipe.network.items() if card.network.get(name) != value]
     if differing:
         raise UsageError(
-            f"The network of {card.exact_name} is as it is: network.{differing[0]} cannot be set anew. Leave that out, "
+            f"The network of {card.exact_name} is fixed: network.{differing[0]} cannot be changed. Omit it, "
             "or train a new network without --from."
         )
     source, licence = recipe.source or card.source, recipe.licence or card.licence
@@ -463,7 +463,7 @@ def run_recipe(
         network, recipe = network_of(start), _of_model(recipe, find(start))
     run = Run(folder)
     if run.begun and not resume:
-        raise UsageError(f"{folder} holds a run already: go on with --resume, or choose another folder with -o.")
+        raise UsageError(f"{folder} already holds a run: continue it with --resume, or choose another folder with -o.")
 
     trainer: Trainer | None = None
 

@@ -31,7 +31,7 @@ def distance(kind: str, answer: Tensor, target: Tensor, weight: Tensor | None = 
 
 
 def discriminator_gan(kind: str, real: Tensor, fake: Tensor) -> Tensor:
-    """The discriminator's loss: ``hinge`` (Lim and Ye 2017; 004, section 3) or ``bce`` (Goodfellow et al. 2014)."""
+    """The discriminator's loss: ``hinge`` (Lim and Ye 2017; García et al. 2024) or ``bce`` (Goodfellow et al. 2014)."""
     if kind == "hinge":
         return F.relu(1 - real).mean() + F.relu(1 + fake).mean()
     return 0.5 * (F.softplus(-real).mean() + F.softplus(fake).mean())
@@ -53,7 +53,7 @@ def prior_divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
 
 
 def vivid(rgb: Tensor, gain: float) -> Tensor:
-    """Scale the chromaticity of sRGB 0..1 by ``gain`` in YUV (004: 1.2), clipped to 0..1."""
+    """Scale the chromaticity of sRGB 0..1 by ``gain`` in YUV (García et al. 2024: 1.2), clipped to 0..1."""
     weights = torch.tensor(LUMA601, dtype=rgb.dtype, device=rgb.device).view(1, 3, 1, 1)
     luma = (rgb * weights).sum(1, keepdim=True)
     return (luma + gain * (rgb - luma)).clamp(0, 1)
@@ -83,7 +83,7 @@ def distillation(logits: Tensor, teacher: Tensor) -> Tensor:
 def feature_distance(features: tuple[Tensor, ...], truth: tuple[Tensor, ...], *, relative: bool = True) -> Tensor:
     """Mean squared difference of feature maps, averaged over the maps.
 
-    ``relative`` divides each by the truth's mean square; without it the term is that of 004, section 3.
+    ``relative`` divides each by the truth's mean square; without it the term is that of García et al. 2024, section 3.
     """
     terms = [
         F.mse_loss(ours, theirs) / (theirs.square().mean().clamp_min(1e-6) if relative else 1.0)

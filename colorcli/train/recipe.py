@@ -38,7 +38,7 @@ class DataOptions:
         films: whether the gray input may follow another film's sensitivity than the eye's.
         exposure: standard deviation of the logarithm of a random gamma; 0 leaves exposures alone.
         held_back: share of the photographs kept for validation.
-        drop_least_colorful: share of the photographs, those of least colourfulness, left out of training (004: 0.1).
+        drop_least_colorful: share of the least colourful photographs to leave out (García et al. 2024: 0.1).
         labels: where class labels come from: ``none``, ``folders`` (ImageNet names or synset folders, in order; or the
             files KEY.cls of a shard), or ``pseudo`` (the teacher's answer on the middle of the colour photograph).
     """
@@ -90,14 +90,14 @@ class Phase:
         patience: the phase ends early when ``Recipe.best`` has not improved in so many checks; 0: never.
         loss: distance of the native answer from its target: ``mse``, ``l1``, ``smooth_l1``, ``cross_entropy`` (bins),
             or ``auto``: the last for bins, else the third.
-        rebalance: strength lambda of the colour rebalancing of that loss (zhang2016: 0.5; 003: 0.9); 0: none.
+        rebalance: strength lambda of that loss's colour rebalancing (zhang2016: 0.5; Lin and Ferreira: 0.9); 0: none.
         weights: of the loss terms ``native``, ``delta_e``, ``edges``, ``level``, ``perceptual``, ``adversarial``,
             ``diversity``, ``distill``, ``prior``.
-        gan: ``hinge``; ``bce``, where the generator maximizes log D (002); or ``minimax``, where it minimizes
-            log(1 - D) (001).
-        real_chroma: chroma gain of the real photographs that the discriminator sees (004: 1.2).
+        gan: ``hinge``; ``bce``, where the generator maximizes log D (Beyer Bruvik and Penfold); or ``minimax``, where
+            it minimizes log(1 - D) (Zheng et al.).
+        real_chroma: chroma gain of the real photographs that the discriminator sees (García et al. 2024: 1.2).
         fakes: what a discriminator trained alone takes for false: the ``generator``'s answers, photographs
-            ``recolored`` at random (001), or the answers of an earlier run (its folder).
+            ``recolored`` at random (Zheng et al.), or the answers of an earlier run (its folder).
         sigma: range from which each photograph's sigma is drawn, where the network takes z.
         samples: colourings of each photograph in a step; the native loss takes the best one in full and the others
             at ``others``.
@@ -188,7 +188,8 @@ class Recipe:
         phases: the stages of training, in order.
         objective: what a step does: ``standard`` for any system, ``bigcolor``, ``distillation`` or ``generative``.
         init: pretrained weights that submodules start from, by the submodule's name: ``teacher`` or a backbone's name.
-        perceptual: whose features the perceptual term compares: the ``teacher``'s, or the backbone ``vgg16``'s (004).
+        perceptual: whose features the perceptual term compares: the ``teacher``'s, or those of the backbone ``vgg16``
+            (García et al. 2024).
         discriminator: its ``kind``, what it ``sees`` (``lab`` or ``rgb``) and its arguments, where a phase needs one.
         precision: ``fp32``, ``bf16`` or ``fp16`` (CUDA).
         ema: memory of the running average of the weights, which is what ships; 0: the weights themselves ship.

@@ -89,7 +89,7 @@ def once(kind: str, key: str, count: Callable[[], dict[str, NDArray[Any]]]) -> d
 
 
 def colorful(photos: PhotoSet, entries: Sequence[Entry], drop: float, say: Say = lambda _: None) -> list[Entry]:
-    """The entries without the share ``drop`` of least colourfulness (004, section 4: 0.1)."""
+    """The entries without the share ``drop`` of least colourfulness (García et al. 2024, section 4: 0.1)."""
     scores = statistics(photos, entries, say).colorfulness
     known = scores[np.isfinite(scores)]
     limit = np.quantile(known, drop) if len(known) else 0.0

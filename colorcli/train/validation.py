@@ -73,7 +73,7 @@ def validate(network: Colorizer, setup: Setup) -> tuple[dict[str, float], Grid]:
                 ]
             grid = [list(row) for row in zip(*columns, originals, strict=True)]
     if not grid:
-        raise NothingToDoError("None of the held-back photographs is both readable and in colour.")
+        raise NothingToDoError("No held-back photograph is both readable and in colour.")
     mean = {name: float(np.mean(values)) for name, values in measures.items()}
     return {
         "val_psnr": mean["psnr"],

@@ -451,7 +451,7 @@ def test_without_a_place_for_the_cache_it_works_all_the_same(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("enlarge", ["bilinear", "nearest"])
 @pytest.mark.parametrize("size", [(41, 33), (7, 5), (4, 3)], ids=["larger", "same", "smaller"])
-def test_released_programs_enlarge_as_pytorch_does(enlarge, size):
+def test_released_programs_enlarge_as_pytorch_does(enlarge: Any, size: Any) -> None:
     """Their colours at the photograph's size are theirs, with the edges and blocks that they have."""
     chroma = np.random.default_rng(5).uniform(-15, 15, (2, 7, 5)).astype(np.float32)
     sides = {"align_corners": False} if enlarge == "bilinear" else {}
@@ -461,6 +461,6 @@ def test_released_programs_enlarge_as_pytorch_does(enlarge, size):
     np.testing.assert_allclose(found, expected, atol=0.02)
 
 
-def test_enlargements_are_known_by_name():
+def test_enlargements_are_known_by_name() -> None:
     with pytest.raises(ValueError, match="no enlargement 'lanczos'"):
         join_strips(np.zeros((2, 2), np.uint8), np.zeros((2, 1, 1), np.float32), enlarge="lanczos")

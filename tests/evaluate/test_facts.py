@@ -40,7 +40,7 @@ def test_the_second_model_needs_as_much_memory_as_the_first() -> None:
     sessions = [Hungry(), Hungry(), Hungry()]
     found = [facts.measure(session)["memory_mb"] for session in sessions]
     if found[0] is None:
-        pytest.skip("this system does not tell the memory of a process")
+        pytest.skip("the memory of a process is unknown on this system")
     assert all(_MEGABYTES - 8 < megabytes < _MEGABYTES + 24 for megabytes in found), found
 
 

@@ -97,4 +97,3 @@ def test_what_a_model_costs() -> None:
     measured = facts.measure(session("ab"))
     assert measured["parameters"] == 3 * 9 + 3
     assert measured["multiply_adds"] == 32 * 32 * 9 * 3
-    assert measured["memory_mb"] is None or measured["memory_mb"] >= 0

@@ -143,7 +143,7 @@ def test_one_size_only(small: ModelCard, tmp_path: Path) -> None:
         ("x.onnx", Options("fp64"), "not 'fp64'"),
         ("x.onnx", Options("int8"), "--calibrate"),
         ("x.onnx", Options(opset=11), "--opset goes from 18"),
-        ("x.pt", Options(), "called something.onnx"),
+        ("x.pt", Options(), "must end in .onnx"),
     ],
 )
 def test_what_makes_no_sense_is_said_at_once(

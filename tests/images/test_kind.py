@@ -60,7 +60,7 @@ def test_colour_photographs_are_recognized(name: str, bits: int) -> None:
     assert kind_of(picture if bits == 8 else picture.astype(np.uint16) * 257) == "color"
 
 
-def test_a_coloured_object_makes_a_colour_photograph_and_a_spot_is_noted():
+def test_a_coloured_object_makes_a_colour_photograph_and_a_spot_is_noted() -> None:
     """A stamp and a red flower look alike; what is as large as no stamp is an object, and neither goes unsaid."""
     picture = np.repeat(data.camera()[..., None], 3, axis=-1)
     picture[200:240, 200:240] = (200, 30, 30)

@@ -51,7 +51,7 @@ def test_existing_properties_are_kept_and_outdated_ones_replaced() -> None:
     assert abouts == {"uuid:1"}
 
 
-def test_a_new_file_has_identifiers_of_its_own():
+def test_a_new_file_has_identifiers_of_its_own() -> None:
     """Two files with one InstanceID are one file to an asset manager, and the original is what it forgets."""
     given = EXISTING.replace(
         b'xmpMM:DocumentID="xmp.did:42"',
@@ -77,7 +77,7 @@ def test_a_new_file_has_identifiers_of_its_own():
     assert instance.encode() not in provenance_packet(other, given)
 
 
-def test_colouring_twice_labels_once_and_remembers_both():
+def test_colouring_twice_labels_once_and_remembers_both() -> None:
     packet = provenance_packet(replace(PROVENANCE, model="other"), provenance_packet(PROVENANCE, EXISTING))
     assert len(find_all(packet, terms.IPTC_EXT, "DigitalSourceType")) == 1
     assert [e.text for e in find_all(packet, terms.IPTC_EXT, "AISystemUsed")] == ["other (colorcli 0.1.0)"]

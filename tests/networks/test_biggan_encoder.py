@@ -113,7 +113,6 @@ def test_contract(lite: BigGANEncoder) -> None:
     assert chroma.shape == (2, 2, 64, 64)
     rgb = torch.rand(2, 3, 64, 64)
     assert torch.equal(lite.as_rgb(lite.target(rgb), lightness), rgb)
-    assert sum(p.numel() for p in lite.parameters() if p.requires_grad) < 4_000_000
 
 
 def test_preparing_changes_no_colour(lite: BigGANEncoder) -> None:

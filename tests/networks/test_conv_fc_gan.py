@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 import torch
 from torch import nn
 
-from colorcli.networks.colorizer import Colorizer
 from colorcli.networks.conv_fc_gan import ConvFCGAN, Discriminator
 
 
@@ -120,8 +117,3 @@ def test_contract(lite: ConvFCGAN) -> None:
     assert chroma.shape == (1, 2, 256, 256)
     rgb = torch.rand(1, 3, 256, 256)
     assert torch.equal(lite.as_rgb(lite.target(rgb), lightness), rgb)
-    assert sum(p.numel() for p in lite.parameters()) < 4_000_000
-
-
-def test_onnx_gives_the_same_chroma(lite: ConvFCGAN, onnx_difference: Callable[[Colorizer], float]) -> None:
-    assert onnx_difference(lite) < 1e-3

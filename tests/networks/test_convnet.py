@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 import torch
 
 from colorcli.color import tensors as colors
-from colorcli.networks.colorizer import Colorizer
 from colorcli.networks.convnet import ConvNet
 
 
@@ -19,18 +16,13 @@ def lite() -> ConvNet:
 
 
 def test_paper_has_the_published_number_of_parameters() -> None:
-    """003's notebook counts 12,567,716; another count is another network, and its MSE no baseline."""
+    """Lin and Ferreira's notebook counts 12,567,716; another count is another network, and its MSE no baseline."""
     with torch.device("meta"):
         network = ConvNet(**ConvNet.presets["paper"])
     learnt = sum(parameter.numel() for parameter in network.parameters())
     statistics = sum(buffer.numel() for name, buffer in network.named_buffers() if "running" in name)
     assert learnt == 12_561_764
     assert learnt + statistics == 12_567_716
-
-
-def test_lite_fits_its_budget(lite: ConvNet) -> None:
-    """It ships with the package: at most 8 MB in float16."""
-    assert sum(parameter.numel() for parameter in lite.parameters()) < 4_000_000
 
 
 def test_skips_carry_what_the_bottleneck_has_lost(lite: ConvNet) -> None:
@@ -67,7 +59,3 @@ def test_contract(lite: ConvNet) -> None:
     assert answer.abs().max() <= 1
     assert torch.equal(chroma, answer * 128)
     assert torch.allclose(lite.to_chroma(lite.target(rgb), lab[:, :1]), lab[:, 1:], atol=1e-4)
-
-
-def test_onnx_gives_the_same_chroma(lite: ConvNet, onnx_difference: Callable[[Colorizer], float]) -> None:
-    assert onnx_difference(lite) < 1e-3

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 import torch
 import torchvision
 
 from colorcli.color import tensors as colors
-from colorcli.networks.colorizer import Colorizer
 from colorcli.networks.efficientnet import LITE_TAPS, EfficientNet, b7_taps, lite_taps
 
 
@@ -20,7 +17,7 @@ def lite() -> EfficientNet:
 
 
 def test_paper_has_the_published_numbers_of_parameters() -> None:
-    """003's notebook: 75,395,346 in all, statistics included, of which 11,292,674 learn."""
+    """Lin and Ferreira's notebook: 75,395,346 in all, statistics included, of which 11,292,674 learn."""
     with torch.device("meta"):
         network = EfficientNet(**EfficientNet.presets["paper"])
     statistics = sum(buffer.numel() for name, buffer in network.named_buffers() if "running" in name)
@@ -89,14 +86,9 @@ def test_backbone_stays_frozen_while_the_decoder_trains(lite: EfficientNet) -> N
     assert all(p.grad is not None for name, p in network.named_parameters() if not name.startswith("backbone."))
 
 
-def test_lite_fits_its_budget(lite: EfficientNet) -> None:
-    """Own weights at most 8 MB in float16; the backbone ships once for all."""
-    assert sum(p.numel() for p in lite.parameters() if p.requires_grad) < 4_000_000
-
-
 @pytest.mark.parametrize(("space", "native_space", "limit"), [("lab", "ab", 1.0), ("uv", "uv", 0.5)])
 def test_contract_in_both_spaces(space: str, native_space: str, limit: float) -> None:
-    """003 compares YUV with Lab: each answers in its own units, and both give chroma in CIELAB's."""
+    """Lin and Ferreira compare YUV with Lab: each answers in its own units, and both give chroma in CIELAB's."""
     torch.manual_seed(0)
     network = EfficientNet(**EfficientNet.presets["lite"] | {"space": space}).eval()
     rgb = torch.rand(2, 3, 64, 96) * 0.2 + 0.4
@@ -114,7 +106,7 @@ def test_contract_in_both_spaces(space: str, native_space: str, limit: float) ->
 
 @pytest.mark.parametrize(("space", "seen"), [("lab", 0.5), ("uv", 0.4663)])
 def test_the_input_is_the_luminance_of_the_space(space: str, seen: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    """003 compares YUV with Lab, and with L* for Y the comparison would be of something else."""
+    """Lin and Ferreira compare YUV with Lab, and with L* for Y the comparison would be of something else."""
     network = EfficientNet(**EfficientNet.presets["lite"] | {"space": space}).eval()
     inputs: list[torch.Tensor] = []
     monkeypatch.setattr(network, "forward", inputs.append)
@@ -127,7 +119,3 @@ def test_an_unknown_space_or_backbone_is_refused() -> None:
         EfficientNet(space="hsv")
     with pytest.raises(ValueError, match="no backbone 'vgg16'"):
         EfficientNet(backbone="vgg16")
-
-
-def test_onnx_gives_the_same_chroma(lite: EfficientNet, onnx_difference: Callable[[Colorizer], float]) -> None:
-    assert onnx_difference(lite) < 1e-3

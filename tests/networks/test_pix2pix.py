@@ -123,12 +123,8 @@ def test_sides_are_what_the_levels_need() -> None:
         assert Pix2Pix(**Pix2Pix.presets["paper"]).size_rule.working_shape(600, 900) == (256, 256)
 
 
-def test_lite_fits_its_budget(lite: Pix2Pix) -> None:
-    assert sum(parameter.numel() for parameter in lite.parameters()) < 4_100_000
-
-
 def test_dropout_is_in_the_levels_of_full_width_and_only_while_training() -> None:
-    """002's variants; in use, colours must not be drawn by lot."""
+    """Beyer Bruvik and Penfold's variants; in use, colours must not be drawn by lot."""
     with torch.device("meta"):
         network = Pix2Pix(dropout=0.5)
     assert sum(isinstance(module, nn.Dropout) for module in network.modules()) == 3

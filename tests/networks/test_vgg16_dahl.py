@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 import torch
 
 from colorcli.color import tensors as colors
-from colorcli.networks.colorizer import Colorizer
 from colorcli.networks.vgg16_dahl import VGG16Dahl
 
 
@@ -19,7 +16,7 @@ def lite() -> VGG16Dahl:
 
 
 def test_paper_has_the_published_numbers_of_parameters() -> None:
-    """003's notebook: 8,142,963 in all, statistics included, of which 504,865 learn."""
+    """Lin and Ferreira's notebook: 8,142,963 in all, statistics included, of which 504,865 learn."""
     with torch.device("meta"):
         network = VGG16Dahl(**VGG16Dahl.presets["paper"])
     statistics = sum(buffer.numel() for name, buffer in network.named_buffers() if "running" in name)
@@ -81,13 +78,8 @@ def test_contract(lite: VGG16Dahl) -> None:
     assert answer.shape == chroma.shape == (2, 2, 64, 96)
     assert answer.abs().max() <= 0.5
     assert lite.frozen_parts == {"backbone": "efficientnet-lite0-gray"}
-    assert sum(p.numel() for p in lite.parameters() if p.requires_grad) < 4_000_000
 
 
 def test_an_unknown_backbone_is_refused() -> None:
     with pytest.raises(ValueError, match="no backbone 'resnet50'"):
         VGG16Dahl(backbone="resnet50")
-
-
-def test_onnx_gives_the_same_chroma(lite: VGG16Dahl, onnx_difference: Callable[[Colorizer], float]) -> None:
-    assert onnx_difference(lite) < 1e-3

@@ -132,9 +132,8 @@ def test_target_is_the_encoded_chroma_of_a_quarter_of_the_size(paper: Zhang2016,
         assert (colors.annealed_mean(target.log(), 1.0) - truth[:, :, ::4, ::4]).abs().max() < 3.5
 
 
-def test_lite_fits_its_budget_and_wastes_none_of_it(lite: Zhang2016) -> None:
-    """At most eight million parameters, each of which learns."""
-    assert sum(parameter.numel() for parameter in lite.parameters()) <= 8_000_000
+def test_lite_wastes_none_of_its_parameters() -> None:
+    """What never learns is shipped for nothing."""
     network = Zhang2016(**Zhang2016.presets["lite"]).train()
     rgb = torch.rand(2, 3, 64, 64)
     logits = network.native(colors.srgb_to_lab(rgb)[:, :1])

@@ -475,7 +475,7 @@ def test_ddcolors_files_come_in_several_wrappings(tmp_path: Path, wrapped: bool,
         state |= {"encoder.arch.head_cls.weight": torch.ones(4, 4), "encoder.arch.head_cls.bias": torch.ones(4)}
     path = tmp_path / "x.pth"
     torch.save({"params": state} if wrapped else state, path)
-    arguments = {"wrapper": entry.wrapper, "ignored": entry.ignored}
+    arguments: dict[str, Any] = {"wrapper": entry.wrapper, "ignored": entry.ignored}
     assert set(read_tensors(path, layout, entry.unused, **arguments)) == set(layout)
     state["encoder.arch.head_cls.scale"] = torch.ones(1)
     torch.save({"params": state} if wrapped else state, path)

@@ -305,7 +305,7 @@ Change = Callable[[dict[str, Any]], object]
         (lambda c: None, ["--seed", "8"], f"--seed {SEED}, not 8"),
         (lambda c: None, ["--sigma", "0.8"], "--sigma 3.0, not 0.8"),
         (lambda c: None, ["--class", "3"], "--class -1, not 3"),
-        (lambda c: None, ["--samples", "3"], "leave --samples away"),
+        (lambda c: None, ["--samples", "3"], "omit --samples"),
         (lambda c: c.update(version=2), [], "newer colorcli"),
         (lambda c: c.pop("parameters"), [], "it lacks 'parameters'"),
         (lambda c: c["parameters"].update(sigma=float("nan")), [], "sigma cannot be nan"),
@@ -325,7 +325,7 @@ def test_picks_that_cannot_be_followed(
     assert not (place / "chosen").exists()
 
 
-@pytest.mark.parametrize(("content", "said"), [(b"", "it is not JSON"), (b"[]", "no file of choices"), (None, "read")])
+@pytest.mark.parametrize(("content", "said"), [(b"", "it is not JSON"), (b"[]", "not a picks file"), (None, "read")])
 def test_files_that_are_no_picks(content: bytes | None, said: str, capsys: pytest.CaptureFixture[str]) -> None:
     """A sentence, not a traceback."""
     if content is not None:

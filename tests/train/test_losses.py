@@ -16,7 +16,7 @@ def test_hinge_is_zero_only_beyond_the_margins() -> None:
 
 
 def test_minimax_teaches_least_where_the_discriminator_is_sure() -> None:
-    """001's loss and 002's have one minimum; they differ in what a generator learns that fools nobody yet."""
+    """Both losses have one minimum; they differ in what a generator learns that fools nobody yet."""
     slopes = {}
     for kind in ("bce", "minimax"):
         score = torch.tensor([-4.0], requires_grad=True)
@@ -111,7 +111,7 @@ def test_cross_entropy_is_that_of_the_target_distribution() -> None:
 
 
 def test_a_discriminator_that_tosses_a_coin_has_the_loss_of_a_coin() -> None:
-    """002 reads 0.5 as ideal; it is ln 2."""
+    """Beyer Bruvik and Penfold read 0.5 as ideal; it is ln 2."""
     zeros = torch.zeros(4)
     assert torch.isclose(losses.discriminator_gan("bce", zeros, zeros), torch.tensor(2.0).log())
     assert torch.isclose(losses.generator_gan("bce", zeros), torch.tensor(2.0).log())

@@ -51,7 +51,7 @@ PAPERS: dict[str, list[dict[str, object]]] = {
 
 @pytest.mark.parametrize("system", PAPERS)
 def test_the_papers_recipes_say_what_the_papers_do(system: str) -> None:
-    """A number that drifts makes every comparison with the document's table a comparison with something else."""
+    """A number that drifts makes every comparison with the paper's table a comparison with something else."""
     phases = recipes.load(f"{system}-paper").phases
     found = [{name: getattr(phase, name) for name in said} for phase, said in zip(phases, PAPERS[system], strict=True)]
     assert found == PAPERS[system]

@@ -18,7 +18,7 @@ def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_least_colourful_are_left_out(photos: Path) -> None:
-    """004 trains without the 10 % of least colourful photographs; leaving out others would train something else."""
+    """García et al. train without the least colourful 10 %; leaving out others would train something else."""
     data = PhotoSet([photos], held_back=0)
     scores = dict(zip(data.train, statistics(data, data.train).colorfulness, strict=True))
     kept = colorful(data, data.train, 0.2)

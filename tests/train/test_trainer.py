@@ -146,7 +146,7 @@ def test_a_recipe_for_another_system_does_not_fine_tune(photos: Path, tmp_path: 
 def test_a_network_that_is_fine_tuned_keeps_its_arguments(photos: Path, tmp_path: Path) -> None:
     """Ignored, they would be reported as trained."""
     _train(photos, tmp_path / "first", seconds=0)
-    with pytest.raises(UsageError, match=r"network\.encoder cannot be set anew"):
+    with pytest.raises(UsageError, match=r"network\.encoder cannot be changed"):
         _train(photos, tmp_path / "second", "network.encoder=[8, 8, 8, 8, 16]", start=str(tmp_path / "first"))
 
 
@@ -168,7 +168,7 @@ def test_rebalancing_changes_the_loss_by_the_rarity_of_colours(photos: Path, tmp
 
 @pytest.mark.parametrize("fakes", ["recolored", "earlier"])
 def test_a_discriminator_can_learn_before_its_generator(photos: Path, tmp_path: Path, fakes: str) -> None:
-    """001 teaches it on recoloured photographs first; its closing suggestion is an earlier generator's."""
+    """Zheng et al. teach it on recoloured photographs first; their closing suggestion is an earlier generator's."""
     if fakes == "earlier":
         _train(photos, tmp_path / "earlier")
         fakes = str(tmp_path / "earlier")
@@ -415,7 +415,7 @@ def test_validation_crops_are_brought_to_a_size_that_the_network_takes(photos: P
 
 
 def test_runs_side_by_side_show_the_same_photographs(photos: Path, tmp_path: Path) -> None:
-    """002's strips: an ablation is judged by looking, and columns of different photographs would mislead."""
+    """An ablation is judged by looking, and columns of different photographs would mislead."""
     for name in ("first", "second"):
         _train(photos, tmp_path / "runs" / name)
     _train(photos, tmp_path / "runs" / "other-split", "data.held_back=0.3")
@@ -487,7 +487,7 @@ def test_divergence_leaves_a_usable_checkpoint_or_says_there_is_none(photos: Pat
 
 
 def test_the_discriminator_has_a_weight_decay_of_its_own(photos: Path, tmp_path: Path) -> None:
-    """001 asks for it in both networks: taken for the generator's alone, the table would be of another training."""
+    """Zheng et al. ask for it in both networks: in the generator's alone, the table would be of another training."""
     weights = {}
     for decay in ("0.0", "0.5"):
         folder = tmp_path / decay

@@ -300,7 +300,7 @@ class Standard(Objective):
 
     @cache  # noqa: B019 - an objective lives as long as its run
     def _rebalancing_table(self, classes: bool, mix: float) -> Tensor:
-        """Zhang's weights of the 313 classes, or 003's of the ab plane, from the colours of the training set."""
+        """Zhang et al.'s weights of the 313 classes, or Lin and Ferreira's of the ab plane, from the training set."""
         histogram = statistics(self.setup.photos, self.setup.photos.train, self.setup.say).histogram
         weights = (
             bins.class_weights(bins.prior_of(histogram), mix=mix)
