@@ -15,6 +15,15 @@ Identity = tuple[int, int]
 STATE_FOLDER = ".colorcli"
 """What an output folder keeps of its runs; never a source of photographs."""
 
+SYSTEM_FOLDERS = frozenset(
+    (
+        "@eaDir", ".@__thumb", ".thumbnails", "#recycle", "@Recycle", "$RECYCLE.BIN", "RECYCLER",
+        "System Volume Information", ".Trashes", ".Trash", ".AppleDouble", "__MACOSX", ".Spotlight-V100",
+        ".fseventsd", ".DocumentRevisions-V100", ".TemporaryItems", "lost+found", ".snapshot", "#snapshot",
+    )
+)  # fmt: skip
+"""Folders in which storage devices and systems keep thumbnails, trash and indexes: no photographs of anybody's."""
+
 _PART_PREFIX, _PART_SUFFIX = ".colorcli-", ".part"
 
 
@@ -89,17 +98,19 @@ def walk(
     skip: Collection[Identity | None] = (),
     regular: bool = False,
     unreadable: Callable[[str, OSError], None],
+    left_out: Callable[[str], None] = lambda relative: None,
 ) -> Iterator[tuple[Path, str]]:
     """Every file below a folder with its POSIX path relative to it, in an order that depends on names only.
 
     Links to folders are followed, each folder is entered once, and a folder goes by its own name, whatever links to
-    it. Our own state folders are left out.
+    it. Our own state folders and those of systems (``SYSTEM_FOLDERS``) are left out.
 
     Args:
         folder: where to begin.
         skip: folders that are not entered.
         regular: leave out pipes, devices and links that lead nowhere.
         unreadable: is told the relative path of a folder that cannot be read, and why.
+        left_out: is told the relative path of a system's folder.
     """
     visited = set(skip)
     pending: list[tuple[Path, str]] = [(folder, "")]
@@ -121,7 +132,9 @@ def walk(
         for entry in entries:
             path, relative = current / entry.name, prefix + entry.name
             if _is_folder(entry):
-                if entry.name != STATE_FOLDER:
+                if entry.name in SYSTEM_FOLDERS or entry.name.startswith(".Trash-"):
+                    left_out(relative)
+                elif entry.name != STATE_FOLDER:
                     (links if entry.is_symlink() else below).append((path, f"{relative}/"))
             elif not regular or _is_regular(entry):
                 yield path, relative

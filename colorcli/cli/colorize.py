@@ -85,6 +85,12 @@ def colorize(
         bool, typer.Option("--overwrite", help="Replace outputs made with other parameters or by other programs.")
     ] = False,
     verify: Annotated[bool, typer.Option("--verify", help="Decode every output in full, not only its header.")] = False,
+    salvage: Annotated[
+        bool, typer.Option("--salvage", help="Colour what is left of damaged photographs; a note says what is missing.")
+    ] = False,
+    max_megapixels: Annotated[
+        float, typer.Option("--max-megapixels", min=0.01, help="Refuse photographs larger than this.")
+    ] = 1000,
     report: Annotated[
         bool, typer.Option("--report", help="Write OUTPUT/report.html, to look at the run and choose among samples.")
     ] = False,
@@ -147,12 +153,13 @@ def colorize(
             selection=selection,
             overwrite=overwrite,
             recolor=recolor,
+            largest=round(max_megapixels * 1e6),
         )
 
     plan = make_plan()
     if not plan.matched:
         others = f"; {found.ignored} files there are none" if found.ignored else ""
-        raise NothingToDoError(f"No photograph matched (JPEG, PNG, TIFF and WebP are known{others}).")
+        raise NothingToDoError(f"No photograph matched ({formats.labels()} are known{others}).")
     if dry_run:
         _print_plan(plan, json=json)
         return
@@ -163,6 +170,8 @@ def colorize(
         recolor=recolor,
         fail_fast=fail_fast,
         verify=verify,
+        salvage=salvage,
+        largest=round(max_megapixels * 1e6),
         jobs=jobs or options.Execution.jobs,
     )
 
@@ -425,6 +434,7 @@ def _emit_plan(plan: Plan) -> None:
         estimated_seconds=round(plan.estimated_seconds()),
         estimated_bytes=plan.estimated_bytes,
         ignored=plan.ignored,
+        left_out=plan.left_out,
     )
 
 
@@ -439,10 +449,12 @@ def _show_plan(plan: Plan) -> None:
     for collision in plan.collisions:
         names = printable(", ".join(collision.inputs))
         data.line(f"would share a name: {names}; named {printable(', '.join(collision.outputs))}")
+    left_out = f", {plan.left_out} folders of systems passed over" if plan.left_out else ""
     basis = "as fast as the last run" if plan.seconds_per_megapixel else "on an ordinary CPU"
     data.note(
         f"{plan.pending} to colour ({plan.megapixels:.1f} megapixels), {plan.already} done already, "
-        f"{len(plan.verdicts)} not to be made, {plan.ignored} other files; "
+        f"{len(plan.verdicts)} not to be made, {plan.ignored} other files"
+        f"{left_out}; "
         f"about {_duration(plan.estimated_seconds())} {basis}, about {human_bytes(plan.estimated_bytes)} of disk."
     )
 

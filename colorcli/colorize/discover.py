@@ -48,11 +48,15 @@ class Unusable:
 
 @dataclass
 class Discovery:
-    """What was found: photographs sorted by root and relative path, what is unusable, and how many other files."""
+    """What was found: photographs sorted by root and relative path, what is unusable, and how many other files.
+
+    ``left_out`` are folders of systems, for thumbnails and trash.
+    """
 
     photographs: list[Found] = field(default_factory=list)
     unusable: list[Unusable] = field(default_factory=list)
     ignored: int = 0
+    left_out: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -184,7 +188,7 @@ def _photographs(source: Source, outputs: set[Identity | None], discovery: Disco
         reason = f"cannot be read: {error.strerror or error}"
         discovery.unusable.append(Unusable(relative, source.root, reason, failed=True))
 
-    for path, relative in walk(source.path, skip=outputs, unreadable=unreadable):
+    for path, relative in walk(source.path, skip=outputs, unreadable=unreadable, left_out=discovery.left_out.append):
         if is_photograph_name(path.name):
             yield path, relative
         else:
@@ -193,10 +197,15 @@ def _photographs(source: Source, outputs: set[Identity | None], discovery: Disco
 
 def matches(relative: str, include: Sequence[str], exclude: Sequence[str]) -> bool:
     """Whether a relative path is one that the patterns of ``discover`` take."""
-    name = PurePosixPath(relative).name
+    parts = PurePosixPath(relative).parts
 
     def match(patterns: Sequence[str]) -> bool:
-        return any(fnmatchcase(relative, pattern) or fnmatchcase(name, pattern) for pattern in patterns)
+        # a pattern without a slash stands for a file or a folder of that name at any depth
+        return any(
+            fnmatchcase(relative, pattern)
+            or ("/" not in pattern.rstrip("/") and any(fnmatchcase(part, pattern.rstrip("/")) for part in parts))
+            for pattern in patterns
+        )
 
     return (not include or match(include)) and not match(exclude)
 

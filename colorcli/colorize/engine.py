@@ -167,6 +167,7 @@ def run(
                 if stale:
                     observe(event("notice", {"message": stale}))
             plan = make_plan() if make_plan and plan.is_outdated() else plan
+        _record_times(plan, execution)
         report = Report(matched=plan.matched, already=plan.already)
         session: Session | None = None
         if plan.tasks:
@@ -360,7 +361,7 @@ class _Line:
                 self._budget.release(task.pixels)
                 continue
             try:
-                prepared = prepare(task, self._session.info, self._parameters, recolor=self._execution.recolor)
+                prepared = prepare(task, self._session.info, self._parameters, self._execution)
             except Exception as error:
                 for output in task.outputs:
                     self._end_badly(task, output, error, None)
@@ -571,6 +572,17 @@ def _reason(error: Exception, path: Path) -> str:
     if isinstance(error, ColorcliError | SkippedError):
         return str(error).removeprefix(f"{printable(os.fspath(path))} ").rstrip(".")
     return f"unexpected {type(error).__name__}: {error}"
+
+
+def _record_times(plan: Plan, execution: Execution) -> None:
+    """Journal the new times of inputs that have the content they had, so that they are not hashed again."""
+    for root in sorted({found.root for found, _ in plan.touched}):
+        journal = Journal(root, fsync=execution.fsync)
+        for found, output in plan.touched:
+            if found.root == root:
+                fields = {"input": found.relative, "sample": output.sample, "output": output.relative}
+                journal.append(event("photo.touched", {**fields, "input_mtime_ns": found.mtime_ns}), sync=False)
+        journal.close()
 
 
 def _verdict_event(verdict: Verdict) -> Event:

@@ -150,6 +150,7 @@ class Finished:
     input_mtime_ns: int
     output_size: int
     fingerprint: str
+    input_sha256: str = ""
 
 
 @dataclass(slots=True)
@@ -199,6 +200,8 @@ class History:
                 past.begun = _fingerprint_of(record)
             elif kind == "photo.done":
                 past.finished, past.begun = _finished(record), None
+            elif kind == "photo.touched" and past.finished is not None:
+                past.finished.input_mtime_ns = int(str(record["input_mtime_ns"]))
             elif kind in ("photo.failed", "photo.skipped"):
                 past.begun = None
                 if record.get("code") == "in_color":
@@ -212,7 +215,8 @@ def _finished(record: dict[str, object]) -> Finished:
     sample, size, mtime, output = (
         int(str(record[key])) for key in ("sample", "input_size", "input_mtime_ns", "output_size")
     )
-    return Finished(str(record["input"]), sample, size, mtime, output, _fingerprint_of(record))
+    sha256 = str(record.get("input_sha256", ""))
+    return Finished(str(record["input"]), sample, size, mtime, output, _fingerprint_of(record), sha256)
 
 
 def _fingerprint_of(record: dict[str, object]) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 from colorcli.errors import UsageError
 from colorcli.images.photo import Format
+from colorcli.images.read import MAX_PIXELS
 from colorcli.pipeline.coloring import check
 from colorcli.pipeline.controls import Settings, choose, controls, declared_settings, variants
 from colorcli.sessions.machine import available_cpus, available_memory
@@ -62,6 +63,8 @@ class Execution:
         max_pixels: bound on the pixels of all photographs in flight; a larger photograph travels alone.
         fsync: whether to wait until outputs and journal are on the disk.
         verify: decode every output in full before it counts, not only its header.
+        salvage: colour what is left of damaged photographs, with a note on what is missing.
+        largest: pixels above which a photograph is refused before it is decoded.
     """
 
     batch_size: int | None = None
@@ -71,6 +74,8 @@ class Execution:
     max_pixels: int = _most_pixels()
     fsync: bool = True
     verify: bool = False
+    salvage: bool = False
+    largest: int = MAX_PIXELS
 
 
 def fingerprint(weights_sha256: str, parameters: Mapping[str, object]) -> str:

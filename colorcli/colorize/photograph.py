@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 import colorcli
 from colorcli.color.join import Codes, Fidelity
 from colorcli.colorize.flow import Canvases
-from colorcli.colorize.options import Parameters
+from colorcli.colorize.options import Execution, Parameters
 from colorcli.colorize.plan import IN_COLOR, Output, Task
 from colorcli.errors import OutputError, PhotoError
 from colorcli.images.formats import FORMATS, format_of_name, output_format
@@ -75,11 +75,11 @@ class Result:
     seconds: dict[str, float]
 
 
-def prepare(task: Task, info: ModelInfo, parameters: Parameters, *, recolor: bool) -> Prepared:
+def prepare(task: Task, info: ModelInfo, parameters: Parameters, execution: Execution) -> Prepared:
     """Hash and decode a photograph and bring its lightness to the network's size.
 
     Raises:
-        SkippedError: it is in colour, and ``recolor`` is not asked for.
+        SkippedError: it is in colour, and to recolour is not asked for.
         PhotoError: it cannot be read, changed while it was, or is not the file whose colouring was chosen.
     """
     start = time.perf_counter()
@@ -89,7 +89,7 @@ def prepare(task: Task, info: ModelInfo, parameters: Parameters, *, recolor: boo
             before = os.fstat(handle.fileno())
             sha256 = hashlib.file_digest(handle, "sha256").hexdigest()
         hashed = time.perf_counter()
-        photo = read_photo(path)
+        photo = read_photo(path, max_pixels=execution.largest, salvage=execution.salvage)
         after = path.stat()
     except OSError as error:
         raise PhotoError(f"cannot be read: {error.strerror or error}") from error
@@ -97,7 +97,7 @@ def prepare(task: Task, info: ModelInfo, parameters: Parameters, *, recolor: boo
         raise PhotoError("changed while it was read; run again when it is complete")
     if task.expected_sha256 not in ("", sha256):
         raise PhotoError("is not the file whose colouring was chosen: it has changed since; make its samples again")
-    if photo.kind == "color" and not recolor:
+    if photo.kind == "color" and not execution.recolor:
         raise SkippedError("in_color", IN_COLOR)
     decoded = time.perf_counter()
     layout = windows_of(photo.pixels, info.size_rule, parameters.size)

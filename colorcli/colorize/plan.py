@@ -17,14 +17,16 @@ from colorcli.colorize.journal import Finished, History, Past, journal_path
 from colorcli.colorize.naming import Collision, name_outputs
 from colorcli.colorize.options import Parameters, fingerprint
 from colorcli.errors import OutputError, PhotoError, UsageError
-from colorcli.files import name_digest
+from colorcli.files import file_sha256, name_digest
 from colorcli.images.formats import FORMATS, output_format
 from colorcli.images.photo import Format
 from colorcli.images.provenance import DIGITAL_SOURCE_TYPE
-from colorcli.images.read import probe
+from colorcli.images.read import MAX_PIXELS, probe, too_large
 from colorcli.text import human_bytes
 
-Code = Literal["other_parameters", "other_input", "changed", "unknown", "in_color", "not_a_file", "unreadable"]
+Code = Literal[
+    "other_parameters", "other_input", "changed", "unknown", "in_color", "not_a_file", "unreadable", "too_large"
+]
 CONFLICTS: frozenset[Code] = frozenset(("other_parameters", "other_input", "changed", "unknown"))
 """Why an existing output stands in the way; ``--overwrite`` removes these reasons."""
 
@@ -80,8 +82,10 @@ class Plan:
         tasks: photographs with outputs to be made, in order.
         verdicts: outputs that will not be made.
         finished: outputs that are finished.
+        touched: those of the finished whose input has another time but the content that it had.
         collisions: outputs that were given other names.
         ignored: number of files in the input folders that are no photographs.
+        left_out: number of folders of systems, for thumbnails and trash, that were passed over.
         seconds_per_megapixel: how fast an earlier run was, or None.
         journal_sizes: bytes of each root's journal when it was read.
     """
@@ -90,8 +94,10 @@ class Plan:
     tasks: list[Task] = field(default_factory=list)
     verdicts: list[Verdict] = field(default_factory=list)
     finished: list[tuple[Found, Output]] = field(default_factory=list)
+    touched: list[tuple[Found, Output]] = field(default_factory=list)
     collisions: list[Collision] = field(default_factory=list)
     ignored: int = 0
+    left_out: int = 0
     seconds_per_megapixel: float | None = None
     journal_sizes: dict[Path, int] = field(default_factory=dict)
 
@@ -181,12 +187,13 @@ def make_plan(
     selection: Selection = Selection(),
     overwrite: bool = False,
     recolor: bool = False,
+    largest: int = MAX_PIXELS,
 ) -> Plan:
     """Name the outputs and decide, from the journals, which of them are to be made.
 
     An output is finished when the journal says that it was made from an input of this path, size and modification time
-    with these parameters and weights, and it still has its size. An existing file of which that is not true stands in
-    the way until ``overwrite``.
+    (or content, where only the time differs) with these parameters and weights, and it still has its size. An existing
+    file of which that is not true stands in the way until ``overwrite``.
 
     Raises:
         UsageError: an output would overwrite an input, or names cannot be told apart.
@@ -203,11 +210,14 @@ def make_plan(
     journal_sizes = {root: _journal_size(root) for root in roots}
     histories = {root: History.of(root) for root in roots}
     plan = Plan(roots, collisions=collisions, ignored=discovery.ignored, journal_sizes=journal_sizes)
+    plan.left_out = len(discovery.left_out)
     plan.verdicts = [_verdict_of(item) for item in discovery.unusable if selection.takes(item.relative)]
     plan.seconds_per_megapixel = next(
         (h.seconds_per_megapixel for h in histories.values() if h.seconds_per_megapixel), None
     )
-    judge = _Judge(fingerprint(weights_sha256, parameters.record()), overwrite=overwrite, recolor=recolor)
+    judge = _Judge(
+        fingerprint(weights_sha256, parameters.record()), overwrite=overwrite, recolor=recolor, touched=plan.touched
+    )
     for found, names in chosen[: selection.limit]:
         pick = selection.picks[found] if selection.picks is not None else None
         pending = []
@@ -220,8 +230,17 @@ def make_plan(
                 plan.finished.append((found, output))
             else:
                 plan.verdicts.append(verdict)
-        if pending:
-            plan.tasks.append(_task(found, pending, parameters.format, pick.input_sha256 if pick else ""))
+        if not pending:
+            continue
+        header = _header(found)
+        if header is not None and header[1] * header[2] > largest:
+            reason = too_large(header[1], header[2], largest)
+            plan.verdicts += [
+                Verdict(found.relative, found.root, o.relative, o.sample, "failed", "too_large", reason, found)
+                for o in pending
+            ]
+        else:
+            plan.tasks.append(_task(found, pending, header, parameters.format, pick.input_sha256 if pick else ""))
     return plan
 
 
@@ -264,6 +283,7 @@ class _Judge:
     fingerprint: str
     overwrite: bool
     recolor: bool
+    touched: list[tuple[Found, Output]]
 
     def __call__(self, found: Found, output: Output, past: Past | None) -> Verdict | Literal["finished"] | None:
         """None where the output is to be made."""
@@ -292,7 +312,19 @@ class _Judge:
         return Verdict(found.relative, found.root, output.relative, output.sample, "skipped", code, reason, found)
 
     def _is_wanted(self, made: Finished, found: Found, output: Output, size: int) -> bool:
-        return made == Finished(found.relative, output.sample, found.size, found.mtime_ns, size, self.fingerprint)
+        """Whether the output is what would be made; where only the input's time is another, its hash decides."""
+        wanted = Finished(
+            found.relative, output.sample, found.size, made.input_mtime_ns, size, self.fingerprint, made.input_sha256
+        )
+        if made != wanted or made.input_mtime_ns == found.mtime_ns:
+            return made == wanted
+        try:
+            same = file_sha256(found.path) == made.input_sha256
+        except OSError:
+            return False
+        if same:
+            self.touched.append((found, output))
+        return same
 
     def _conflict(self, made: Finished | None, found: Found, output: Output, size: int) -> tuple[Code, str]:
         """Why an existing file is not the output that is wanted."""
@@ -345,12 +377,24 @@ def _verdict_of(item: Unusable) -> Verdict:
     return Verdict(item.relative, item.root, None, 0, status, code, item.reason)
 
 
-def _task(found: Found, outputs: Sequence[Output], wanted: Format | None, expected_sha256: str) -> Task:
+def _header(found: Found) -> tuple[Format, int, int, int] | None:
+    """What ``probe`` finds; None where it fails, of which decoding will say why."""
     try:
-        form, width, height, bits = probe(found.path)
+        return probe(found.path)
     except PhotoError:
-        # its decoding will say why
+        return None
+
+
+def _task(
+    found: Found,
+    outputs: Sequence[Output],
+    header: tuple[Format, int, int, int] | None,
+    wanted: Format | None,
+    expected_sha256: str,
+) -> Task:
+    if header is None:
         return Task(found, tuple(outputs), _ASSUMED_PIXELS, 0, expected_sha256)
+    form, width, height, bits = header
     size = estimate_output(width, height, bits, wanted or output_format(form, outputs[0].relative))
     return Task(found, tuple(outputs), width * height, size * len(outputs), expected_sha256)
 

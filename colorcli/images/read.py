@@ -71,13 +71,20 @@ def decode_photo(content: bytes, path: Path, *, max_pixels: int = MAX_PIXELS, sa
         return _decode(Source(content), path, max_pixels, salvage=salvage)
 
 
+def too_large(width: int, height: int, max_pixels: int) -> str:
+    """Why a photograph beyond the limit is refused, as a clause."""
+    has, limit = (f"{n / 1e6:,.0f}" if n >= 1e7 else f"{n / 1e6:.3g}" for n in (width * height, max_pixels))
+    return (
+        f"has {width} x {height} pixels, {has} megapixels, more than the limit of {limit} megapixels; "
+        "raise it with --max-megapixels"
+    )
+
+
 def _decode(source: Source, path: Path, max_pixels: int, *, salvage: bool) -> Photo:
     form = _sniff(source)
     header = form.decoder.header(source)
     if header.width * header.height > max_pixels:
-        raise UnreadableError(
-            f"has {header.width} x {header.height} pixels, more than the limit of {max_pixels:,} pixels"
-        )
+        raise UnreadableError(too_large(header.width, header.height, max_pixels))
     decoded = form.decoder.decode(source, salvage=salvage)
     if decoded.pixels.shape[:2] != (header.height, header.width):
         raise UnreadableError("cannot be decoded: its picture has not the size that it states")

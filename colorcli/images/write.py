@@ -6,6 +6,7 @@ import errno
 import hashlib
 import io
 import os
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -23,6 +24,8 @@ from colorcli.images.provenance import Provenance, is_readable, provenance_packe
 from colorcli.images.read import probe, read_photo
 from colorcli.text import printable
 
+_WAITS = (0.1, 0.3, 1.0, 3.0)  # seconds between attempts to rename
+_PASSING_FAULTS = frozenset((errno.EACCES, errno.EPERM, errno.EBUSY, errno.ESTALE, errno.EAGAIN, errno.EIO))
 # faults of the place rather than of this one photograph: the next one would meet them too
 _FAULTS_OF_THE_PLACE = frozenset(
     (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOTDIR, errno.EIO)
@@ -110,7 +113,7 @@ def write_photo(
         _check_header(part, (format, width, height, bits), name)
         if verify:
             _check_picture(part, (width, height, bits), name)
-        part.replace(target)
+        _rename(part, target)
         if fsync:
             sync_folder(target.parent)
     except BaseException as error:
@@ -183,6 +186,24 @@ def _write_part(part: Path, strips: Iterator[Pixels], form: PhotoFormat, encodin
         size = handle.seek(0, os.SEEK_END)
         handle.seek(0)
         return Written(size, hashlib.file_digest(cast(io.BufferedRandom, handle), "sha256").hexdigest())
+
+
+def _rename(part: Path, target: Path) -> None:
+    """Rename, again after growing waits: network shares and virus scanners hold a file for a moment."""
+    for wait in _WAITS:
+        try:
+            part.replace(target)
+        except OSError as error:
+            if error.errno not in _PASSING_FAULTS or not os.access(target.parent, os.W_OK):
+                raise
+            time.sleep(wait)
+        else:
+            return
+    try:
+        part.replace(target)
+    except PermissionError as error:
+        # the folder is open, so it is this one file that cannot be replaced
+        raise PhotoError(f"{printable(os.fspath(target))} cannot be replaced: {error.strerror}.") from error
 
 
 def _created(part: Path) -> BinaryIO:

@@ -84,6 +84,7 @@ class Colour:
             selection=selection or plan.Selection(),
             overwrite=overwrite,
             recolor=execution.recolor,
+            largest=execution.largest,
         )
         self.events = []
 

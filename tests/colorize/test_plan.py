@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import struct
+import zlib
 from collections import namedtuple
 from pathlib import Path
 
@@ -58,6 +60,71 @@ def test_hostile_places_are_survived(old: Path, colour: Colour) -> None:
     assert {"new\nline.png", "ü 写真.png", "x.tif/inside.png", "x" * 251 + ".png", "\udcff\udcfe.png"} <= outputs
     again = colour(old)
     assert (again.already, again.done) == (11, 0), "every name comes back from the journal as it was"
+
+
+def test_folders_of_systems_hold_no_photographs_of_anybodys(old: Path, colour: Colour) -> None:
+    """A NAS doubles every folder with thumbnails, and trash is what somebody has thrown away."""
+    for name in (
+        "@eaDir/a.jpg/THUMB.jpg",
+        "sub/@eaDir/x.jpg",
+        "#recycle/x.jpg",
+        ".Trash-1000/files/x.jpg",
+        "__MACOSX/a.jpg",
+    ):
+        write_gray(old / name)
+    assert names(old) == ["a.png", "b.png", "c.jpg", "d.tif", "sub/e.png", "sub/f.png"]
+    assert colour(old).done == 6 and colour.plan.left_out == 5
+
+
+def test_a_pattern_without_a_slash_matches_at_any_depth(old: Path) -> None:
+    """``--exclude drafts`` did nothing, and did not say so."""
+    write_gray(old / "sub" / "drafts" / "deep" / "g.png")
+    assert names(old, exclude=["drafts"]) == names(old, exclude=["drafts/"]) == [
+        "a.png", "b.png", "c.jpg", "d.tif", "sub/e.png", "sub/f.png"
+    ]  # fmt: skip
+    assert names(old, include=["drafts"]) == ["sub/drafts/deep/g.png"]
+    assert names(old, exclude=["sub/drafts/*", "*.png"]) == ["c.jpg", "d.tif"]
+
+
+def test_a_changed_time_alone_changes_nothing(old: Path, colour: Colour) -> None:
+    """A restored backup has new times: an archive that was finished counted as changed, all of it."""
+    assert colour(old).done == 6
+    os.utime(old / "a.png", ns=(1, 1))
+    write_gray(old / "b.png", value=99)
+    os.utime(old / "b.png", ns=(2, 2))
+    report = colour(old)
+    assert (report.already, report.skipped, report.done) == (5, 1, 0)
+    assert [found.relative for found, _ in colour.plan.touched] == ["a.png"]
+    again = colour(old)
+    assert again.already == 5 and colour.plan.touched == [], "the new time is recorded"
+
+
+def test_an_absurd_header_fails_alone(old: Path, colour: Colour) -> None:
+    """33 bytes stopped a whole run: the outputs would have needed 8762203 TB."""
+    head = b"IHDR" + struct.pack(">II5B", (1 << 31) - 1, (1 << 31) - 1, 8, 0, 0, 0, 0)
+    bomb = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + head + struct.pack(">I", zlib.crc32(head))
+    (old / "bomb.png").write_bytes(bomb)
+    report = colour(old)
+    assert (report.done, report.failed) == (6, 1)
+    assert check_room(colour.plan) is None
+
+
+def test_the_plan_knows_what_is_too_large(old: Path, colour: Colour) -> None:
+    """--dry-run said that it would be coloured, and the run then failed it."""
+    write_gray(old / "large.png", 400, 300)
+    report = colour(old, execution=Execution(jobs=2, fsync=False, largest=100_000))
+    assert [verdict.code for verdict in colour.plan.verdicts] == ["too_large"]
+    assert (report.done, report.failed) == (6, 1)
+    assert "raise it with --max-megapixels" in colour.reasons()["large.png"]
+
+
+def test_what_is_left_of_a_damaged_photograph_is_coloured_if_asked(old: Path, colour: Colour) -> None:
+    whole = write_gray(old / "z.jpg", 256, 256).read_bytes()
+    (old / "z.jpg").write_bytes(whole[: len(whole) // 2] + b"\xff\xd9")
+    assert colour(old).failed == 1 and "--salvage" in colour.reasons()["z.jpg"]
+    assert colour(old, execution=Execution(jobs=2, fsync=False, salvage=True)).done == 1
+    (record,) = colour.of("photo.done")
+    assert "of the picture is missing" in str(record["notes"])
 
 
 def test_a_folder_goes_by_its_own_name(old: Path) -> None:

@@ -167,7 +167,7 @@ def test_content_decides_not_the_suffix(tmp_path: Path) -> None:
 def test_size_limit_is_checked_before_decoding(tmp_path: Path) -> None:
     """Without this, a few kilobytes that claim 3.6 gigapixels take the machine down."""
     path = save(tmp_path / "a.png", gray_scene())
-    with pytest.raises(PhotoError, match="limit of 3,071"):
+    with pytest.raises(PhotoError, match=r"limit of 0\.00307 megapixels"):
         read_photo(path, max_pixels=64 * 48 - 1)
     bomb = tmp_path / "bomb.tif"
     tags = [(256, 4, 1, 60000), (257, 4, 1, 60000), (258, 3, 1, 1), (259, 3, 1, 4), (262, 3, 1, 0), (273, 4, 1, 8)]

@@ -456,3 +456,22 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
         [sys.executable, "-c", script, str(tmp_path / "a.tif")], capture_output=True, text=True, check=True
     )
     assert int(result.stdout) < 60  # MB, of 96 MB of pixels
+
+
+def test_a_rename_that_fails_once_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A virus scanner that holds a file for a moment ended the run."""
+    replace_file, faults = Path.replace, [errno.EACCES, errno.EBUSY]
+
+    def sometimes(self: Path, target: Path) -> Path:
+        if faults:
+            raise OSError(faults.pop(), "held by a scanner")
+        return replace_file(self, target)
+
+    monkeypatch.setattr(Path, "replace", sometimes)
+    monkeypatch.setattr("colorcli.images.write.time.sleep", lambda _: None)
+    write(tmp_path / "a.png", "PNG", 8, Metadata())
+    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
+    faults.extend([errno.EACCES] * 9)
+    with pytest.raises(PhotoError, match="cannot be replaced"):
+        write(tmp_path / "a.png", "PNG", 8, Metadata())
+    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
