@@ -11,10 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from colorcli.cli import main
 from colorcli.cli.docs import page_path
+from colorcli.registry.releases import releases
 from colorcli.registry.systems import systems
 
 PAGE = page_path("contributing").read_text(encoding="utf-8")
@@ -36,9 +38,11 @@ def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     site = tmp_path / "site"
     about = site / "eleventh-1.0.dist-info"
     about.mkdir(parents=True)
-    ((name, value),) = tomllib.loads(_block("toml"))["project"]["entry-points"]["colorcli.networks"].items()
+    groups = tomllib.loads(_block("toml"))["project"]["entry-points"]
+    points = [f"[{group}]\n{name} = {value}\n" for group, table in groups.items() for name, value in table.items()]
     (about / "METADATA").write_text("Metadata-Version: 2.1\nName: eleventh\nVersion: 1.0\n")
-    (about / "entry_points.txt").write_text(f"[colorcli.networks]\n{name} = {value}\n")
+    (about / "entry_points.txt").write_text("".join(points))
+    (site / "eleventh_releases.toml").write_text(_block("toml", 2))
     (site / "eleventh_network.py").write_text(_block("python"))
     (tmp_path / "eleventh").mkdir()
     (tmp_path / "eleventh" / "eleventh.toml").write_text(_block("toml", 1))
@@ -54,8 +58,10 @@ def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv("COLORCLI_DATA_DIR", str(tmp_path / "data"))
     monkeypatch.setenv("COLORCLI_CACHE_DIR", str(tmp_path / "cache"))
     systems.cache_clear()
+    releases.cache_clear()
     yield tmp_path
     systems.cache_clear()
+    releases.cache_clear()
 
 
 @pytest.mark.slow
@@ -74,3 +80,32 @@ def test_a_plugin_network_is_trained_scored_exported_and_colours(plugin: Path) -
     for path in outputs:
         ours, theirs = (np.asarray(Image.open(place)).astype(int) for place in (path, plugin / "onnx" / path.name))
         assert np.abs(ours - theirs).max() <= 1
+
+
+def test_a_plugins_checkpoint_has_a_road(plugin: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Weights under another program's names are listed, imported, verified and exported, and colour."""
+    assert main(["models", "list", "--all", "--json"]) == 0
+    listed = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [one["licence"] for one in listed if one["name"] == "eleventh"] == ["CC0"]
+    state = {
+        "module.first.weight": torch.randn(8, 1, 3, 3), "module.first.bias": torch.randn(8),
+        "module.last.weight": torch.randn(2, 8, 1, 1), "module.last.bias": torch.randn(2), "head.bias": torch.ones(3),
+    }  # fmt: skip
+    torch.save({"net": state}, "eleventh.pth")
+    assert main(["models", "import", "eleventh", "eleventh.pth", "--json"]) == 0
+    card = json.loads(capsys.readouterr().out)
+    assert (card["reference"], card["preset"], card["source"]["paper"]) == (
+        "eleventh@official", "lite", "Nobody, Colours, 2026"
+    )  # fmt: skip
+    assert main(["models", "verify", "eleventh@official"]) == 0
+    assert main(["colorize", "old", "-o", "coloured", "--model", "eleventh", "--quiet"]) == 0
+    assert len(list((plugin / "coloured").glob("*.png"))) == 10
+    assert main(["export", "eleventh", "-o", "eleventh.onnx"]) == 0
+
+    torch.save({"net": state | {"layers.0.bias": torch.ones(8)}}, "twice.pth")
+    assert main(["models", "import", "eleventh", "twice.pth", "--tag", "x"]) == 6
+    assert "layers.0.bias twice" in capsys.readouterr().err
+    (plugin / "site" / "eleventh_releases.toml").write_text(_block("toml", 2).replace("[eleventh]", "[bigcolor]"))
+    releases.cache_clear()
+    assert main(["models", "show", "bigcolor"]) == 6
+    assert "eleventh declares released files of bigcolor" in capsys.readouterr().err

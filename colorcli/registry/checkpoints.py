@@ -60,6 +60,7 @@ def read_tensors(
     *,
     wrapper: str = "",
     ignored: Collection[str] = (),
+    rename: Mapping[str, str] | None = None,
 ) -> dict[str, Tensor]:
     """The tensors of a checkpoint that is a state dict, or holds one under the key ``wrapper``; see ``check_tensors``.
 
@@ -69,6 +70,7 @@ def read_tensors(
         unused: as there.
         wrapper: key of the state dict in the file; it may also be there without it.
         ignored: keys beside it that are left out, whatever they hold.
+        rename: beginnings of names in the file, and what ``layout`` has in their place; the longest that fits counts.
 
     Raises:
         ModelError: the file cannot be read, or is not the checkpoint that ``layout`` describes.
@@ -79,7 +81,20 @@ def read_tensors(
         if others:
             raise ModelError(f"'{path}' holds something unknown beside {wrapper}: {', '.join(others)}.")
         content = content[wrapper]
+    if rename and isinstance(content, Mapping):
+        content = _renamed(content, rename, path)
     return check_tensors(content, layout, path, unused)
+
+
+def _renamed(content: Mapping[Any, Any], rename: Mapping[str, str], path: Path) -> dict[str, Any]:
+    renamed: dict[str, Any] = {}
+    for name, value in content.items():
+        old = max((start for start in rename if str(name).startswith(start)), key=len, default=None)
+        new = str(name) if old is None else rename[old] + str(name).removeprefix(old)
+        if new in renamed:
+            raise ModelError(f"'{path}' holds {new} twice, once under another name.")
+        renamed[new] = value
+    return renamed
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:

@@ -201,7 +201,9 @@ def convert(name: str, files: Sequence[Path], **changes: Any) -> tuple[ModelCard
         if wrong:
             raise ModelError(f"The checkpoint {files[0]} does not make a whole network: {wrong}.")
     else:
-        tensors = read_tensors(files[0], own, entry.unused, wrapper=entry.wrapper, ignored=entry.ignored)
+        tensors = read_tensors(
+            files[0], own, entry.unused, wrapper=entry.wrapper, ignored=entry.ignored, rename=entry.rename
+        )
     card = ModelCard(
         name=system,
         tag=entry.tag,
@@ -227,6 +229,8 @@ def install(
     overwrite: bool = False,
 ) -> ModelCard:
     """Put a model into the user's data folder, whole or not at all; its card with hash and folder.
+
+    Public: a plug-in whose files no table describes reads them itself, and installs what it made of them with this.
 
     Installing the same weights again changes nothing. A discriminator is kept beside the weights.
 

@@ -6,6 +6,8 @@ import re
 import tomllib
 from dataclasses import dataclass, field
 from functools import cache
+from importlib.metadata import entry_points
+from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
@@ -15,6 +17,10 @@ from colorcli.networks.size import OURS, SMOOTH
 from colorcli.registry.systems import near
 
 TABLE = Path(__file__).with_name("releases.toml")
+
+GROUP = "colorcli.releases"
+"""Entry-point group by which other packages declare released files: ``module:releases.toml``, a table of the form of
+ours that stands beside the module."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +67,7 @@ class Release:
         network: whose names and shapes the tensors must have, ``torchvision:NAME``, ``timm:NAME`` or
             ``colorcli:module:Class``; empty where the importer knows.
         arguments: of that network.
+        rename: of a model: beginnings of names in the file, and what the network calls them instead.
         unused: names of tensors, or beginnings of names that end in a dot, that are accounted for and not stored.
         heads: channels of LPIPS's linear heads, read together with the network's tensors.
         config: what a configuration file has to say.
@@ -78,6 +85,7 @@ class Release:
     enlarge: str = SMOOTH
     wrapper: str = ""
     ignored: tuple[str, ...] = ()
+    rename: dict[str, str] = field(default_factory=dict)
     network: str = ""
     arguments: dict[str, Any] = field(default_factory=dict)
     unused: tuple[str, ...] = ()
@@ -103,8 +111,30 @@ class Release:
 
 @cache
 def releases() -> dict[str, Release]:
-    """Everything in the table, by name, in its order."""
-    table = tomllib.loads(TABLE.read_text(encoding="utf-8"))
+    """Everything in the tables, ours and those of installed plug-ins, by name, in their order.
+
+    Raises:
+        ModelError: a plug-in's table cannot be read, or has a name that another table has.
+    """
+    found = _read(TABLE)
+    for point in entry_points(group=GROUP):
+        spec = find_spec(point.module)
+        origin = point.dist.name if point.dist is not None else point.value
+        if spec is None or spec.origin is None:
+            raise ModelError(f"The released files of {origin} cannot be read: there is no module {point.module}.")
+        path = Path(spec.origin).with_name(point.attr or TABLE.name)
+        try:
+            more = _read(path)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ModelError(f"The table of released files {path} ({origin}) cannot be used: {error}.") from error
+        if taken := sorted(found.keys() & more.keys()):
+            raise ModelError(f"{origin} declares released files of {taken[0]}, which others do: uninstall one of them.")
+        found |= more
+    return found
+
+
+def _read(path: Path) -> dict[str, Release]:
+    table = tomllib.loads(path.read_text(encoding="utf-8"))
     return {name: _release(name, entry) for name, entry in table.items()}
 
 
@@ -141,6 +171,7 @@ def _release(name: str, entry: dict[str, Any]) -> Release:
         ignored=tuple(entry.get("ignored", ())),
         network=entry.get("network", ""),
         arguments=entry.get("arguments", {}),
+        rename=dict(entry.get("rename", {})),
         unused=tuple(entry.get("unused", ())),
         heads=tuple(entry.get("heads", ())),
         config=entry.get("config", {}),
