@@ -7,6 +7,10 @@ from pathlib import Path
 
 import platformdirs
 
+VARIABLES = ("COLORCLI_DATA_DIR", "COLORCLI_CACHE_DIR", "COLORCLI_CONFIG", "COLORCLI_OFFLINE", "COLORCLI_DEBUG")
+"""All that are read here. Every option of a command has one as well, such as ``COLORCLI_COLORIZE_SIGMA``."""
+
+_NAME = "colorcli"
 _PACKAGE = Path(__file__).parent
 
 
@@ -45,6 +49,49 @@ def offline() -> bool:
 def debugging() -> bool:
     """Whether ``COLORCLI_DEBUG`` asks for tracebacks."""
     return _is_set("COLORCLI_DEBUG")
+
+
+def install_command(extra: str) -> str:
+    """The shell command that installs an extra of this package, true to where the package came from.
+
+    A checkout, a wheel and a repository are installed from again; the name alone is for an index.
+    """
+    # For an error's sentence alone, which every start of the program should not pay for.
+    import importlib.metadata
+    import json
+    import re
+    from urllib.parse import urlsplit
+    from urllib.request import url2pathname
+
+    checkout = _PACKAGE.parent
+    if _is_checkout(checkout):
+        return _pip(f"{'.' if checkout == Path.cwd() else checkout}[{extra}]")
+    distribution = importlib.metadata.distribution(_NAME)
+    origin = json.loads(distribution.read_text("direct_url.json") or "{}")
+    url = origin.get("url", "")
+    if not url:
+        return _pip(f"{_NAME}[{extra}]")
+    if "vcs_info" in origin:
+        version_control = origin["vcs_info"]
+        return _pip(f"{_NAME}[{extra}] @ {version_control['vcs']}+{url}@{version_control['commit_id']}")
+    parts = urlsplit(url)
+    if parts.scheme != "file" or Path(url2pathname(parts.path)).exists():
+        return _pip(f"{_NAME}[{extra}] @ {url}")
+    # Where it came from has gone; what the extra consists of has not.
+    found = (re.fullmatch(r"(.*?)\s*;\s*extra == .(.+).", text) for text in distribution.requires or ())
+    return _pip(*(match.group(1) for match in found if match and match.group(2) == extra))
+
+
+def _is_checkout(folder: Path) -> bool:
+    project = folder / "pyproject.toml"
+    return project.is_file() and f'name = "{_NAME}"' in project.read_text(encoding="utf-8")
+
+
+def _pip(*requirements: str) -> str:
+    import shlex
+
+    # In quotes, without which shells take brackets for a pattern.
+    return f"pip install {' '.join(map(shlex.quote, requirements))}"
 
 
 def _is_set(variable: str) -> bool:

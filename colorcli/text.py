@@ -1,9 +1,12 @@
-"""What may be printed: names from disks and files on one line, sizes for people."""
+"""What is printed: names from disks and files on one line, sizes for people, names that may have been meant."""
 
 from __future__ import annotations
 
+import difflib
 import unicodedata
+from collections.abc import Iterable
 
+_MOST_NAMES = 12
 _UNPRINTABLE = frozenset(("Cc", "Cs", "Zl", "Zp"))
 
 
@@ -21,3 +24,20 @@ def human_bytes(count: float) -> str:
             return f"{count:.0f} {unit}" if unit == "bytes" or count >= 100 else f"{count:.1f} {unit}"
         count /= 1000
     return f"{count:.1f} TB"
+
+
+def near(name: str, known: Iterable[str], listing: str = "") -> str:
+    """The end of a sentence that begins "There is no X": what the user may have meant, or what there is.
+
+    Args:
+        name: what was asked for.
+        known: what there is.
+        listing: a command that lists it, named where nothing is near and there is too much for a sentence.
+    """
+    known = sorted(known)
+    close = difflib.get_close_matches(name, known, 3) or [entry for entry in known if name and name in entry][:3]
+    if close:
+        return f"; did you mean {' or '.join(close)}?"
+    if listing and len(known) > _MOST_NAMES:
+        return f"; see: {listing}"
+    return f"; there are: {', '.join(known)}." if known else "."

@@ -81,6 +81,8 @@ def _render(error: Exception, *, debug: bool) -> int:
         traceback.print_exception(error)
     if isinstance(error, ColorcliError):
         _say(str(error))
+        for note in getattr(error, "__notes__", ()):
+            print(note, file=sys.stderr)  # noqa: T201
         return error.exit_code
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         _say(f"{error.filename or 'The output'} cannot be written: the disk is full.")
@@ -103,8 +105,13 @@ def _render_usage(error: Exception, message: str, code: int) -> int:
     if type(error).__name__ == "NoArgsIsHelpError":
         # The message is the help, which Rich has already printed.
         return code
+    context, parameter = getattr(error, "ctx", None), getattr(error, "param", None)
+    if context is not None and parameter is not None:
+        from colorcli.cli.command import sources
+
+        place = sources(context).get(parameter.name)
+        message = f"{message.rstrip('.')} ({place})." if place else message
     _say(message)
-    context = getattr(error, "ctx", None)
     if context is not None:
         print(f"See: {context.command_path} --help", file=sys.stderr)  # noqa: T201
     return code

@@ -9,11 +9,12 @@ import typer
 import colorcli
 from colorcli.cli import models
 from colorcli.cli.colorize import colorize
-from colorcli.cli.command import Command, Group
+from colorcli.cli.command import PREFIX, Command, Group
 from colorcli.cli.docs import docs
 from colorcli.cli.doctor import doctor
 from colorcli.cli.evaluate import evaluate
 from colorcli.cli.export import export
+from colorcli.cli.init import init
 from colorcli.cli.samples import samples
 from colorcli.cli.status import status, verify
 from colorcli.cli.train import train
@@ -23,7 +24,7 @@ app = typer.Typer(
     cls=Group,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "COLORCLI"},
+    context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": PREFIX},
     epilog="Exit codes: 0 done, 1 unexpected, 2 usage, 3 some photos failed, 4 all failed, 5 nothing matched, 6 model, "
     "7 device or memory, 8 output, 9 verification, 130 Ctrl-C, 141 closed pipe, 143 SIGTERM.",
 )
@@ -55,5 +56,6 @@ app.command("train", cls=Command)(train)
 app.command("evaluate", cls=Command)(evaluate)
 app.command("export", cls=Command)(export)
 app.add_typer(models.app, name="models", help="List, install and check models.")
+app.command("init", cls=Command)(init)
 app.command("doctor", cls=Command)(doctor)
 app.command("docs", cls=Command)(docs)

@@ -31,3 +31,27 @@ def complete_release(incomplete: str) -> list[str]:
     from colorcli.registry.releases import releases
 
     return [name for name in releases() if name.startswith(incomplete)]
+
+
+def complete_recipe(incomplete: str) -> list[str]:
+    """Names of the recipes that are part of the package."""
+    from colorcli.train.recipe import names
+
+    return [name for name in names() if name.startswith(incomplete)]
+
+
+def complete_protocol(incomplete: str) -> list[str]:
+    """Ids of the protocols, without a version (the newest) and with it."""
+    from colorcli.evaluate.protocols import names
+
+    known = {form for name in names() for form in (name, name.split("@")[0])}
+    return sorted(form for form in known if form.startswith(incomplete))
+
+
+def complete_metrics(incomplete: str) -> list[str]:
+    """The list so far with each metric that may come next: ``psnr,ss`` becomes ``psnr,ssim``."""
+    from colorcli.evaluate.metrics import METRICS
+
+    so_far, comma, last = incomplete.rpartition(",")
+    given = so_far.split(",")
+    return [f"{so_far}{comma}{name}" for name in METRICS if name.startswith(last) and name not in given]

@@ -13,6 +13,15 @@ from typing import Any
 
 from colorcli.environment import settings_file
 from colorcli.errors import UsageError
+from colorcli.text import near
+
+FILE = "colorcli.toml"
+
+
+def settings_path() -> Path | None:
+    """The settings file that is in force, or None."""
+    chosen, usual = settings_file(), Path(FILE)
+    return chosen or (usual if usual.is_file() else None)
 
 
 def read_defaults(known: Mapping[str, Any]) -> dict[str, Any]:
@@ -24,11 +33,9 @@ def read_defaults(known: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         UsageError: the file cannot be read, or has a command or an option that does not exist.
     """
-    path = settings_file()
+    path = settings_path()
     if path is None:
-        path = Path("colorcli.toml")
-        if not path.is_file():
-            return {}
+        return {}
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
@@ -40,8 +47,8 @@ def _checked(table: Mapping[str, Any], known: Mapping[str, Any], path: Path, par
     checked: dict[str, Any] = {}
     for key, value in table.items():
         if key not in known:
-            there_are = ", ".join(sorted(name for name in known if len(name) > 1))
-            raise UsageError(f"{path} sets '{parent}{key}', which does not exist; there are: {there_are}.")
+            names = (name for name in known if len(name) > 1)
+            raise UsageError(f"{path} sets '{parent}{key}', which does not exist{near(key, names)}")
         if not isinstance(known[key], Mapping):
             checked[known[key]] = value
         elif isinstance(value, Mapping):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from colorcli.cli import output as data
-from colorcli.cli.completion import complete_model
+from colorcli.cli.completion import complete_metrics, complete_model, complete_protocol
 from colorcli.cli.running import Backend, Compile, Device, Precision
 from colorcli.errors import ExitCode, UsageError
 
@@ -33,10 +33,16 @@ def evaluate(
         ),
     ] = None,
     metrics: Annotated[
-        str | None, typer.Option(metavar="ID,…", help="Metrics, see --list. [default: the protocol's]")
+        str | None,
+        typer.Option(
+            metavar="ID,…", help="Metrics, see --list. [default: the protocol's]", autocompletion=complete_metrics
+        ),
     ] = None,
     protocol: Annotated[
-        str | None, typer.Option(help="Id or TOML file, see --list. [default: imagenet-val5k-crop256]")
+        str | None,
+        typer.Option(
+            help="Id or TOML file, see --list. [default: imagenet-val5k-crop256]", autocompletion=complete_protocol
+        ),
     ] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="REPORT", help="Folder for tables and report.html.")
@@ -176,17 +182,16 @@ def _list(*, json: bool) -> None:
     from colorcli.evaluate import protocols
     from colorcli.evaluate.metrics import METRICS
 
-    for name in protocols.names():
-        protocol = protocols.load(name)
-        if json:
+    known = [protocols.load(name) for name in protocols.names()]
+    if json:
+        for protocol in known:
             data.emit("protocol", **protocol.record())
-        else:
-            data.line(f"{name}: {protocol.text}")
-    for metric in METRICS.values():
-        if json:
+        for metric in METRICS.values():
             data.emit("metric", **metric.record())
-        else:
-            data.line(f"{metric.id}: {metric.record()['text']}")
+        return
+    data.listing([(protocol.id, protocol.text) for protocol in known], "Protocols (--protocol)")
+    data.line("")
+    data.listing([(metric.id, str(metric.record()["text"])) for metric in METRICS.values()], "Metrics (--metrics)")
 
 
 def _emit(report: dict[str, Any], output: Path | None) -> None:

@@ -56,14 +56,17 @@ def list_command(
         for other in others:
             output.emit("release", **other)
         return
-    table = Table("Model", "Default", "System", "Preset", "Size", "Steered by", "Licence", box=None, pad_edge=False)
+    table = Table("Model", "Default", "Size", "Options", "Licence", box=None, pad_edge=False)
     for card in cards:
         mark = "yes" if card.exact_name in defaults else ""
-        size, controls = f"{card.size.size} px", options(card.controls)
-        table.add_row(card.exact_name, mark, card.system, card.preset, size, controls, card.licence)
+        # What the licence rests on, and all else, is in the card.
+        licence = card.licence.partition(":")[0]
+        table.add_row(card.exact_name, mark, f"{card.size.size} px", options(card.controls), licence)
     output.console().print(table)
     if not cards:
         output.note("No model is installed.")
+    elif not everything:
+        output.note("colorcli models show NAME: its card; models list --all: what can be pulled.")
     if others:
         table = Table("To pull or import", "Kind", "MB", "Here", "Licence", "What", box=None, pad_edge=False)
         for other in others:
@@ -80,9 +83,11 @@ def show(model: Model, json: Json = False) -> None:
     import tomli_w
 
     from colorcli.registry.registry import find
+    from colorcli.registry.releases import release, released_model
 
     others = {other["name"]: other for other in _others()}
-    other = others.get(model) or next((one for name, one in others.items() if name.partition("@")[0] == model), None)
+    entry = released_model(model)
+    other = others.get(model if entry is None else entry.name)
     try:
         card = find(model)
     except ModelError:
@@ -93,7 +98,7 @@ def show(model: Model, json: Json = False) -> None:
         if json:
             output.emit("release", **other)
             return
-        output.line(f"# {other['folder'] or 'not on this machine'}")
+        output.line(f"# {other['folder'] or release(other['name']).absent()}")
         output.line(tomli_w.dumps({key: value for key, value in other.items() if value not in (None, {})}).rstrip())
         return
     if json:

@@ -10,7 +10,7 @@ import contextlib
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
@@ -51,6 +51,25 @@ def note(text: str) -> None:
         print(text, file=sys.stderr, flush=True)  # noqa: T201
     except OSError:
         silence(sys.stderr)
+
+
+def listing(rows: Iterable[tuple[str, str]], heading: str = "") -> None:
+    """Write names, each with what it is; a terminal gets them in two columns, wrapped to its width."""
+    rows = list(rows)
+    if not stdout().isatty():
+        width = max(len(name) for name, _ in rows)
+        for text in ([heading] if heading else []) + [f"{name:<{width}}  {text}".rstrip() for name, text in rows]:
+            line(text)
+        return
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, show_header=bool(heading), header_style="bold")
+    table.add_column(heading, no_wrap=True)
+    table.add_column()
+    for name, text in rows:
+        table.add_row(Text(name), Text(text))
+    console().print(table)
 
 
 def silence(stream: TextIO) -> None:

@@ -9,12 +9,16 @@ from typing import Annotated
 
 import typer
 
-from colorcli.cli.output import console, line, note, stdout
+from colorcli.cli.completion import complete_recipe
+from colorcli.cli.output import console, listing, note
 from colorcli.errors import UsageError
 
 
 def train(
-    recipe: Annotated[str | None, typer.Argument(help="A recipe's name (see --list) or a TOML file.")] = None,
+    recipe: Annotated[
+        str | None,
+        typer.Argument(help="A recipe's name (see --list) or a TOML file.", autocompletion=complete_recipe),
+    ] = None,
     data: Annotated[
         list[Path] | None,
         typer.Option("--data", help="Folder of colour photographs or tar shards; repeatable.", exists=True),
@@ -48,9 +52,11 @@ def train(
     if list_recipes:
         _list()
         return
-    if recipe is None or not data:
-        raise UsageError("RECIPE and --data are needed (or --list); see: colorcli train --help.")
+    if recipe is None:
+        raise UsageError("Name a recipe (colorcli train --list shows them) and the photographs to learn from: --data.")
     chosen = recipes.load(recipe, settings)
+    if not data:
+        raise UsageError(f"Name the photographs that {recipe} is to learn from: --data FOLDER.")
 
     from colorcli.cli.training import training_display
     from colorcli.stopping import Stop, ended_by, stopping_on_signals
@@ -113,20 +119,10 @@ def _made(system: str, folder: Path) -> str:
 
 
 def _list() -> None:
-    """The recipes: names alone for another program, with what each is for a person."""
+    """The recipes, and what each of them is."""
     from colorcli.train import recipe as recipes
 
-    if not stdout().isatty():
-        for name in recipes.names():
-            line(name)
-        return
-    from rich.table import Table
-
-    table = Table.grid(padding=(0, 2))
-    table.add_column(no_wrap=True)
-    for name in recipes.names():
-        table.add_row(name, recipes.describe(name))
-    console().print(table)
+    listing((name, recipes.describe(name)) for name in recipes.names())
 
 
 def _compare(folder: Path) -> None:

@@ -19,6 +19,7 @@ from colorcli.color.bins import ab_bins, class_weights
 from colorcli.color.metrics import colorfulness, psnr_rgb8
 from colorcli.color.scoring import SSIM_WINDOW, lab_rgb8, mean_delta_e_2000, ssim_rgb8
 from colorcli.errors import UsageError
+from colorcli.text import near
 
 Rgb8 = NDArray[np.uint8]
 Planes = NDArray[np.float64]
@@ -269,16 +270,13 @@ METRICS: dict[str, Metric] = {
 def choose(names: Sequence[str], sigmas: Sequence[float]) -> list[Metric]:
     """The metrics of these names, once each; diversity metrics once for each sigma, as ``diversity@0.8``.
 
-    ``lpips`` stands for ``lpips-alex``.
-
     Raises:
         UsageError: there is no such metric.
     """
     chosen: dict[str, Metric] = {}
-    for given in names:
-        name = "lpips-alex" if given == "lpips" else given
+    for name in names:
         if name not in METRICS:
-            raise UsageError(f"There is no metric '{given}'; there are: {', '.join(METRICS)}.")
+            raise UsageError(f"There is no metric '{name}'{near(name, METRICS, 'colorcli evaluate --list')}")
         metric = METRICS[name]
         if name not in DIVERSITY:
             chosen[name] = metric

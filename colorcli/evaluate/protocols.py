@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from colorcli.errors import UsageError
+from colorcli.text import near
 
 DEFAULT = "imagenet-val5k-crop256"
 DEFAULT_FOR_PAIRS = "native"
@@ -109,7 +110,7 @@ def load(name: str) -> Protocol:
         return _parse(content, f"{path.stem}@{hashlib.sha256(content).hexdigest()[:8]}", str(path))
     versions = [known for known in names() if name in (known, known.split("@")[0])]
     if not versions:
-        raise UsageError(f"There is no protocol '{name}'; there are: {', '.join(names())}, or give a .toml file.")
+        raise UsageError(f"There is no protocol '{name}'{near(name, names())}")
     newest = max(versions, key=lambda known: int(known.split("@")[1]))
     return _parse((_folder() / f"{newest}.toml").read_bytes(), newest, newest)
 

@@ -22,6 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from colorcli.color import tensors as colors
+from colorcli.environment import install_command
 from colorcli.errors import ModelError
 from colorcli.networks.backbones import EfficientNetLite0, imagenet_input
 from colorcli.networks.colorizer import Colorizer
@@ -211,7 +212,7 @@ def _inception() -> nn.Module:
     except ImportError as error:
         raise ModelError(
             "Inception-ResNet-v2 comes from the package timm, which is not installed; "
-            "install it with: pip install 'colorcli[train]'."
+            f"install it with: {install_command('train')}"
         ) from error
     network: nn.Module = timm.create_model("inception_resnet_v2", pretrained=False)
     return network

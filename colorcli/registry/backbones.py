@@ -21,7 +21,7 @@ from colorcli.errors import ModelError
 from colorcli.files import write_atomically
 from colorcli.registry.card import WEIGHTS, read_hashed
 from colorcli.registry.releases import Release, releases
-from colorcli.registry.systems import near
+from colorcli.text import near
 
 CARD = "backbone.toml"
 
@@ -112,11 +112,7 @@ def locate(name: str, sha256: str = "") -> Path:
     if name in found:
         return found[name] / WEIGHTS
     if name in known():
-        entry = known()[name]
-        raise ModelError(
-            f"The {entry.kind} {name} ({entry.bytes / 1e6:.0f} MB) is not on this machine; fetch it with "
-            f"'colorcli models pull {name}', or take it from a file with 'colorcli models import {name} FILE'."
-        )
+        raise ModelError(known()[name].absent())
     if name in TRAINED:
         raise ModelError(
             f"The {TRAINED[name]} {name} is not on this machine; train it with 'colorcli train {name} --data DATA', "

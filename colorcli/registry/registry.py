@@ -14,9 +14,11 @@ from colorcli.errors import ModelError
 from colorcli.files import write_atomically
 from colorcli.registry import backbones
 from colorcli.registry.card import CARD, WEIGHTS, ModelCard, Shared, read_card, read_hashed
-from colorcli.registry.systems import near, systems
+from colorcli.registry.releases import released_model
+from colorcli.registry.systems import systems
 from colorcli.sessions import onnx_file
 from colorcli.sessions.session import ModelInfo
+from colorcli.text import near
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -131,8 +133,11 @@ def find(name: str) -> ModelCard:
         if default is not None:
             return default
         if not (path / CARD).is_file():
+            entry = released_model(name)
+            if entry is not None:
+                raise ModelError(entry.absent())
             known = {card.exact_name for card in cards} | {card.name for card in cards}
-            raise ModelError(f"There is no model '{name}'{near(name, known)}")
+            raise ModelError(f"There is no model '{name}'{near(name, known, 'colorcli models list')}")
     return _find_path(path)
 
 

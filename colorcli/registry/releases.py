@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from colorcli.errors import ModelError
 from colorcli.networks.size import OURS, SMOOTH
-from colorcli.registry.systems import near
+from colorcli.text import near
 
 TABLE = Path(__file__).with_name("releases.toml")
 
@@ -108,6 +108,16 @@ class Release:
         """What a model is installed as."""
         return f"{self.model}@{self.tag}"
 
+    def absent(self) -> str:
+        """The sentence for someone who wants it and does not have it: how it is got."""
+        public = all(remote.url for remote in self.files)
+        fetch = f"fetch it with 'colorcli models pull {self.name}', or " if public else ""
+        name = self.exact_name if self.kind == "model" else self.name
+        return (
+            f"The {self.kind} {name} ({self.bytes / 1e6:.0f} MB) is not on this machine; "
+            f"{fetch}take it from a file with 'colorcli models import {self.name} FILE'."
+        )
+
 
 @cache
 def releases() -> dict[str, Release]:
@@ -149,6 +159,12 @@ def release(name: str) -> Release:
         if name in (entry.name, entry.model) or (entry.kind == "model" and name == entry.exact_name):
             return entry
     raise ModelError(f"There are no released files of '{name}'{near(name, known)}")
+
+
+def released_model(name: str) -> Release | None:
+    """The released model that would be found by ``name`` or ``name@tag`` if it were installed."""
+    mine = [entry for entry in releases().values() if entry.kind == "model"]
+    return next((entry for entry in mine if name in (entry.exact_name, entry.model)), None)
 
 
 def drive(file_id: str) -> str:

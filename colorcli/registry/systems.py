@@ -6,7 +6,6 @@ Outside packages add systems through the entry-point group ``colorcli.networks``
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Iterable
 from functools import cache
@@ -14,6 +13,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING
 
 from colorcli.errors import ModelError
+from colorcli.text import near
 
 if TYPE_CHECKING:
     from colorcli.networks.colorizer import Colorizer
@@ -103,15 +103,6 @@ def systems() -> Systems:
         ModelError: two packages claim the same name.
     """
     return Systems((*BUILT_IN, *OUTSIDE, *entry_points(group=GROUP)))
-
-
-def near(name: str, known: Iterable[str]) -> str:
-    """The end of a sentence that begins "There is no X": what the user may have meant, or what there is."""
-    known = sorted(known)
-    close = difflib.get_close_matches(name, known, 3) or [entry for entry in known if name and name in entry][:3]
-    if close:
-        return f"; did you mean {' or '.join(close)}?"
-    return f"; there are: {', '.join(known)}." if known else "."
 
 
 def _origin(point: EntryPoint) -> str:

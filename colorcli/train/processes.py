@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from colorcli.environment import install_command
 from colorcli.errors import UsageError
 
 
@@ -51,9 +52,7 @@ class Processes:
         try:
             from accelerate import Accelerator
         except ImportError as error:
-            raise UsageError(
-                "Training in several processes needs Accelerate: pip install 'colorcli[train]'."
-            ) from error
+            raise UsageError(f"Training in several processes needs Accelerate: {install_command('train')}") from error
         return cls(device, Accelerator(cpu=device.type == "cpu"))
 
     @property

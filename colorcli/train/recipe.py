@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from colorcli.errors import UsageError
-from colorcli.registry.systems import near
+from colorcli.text import near
 
 # What a phase's ``weights`` may name.
 _TERMS = ("native", "delta_e", "edges", "level", "perceptual", "adversarial", "diversity", "distill", "prior")
@@ -284,7 +284,7 @@ def _table(recipe: str) -> dict[str, Any]:
     elif Path(recipe).is_file():
         text = Path(recipe).read_text(encoding="utf-8")
     else:
-        raise UsageError(f"There is no recipe '{recipe}'{near(recipe, names())}")
+        raise UsageError(f"There is no recipe '{recipe}'{near(recipe, names(), 'colorcli train --list')}")
     table = tomllib.loads(text)
     if "base" not in table:
         return table

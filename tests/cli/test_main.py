@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,6 +20,7 @@ from colorcli import errors
 from colorcli.cli import app as app_module
 from colorcli.cli import output
 from colorcli.cli.command import Command
+from colorcli.train.recipe import names
 
 from .conftest import Run
 
@@ -292,6 +294,77 @@ def test_a_settings_file_with_a_mistake_is_refused(run: Run, tmp_path: Path, tex
     assert fault in result.stderr
     assert not (tmp_path / "s").exists()
     assert run("samples", "s", COLORCLI_CONFIG="nowhere.toml").returncode == 2
+
+
+@pytest.mark.parametrize("place", ["COLORCLI_COLORIZE_QUALITY", "colorcli.toml"])
+def test_a_bad_value_names_where_it_stands(run: Run, tmp_path: Path, place: str) -> None:
+    """Whoever typed no --quality looks in vain for it in what they typed."""
+    if place == "colorcli.toml":
+        (tmp_path / place).write_text('[colorize]\nquality = "high"\n')
+        result = run("colorize", ".")
+    else:
+        result = run("colorize", ".", **{place: "high"})
+    assert result.returncode == 2
+    assert f"--quality from {place}" in result.stderr
+
+
+def test_settings_behind_a_mistake_are_named(run: Run, tmp_path: Path) -> None:
+    """Values that only the command itself can judge have their sources too."""
+    (tmp_path / "colorcli.toml").write_text('[colorize]\nmodel = "nobody"\n')
+    result = run("colorize", ".", COLORCLI_COLORIZE_DEVICE="gpu")
+    assert result.returncode == 6
+    assert "--model from colorcli.toml, --device from COLORCLI_COLORIZE_DEVICE" in result.stderr
+    assert "from" not in run("colorize", ".", "--model", "nobody", COLORCLI_CONFIG=os.devnull).stderr
+
+
+def test_a_misspelt_variable_is_told(run: Run) -> None:
+    """It would be ignored in silence, and eighty thousand photographs coloured with the default."""
+    misspelt = {"COLORCLI_SAMPLES_JSN": "1", "COLORCLI_OFLINE": "1", "COLORCLI_SAMPLES_WIDTH": "3"}
+    result = run("samples", "s", COLORCLI_VERSION="1", COLORCLI_DOCTOR_JSON="1", **misspelt)
+    assert result.returncode == 0
+    assert "COLORCLI_SAMPLES_JSN sets nothing; did you mean COLORCLI_SAMPLES_JSON?" in result.stderr
+    assert "COLORCLI_OFLINE sets nothing; did you mean COLORCLI_OFFLINE?" in result.stderr
+    assert "COLORCLI_SAMPLES_WIDTH sets nothing: the command has no such option" in result.stderr
+    assert "COLORCLI_VERSION" not in result.stderr
+    assert "COLORCLI_DOCTOR_JSON" not in result.stderr
+
+
+def test_init_writes_settings_that_are_read(run: Run, tmp_path: Path) -> None:
+    """A settings file to start from that is refused once its comments are removed is worth nothing."""
+    assert run("init").returncode == 0
+    path = tmp_path / "colorcli.toml"
+    text = path.read_text()
+    assert tomllib.loads(text)["colorize"] == {}
+    path.write_text("\n".join(line.removeprefix("# ") for line in text.splitlines() if not line.endswith("=")))
+    settings = tomllib.loads(path.read_text())
+    assert settings["colorize"]["sigma"] == 0.8
+    assert settings["evaluate"]["samples"] == 10
+    assert settings["models"]["list"] == {"all": False, "json": False}
+    again = run("init")
+    assert (again.returncode, "--overwrite" in again.stderr) == (8, True)
+    assert run("init", "--overwrite").returncode == 0
+    assert path.read_text() == text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        (["train", "bigcolr"], "did you mean bigcolor-lite"),
+        (["train", "foo"], "colorcli train --list"),
+        (["train", "bigcolor-lite"], "--data FOLDER"),
+        (["evaluate", "--metrics", "lpips"], "did you mean lpips-vgg or lpips-alex"),
+    ],
+)
+def test_what_does_not_exist_leads_to_what_does(run: Run, arguments: list[str], hint: str) -> None:
+    result = run(*arguments)
+    assert (result.returncode, hint in result.stderr) == (2, True)
+
+
+def test_recipes_are_listed_with_a_line_on_each(run: Run) -> None:
+    """Seventy names alone help nobody choose; the first word of a line is for scripts."""
+    lines = run("train", "--list").stdout.splitlines()
+    assert {line.split()[0] for line in lines} == set(names())
+    assert all(len(line.split()) > 3 for line in lines)
 
 
 @pytest.mark.parametrize(("variable", "colored"), [("FORCE_COLOR", True), ("NO_COLOR", False)])

@@ -47,6 +47,23 @@ def test_list_says_what_a_bare_name_means(run: Run, installed: Path) -> None:
     assert tiny["weights"]["sha256"] == file_sha256(installed / "weights.safetensors")
 
 
+def test_the_list_fits_a_terminal_of_100_columns(run: Run) -> None:
+    """A table that wraps cannot be read; which options steer a model was said nowhere else."""
+    result = run("models", "list")
+    assert max(len(line.rstrip()) for line in result.stdout.splitlines()) <= 100
+    assert "--sigma, --seed, --class" in next(line for line in result.stdout.splitlines() if "bigcolor@lite" in line)
+
+
+def test_weights_that_are_not_here_say_how_they_are_got(run: Run) -> None:
+    """``@official`` is the name in every table; "did you mean zhang2016" led to other weights."""
+    shown = run("models", "show", "zhang2016@official")
+    assert (shown.returncode, "colorcli models pull zhang2016" in shown.stdout) == (0, True)
+    missing = run("colorize", ".", "--model", "zhang2016@official")
+    assert missing.returncode == 6
+    assert "zhang2016@official (129 MB) is not on this machine" in missing.stderr
+    assert "'colorcli models pull zhang2016'" in missing.stderr
+
+
 def test_show_prints_the_card(run: Run, installed: Path) -> None:
     assert 'licence = "CC0"' in run("models", "show", "tiny").stdout
     record = json.loads(run("models", "show", str(installed), "--json").stdout)
@@ -179,6 +196,13 @@ def test_model_names_complete_without_torch(run: Run, installed: Path, tmp_path:
         _COLORCLI_COMPLETE="complete_bash",
     )
     assert answer.stdout.split() == ["tiny", "tiny@official"]
+    answer = run(
+        "models",
+        COMP_WORDS="colorcli evaluate --metrics psnr,ss",
+        COMP_CWORD="3",
+        _COLORCLI_COMPLETE="complete_bash",
+    )
+    assert answer.stdout.split() == ["psnr,ssim"]
     code = "import sys, colorcli.cli.completion as c; c.complete_model(''); sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
 

@@ -79,7 +79,7 @@ def test_exit_codes(cli: Cli, photos: Path, models: dict[str, Any], tmp_path: Pa
         ("photos", *fake): (ExitCode.SOME_FAILED, "failed cut.png"),
         ("photos", "--models", "fake", "--metrics", "beauty"): (ExitCode.USAGE, "no metric 'beauty'"),
         ("photos", "--models", "fake", "--metrics", "fid"): (ExitCode.USAGE, "--force"),
-        ("photos", "--models", "fake", "--metrics", "lpips"): (ExitCode.MODEL, "models pull lpips-alex"),
+        ("photos", "--models", "fake", "--metrics", "lpips-alex"): (ExitCode.MODEL, "models pull lpips-alex"),
         ("photos", "--models", "fake", "--metrics", "fid", "--force"): (ExitCode.MODEL, "models pull inception-fid"),
         ("photos", "--protocol", "nobody"): (ExitCode.USAGE, "There is no protocol 'nobody'"),
         ("photos", "--gray", "red"): (ExitCode.USAGE, "--gray is lightness"),
@@ -97,5 +97,5 @@ def test_what_there_is_to_choose_from(cli: Cli) -> None:
     code, out, _ = cli("--list")
     assert code == 0
     assert {"stretch256@1", "native@1", "psnr", "auc-rebalanced", "fid"} <= {
-        line.split(":")[0] for line in out.splitlines()
+        line.split()[0] for line in out.splitlines() if line
     }

@@ -143,7 +143,7 @@ def test_what_is_smaller_than_the_window_has_no_ssim() -> None:
 
 
 def test_metrics_are_chosen_by_name() -> None:
-    assert [metric.id for metric in choose(["psnr", "lpips", "psnr"], ())] == ["psnr", "lpips-alex"]
+    assert [metric.id for metric in choose(["psnr", "lpips-alex", "psnr"], ())] == ["psnr", "lpips-alex"]
     assert [metric.id for metric in choose(["diversity"], (0.8, 3))] == ["diversity@0.8", "diversity@3"]
     assert required_networks(choose(["fid", "lpips-vgg", "diversity-lpips"], (3,))) == [
         "inception-fid", "lpips-vgg", "lpips-alex"

@@ -259,6 +259,6 @@ def test_metric_networks_that_are_not_here(
     """Exit code 6, and what to do about it, before anything is coloured."""
     monkeypatch.setenv("COLORCLI_DATA_DIR", str(tmp_path / "nothing"))
     with pytest.raises(ModelError, match="models pull lpips-alex"):
-        evaluate(photos, metrics=("lpips",))
+        evaluate(photos, metrics=("lpips-alex",))
     with pytest.raises(ModelError, match="not there"):
-        evaluate(photos, metrics=("lpips",), weights={"lpips-alex": tmp_path / "absent.safetensors"})
+        evaluate(photos, metrics=("lpips-alex",), weights={"lpips-alex": tmp_path / "absent.safetensors"})
