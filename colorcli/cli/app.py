@@ -14,6 +14,7 @@ from colorcli.cli.docs import docs
 from colorcli.cli.doctor import doctor
 from colorcli.cli.evaluate import evaluate
 from colorcli.cli.export import export
+from colorcli.cli.help import help_command
 from colorcli.cli.init import init
 from colorcli.cli.samples import samples
 from colorcli.cli.status import status, verify
@@ -57,5 +58,6 @@ app.command("evaluate", cls=Command)(evaluate)
 app.command("export", cls=Command)(export)
 app.add_typer(models.app, name="models", help="List, install and check models.")
 app.command("init", cls=Command)(init)
+app.command("help")(help_command)
 app.command("doctor", cls=Command)(doctor)
 app.command("docs", cls=Command)(docs)

@@ -360,6 +360,17 @@ def test_what_does_not_exist_leads_to_what_does(run: Run, arguments: list[str], 
     assert (result.returncode, hint in result.stderr) == (2, True)
 
 
+def test_the_whole_help_can_be_read_at_once(run: Run) -> None:
+    """Twenty commands with --help each are no manual."""
+    result = run("help", "--all")
+    assert result.returncode == 0
+    for path in ("colorcli colorize", "colorcli models pull", "colorcli train"):
+        assert f"Usage: {path} " in result.stdout
+    assert "--sigma" in run("help", "colorize").stdout
+    unknown = run("help", "colorise")
+    assert (unknown.returncode, "did you mean colorize" in unknown.stderr) == (2, True)
+
+
 def test_recipes_are_listed_with_a_line_on_each(run: Run) -> None:
     """Seventy names alone help nobody choose; the first word of a line is for scripts."""
     lines = run("train", "--list").stdout.splitlines()
