@@ -90,8 +90,13 @@ def _sampled(target: str, sample: int, samples: int) -> str:
     if samples == 1:
         return target
     path = PurePosixPath(target)
+    return str(path.with_name(f"{path.stem}.{sample_mark(sample, samples)}{path.suffix}"))
+
+
+def sample_mark(sample: int, samples: int) -> str:
+    """What tells the files of a photograph's samples apart: ``s00``, ``s01`` and so on."""
     digits = max(2, len(str(samples - 1)))
-    return str(path.with_name(f"{path.stem}.s{sample:0{digits}d}{path.suffix}"))
+    return f"s{sample:0{digits}d}"
 
 
 def _fitted(target: str) -> str:

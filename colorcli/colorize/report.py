@@ -27,6 +27,7 @@ from colorcli.colorize import picks
 from colorcli.colorize.discover import Found
 from colorcli.colorize.flow import PixelBudget
 from colorcli.colorize.journal import read_journal
+from colorcli.colorize.naming import sample_mark
 from colorcli.colorize.options import Execution, Parameters
 from colorcli.colorize.plan import Output, Plan
 from colorcli.errors import PhotoError
@@ -119,10 +120,12 @@ class _Folder:
         if samples == 1:
             columns.append(Column(_column(0, 1), "colouring", "result"))
         else:
-            columns += [Column(_column(k, samples), _label(k, parameters), "result", k) for k in range(samples)]
+            labels = [_label(k, samples, parameters) for k in range(samples)]
+            columns += [Column(_column(k, samples), label, "result", k) for k, label in enumerate(labels)]
         self.colouring = Colouring(
             root.name or str(root),
             _line(len(entries), len(failures), len(skips), model.name),
+            _summary(root, len(entries), len(failures), len(skips), model.name),
             _facts(model, parameters, samples),
             columns,
             entries,
@@ -222,15 +225,15 @@ def _column(sample: int, samples: int) -> str:
     return "colouring" if samples == 1 else f"sample-{sample}"
 
 
-def _label(output: int, parameters: Parameters) -> str:
-    """What an output's column is called; where a setting has several values, its value is part of it."""
+def _label(output: int, samples: int, parameters: Parameters) -> str:
+    """What an output's column is called, as its files are; with the value of a setting that has several."""
     settings, _ = variant(parameters.settings, output)
     names = [
         setting.show(settings[setting.name])
         for _, setting in declared_settings()
         if isinstance(parameters.settings.get(setting.name), tuple)
     ]
-    return " ".join([str(output + 1), *names])
+    return " ".join([sample_mark(output, samples), *names])
 
 
 def _steering(parameters: Parameters) -> dict[str, str]:
@@ -295,6 +298,16 @@ def _line(done: int, failed: int, skipped: int, model: str) -> str:
     parts += [f"{failed} failed"] if failed else []
     parts += [f"{skipped} left alone"] if skipped else []
     return f"{', '.join(parts)} · {datetime.now().astimezone():%Y-%m-%d %H:%M}"
+
+
+def _summary(root: Path, done: int, failed: int, skipped: int, model: str) -> dict[str, object]:
+    """How things stand and how the last run ended, failures first."""
+    ends = [record for record in read_journal(root) if record["event"] == "run.end"]
+    counts: dict[str, object] = {"Failed": failed or None, "Coloured": done, "Left alone": skipped or None}
+    if not ends:
+        return {**counts, "Model": model}
+    code = int(str(ends[-1].get("exit_code", 0)))
+    return {**counts, "Last run": f"{float(str(ends[-1]['seconds'])):.1f} s", "Exit code": code, "Model": model}
 
 
 def _facts(model: ModelInfo, parameters: Parameters, samples: int) -> dict[str, object]:

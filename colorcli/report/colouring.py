@@ -29,7 +29,8 @@ class Colouring:
 
     Attributes:
         title: plain text, such as the output folder's name.
-        line: one sentence on how the run ended.
+        line: one sentence: by what, and when.
+        summary: how the run ended, by name: counts, seconds, exit code.
         facts: what was used, by name.
         columns: the photograph itself, then its colourings.
         entries: photographs with at least one colouring.
@@ -40,6 +41,7 @@ class Colouring:
 
     title: str
     line: str
+    summary: Mapping[str, object]
     facts: Mapping[str, object]
     columns: Sequence[Column]
     entries: Sequence[Entry]
@@ -128,6 +130,7 @@ def _body(colouring: Colouring, number: int, links: str) -> str:
     ]
     if number == 0:
         sections += [
+            facts(colouring.summary, "facts summary"),
             reasons("failed", colouring.failures),
             reasons("left alone", colouring.skips, opened=False),
             f"<details><summary>Model and parameters</summary>{facts(colouring.facts)}</details>",
@@ -135,8 +138,9 @@ def _body(colouring: Colouring, number: int, links: str) -> str:
     if colouring.picks is not None:
         sections.append(
             "<h2>Choosing</h2><p>Choose one colouring of each photograph: by the button below it, or go through the "
-            "photographs with <kbd>←</kbd> <kbd>→</kbd> and press <kbd>1</kbd> … <kbd>9</kbd> (<kbd>0</kbd> takes the "
-            "choice back, <kbd>Enter</kbd> looks closer). Then save the choices and run</p>"
+            "photographs with <kbd>←</kbd> <kbd>→</kbd> and press the sample's number, <kbd>0</kbd> … <kbd>9</kbd> "
+            "(<kbd>Backspace</kbd> takes the choice back, <kbd>Enter</kbd> looks closer). Then save the choices and "
+            "run</p>"
             f"<p><code>{escaped(colouring.command)}</code></p>"
         )
     return "\n".join((*sections, GALLERY, "</main>"))

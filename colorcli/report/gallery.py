@@ -82,12 +82,11 @@ def rounded(value: object) -> float | None:
     return float(f"{value:.6g}")
 
 
-def facts(pairs: Mapping[str, object]) -> str:
+def facts(pairs: Mapping[str, object], style: str = "facts") -> str:
     """Names and what they stand for, as an HTML description list; what is None or empty is left out."""
-    items = "".join(
-        f"<dt>{escaped(name)}</dt><dd>{escaped(value)}</dd>" for name, value in pairs.items() if value not in (None, "")
-    )
-    return f'<dl class="facts">{items}</dl>'
+    stated = {name: value for name, value in pairs.items() if value not in (None, "")}
+    items = "".join(f"<div><dt>{escaped(name)}</dt><dd>{escaped(value)}</dd></div>" for name, value in stated.items())
+    return f'<dl class="{style}">{items}</dl>'
 
 
 def reasons(title: str, pairs: list[tuple[str, str]], *, opened: bool = True) -> str:

@@ -198,9 +198,9 @@ def test_choosing_in_the_browser_makes_exactly_what_was_chosen(sampled: Path, lo
     page = look(sampled)
     assert page.locator("#save-picks").is_disabled()
     page.locator(".photo").first.focus()
-    for key in ("2", "ArrowRight", "3", "ArrowRight", "1", "1", "0", "ArrowRight"):
+    for key in ("1", "ArrowRight", "2", "ArrowRight", "0", "0", "Backspace", "ArrowRight"):
         page.keyboard.press(key)
-    page.get_by_role("radio", name="3").last.check()
+    page.get_by_role("radio", name="s02").last.check()
     assert page.locator("#chosen-count").inner_text() == "3 of 4 chosen"
     page.reload()
     assert page.locator("#chosen-count").inner_text() == "3 of 4 chosen", "kept by the browser"
@@ -221,13 +221,60 @@ def test_choosing_in_the_browser_makes_exactly_what_was_chosen(sampled: Path, lo
 
 
 def test_in_the_viewer_a_digit_chooses(sampled: Path, look: Open) -> None:
-    """Whoever looks closely chooses there."""
+    """Whoever looks closely chooses there; the digit is the number in the name of the file."""
     page = look(sampled)
     page.locator(".picture").first.click()
-    page.keyboard.press("3")
-    assert "3 on the right" in page.get_by_role("slider").get_attribute("aria-label")
+    page.keyboard.press("2")
+    assert "s02 on the right" in page.get_by_role("slider").get_attribute("aria-label")
     page.keyboard.press("Escape")
-    assert page.locator("figure.chosen figcaption").first.inner_text().strip() == "3"
+    assert page.locator("figure.chosen figcaption").first.inner_text().strip() == "s02"
+
+
+def test_opening_a_photograph_shows_the_chosen_sample(sampled: Path, look: Open) -> None:
+    """Whoever comes back to a choice wants to see it, not the first sample."""
+    page = look(sampled)
+    page.locator(".photo").first.focus()
+    for key in ("2", "ArrowRight", "1", "ArrowLeft", "Enter"):
+        page.keyboard.press(key)
+    assert "s02 on the right" in page.get_by_role("slider").get_attribute("aria-label")
+    page.keyboard.press("ArrowDown")
+    assert "s01 on the right" in page.get_by_role("slider").get_attribute("aria-label")
+
+
+def test_bars_leave_a_phone_its_screen_and_every_picture_has_words(sampled: Path, look: Open) -> None:
+    """Two bars that wrapped took a fifth of the screen; a picture without words is nothing to those who cannot see."""
+    page = look(sampled, width=390)
+    height = page.evaluate("innerHeight")
+    assert page.locator(".choices").bounding_box()["height"] < 0.08 * height
+    page.locator(".picture").first.click()
+    assert page.locator("dialog .bar").bounding_box()["height"] < 0.08 * height
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    words = page.evaluate("[...document.querySelectorAll('img')].map(i => i.alt)")
+    assert len(words) == 18
+    assert all(words)
+
+
+def test_on_paper_a_report_is_light_and_says_what_was_chosen(sampled: Path, look: Open) -> None:
+    page = look(sampled, scheme="dark")
+    page.locator(".photo").first.focus()
+    page.keyboard.press("1")
+    page.emulate_media(media="print")
+    assert page.evaluate("getComputedStyle(document.body).getPropertyValue('--surface').trim()") == "#fff"
+    assert not page.locator(".choices").is_visible()
+    label = page.locator("figure.chosen label").first
+    assert label.evaluate("l => getComputedStyle(l, '::after').content") == '" (chosen)"'
+
+
+def test_a_report_begins_with_how_the_run_ended(place: Path, look: Open) -> None:
+    """What went wrong comes first, not after a screen of photographs."""
+    (place / "old" / "broken.png").write_bytes(b"no picture")
+    assert colour("old", "-q", "--report") == 3
+    page = look(place / "old_colorized" / "report.html")
+    terms = page.locator("dl.summary dt").all_inner_texts()
+    values = dict(zip(terms, page.locator("dl.summary dd").all_inner_texts(), strict=True))
+    assert terms[0] == "Failed"
+    assert (values["Failed"], values["Coloured"], values["Exit code"], values["Model"]) == ("1", "4", "3", INFO.name)
+    assert values["Last run"].endswith(" s")
 
 
 def test_several_classes_give_a_colouring_each(place: Path) -> None:

@@ -169,12 +169,13 @@ const gallery = (() => {
   function figure(photo, column, pictures) {
     const url = pictures[column.id];
     const figure = make("figure", { "data-column": column.id });
+    const about = `${shown(photo.name)}, ${shown(column.label)}`;
     if (url) {
       const label = `Compare ${shown(column.label)}: ${shown(photo.name)}`;
       figure.append(make("button", { class: "picture", type: "button", "aria-label": label, onclick: () => viewer.open(photo, column.id) },
-        make("img", { src: url, alt: `${shown(photo.name)}, ${shown(column.label)}`, loading: "lazy", decoding: "async" })));
+        make("img", { src: url, alt: about, loading: "lazy", decoding: "async" })));
     } else {
-      figure.append(make("div", { class: "picture none" }, photo.missing ?? "no picture"));
+      figure.append(make("div", { class: "picture none", role: "img", "aria-label": `${about}: ${photo.missing ?? "no picture"}` }, photo.missing ?? "no picture"));
     }
     const caption = make("figcaption");
     if (choosable(photo) && photo.samples.includes(column.sample)) {
@@ -301,15 +302,16 @@ const gallery = (() => {
     if (event.key === "ArrowRight" || event.key === "ArrowDown") step(1);
     else if (event.key === "ArrowLeft" || event.key === "ArrowUp") step(-1);
     else if (event.key === "Enter" && event.target.matches(".photo")) viewer.open(state.current, null);
-    else if (digit !== null && state.current && byDigit(state.current, digit)) { if (digit && state.advance) step(1); }
+    else if (digit !== null && state.current && byDigit(state.current, digit)) { if (state.advance) step(1); }
+    else if ((event.key === "Backspace" || event.key === "Delete") && state.current && choosable(state.current)) pick(state.current, null);
     else return;
     event.preventDefault();
   });
 
-  /* 1 is the first sample, 0 takes the choice back. Whether there was something to choose. */
+  /* A digit is a sample's number, which its file has as well. Whether there is such a sample. */
   function byDigit(photo, digit) {
-    if (!choosable(photo) || (digit > 0 && !photo.samples.includes(digit - 1))) return false;
-    pick(photo, digit === 0 ? null : digit - 1);
+    if (!choosable(photo) || !photo.samples.includes(digit)) return false;
+    pick(photo, digit);
     return true;
   }
 
@@ -322,9 +324,12 @@ const viewer = (() => {
   const dialog = make("dialog", { "aria-labelledby": "viewer-name" });
   const title = make("h2", { id: "viewer-name", dir: "auto" });
   const position = make("span", { class: "small quiet" });
-  const previous = make("button", { class: "button", type: "button", onclick: () => move(-1) }, "Previous");
-  const next = make("button", { class: "button", type: "button", onclick: () => move(1) }, "Next");
-  const close = make("button", { class: "button", type: "button", onclick: () => dialog.close() }, "Close");
+  /* A word where there is room, a sign on a phone. */
+  const button = (word, sign, onclick) => make("button", { class: "button", type: "button", "aria-label": word, title: word, onclick },
+    make("span", { class: "word" }, word), make("span", { class: "sign", "aria-hidden": "true" }, sign));
+  const previous = button("Previous", "‹", () => move(-1));
+  const next = button("Next", "›", () => move(1));
+  const close = button("Close", "✕", () => dialog.close());
   const images = { left: make("img", { class: "left", alt: "", draggable: "false" }), right: make("img", { alt: "", draggable: "false" }) };
   const tags = { left: make("span", { class: "tag left" }), right: make("span", { class: "tag right" }) };
   const slider = make("input", { type: "range", id: "divide", min: "0", max: "100", step: "1", value: "50", oninput: () => divide(Number(slider.value)) });
@@ -412,29 +417,40 @@ const viewer = (() => {
     under.replaceChildren(bar, ...[table(available), links(available)].filter(Boolean));
     if (photo.notes?.length) under.append(make("p", { class: "notes" }, photo.notes.map(shown).join("; ")));
     under.append(make("p", { class: "notes keys" }, make("kbd", {}, "←"), " ", make("kbd", {}, "→"), " move the divide, ",
-      make("kbd", {}, "↑"), " ", make("kbd", {}, "↓"), " go through the photographs, ", make("kbd", {}, "1"), " … ", make("kbd", {}, "9"),
-      report.choice ? " show and choose a sample" : " show that picture on the right"));
+      make("kbd", {}, "↑"), " ", make("kbd", {}, "↓"), " go through the photographs, ", make("kbd", {}, report.choice ? "0" : "1"), " … ", make("kbd", {}, "9"),
+      report.choice ? " show and choose the sample of that number" : " show that picture on the right"));
+  }
+
+  /* The column of the sample that has been chosen of the photograph, if its picture is here. */
+  function chosenColumn() {
+    const sample = choosable(photo) ? choices.of(photo) : null;
+    const column = sample === null ? null : gallery.results.find((result) => result.sample === sample);
+    return column && picturesOf(photo)[column.id] ? column.id : null;
   }
 
   function move(by) {
     const other = gallery.neighbour(photo, by);
     if (!other) return;
     photo = other;
+    sides.right = chosenColumn() ?? sides.right;
     gallery.show(photo, { focus: false });
     render();
   }
 
   dialog.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || event.target.matches("select")) return;
-    const digit = /^[1-9]$/.test(event.key) ? Number(event.key) : null;
+    const digit = /^[0-9]$/.test(event.key) ? Number(event.key) : null;
+    const result = digit === null ? null : gallery.results.find((column, index) => (report.choice ? column.sample : index + 1) === digit);
     if (event.key === "ArrowDown") move(1);
     else if (event.key === "ArrowUp") move(-1);
     else if ((event.key === "ArrowLeft" || event.key === "ArrowRight") && event.target !== slider) {
       divide(Math.min(100, Math.max(0, Number(slider.value) + (event.key === "ArrowRight" ? 1 : -1))));
-    } else if (digit !== null && gallery.results[digit - 1]) {
-      const column = gallery.results[digit - 1].id;
-      if (picturesOf(photo)[column]) sides.right = column;
+    } else if (result) {
+      if (picturesOf(photo)[result.id]) sides.right = result.id;
       if (report.choice) gallery.byDigit(photo, digit);
+      render();
+    } else if ((event.key === "Backspace" || event.key === "Delete") && choosable(photo)) {
+      gallery.pick(photo, null);
       render();
     } else return;
     event.preventDefault();
@@ -453,7 +469,7 @@ const viewer = (() => {
       sides.left = gallery.inputs.find((c) => c.role === "input" && result(c.id))?.id ?? null;
       if (role === "result") sides.right = column;
       else if (role === "truth") { sides.left = column; sides.right = gallery.results.find((c) => result(c.id))?.id ?? null; }
-      else sides.right = (gallery.results.find((c) => result(c.id)) ?? truth)?.id ?? null;
+      else sides.right = chosenColumn() ?? (gallery.results.find((c) => result(c.id)) ?? truth)?.id ?? null;
       render();
       dialog.showModal();
       slider.focus();
