@@ -69,8 +69,10 @@ def _run(arguments: list[str]) -> int:
 
 def _parameters(command: Any) -> Mapping[str, Any]:
     """The parameters of every command by their options' names, nested as the commands are."""
+    from colorcli.cli.config import WITHOUT_SETTINGS
+
     if hasattr(command, "commands"):
-        return {name: _parameters(child) for name, child in command.commands.items()}
+        return {name: _parameters(child) for name, child in command.commands.items() if name not in WITHOUT_SETTINGS}
     return {option.lstrip("-"): param.name for param in command.params for option in param.opts}
 
 

@@ -16,6 +16,8 @@ from colorcli.errors import UsageError
 from colorcli.text import near
 
 FILE = "colorcli.toml"
+WITHOUT_SETTINGS = frozenset({"help"})
+"""Commands that have no table: one named help would be taken for the option --help of the program."""
 
 
 def settings_path() -> Path | None:

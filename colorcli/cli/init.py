@@ -12,7 +12,7 @@ import tomli_w
 import typer
 
 from colorcli.cli import output
-from colorcli.cli.config import FILE
+from colorcli.cli.config import FILE, WITHOUT_SETTINGS
 from colorcli.errors import OutputError
 from colorcli.files import write_atomically
 
@@ -45,6 +45,8 @@ def init(
 def _tables(group: Any, parent: str) -> Iterator[str]:
     """A table for each command that has options, in the order of the help page."""
     for name, command in group.commands.items():
+        if name in WITHOUT_SETTINGS:
+            continue
         if hasattr(command, "commands"):
             yield from _tables(command, f"{parent}{name}.")
         elif lines := [line for param in command.params for line in _setting(param)]:

@@ -138,7 +138,7 @@ def _body(colouring: Colouring, number: int, links: str) -> str:
     if colouring.picks is not None:
         sections.append(
             "<h2>Choosing</h2><p>Choose one colouring of each photograph: by the button below it, or go through the "
-            "photographs with <kbd>←</kbd> <kbd>→</kbd> and press the sample's number, <kbd>0</kbd> … <kbd>9</kbd> "
+            "photographs with <kbd>←</kbd> <kbd>→</kbd> and press the sample’s number, <kbd>0</kbd> … <kbd>9</kbd> "
             "(<kbd>Backspace</kbd> takes the choice back, <kbd>Enter</kbd> looks closer). Then save the choices and "
             "run</p>"
             f"<p><code>{escaped(colouring.command)}</code></p>"
