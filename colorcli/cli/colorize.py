@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from colorcli.stopping import Stop
 
 _MANY = 20
+_LONG = 60.0
 
 
 @with_controls
@@ -187,7 +188,8 @@ def colorize(
             stopped=stop,
         )
         if not quiet:
-            _introduce(session, automatic=device == "auto")
+            # Of a few photographs, nobody would fetch a GPU for them.
+            _introduce(session, automatic=device == "auto" and plan.estimated_seconds() > _LONG)
         return session
 
     outcome = _carry_out(
@@ -316,7 +318,7 @@ def _introduce(session: Session, *, automatic: bool) -> None:
     engine = "PyTorch" if session.backend == "pytorch" else "ONNX Runtime"
     data.note(f"Using {info.name}, weights {info.weights_sha256[:6]}…, on {session.device} ({engine})")
     if automatic and session.device == "cpu":
-        data.note("No GPU was found, so the CPU does the work; --device cuda would make that an error.")
+        data.note("No GPU was found, so the CPU does the work; 'colorcli doctor' shows the devices that there are.")
 
 
 def _carry_out(
@@ -382,10 +384,11 @@ def _carry_out(
 def _summarize(report: Report, plan: Plan, *, verbose: bool, debug: bool) -> None:
     from colorcli.text import printable
 
-    listed = report.skips if verbose or len(report.skips) <= _MANY else report.skips[:_MANY]
+    # With --verbose each had its line when its turn came.
+    listed = [] if verbose else report.skips[:_MANY]
     for skip in listed:
         data.note(f"skipped {printable(skip.input)}: {printable(skip.reason)}")
-    if len(listed) < len(report.skips):
+    if not verbose and len(listed) < len(report.skips):
         data.note(f"… and {len(report.skips) - len(listed)} more skipped; --verbose lists them all")
     for failure in report.failures:
         data.note(f"failed {printable(failure.input)}: {printable(failure.reason)}")

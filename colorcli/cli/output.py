@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import sys
+import textwrap
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 VERSION = 1
+_NARROWEST = 20
 
 
 class _Protection:
@@ -48,9 +50,23 @@ def line(text: str) -> None:
 def note(text: str) -> None:
     """Write a line for people, to stderr; where whoever read it has gone, the work goes on without."""
     try:
-        print(text, file=sys.stderr, flush=True)  # noqa: T201
+        print(fitted(text, sys.stderr), file=sys.stderr, flush=True)  # noqa: T201
     except OSError:
         silence(sys.stderr)
+
+
+def fitted(text: str, stream: TextIO) -> str:
+    """Text for people, wrapped between words where ``stream`` is a terminal, which would wrap within them."""
+    try:
+        width = os.get_terminal_size(stream.fileno()).columns if stream.isatty() else 0
+    except (OSError, ValueError, AttributeError):
+        width = 0
+    if width < _NARROWEST:
+        return text
+    return "\n".join(
+        textwrap.fill(one, width, break_long_words=False, break_on_hyphens=False) if len(one) > width else one
+        for one in text.split("\n")
+    )
 
 
 def listing(rows: Iterable[tuple[str, str]], heading: str = "") -> None:

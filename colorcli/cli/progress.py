@@ -12,7 +12,7 @@ from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from colorcli.cli.output import note
+from colorcli.cli.output import fitted, note
 from colorcli.text import printable
 
 _INTERVAL = 30.0
@@ -106,14 +106,15 @@ class _Tally:
     def shown_counts(self) -> str:
         return ", ".join(f"{count} {status}" for status, count in self.counts.items())
 
-    def shown_rates(self) -> str:
-        """How many photographs a second each stage manages by itself, in one thread."""
-        return " · ".join(f"{stage} {_rate(seconds)}" for stage, seconds in self._seconds.items())
+    def shown_rate(self, elapsed: float) -> str:
+        """How many photographs a second have been coloured; nothing before the first."""
+        done = self.counts["done"]
+        return f"{done / max(elapsed, 1e-3):.2f} photos/s" if done else ""
 
-
-def _rate(seconds: float) -> str:
-    rate = 1 / max(seconds, 1e-6)
-    return f"{rate:.0f}/s" if rate >= 10 else f"{rate:.1f}/s"
+    def shown_stages(self) -> str:
+        """What each stage takes of one photograph: several threads share the work, so rates would not add up."""
+        times = ", ".join(f"{stage} {seconds:.2f} s" for stage, seconds in self._seconds.items())
+        return f"each: {times}" if times else ""
 
 
 def photo_line(record: dict[str, object]) -> str:
@@ -161,8 +162,9 @@ class _Lines:
 
         tally, share = self._tally, self._tally.share_done
         left = tqdm.format_interval(elapsed * (1 - share) / share) if share else "?"
-        speed = f"{tally.ended / max(elapsed, 1e-3):.2f} photos/s"
-        return f"{tally.ended}/{tally.total}, {speed}, {left} left; {tally.shown_counts()}; {tally.shown_rates()}"
+        pace = ", ".join(filter(None, (tally.shown_rate(elapsed), f"{left} left")))
+        parts = (f"{tally.ended}/{tally.total}, {pace}", tally.shown_counts(), tally.shown_stages())
+        return "; ".join(filter(None, parts))
 
 
 class _TwoLines(Progress):
@@ -209,14 +211,13 @@ class _Bar:
             return
         if self._verbose:
             self.say(photo_line(record))
-        rate = self._tally.ended / max(time.monotonic() - self._start, 1e-3)
-        self._progress.below = f"{self._tally.shown_counts()} · {self._tally.shown_rates()}"
+        self._progress.below = " · ".join(filter(None, (self._tally.shown_counts(), self._tally.shown_stages())))
         self._progress.update(
             self._task,
             completed=self._tally.share_done,
             count=f"{self._tally.ended}/{self._tally.total}",
-            rate=f"{rate:.2f} photos/s",
+            rate=self._tally.shown_rate(time.monotonic() - self._start),
         )
 
     def say(self, text: str) -> None:
-        self._progress.console.print(text, markup=False)
+        self._progress.console.print(fitted(text, sys.stderr), markup=False)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
+import os
 import time
 
 import pytest
 
-from colorcli.cli import progress
+from colorcli.cli import output, progress
 
 
 @pytest.mark.parametrize(("map_seconds", "left"), [(40.0, "00:45 left"), (None, "00:06 left")])
@@ -24,3 +26,35 @@ def test_the_time_left_is_that_of_the_work_left(
             shown.show({"event": "photo.done", "input": card, "source": card})
     (said,) = capsys.readouterr().err.splitlines()
     assert said.startswith("5/11, 1.00 photos/s, ") and left in said
+
+
+def test_rates_agree(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Eight threads at 2.0/s each beside "3.69 photos/s" cannot both be believed; skips are no speed."""
+    now = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    with progress.display(20, quiet=False, verbose=False) as shown:
+        for number in range(10):
+            shown.show({"event": "photo.skipped", "input": f"{number}.jpg"})
+        now[0] = 10
+        seconds = {"decode": 0.25, "network": 0.5, "encode": 0.1}
+        shown.show({"event": "photo.done", "input": "a.jpg", "seconds": seconds})
+    (said,) = capsys.readouterr().err.splitlines()
+    assert said.startswith("11/20, 0.10 photos/s, ")
+    assert said.endswith("; each: decode 0.25 s, network 0.50 s, encode 0.10 s")
+    assert said.count("/s") == 1
+
+
+def test_sentences_wrap_between_words_on_a_terminal() -> None:
+    """At 80 columns a terminal cut words in two."""
+    pty, termios = pytest.importorskip("pty"), pytest.importorskip("termios")
+    leader, follower = pty.openpty()
+    termios.tcsetwinsize(follower, (24, 80))
+    with os.fdopen(follower, "w") as terminal:
+        sentence = (
+            "No GPU was found, so the CPU does the work; /a/name-with-hyphens/that/stays/whole/to/be/copied.jpg " * 2
+        )
+        lines = output.fitted(sentence, terminal).split("\n")
+    os.close(leader)
+    assert " ".join(lines).split() == sentence.split()
+    assert all(len(line) <= 80 for line in lines)
+    assert output.fitted(sentence, io.StringIO()) == sentence
