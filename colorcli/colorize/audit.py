@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from colorcli.colorize.journal import journal_path, read_journal
+from colorcli.colorize.journal import altered_lines, journal_path, read_journal
 from colorcli.errors import UsageError
 
 State = Literal["done", "skipped", "failed", "unfinished"]
@@ -45,7 +45,7 @@ class Mismatch:
 
     path: str
     fault: Fault
-    side: Literal["output", "input"]
+    side: Literal["output", "input", "journal"]
 
 
 def read_status(root: Path) -> Status:
@@ -92,6 +92,8 @@ def verify(
 ) -> tuple[int, list[Mismatch]]:
     """Compare size and SHA-256 of every finished output with the journal; with ``inputs``, of the inputs too.
 
+    A journal whose lines were altered, added or removed is a mismatch itself.
+
     Args:
         root: the output folder.
         inputs: whether to compare the originals as well, where they lay when they were coloured.
@@ -105,7 +107,8 @@ def verify(
         UsageError: the folder has no journal.
     """
     files = list(_finished_files(root, inputs=inputs))
-    mismatches = []
+    journal = journal_path(root).relative_to(root).as_posix()
+    mismatches = [Mismatch(f"{journal}, line {number}", "changed", "journal") for number in altered_lines(root)]
     with ThreadPoolExecutor(jobs) as pool:
         for done, mismatch in enumerate(pool.map(_compare, files), 1):
             report(done, len(files))

@@ -3,13 +3,18 @@
 An output counts as finished because the journal says so, never because a file exists. Before a photograph is written
 its ``photo.start`` is, so that an output which was renamed just before a power cut, and whose ``photo.done`` never
 came, is known to be ours.
+
+Every line ends with a checksum of itself and of the line before it, so that a line that was altered, added or removed
+shows. It keeps no secret: who rewrites all that follows is not found out, nor is a journal that was cut at its end.
 """
 
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
+import re
 import sys
 import threading
 from collections.abc import Iterator, Mapping
@@ -22,6 +27,9 @@ from colorcli.errors import OutputError
 from colorcli.files import STATE_FOLDER
 
 _NAME = "journal.jsonl"
+_SEAL = b',"chain":"%s"}\n'
+_SEALED = re.compile(rb',"chain":"([0-9a-f]{32})"\}\r?\n\Z')
+_TAIL = 1 << 20
 
 
 def journal_path(root: Path) -> Path:
@@ -48,6 +56,7 @@ class Journal:
             flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
             self._descriptor = os.open(self.path, flags, 0o666)
             self._torn = _ends_torn(self._descriptor)
+            self._chain = _last_chain(self._descriptor)
         except OSError as error:
             raise self._explained(error) from error
 
@@ -56,14 +65,17 @@ class Journal:
         if self._fault is not None:
             # a later line would contradict the one that is missing
             raise self._fault
-        line = to_line(record).encode("ascii")
+        content = to_line(record).encode("ascii")
         try:
             with self._write_lock:
+                chain = _chained(self._chain, content)
+                line = content[:-2] + _SEAL % chain
                 # a torn line stays where it is: what follows starts on a line of its own
                 line = b"\n" + line if self._torn else line
                 self._torn = True
                 self._write(line)
                 self._torn = False
+                self._chain = chain
                 self._written += 1
                 position = self._written
             if sync:
@@ -105,6 +117,53 @@ def _ends_torn(descriptor: int) -> bool:
         return False
     os.lseek(descriptor, end - 1, os.SEEK_SET)
     return os.read(descriptor, 1) != b"\n"
+
+
+def _last_chain(descriptor: int) -> bytes:
+    """The checksum of the last whole line, from which the next one goes on; empty where there is none."""
+    end = os.lseek(descriptor, 0, os.SEEK_END)
+    os.lseek(descriptor, max(0, end - _TAIL), os.SEEK_SET)
+    for line in reversed(os.read(descriptor, _TAIL).splitlines(keepends=True)):
+        sealed = _SEALED.search(line)
+        if sealed:
+            return sealed[1]
+    return b""
+
+
+def _chained(before: bytes, content: bytes) -> bytes:
+    """The checksum of a line, given that of the line before it."""
+    return hashlib.sha256(before + content).hexdigest()[:32].encode("ascii")
+
+
+def altered_lines(root: Path) -> list[int]:
+    """Numbers of the journal's lines (from 1) that do not follow from the line before them.
+
+    Lines that were torn by a crash, and those of versions that had no checksums, are passed over.
+
+    Raises:
+        OutputError: the journal cannot be read.
+    """
+    path = journal_path(root)
+    found: list[int] = []
+    before: bytes | None = None
+    try:
+        with path.open("rb") as lines:
+            for number, line in enumerate(lines, 1):
+                sealed = _SEALED.search(line)
+                if sealed is None:
+                    if before is not None and _parse(line) is not None:
+                        found.append(number)
+                    continue
+                content = line[: sealed.start()] + b"}\n"
+                # a line before the first checksum, or the beginning of the journal, is what the first one starts from
+                if _chained(before or b"", content) != sealed[1]:
+                    found.append(number)
+                before = sealed[1]
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise OutputError(f"{path} cannot be read: {error.strerror or error}.") from error
+    return found
 
 
 def read_journal(root: Path) -> Iterator[dict[str, object]]:

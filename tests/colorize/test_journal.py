@@ -182,3 +182,27 @@ def test_verify_finds_every_change(old: Path, colour: Colour) -> None:
         (str(old / "c.jpg"), "changed", "input"),
     }
     assert len(contents(root)) == 5, "verify changes nothing"
+
+
+def test_an_altered_journal_is_noticed(old: Path, colour: Colour) -> None:
+    """A renamed event dropped an output from the check, and verify said that all was well."""
+    root = old.with_name("old_colorized")
+    colour(old)
+    (old / "new.png").write_bytes((old / "a.png").read_bytes())
+    colour(old)  # a second run goes on with the chain
+    assert verify(root)[1] == []
+    path = journal_path(root)
+    lines = path.read_bytes().splitlines(keepends=True)
+    done = next(number for number, line in enumerate(lines) if b"photo.done" in line)
+    renamed = [*lines[:done], lines[done].replace(b"photo.done", b"photo.dome"), *lines[done + 1 :]]
+    added = [*lines[:done], b'{"v":1,"event":"photo.failed"}\n', *lines[done:]]
+    for altered in (renamed, added, lines[:done] + lines[done + 1 :]):
+        path.write_bytes(b"".join(altered))
+        assert [(m.fault, m.side, m.path) for m in verify(root)[1]] == [
+            ("changed", "journal", f".colorcli/journal.jsonl, line {done + 1}")
+        ]
+    torn = lines[done][:40]
+    path.write_bytes(b"".join(lines) + torn)
+    (old / "newer.png").write_bytes((old / "a.png").read_bytes())
+    colour(old)
+    assert verify(root)[1] == [], "a torn line is no alteration"
