@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from colorcli.cli import output as data
+from colorcli.cli import pipe
 from colorcli.cli.completion import complete_model
 from colorcli.cli.control_options import with_controls
 from colorcli.cli.running import Backend, Compile, Device, Precision
@@ -36,11 +37,13 @@ def colorize(
     ctx: typer.Context,
     inputs: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="INPUT", help="Folders and files; - for a list of names (--files-from, else stdin)."),
+        typer.Argument(metavar="INPUT", help="Folders and files; - for names on stdin, or with -o - an image."),
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="Folder (or file, of a single one). [default: INPUT_colorized]"),
+        typer.Option(
+            "--output", "-o", help="Folder (or file, of a single one; - for stdout). [default: INPUT_colorized]"
+        ),
     ] = None,
     model: Annotated[
         str, typer.Option(help="Name, run folder, weights file or ONNX file.", autocompletion=complete_model)
@@ -111,6 +114,9 @@ def colorize(
 
     Finished photographs are left as they are; nothing is ever written over an input.
     """
+    if pipe.is_asked(output):
+        pipe.colorize_one(colorize, ctx, inputs or [])
+        return
     configuration = {name: _plain(value) for name, value in ctx.params.items()}
     from colorcli.colorize import discover, options
     from colorcli.colorize import plan as plans

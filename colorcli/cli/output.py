@@ -47,6 +47,14 @@ def line(text: str) -> None:
     stream.flush()
 
 
+def emit_bytes(content: bytes) -> None:
+    """Write bytes as they are."""
+    stream = stdout()
+    stream.flush()
+    stream.buffer.write(content)
+    stream.buffer.flush()
+
+
 def note(text: str) -> None:
     """Write a line for people, to stderr; where whoever read it has gone, the work goes on without."""
     try:

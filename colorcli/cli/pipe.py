@@ -1,0 +1,98 @@
+"""``colorcli colorize - -o -``: one image from stdin to stdout, by the same run as any folder."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from colorcli.cli import output
+from colorcli.errors import ExitCode, PhotoError, UsageError
+from colorcli.files import STATE_FOLDER
+
+_EXCLUDED = ("json", "report", "dry_run", "picks", "files_from", "shard")
+_STDIN = "stdin"
+
+
+class _NotMadeError(PhotoError):
+    """There is no image to write, for this reason."""
+
+    def __init__(self, sentence: str, code: int) -> None:
+        super().__init__(sentence)
+        self.exit_code = ExitCode(code)
+
+
+def is_asked(target: Path | None) -> bool:
+    """Whether the output is stdout."""
+    return str(target) == "-"
+
+
+def colorize_one(run: Callable[..., None], ctx: typer.Context, inputs: Sequence[Path]) -> None:
+    """Colour the one image that ``inputs`` names, ``-`` for stdin, and write it to stdout.
+
+    Args:
+        run: the command's function.
+        ctx: whose parameters are those that were given.
+        inputs: of the command.
+
+    Raises:
+        UsageError: there are several inputs or outputs, or an option that goes with folders only.
+        PhotoError: nothing was made, and why.
+    """
+    _check(ctx.params, inputs)
+    with tempfile.TemporaryDirectory(prefix="colorcli-") as name:
+        folder = Path(name)
+        source = _received(folder) if str(inputs[0]) == "-" else inputs[0]
+        made = folder / "made"
+        code = _exit_code(run, ctx, {**ctx.params, "inputs": [source], "output": made, "quiet": True})
+        images = [path for path in made.rglob("*") if path.is_file() and made / STATE_FOLDER not in path.parents]
+        if not images:
+            image = "The image on stdin" if source.parent == folder else str(source)
+            # An image that was skipped is no failure in a folder; here it leaves stdout empty.
+            raise _NotMadeError(f"{image} {_reason(made)}.", code or ExitCode.SOME_FAILED)
+        if len(images) > 1:
+            raise UsageError("stdout takes one image: ask for one sample and one class.")
+        output.emit_bytes(images[0].read_bytes())
+
+
+def _check(params: Mapping[str, Any], inputs: Sequence[Path]) -> None:
+    for name in _EXCLUDED:
+        if params.get(name):
+            raise UsageError(f"--{name.replace('_', '-')} does not go with -o -, which writes one image to stdout.")
+    if params["samples"] != 1:
+        raise UsageError("stdout takes one image: omit --samples.")
+    if len(inputs) != 1 or (str(inputs[0]) != "-" and not inputs[0].is_file()):
+        raise UsageError("-o - takes one image: a file, or - for stdin.")
+
+
+def _received(folder: Path) -> Path:
+    """The image on stdin as a file, named after its format."""
+    from colorcli.images.formats import FORMATS
+    from colorcli.images.read import probe
+
+    content = sys.stdin.buffer.read()
+    if not content:
+        raise UsageError("There was nothing on stdin; - reads an image from there.")
+    raw = folder / _STDIN
+    raw.write_bytes(content)
+    return raw.rename(raw.with_suffix(FORMATS[probe(raw)[0]].suffixes[0]))
+
+
+def _exit_code(run: Callable[..., None], ctx: typer.Context, params: Mapping[str, Any]) -> int:
+    try:
+        run(ctx, **params)
+    except typer.Exit as end:
+        return int(end.exit_code)
+    return int(ExitCode.OK)
+
+
+def _reason(made: Path) -> str:
+    """What the journal says of the image that was not made."""
+    from colorcli.colorize.journal import read_journal
+
+    reasons = [str(record["reason"]) for record in read_journal(made) if "reason" in record]
+    return reasons[-1] if reasons else "was not made"
