@@ -6,6 +6,9 @@ resamplings for every model and metric, so that a run repeats and paired differe
 
 from __future__ import annotations
 
+import math
+import statistics
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -18,7 +21,11 @@ RESAMPLINGS = 2000
 CONFIDENCE = 0.95
 LEAST_FOR_VERDICT = 10
 """With fewer images a percentile interval is too narrow to conclude anything from."""
+LEAST_SEEDS = 3
+"""With fewer trainings nothing is known of what another seed would have given: there is no verdict."""
 _CHUNK = 1 << 22
+# Two-sided 95 % quantiles of Student's t by degrees of freedom; beyond the last one it serves, being a little wider.
+_STUDENT = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
 
 Values = NDArray[np.float64]
 Verdict = Literal["better", "worse", "no difference shown", "too few photographs"]
@@ -43,6 +50,50 @@ class Difference:
     low: float
     high: float
     verdict: Verdict
+
+
+@dataclass(frozen=True)
+class Conclusion:
+    """What several trainings say of a document's claim that a number rises or falls.
+
+    Attributes:
+        mean: of the differences.
+        low: end of their 95 % interval over seeds (Student's t); of fewer than two seeds not a number, as ``high``.
+        high: the other end.
+        verdict: ``reproduced`` or ``not reproduced`` where the interval over photographs of every seed and that over
+            seeds lie on one side of zero, else ``inconclusive``; ``one run`` or ``N runs`` where fewer than three seeds
+            were trained, which allow no verdict.
+    """
+
+    mean: float
+    low: float
+    high: float
+    verdict: str
+
+
+def conclude(differences: Sequence[tuple[float, float, float]], expected: Literal["higher", "lower"]) -> Conclusion:
+    """Set the differences of trainings with several seeds against a claim.
+
+    Args:
+        differences: of each seed the mean over photographs and both ends of its interval over them.
+        expected: what the document claims of the number.
+
+    Raises:
+        ValueError: there is no difference.
+    """
+    means = [mean for mean, _, _ in differences]
+    middle, count = statistics.fmean(means), len(means)
+    if count < 2:
+        return Conclusion(middle, math.nan, math.nan, "one run")
+    reach = _STUDENT[min(count - 1, len(_STUDENT)) - 1] * statistics.stdev(means) / math.sqrt(count)
+    low, high = middle - reach, middle + reach
+    if count < LEAST_SEEDS:
+        return Conclusion(middle, low, high, f"{count} runs")
+    lows, highs = [low, *(low for _, low, _ in differences)], [high, *(high for _, _, high in differences)]
+    above, below = min(lows) > 0, max(highs) < 0
+    if not (above or below):
+        return Conclusion(middle, low, high, "inconclusive")
+    return Conclusion(middle, low, high, "reproduced" if above == (expected == "higher") else "not reproduced")
 
 
 class Bootstrap:

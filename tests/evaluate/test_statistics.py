@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import scipy.stats
 
-from colorcli.evaluate.statistics import Bootstrap
+from colorcli.evaluate.statistics import Bootstrap, conclude
 
 RNG = np.random.default_rng(0)
 NOISE = RNG.normal(0, 1, 200)
@@ -64,3 +65,30 @@ def test_weights_count() -> None:
     assert summary is not None
     assert summary.mean == 0.5
     assert 0 <= summary.low <= summary.high <= 1
+
+
+@pytest.mark.parametrize(
+    ("differences", "verdict"),
+    [
+        ([(0.1, 0.05, 0.15)], "one run"),
+        ([(0.1, 0.05, 0.15), (0.11, 0.06, 0.16)], "2 runs"),
+        ([(0.10, 0.05, 0.16), (0.09, 0.03, 0.14), (0.11, 0.05, 0.17)], "reproduced"),
+        ([(-0.10, -0.16, -0.05), (-0.09, -0.14, -0.03), (-0.11, -0.17, -0.05)], "not reproduced"),
+        # One seed whose photographs do not show it.
+        ([(0.10, 0.05, 0.16), (0.09, 0.03, 0.14), (0.11, -0.05, 0.27)], "inconclusive"),
+        # Each is shown by its photographs, but the seeds lie so far apart that another one may say the opposite.
+        ([(0.1, 0.05, 0.15), (0.7, 0.6, 0.8), (0.1, 0.05, 0.15)], "inconclusive"),
+    ],
+)
+def test_a_verdict_takes_three_seeds_and_the_photographs_of_each(
+    differences: list[tuple[float, float, float]], verdict: str
+) -> None:
+    """A finding that stands on one training is a finding about that training."""
+    assert conclude(differences, "higher").verdict == verdict
+
+
+def test_intervals_over_seeds_are_students() -> None:
+    means = np.array([0.62, 0.16, -0.24, 0.3])
+    low, high = scipy.stats.t.interval(0.95, 3, means.mean(), scipy.stats.sem(means))
+    found = conclude([(mean, mean, mean) for mean in means], "higher")
+    assert (found.low, found.high) == pytest.approx((low, high), rel=1e-3)

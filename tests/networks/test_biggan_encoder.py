@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import pytest
+import scipy.stats
 import torch
 from torch import nn
 
-from colorcli.networks.biggan_encoder import BigGANEncoder
+from colorcli.networks.biggan_encoder import BigGANEncoder, distance_from_prior
 from colorcli.networks.colorizer import Colorizer
 
 
@@ -138,3 +140,18 @@ def test_onnx_gives_the_same_chroma(onnx_difference: Callable[[Colorizer], float
     network = BigGANEncoder(**BigGANEncoder.presets["lite"] | {"latents": 2})
     network.prepare()
     assert onnx_difference(network) < 1e-3
+
+
+def test_the_distance_from_the_prior_is_wassersteins() -> None:
+    """Whether shrinkage brings latents nearer to what the generator expects is a claim that needs a number."""
+    rng = np.random.default_rng(0)
+    values = np.stack([rng.normal(0, 0.3, 128), rng.normal(0.5, 1, 128), rng.uniform(-2, 2, 128)])
+    prior = scipy.stats.truncnorm(-2, 2)
+    dense = prior.ppf((np.arange(100_000) + 0.5) / 100_000)
+    expected = [scipy.stats.wasserstein_distance(row, dense) for row in values]
+    found = distance_from_prior(torch.from_numpy(values)).tolist()
+    assert found == pytest.approx(expected, abs=2e-3)
+    own = distance_from_prior(torch.from_numpy(prior.rvs((200, 128), random_state=rng))).mean()
+    assert own == pytest.approx(0.09, abs=0.01)
+    exact = torch.from_numpy(prior.ppf((np.arange(128) + 0.5) / 128))[None]
+    assert distance_from_prior(exact) < 0.01

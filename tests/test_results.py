@@ -1,0 +1,151 @@
+"""The numbers in the documents are those in ``models/results``, and verdicts are what the numbers allow.
+
+A table of results stands under the comment ``<!-- results: FILE -->``. Whoever measures anew changes the JSON file;
+this test then names every cell that has become stale.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from colorcli.evaluate.statistics import conclude
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "models" / "results"
+DOCUMENTS = [ROOT / "README.md", *(path for top in ("colorcli", "models") for path in (ROOT / top).rglob("README.md"))]
+IDS = {
+    "PSNR": "psnr",
+    "SSIM": "ssim",
+    "ΔE2000": "delta-e",
+    "colourfulness": "colorfulness",
+    "AuC": "auc",
+    "AuC rebalanced": "auc-rebalanced",
+}
+NUMBER = re.compile(r"[-+]?\d[\d,]*(?:\.\d+)?")
+MARK = re.compile(r"<!-- results: (\S+?\.json) -->")
+
+
+def cells_of(row: str) -> list[str]:
+    """The cells of a row of a Markdown table."""
+    return [cell.strip() for cell in re.split(r"(?<!\\)\|", row.strip().strip("|"))]
+
+
+def tables() -> Iterator[tuple[Path, str, list[list[str]]]]:
+    """The tables of results: the document, the file that they are held to, and their cells."""
+    for path in DOCUMENTS:
+        lines = path.read_text(encoding="utf-8").splitlines()
+        for index, line in enumerate(lines):
+            found = MARK.fullmatch(line.strip())
+            if found:
+                start = next(i for i in range(index, len(lines)) if lines[i].startswith("|"))
+                end = next((i for i in range(start, len(lines)) if not lines[i].startswith("|")), len(lines))
+                yield path, found[1], [cells_of(row) for row in lines[start:end]]
+
+
+TABLES = list(tables())
+
+
+def numbers(cell: str) -> list[str]:
+    return [found.replace(",", "") for found in NUMBER.findall(cell)]
+
+
+def column(heading: str) -> str:
+    """The id of a metric where a heading names one, else the heading itself."""
+    plain = heading.rstrip("↑↓ ")
+    name = plain.split(",")[0]
+    return IDS[name] if name in IDS and plain in (name, f"{name}, dB", f"{name}, %") else plain
+
+
+def as_shown(values: list[float], shown: list[str]) -> list[str]:
+    """The values with as many decimals, and with a sign where, the document has them."""
+    return [
+        f"{value:{'+' if text[0] == '+' else ''}.{len(text.partition('.')[2])}f}"
+        for value, text in zip(values, shown, strict=False)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("path", "name", "cells"), TABLES, ids=[f"{table[0].parent.name}-{table[1]}" for table in TABLES]
+)
+def test_a_table_has_the_numbers_of_its_file(path: Path, name: str, cells: list[list[str]]) -> None:
+    """A table that was not remade with the weights says something of weights that nobody has."""
+    record = json.loads((RESULTS / name).read_text(encoding="utf-8"))
+    if name == "findings.json":
+        _check_findings(record["findings"], cells)
+        return
+    head, rows = cells[0], cells[2:]
+    checked = 0
+    group = ""
+    for row in rows:
+        label = row[0].strip("`").removesuffix("@lite")
+        columns = list(zip(head, row, strict=True))[1:]
+        if head[1] == "":
+            group = row[0] or group
+            label = f"{group}: {row[1].strip('`')}"
+            columns = columns[1:]
+        for heading, cell in columns:
+            shown = numbers(cell)
+            if not shown:
+                continue
+            assert label in record["rows"], f"{path}: {name} has no row '{label}'"
+            expected = record["rows"][label].get(column(heading))
+            assert expected is not None, f"{path}: {name} has no '{column(heading)}' of '{label}'"
+            values = expected if isinstance(expected, list) else [expected]
+            assert len(shown) in (1, len(values)), f"{path}: {label}, {heading}: {cell}"
+            assert as_shown(values, shown) == shown, f"{path}: {label}, {heading}: {cell} is stale; {name} has {values}"
+            checked += 1
+    assert checked
+
+
+def _check_findings(findings: list[dict[str, Any]], cells: list[list[str]]) -> None:
+    said = {row[0]: row[1] for row in cells[2:]}
+    assert list(said) == [f"{finding['finding']} ({finding['source']})" for finding in findings]
+    for finding, cell in zip(findings, said.values(), strict=True):
+        assert cell.startswith(verdict(finding)), f"{finding['finding']}: '{cell}', but the runs say {verdict(finding)}"
+        plain = cell.removeprefix(verdict(finding))
+        names = [measure["measure"].partition(", ")[2] for measure in finding["measures"]]
+        for words in (finding.get("note", ""), finding.get("untested", ""), *names):
+            assert words in cell
+            plain = plain.replace(words, "")
+        shown = numbers(plain)
+        known = [value for measure in finding["measures"] for each in measure["differences"] for value in each]
+        assert len(shown) == len(known), cell
+        assert as_shown(known, shown) == shown, cell
+
+
+def verdict(finding: dict[str, Any]) -> str:
+    """What the trainings allow to be said of a claim, which holds where each of its parts does."""
+    if "untested" in finding:
+        return "not tested"
+    measures = finding["measures"]
+    parts = {conclude(list(map(tuple, each["differences"])), each["expected"]).verdict for each in measures}
+    if not parts:
+        return "one run, no verdict"
+    for least in ("one run", "2 runs"):
+        if least in parts:
+            return f"{least}, no verdict"
+    return parts.pop() if len(parts) == 1 else "inconclusive"
+
+
+def test_every_file_of_results_is_shown_and_says_where_it_comes_from() -> None:
+    assert {path.name for path in RESULTS.glob("*.json")} == {name for _, name, _ in TABLES}
+    for path in RESULTS.glob("*.json"):
+        record = json.loads(path.read_text(encoding="utf-8"))
+        assert record["title"] and record["origin"]
+        assert record.get("command") or record.get("rule")
+
+
+def test_no_table_of_results_stands_outside_of_this_test() -> None:
+    """A table with intervals or several seeds that nobody holds to anything goes stale first."""
+    marked = sum(len(cells) for *_, cells in TABLES)
+    lines = [line for path in DOCUMENTS for line in path.read_text(encoding="utf-8").splitlines()]
+    rows = [line for line in lines if line.startswith("|") and re.search(r"\d \[[-+]?\d|\d; [-+]?\d", line)]
+    inside = [row for *_, cells in TABLES for row in cells]
+    assert marked
+    assert [row for row in rows if cells_of(row) not in inside] == []
