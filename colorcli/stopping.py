@@ -37,8 +37,9 @@ class Stop:
 def stopping_on_signals(stop: Stop, announce: Callable[[], None]) -> Iterator[None]:
     """The first Ctrl-C or SIGTERM requests ``stop`` and is announced; the second raises, and so aborts.
 
-    The second raises KeyboardInterrupt or SystemExit(143). Does nothing outside of the main thread, which alone gets
-    signals.
+    The second raises KeyboardInterrupt or SystemExit(143). SIGUSR1, with which Slurm says that the time is nearly up
+    (``--signal=USR1@120``), requests ``stop`` and never aborts. Does nothing outside of the main thread, which alone
+    gets signals.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -51,10 +52,13 @@ def stopping_on_signals(stop: Stop, announce: Callable[[], None]) -> Iterator[No
                 announce()
         elif number == signal.SIGTERM:
             raise SystemExit(143)
-        else:
+        elif number == signal.SIGINT:
             raise KeyboardInterrupt
 
-    previous = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if hasattr(signal, "SIGUSR1"):  # not on Windows
+        numbers.append(signal.SIGUSR1)
+    previous = {number: signal.signal(number, handle) for number in numbers}
     try:
         yield
     finally:

@@ -24,7 +24,9 @@ _MOST_INTERVALS = 6
 def evaluate(
     inputs: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="DATA", help="Folders, tar shards, files. [default: built-in photographs]"),
+        typer.Argument(
+            metavar="DATA", help="Folders, tar shards, files, RUN#held-back. [default: built-in photographs]"
+        ),
     ] = None,
     models: Annotated[
         str | None,
@@ -52,6 +54,13 @@ def evaluate(
     ] = None,
     gray: Annotated[
         str | None, typer.Option(help="lightness, luma601, orthochromatic, panchromatic. [default: the protocol's]")
+    ] = None,
+    labels: Annotated[
+        str | None,
+        typer.Option(help="Classes for models that take one: folders, pseudo, or a CSV file (name,class)."),
+    ] = None,
+    classes: Annotated[
+        str | None, typer.Option(metavar="topN", help="Diversity over a photograph's N likeliest classes, as top5.")
     ] = None,
     native: Annotated[
         bool, typer.Option("--native", help="Score the network's own output, before it is joined with the lightness.")
@@ -95,7 +104,7 @@ def evaluate(
     if truth is not None and not inputs:
         raise UsageError("--truth compares colourings with originals: say where the colourings are.")
     chosen = protocols.load(protocol or (protocols.DEFAULT if truth is None else protocols.DEFAULT_FOR_PAIRS))
-    chosen = _changed(chosen, gray, native, sigma, sigmas)
+    chosen = _changed(chosen, gray, native, sigma, sigmas, labels)
 
     from colorcli.cli.progress import display
     from colorcli.evaluate.engine import Options
@@ -127,7 +136,7 @@ def evaluate(
         command=("colorcli", *sys.argv[1:]),
         open_model=open_one,
     )
-    run = Run(request, Options(seed, seeds, samples, jobs or Options.jobs, save_ab))
+    run = Run(request, Options(seed, seeds, samples, _ranks(classes), jobs or Options.jobs, save_ab))
     shown = display(len(run.found.items) + len(run.found.failures), quiet=quiet, verbose=verbose)
     with shown:
         report = run.carry_out(shown.show)
@@ -145,10 +154,16 @@ def _split(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
-def _changed(protocol: Protocol, gray: str | None, native: bool, sigma: float | None, sigmas: str | None) -> Protocol:
-    from colorcli.evaluate.protocols import GRAY_RULES
+def _changed(
+    protocol: Protocol, gray: str | None, native: bool, sigma: float | None, sigmas: str | None, labels: str | None
+) -> Protocol:
+    from colorcli.evaluate.protocols import GRAY_RULES, LABELS
 
     changes: dict[str, Any] = {}
+    if labels is not None:
+        if not (labels in LABELS or labels.endswith(".csv")):
+            raise UsageError(f"--labels is {', '.join(LABELS)} or a CSV file, not '{labels}'.")
+        changes["labels"] = labels
     if gray is not None:
         if gray not in GRAY_RULES:
             raise UsageError(f"--gray is {', '.join(GRAY_RULES)}, not '{gray}'.")
@@ -165,6 +180,16 @@ def _changed(protocol: Protocol, gray: str | None, native: bool, sigma: float | 
         if any(not 0 < value <= 100 for value in changes["sigmas"]):
             raise UsageError(f"--sigmas must be in (0, 100], not {sigmas}.")
     return protocol.changed(**changes)
+
+
+def _ranks(classes: str | None) -> int:
+    """The N of topN."""
+    if classes is None:
+        return 0
+    number = classes.removeprefix("top")
+    if not (number.isdecimal() and 2 <= int(number) <= 1000):
+        raise UsageError(f"--classes is top2 to top1000, not '{classes}'.")
+    return int(number)
 
 
 def _weights(given: list[str]) -> dict[str, Path]:

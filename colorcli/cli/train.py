@@ -20,8 +20,12 @@ def train(
         typer.Argument(help="A recipe's name (see --list) or a TOML file.", autocompletion=complete_recipe),
     ] = None,
     data: Annotated[
-        list[Path] | None,
-        typer.Option("--data", help="Folder of colour photographs or tar shards; repeatable.", exists=True),
+        list[str] | None,
+        typer.Option(
+            "--data",
+            metavar="DATA",
+            help="Folder of colour photographs or tar shards, hf://SET, or shards' address; repeatable.",
+        ),
     ] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Run folder; default runs/RECIPE.")] = None,
     settings: Annotated[
@@ -41,8 +45,28 @@ def train(
     minutes: Annotated[
         float | None, typer.Option(min=0, help="Stop after about this many minutes, with a checkpoint to resume from.")
     ] = None,
+    keep_worse: Annotated[
+        bool, typer.Option("--keep-worse", help="Write the model even where it is worse than it began.")
+    ] = False,
+    track: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Show the run in tensorboard or wandb too; repeatable."),
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda[:N] or mps.")] = "auto",
     threads: Annotated[int | None, typer.Option(help="CPU threads.", min=1)] = None,
+    sweep: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Make, or go on with, a table of variants and seeds (TOML; see the docs); needs --test.",
+            exists=True,
+            dir_okay=False,
+        ),
+    ] = None,
+    test: Annotated[
+        list[Path] | None,
+        typer.Option(help="With --sweep: photographs to measure the runs on; repeatable.", exists=True),
+    ] = None,
     list_recipes: Annotated[bool, typer.Option("--list", help="List the recipes and exit.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")] = False,
 ) -> None:
@@ -52,11 +76,23 @@ def train(
     if list_recipes:
         _list()
         return
+    if sweep is not None:
+        if recipe or settings or start or teacher or resume or keep_worse:
+            raise UsageError(
+                "The sweep's file says what is trained: omit RECIPE, --set, --from, --teacher and --resume."
+            )
+        if not (data and test):
+            raise UsageError("--sweep needs --data to train on and --test to measure on.")
+        _sweep(sweep, _located(data, quiet), test, output, minutes=minutes, device=device, threads=threads, quiet=quiet)
+        return
+    if test:
+        raise UsageError("--test is for --sweep; 'colorcli evaluate' measures a model.")
     if recipe is None:
         raise UsageError("Name a recipe (colorcli train --list shows them) and the photographs to learn from: --data.")
     chosen = recipes.load(recipe, settings)
     if not data:
         raise UsageError(f"Name the photographs that {recipe} is to learn from: --data FOLDER.")
+    photographs = _located(data, quiet)
 
     from colorcli.cli.training import training_display
     from colorcli.stopping import Stop, ended_by, stopping_on_signals
@@ -75,7 +111,7 @@ def train(
     with training_display(chosen, folder, quiet=quiet) as display, stopping_on_signals(stop, announce):
         finished = run_recipe(
             chosen,
-            data,
+            photographs,
             folder,
             teacher=teacher,
             start=start,
@@ -84,6 +120,8 @@ def train(
             stop=stop,
             device=device,
             threads=threads,
+            keep_worse=keep_worse,
+            track=track or (),
             command=["colorcli", *sys.argv[1:]],
             report=display.show,
         )
@@ -92,6 +130,58 @@ def train(
             _compare(folder)
         _tell_what_was_left_out(folder)
         note(_made(chosen.system, folder) if finished else "Stopped before the end; go on with --resume.")
+    if stop() and not finished:
+        raise typer.Exit(ended_by(stop.signal_number))
+
+
+def _located(data: list[str], quiet: bool) -> list[Path]:
+    """DATA as folders and tar shards on this machine."""
+    from colorcli.train.sources import located
+
+    return located(data, (lambda _: None) if quiet else note)
+
+
+def _sweep(
+    file: Path,
+    data: list[Path],
+    test: list[Path],
+    output: Path | None,
+    *,
+    minutes: float | None,
+    device: str,
+    threads: int | None,
+    quiet: bool,
+) -> None:
+    import time
+
+    from colorcli.cli.training import training_display
+    from colorcli.stopping import Stop, ended_by, stopping_on_signals
+    from colorcli.sweep import plan
+    from colorcli.sweep.run import Places, carry_out
+
+    chosen = plan.load(file)
+    places = Places(tuple(data), tuple(test), output or Path("sweeps") / chosen.name)
+    stop, until = Stop(), None if minutes is None else time.monotonic() + minutes * 60
+
+    def announce() -> None:
+        if not quiet:
+            note("Stopping after this step, with a checkpoint; once more aborts.")
+
+    recipe = chosen.trainings[0].recipe
+    with training_display(recipe, places.output, quiet=quiet) as display, stopping_on_signals(stop, announce):
+        finished = carry_out(
+            chosen,
+            places,
+            device=device,
+            threads=threads,
+            seconds=lambda: None if until is None else until - time.monotonic(),
+            stop=stop,
+            command=["colorcli", *sys.argv[1:]],
+            report=display.show,
+        )
+    if not quiet:
+        table = places.output / "table.md"
+        note(f"The table is {table}." if finished else "Stopped before the end; the same line goes on.")
     if stop() and not finished:
         raise typer.Exit(ended_by(stop.signal_number))
 

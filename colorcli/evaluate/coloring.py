@@ -24,11 +24,20 @@ class Take(NamedTuple):
         model: whose it is.
         repeat: which seed, or which sample of those for diversity.
         sigma: for diversity, the scale of the random code; None for the colourings that are compared with the original.
+        rank: for diversity over classes, which of the likeliest classes is given; -1 for the other colourings.
     """
 
     model: str
     repeat: int = 0
     sigma: float | None = None
+    rank: int = -1
+
+    @property
+    def spread(self) -> str:
+        """Which diversity it is for; empty where it is compared with the original."""
+        if self.rank >= 0:
+            return "classes"
+        return "" if self.sigma is None else f"{self.sigma:g}"
 
 
 @dataclass(frozen=True)

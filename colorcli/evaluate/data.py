@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import tarfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -17,28 +18,41 @@ from colorcli.images.formats import SUFFIXES, is_photograph_name, labels
 from colorcli.images.photo import Photo
 from colorcli.images.read import decode_photo
 from colorcli.images.samples import color_photographs
+from colorcli.registry import splits
+from colorcli.sessions.classes import classes_of_folders, read_class, read_classes
 
 
 @dataclass(frozen=True)
 class File:
-    """A file on the disk, or a part of one."""
+    """A file on the disk, or a part of one.
+
+    Attributes:
+        path: of the file; its part has ``size`` bytes from ``offset`` on.
+        sha256: that its content must have, where that is known.
+        label: its ImageNet class, where the shard says so; else -1.
+    """
 
     path: Path
     offset: int = 0
     size: int = -1
+    sha256: str = ""
+    label: int = -1
 
     def read(self) -> bytes:
         """Its content.
 
         Raises:
-            PhotoError: it cannot be read.
+            PhotoError: it cannot be read, or is another than it was.
         """
         try:
             with self.path.open("rb") as handle:
                 handle.seek(self.offset)
-                return handle.read(self.size)
+                content = handle.read(self.size)
         except OSError as error:
             raise PhotoError(f"{self.path} cannot be read: {error.strerror or error}.") from error
+        if self.sha256 and hashlib.sha256(content).hexdigest() != self.sha256:
+            raise PhotoError(f"{self.path} has changed since the run that names it")
+        return content
 
 
 @dataclass(frozen=True)
@@ -49,11 +63,13 @@ class Item:
         name: relative, in POSIX form; it keys the random code as in ``colorize``.
         read: gives the file's bytes.
         other: gives the bytes of another tool's colouring of it, where pairs are scored.
+        label: its ImageNet class, -1 where none is known.
     """
 
     name: str
     read: Callable[[], bytes]
     other: Callable[[], bytes] | None = None
+    label: int = -1
 
 
 @dataclass(frozen=True)
@@ -65,8 +81,11 @@ class Found:
     failures: tuple[tuple[str, str], ...] = field(default=())
 
 
-def find(roots: Sequence[Path], selection: Selection) -> Found:
+def find(roots: Sequence[Path], selection: Selection, classes: str = "none") -> Found:
     """The photographs in folders (with all that is in them), tar shards and single files; without any, the built-in.
+
+    ``RUN#SET`` stands for a set of photographs of a run folder: ``training``, ``held-back`` or ``test``. Classes are
+    those of ``Protocol.labels``, but for pseudo-labels, which only a look at the photograph gives.
 
     Raises:
         UsageError: one of ``roots`` is not there.
@@ -84,8 +103,28 @@ def find(roots: Sequence[Path], selection: Selection) -> Found:
             f"There are no photographs in {', '.join(map(str, roots))} ({labels()} are known, and tar files of them)."
         )
     _refuse_doubles(name for name, _ in files)
-    items = tuple(Item(name, file.read) for name, file in sorted(files, key=lambda pair: pair[0]))
+    known = _classes(files, classes)
+    items = tuple(Item(name, file.read, label=known.get(name, -1)) for name, file in sorted(files, key=_name))
     return Found(tuple(map(str, roots)), _selected(items, selection), tuple(failures))
+
+
+def _name(pair: tuple[str, File]) -> str:
+    return pair[0]
+
+
+def _classes(files: Sequence[tuple[str, File]], source: str) -> dict[str, int]:
+    """The class of each photograph by a protocol's ``labels``; those that have none are left out."""
+    if source.endswith(".csv"):
+        return read_classes(Path(source))
+    if source != "folders":
+        return {}
+    found = {name: file.label for name, file in files if file.label >= 0}
+    parents = {name: PurePosixPath(name).parent.name for name, _ in files if name not in found}
+    loose = next((name for name, parent in parents.items() if not parent), None)
+    if loose is not None:
+        raise UsageError(f"{loose} lies in no folder that could name its class, as --labels folders asks.")
+    numbers = classes_of_folders(parents.values())
+    return found | {name: numbers[parent] for name, parent in parents.items()}
 
 
 def find_pairs(roots: Sequence[Path], truth: Path, selection: Selection) -> Found:
@@ -133,7 +172,10 @@ def decode(content: bytes, name: str) -> tuple[Photo, str]:
 
 def _files(root: Path, failures: list[tuple[str, str]]) -> Iterator[tuple[str, File]]:
     """The photographs of a root; damaged tar files in a folder join the failures, one that was named is an error."""
-    if root.is_dir():
+    named = splits.named(str(root))
+    if named is not None:
+        yield from _of_run(*named, failures)
+    elif root.is_dir():
 
         def unreadable(relative: str, error: OSError) -> None:
             failures.append((relative, f"The folder {root / relative} cannot be read: {error.strerror or error}."))
@@ -154,15 +196,38 @@ def _files(root: Path, failures: list[tuple[str, str]]) -> Iterator[tuple[str, F
         raise UsageError(f"{root} is neither a folder nor a file.")
 
 
+def _of_run(folder: Path, name: str, failures: list[tuple[str, str]]) -> Iterator[tuple[str, File]]:
+    """The photographs that a run calls ``name``; those that are gone join the failures."""
+    split = splits.read(folder, name)
+    there = {relative: file for root in split.roots for relative, file in _files(Path(root), failures)}
+    for relative, digest in split.photographs.items():
+        if relative in there:
+            yield relative, dataclasses.replace(there[relative], sha256=digest)
+        else:
+            failures.append((relative, f"is no longer in {', '.join(split.roots)}"))
+
+
 def _members(shard: Path) -> Iterator[tuple[str, File]]:
+    found: list[tuple[str, str, File]] = []
+    classes: dict[str, int] = {}
+    failure: UsageError | None = None
     try:
         # "r:" takes no compressed ones: their members have no place in the file
         with tarfile.open(shard, "r:") as archive:
             for member in archive:
-                if member.isfile() and is_photograph_name(PurePosixPath(member.name).name):
-                    yield f"{shard.stem}/{member.name}", File(shard, member.offset_data, member.size)
+                folder, _, file = member.name.rpartition("/")
+                key = f"{folder}/{file.partition('.')[0]}"
+                if member.isfile() and is_photograph_name(file):
+                    found.append((key, f"{shard.stem}/{member.name}", File(shard, member.offset_data, member.size)))
+                elif file.endswith(".cls") and (content := archive.extractfile(member)):
+                    classes[key] = read_class(content.read(16), f"{member.name} of {shard}")
     except (OSError, tarfile.TarError) as error:
-        raise UsageError(f"The tar file {shard} cannot be read ({error}); it is damaged, or compressed.") from error
+        failure = UsageError(f"The tar file {shard} cannot be read ({error}); it is damaged, or compressed.")
+    for key, name, part in found:
+        yield name, dataclasses.replace(part, label=classes.get(key, -1))
+    # What lies before the damage counts.
+    if failure is not None:
+        raise failure
 
 
 def _stem(name: str) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -24,6 +25,9 @@ from colorcli.pipeline.controls import Settings, choose, controls, draw
 from colorcli.sessions.machine import available_cpus
 from colorcli.sessions.session import Controls, Session
 from colorcli.text import printable
+
+if TYPE_CHECKING:
+    from colorcli.evaluate.classes import Classifier
 
 _GPU_BATCH = 16
 _AHEAD = 2
@@ -39,6 +43,7 @@ class Options:
         seed: of the first colouring by a model that takes a random code; further seeds follow it.
         seeds: with how many seeds such models are scored.
         samples: colourings of each photograph for diversity, where that is measured.
+        classes: over how many of a photograph's likeliest classes diversity is measured; 0: over none.
         jobs: threads that prepare and score.
         save_ab: folder for the chroma of every colouring, or None.
     """
@@ -46,6 +51,7 @@ class Options:
     seed: int = 0
     seeds: int = 1
     samples: int = 10
+    classes: int = 0
     jobs: int = max(1, min(8, available_cpus()))
     save_ab: Path | None = None
 
@@ -88,6 +94,11 @@ class Evaluation:
         self._observe = observe
         self._rules = {session.info.size_rule for session in models.values()}
         on_cpu = all(session.device == "cpu" for session in models.values())
+        self._classifier: Classifier | None = None
+        if protocol.labels == "pseudo" or options.classes:
+            from colorcli.evaluate.classes import Classifier
+
+            self._classifier = Classifier(pseudo=protocol.labels == "pseudo", likely=options.classes)
         self._batch = 1 if on_cpu else _GPU_BATCH
         self._outcome = Outcome()
 
@@ -136,7 +147,7 @@ class Evaluation:
 
     def _prepared(self, name: str, future: Future[Prepared]) -> list[Prepared]:
         try:
-            return [future.result()]
+            return [future.result() if self._classifier is None else self._classifier.named(future.result())]
         except (PhotoError, MemoryError) as error:
             self._fail(name, _reason(error, name))
             return []
@@ -159,6 +170,12 @@ class Evaluation:
                 for sigma in (self._protocol.sigmas if self._spread else ())
                 for repeat in range(self._options.samples)
             ]
+        takes += [
+            (Take(model, rank=rank), choose(session.info, {}), 0)
+            for model, session in self._models.items()
+            if "class_index" in session.info.controls
+            for rank in range(self._options.classes)
+        ]
         return takes
 
     def _color(self, batch: list[Prepared], turn: int) -> Iterator[tuple[Prepared, dict[Take, Answer]]]:
@@ -176,7 +193,13 @@ class Evaluation:
             left = [member for member in range(len(batch)) if member not in wrong]
             chosen = [batch[member] for member in left]
             given = [
-                draw(session.info.controls, settings, one.name, sample, one.windows[session.info.size_rule])
+                draw(
+                    session.info.controls,
+                    _of_class(settings, take, one),
+                    one.name,
+                    sample,
+                    one.windows[session.info.size_rule],
+                )
                 for one in chosen
             ]
             answers = self._ask(session, chosen, given)
@@ -202,7 +225,7 @@ class Evaluation:
         return ask(session, batch, given)
 
     def _save(self, name: str, take: Take, answer: Answer) -> None:
-        if self._options.save_ab is None or take.sigma is not None:
+        if self._options.save_ab is None or take.spread:
             return
         suffix = f".{take.repeat}.npz" if take.repeat else ".npz"
         # a name from a tar file may try to lead out of the folder
@@ -226,6 +249,12 @@ class Evaluation:
     def _fail(self, name: str, reason: str) -> None:
         self._outcome.failures.append((name, reason))
         self._observe({"event": "photo.failed", "input": name, "status": "failed", "reason": reason})
+
+
+def _of_class(settings: Settings, take: Take, prepared: Prepared) -> Settings:
+    """The settings with the class that a photograph is known to have, or that a colouring for diversity tries."""
+    label = prepared.likely[take.rank] if take.rank >= 0 else prepared.label
+    return {**settings, "class_index": label} if label >= 0 and "class_index" in settings else settings
 
 
 def _reason(error: Exception, name: str) -> str:

@@ -42,6 +42,8 @@ _MEAN, _DEVIATION = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)
 _INCEPTION_SIDE = 299
 # AlexNet's poolings leave nothing of less than 31 pixels
 _LPIPS_SIDE = 32
+# What a metric network has to tell apart: below it, the numbers of any two sets of pictures are 0.00 to their decimals.
+_LEAST_SPREAD, _LEAST_DISTANCE = 1e-3, 1e-4
 
 
 class LPIPS(nn.Module):
@@ -211,7 +213,8 @@ class Perceptual:
         device: as PyTorch names it.
 
     Raises:
-        ModelError: weights are not on this machine (the sentence says how to get them), or do not fit.
+        ModelError: weights are not on this machine (the sentence says how to get them), do not fit, or make a network
+            that cannot tell pictures apart.
     """
 
     def __init__(self, names: Sequence[str], given: Mapping[str, Path], device: str = "cpu") -> None:
@@ -229,6 +232,19 @@ class Perceptual:
             else:
                 network = LPIPS(name.removeprefix("lpips-"))
                 self._lpips[name] = _fill(network, path, name).eval().requires_grad_(False).to(device)
+            if not self._tells_apart(name):
+                raise ModelError(
+                    f"The weights {path} of the metric network {name} fit, but it cannot tell pictures apart: they are "
+                    f"not those of the trained network. Fetch them with: colorcli models pull {name} --overwrite"
+                )
+
+    def _tells_apart(self, name: str) -> bool:
+        """Whether a network answers pictures that have nothing in common differently; without weights it does not."""
+        probes = _probes()
+        if name == "inception-fid":
+            spread = self.inception(probes).std(0).mean()
+            return bool(spread > _LEAST_SPREAD)
+        return min(self.lpips(name, probes[1:], probes[0])) > _LEAST_DISTANCE
 
     @torch.inference_mode()
     @memory_errors()
@@ -270,6 +286,16 @@ class Perceptual:
     def _batch(self, pictures: Sequence[Rgb8]) -> Tensor:
         stacked = np.ascontiguousarray(np.stack(pictures).transpose(0, 3, 1, 2))
         return torch.from_numpy(stacked).to(self._device).float()
+
+
+def _probes() -> list[Rgb8]:
+    """Four pictures ``(96, 96, 3)``: noise, stripes, a gradient, and one colour."""
+    side = 96
+    ramp = np.linspace(0, 255, side)
+    gradient = np.stack([np.tile(ramp, (side, 1)), np.tile(ramp[:, None], (1, side)), np.full((side, side), 96)], -1)
+    stripes = np.repeat((np.arange(side) // 8 % 2 * 200.0 + 20)[None, :, None], side, 0) * np.array([1, 0.5, 0.2])
+    noise = np.random.Generator(np.random.Philox(key=0)).integers(0, 256, (side, side, 3))
+    return [np.asarray(picture, np.uint8) for picture in (noise, stripes, gradient, np.full_like(gradient, 200))]
 
 
 def _weights_file(name: str, given: Mapping[str, Path]) -> Path:

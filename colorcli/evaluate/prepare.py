@@ -40,6 +40,8 @@ class Prepared:
         other: another tool's colouring of it at that size, where pairs are scored.
         windows: what a network sees of the gray photograph, by the network's size rule.
         seconds: that this took.
+        label: its ImageNet class, -1 where none is known.
+        likely: the classes that the gray photograph may show, the likeliest first, where they were asked for.
     """
 
     name: str
@@ -49,6 +51,8 @@ class Prepared:
     other: Rgb8 | None
     windows: dict[SizeRule, Windows]
     seconds: float
+    label: int = -1
+    likely: tuple[int, ...] = ()
 
 
 def prepare(item: Item, protocol: Protocol, rules: Iterable[SizeRule]) -> Prepared:
@@ -73,7 +77,7 @@ def prepare(item: Item, protocol: Protocol, rules: Iterable[SizeRule]) -> Prepar
     original = fit(whole, protocol)
     gray = to_gray(original, protocol.gray)
     seen = {rule: windows_of(gray, rule) for rule in rules}
-    return Prepared(item.name, sha256, original, gray, other, seen, time.perf_counter() - start)
+    return Prepared(item.name, sha256, original, gray, other, seen, time.perf_counter() - start, item.label)
 
 
 def to_rgb8(pixels: Pixels) -> Rgb8:

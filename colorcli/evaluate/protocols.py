@@ -24,6 +24,7 @@ GrayRule = Literal["lightness", "luma601", "orthochromatic", "panchromatic"]
 
 FITS: tuple[Fit, ...] = ("crop", "stretch", "native")
 GRAY_RULES: tuple[GrayRule, ...] = ("lightness", "luma601", "orthochromatic", "panchromatic")
+LABELS = ("none", "folders", "pseudo")
 INTERPOLATIONS = ("lanczos", "bicubic", "bilinear", "box", "nearest")
 
 
@@ -57,6 +58,9 @@ class Protocol:
         native: whether the network's own answer is scored in place of the picture that ``colorize`` makes.
         sigma: scale of the random code, for models that take one.
         sigmas: for the diversity metrics.
+        labels: the classes that networks which take one are given: ``none`` (they decide themselves), ``folders`` (the
+            folders' names, or a shard's files KEY.cls), ``pseudo`` (a classifier's answer on the colour photograph), or
+            a CSV file with the columns ``name`` and ``class``.
         source: whose numbers it takes, and what they were.
         data: which photographs.
     """
@@ -71,6 +75,7 @@ class Protocol:
     native: bool = False
     sigma: float = 0.8
     sigmas: tuple[float, ...] = (0.8, 3.0, 10.0)
+    labels: str = "none"
     source: str = ""
     data: Selection = field(default_factory=Selection)
 
@@ -127,6 +132,8 @@ def _parse(content: bytes, name: str, where: str) -> Protocol:
         protocol = Protocol(id=name, **settings)
     except (UnicodeDecodeError, tomllib.TOMLDecodeError, TypeError) as error:
         raise UsageError(f"The protocol {where} cannot be used: {error}.") from error
+    if not (protocol.labels in LABELS or protocol.labels.endswith(".csv")):
+        raise UsageError(f"The protocol {where} cannot be used: labels is one of {', '.join(LABELS)}, or FILE.csv.")
     choices = {"fit": FITS, "gray": GRAY_RULES, "interpolation": INTERPOLATIONS}
     for key, known in choices.items():
         if getattr(protocol, key) not in known:

@@ -81,7 +81,12 @@ def build(
         "title": f"{', '.join(names[1:-1]) or GRAY} on {len(outcome.images)} photographs, {protocol.id}",
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "protocol": protocol.record(),
-        "options": {"seed": options.seed, "seeds": options.seeds, "samples": options.samples},
+        "options": {
+            "seed": options.seed,
+            "seeds": options.seeds,
+            "samples": options.samples,
+            "classes": options.classes,
+        },
         "intervals": {"confidence": CONFIDENCE, "resamplings": RESAMPLINGS, "method": "percentile bootstrap"},
         "software": _software(),
         "command": list(command),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,13 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from colorcli.color import join, scoring
-from colorcli.errors import UsageError
+from colorcli.errors import ModelError, UsageError
 from colorcli.evaluate import data, facts, metrics, report
 from colorcli.evaluate.engine import Evaluation, Observer, Options
 from colorcli.evaluate.output import Pictures, prepare_folder, write_report
 from colorcli.evaluate.protocols import Protocol
 from colorcli.evaluate.scoring import GRAY, ORIGINAL, Scorer
 from colorcli.pipeline import opening
+from colorcli.registry import registry, splits
+from colorcli.registry.card import ModelCard
 from colorcli.sessions.session import Session
 
 if TYPE_CHECKING:
@@ -70,11 +73,14 @@ class Run:
     def __init__(self, request: Request, options: Options) -> None:
         self._request, self._options = request, options
         protocol = request.protocol
-        self.metrics = metrics.choose(request.metrics or protocol.metrics, protocol.sigmas)
+        asked = (*(request.metrics or protocol.metrics), *(["diversity-classes"] if options.classes else []))
+        self.metrics = metrics.choose(asked, protocol.sigmas)
+        if any(metric.id == "diversity-classes" for metric in self.metrics) and options.classes < 2:
+            raise UsageError("Diversity over classes needs at least 2 of them, such as --classes top5.")
         if any(metric.id == "native-mse" for metric in self.metrics) and not protocol.native:
             raise UsageError("The metric native-mse is of a network's own answer: add --native.")
         if request.truth is None:
-            self.found = data.find(request.roots, protocol.data)
+            self.found = data.find(request.roots, protocol.data, protocol.labels)
         else:
             self.found = data.find_pairs(request.roots, request.truth, protocol.data)
         self._refuse_small_fid()
@@ -82,10 +88,14 @@ class Run:
         for name in request.models:
             session = request.open_model(name, len(self.found.items))
             self.models.setdefault(session.info.name, session)
+        if protocol.labels != "none" or options.classes:
+            deaf = [name for name, session in self.models.items() if "class_index" not in session.info.controls]
+            if len(deaf) == len(self.models):
+                raise UsageError(f"--labels and --classes are for models that take a class, unlike {', '.join(deaf)}.")
         for reserved in {GRAY, ORIGINAL} & set(self.models):
             raise UsageError(f"A model cannot be called {reserved}: that is another row of the table.")
         self.pairs_as = None if request.truth is None else _tool_name(request.roots, self.models)
-        self._spread = any(metric.id.startswith("diversity") for metric in self.metrics)
+        self._spread = any(metric.id.startswith("diversity") and "@" in metric.id for metric in self.metrics)
         if self._spread and options.samples < 2:
             raise UsageError("Diversity needs at least 2 samples.")
         device = next((session.device for session in self.models.values()), "cpu")
@@ -102,7 +112,11 @@ class Run:
         """
         join.warm_up()
         scoring.warm_up()
-        rows = [self._facts(name, session) for name, session in self.models.items()]
+        cards = self._cards()
+        rows = [
+            self._facts(name, session) | ({"selection": cards[name].training.get("selection")} if name in cards else {})
+            for name, session in self.models.items()
+        ]
         output = self._request.output
         with tempfile.TemporaryDirectory(prefix="colorcli-") as folder:
             pictures = Pictures(Path(folder))
@@ -125,9 +139,36 @@ class Run:
                 device=self._device,
                 metric_networks={} if self._perceptual is None else self._perceptual.hashes,
             )
+            made["notes"] += self._selection_notes({image.name: image.sha256 for image in outcome.images})
             if output is not None and outcome.images:
                 write_report(output, made, pictures)
         return made
+
+    def _selection_notes(self, sha256: Mapping[str, str]) -> list[str]:
+        """Which models have seen these photographs before: one that was chosen on them, or learnt from them."""
+        runs = {
+            name: card.folder
+            for name, card in self._cards().items()
+            if card.folder is not None and not str(card.training.get("selection", "")).startswith("the last step")
+        }
+        shared = splits.shared([*runs.values()], sha256)
+        notes = [
+            f"{name} was chosen on {shared[str(folder)]} of these {len(sha256)} photographs, which flatters it; "
+            "measure on others, such as those of data.test."
+            for name, folder in runs.items()
+            if str(folder) in shared
+        ]
+        named = [splits.named(str(root)) for root in self._request.roots]
+        notes += [f"{root[0]} learnt from these photographs." for root in named if root and root[1] == splits.TRAINING]
+        return notes
+
+    def _cards(self) -> dict[str, ModelCard]:
+        """The cards of the models that have one, by the names that they have in the report."""
+        found = {}
+        for name in self.models:
+            with contextlib.suppress(ModelError):
+                found[name] = registry.find(name)
+        return found
 
     def _refuse_small_fid(self) -> None:
         count = len(self.found.items)

@@ -89,12 +89,12 @@ class Scorer:
             rows[self._pairs_as] = [Picture(prepared.other)]
         seconds: dict[str, list[float]] = {}
         errors: dict[str, list[float]] = {}
-        samples: dict[tuple[str, float], list[Picture]] = {}
+        samples: dict[tuple[str, str], list[Picture]] = {}
         for take, answer in answers.items():
             joining = time.perf_counter()
             picture = _picture(prepared, answer)
-            if take.sigma is not None:
-                samples.setdefault((take.model, take.sigma), []).append(picture)
+            if take.spread:
+                samples.setdefault((take.model, take.spread), []).append(picture)
                 continue
             rows.setdefault(take.model, []).append(picture)
             seconds.setdefault(take.model, []).append(answer.seconds + time.perf_counter() - joining)
@@ -140,10 +140,10 @@ class Scorer:
             for (model, _), distance in zip(flat, distances, strict=True):
                 values[model].setdefault(name, []).append(distance)
 
-    def _add_diversity(self, values: Values, samples: Mapping[tuple[str, float], list[Picture]], scene: Scene) -> None:
+    def _add_diversity(self, values: Values, samples: Mapping[tuple[str, str], list[Picture]], scene: Scene) -> None:
         regions = segments(scene.gray.lab[0]) if samples else None
-        for (model, sigma), pictures in samples.items():
-            for name in sorted({f"diversity@{sigma:g}", f"diversity-lpips@{sigma:g}"} & self._ids):
+        for (model, over), pictures in samples.items():
+            for name in sorted({f"diversity@{over}", f"diversity-lpips@{over}", f"diversity-{over}"} & self._ids):
                 if name.startswith("diversity-lpips"):
                     assert self._perceptual is not None
                     value = self._perceptual.mean_pairwise_lpips("lpips-alex", [picture.rgb for picture in pictures])

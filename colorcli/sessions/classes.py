@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import csv
 import difflib
+from collections.abc import Iterable
 from functools import cache
 from importlib import resources
+from pathlib import Path
 
 from colorcli.errors import UsageError
 
@@ -46,3 +49,48 @@ def find_class(name: str) -> int:
     near += [entry for entry in known if wanted in entry and entry not in near][:3]
     hint = f"; near it: {', '.join(near)}" if near else ""
     raise UsageError(f"There is no ImageNet class '{name}'{hint}.")
+
+
+def classes_of_folders(folders: Iterable[str]) -> dict[str, int]:
+    """The class of each folder: by its name, or where there are a thousand (ImageNet's synsets) by their order.
+
+    Raises:
+        UsageError: a folder's name is no class, and there are not a thousand.
+    """
+    names = sorted(set(folders))
+    if len(names) == len(class_names()):
+        return {name: index for index, name in enumerate(names)}
+    return {name: find_class(name) for name in names}
+
+
+def read_classes(path: Path) -> dict[str, int]:
+    """The classes of photographs in a CSV file with the columns ``name`` and ``class``, by the photographs' names.
+
+    A class is given by number or by name.
+
+    Raises:
+        UsageError: the file cannot be read, lacks a column, or names a class that does not exist.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UsageError(f"The classes in {path} cannot be read: {error}.") from error
+    if rows and not {"name", "class"} <= set(rows[0]):
+        raise UsageError(f"{path} has no columns 'name' and 'class'; its first line is their heading.")
+    return {row["name"]: find_class(row["class"] or "") for row in rows}
+
+
+def read_class(content: bytes, where: str) -> int:
+    """The class in a file ``KEY.cls`` of a shard.
+
+    Raises:
+        UsageError: it holds no number of a class.
+    """
+    try:
+        number = int(content)
+    except ValueError as error:
+        raise UsageError(f"{where} holds no class: {content[:16]!r}.") from error
+    if not 0 <= number < len(class_names()):
+        raise UsageError(f"Class {number} in {where} is none of ImageNet's, 0 to 999.")
+    return number

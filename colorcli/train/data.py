@@ -7,6 +7,7 @@ would have seen, whatever the number of loader threads.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import io
 import math
 import tarfile
@@ -27,7 +28,7 @@ from colorcli.color.metrics import colorfulness
 from colorcli.errors import NothingToDoError, UsageError
 from colorcli.files import name_digest, walk
 from colorcli.images.formats import is_photograph_name
-from colorcli.sessions.classes import class_names, find_class
+from colorcli.sessions.classes import class_names, classes_of_folders, read_classes
 from colorcli.sessions.machine import available_cpus
 
 _FORMATS = ("JPEG", "PNG", "WEBP", "TIFF")
@@ -46,6 +47,15 @@ class Entry:
     offset: int = 0
     size: int = -1
     label: int = -1
+
+    def sha256(self) -> str:
+        """Hexadecimal SHA-256 of the file's content; empty where it cannot be read."""
+        try:
+            with self.path.open("rb") as file:
+                file.seek(self.offset)
+                return hashlib.sha256(file.read(self.size)).hexdigest()
+        except OSError:
+            return ""
 
 
 @dataclass(frozen=True)
@@ -97,14 +107,20 @@ class Batch:
 class PhotoSet:
     """Colour photographs in folders and tar shards, split by a hash of each name so that the split is stable."""
 
-    def __init__(self, roots: Sequence[Path], *, held_back: float = 0.02, labelled: bool = False) -> None:
+    def __init__(
+        self, roots: Sequence[Path], *, held_back: float = 0.02, test: float = 0.0, labels: str = "none"
+    ) -> None:
         entries = [entry for root in roots for entry in _index(root)]
-        if labelled:
+        if labels == "folders":
             entries = _labelled(entries)
+        elif labels.endswith(".csv"):
+            classes = read_classes(Path(labels))
+            entries = [dataclasses.replace(entry, label=classes.get(entry.name, -1)) for entry in entries]
         if not entries:
             raise NothingToDoError(f"No photographs or tar shards were found in {', '.join(map(str, roots))}.")
         entries.sort(key=lambda entry: entry.name)
-        self.train = [entry for entry in entries if _fraction(entry.name) >= held_back]
+        self.train = [entry for entry in entries if _fraction(entry.name) >= held_back + test]
+        self.test = [entry for entry in entries if held_back <= _fraction(entry.name) < held_back + test]
         # In the order of their hashes, so that the first few are a fair sample.
         self.validation = sorted((e for e in entries if _fraction(e.name) < held_back), key=lambda e: _fraction(e.name))
         self.left_out: dict[str, str] = {}
@@ -198,11 +214,7 @@ def _labelled(entries: list[Entry]) -> list[Entry]:
     if "" in folders:
         loose = next(entry.name for entry in unknown if not Path(entry.name).parent.name)
         raise UsageError(f"{loose} lies in no folder that could name its class, as data.labels = folders asks.")
-    if len(folders) == len(class_names()):
-        # ImageNet's own layout: synsets, whose order is that of the classes.
-        numbers = {folder: index for index, folder in enumerate(folders)}
-    else:
-        numbers = {folder: find_class(folder) for folder in folders}
+    numbers = classes_of_folders(folders)
     return [
         entry if entry.label >= 0 else dataclasses.replace(entry, label=numbers[Path(entry.name).parent.name])
         for entry in entries

@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw
 
 from colorcli.color import bins
 from colorcli.color import tensors as colors
-from colorcli.networks.biggan_encoder import BigGANEncoder
+from colorcli.networks.biggan_encoder import BigGANEncoder, distance_from_prior
 from colorcli.networks.colorizer import Colorizer
 from colorcli.pipeline.controls import random_code
 from colorcli.train.objectives.base import Setup
@@ -108,15 +108,16 @@ def _held_back(folder: Path) -> tuple[Any, ...] | None:
 
 @torch.no_grad()
 def _latents(network: BigGANEncoder, setup: Setup) -> Image.Image:
-    values = [network.latent(torch.from_numpy(batch.gray).to(setup.device)).flatten().cpu() for batch in groups(setup)]
-    found = torch.cat(values).numpy()
+    latents = [network.latent(torch.from_numpy(batch.gray).to(setup.device)).cpu() for batch in groups(setup)]
+    distances = [distance_from_prior(values) for values in latents]
+    found = torch.cat(latents).flatten().numpy()
     edges = np.linspace(-4, 4, 81)
     share = np.histogram(found.clip(-4, 4), edges)[0] / len(found) / (edges[1] - edges[0])
     middles = (edges[1:] + edges[:-1]) / 2
     density = np.exp(-(middles**2) / 2) / math.sqrt(2 * math.pi) / math.erf(2 / math.sqrt(2))
     density[np.abs(middles) > 2] = 0
-    inside = float((np.abs(found) <= 2).mean())
-    title = f"latent values (bars), truncated normal (line); {inside:.0%} within its range, sd {found.std():.2f}"
+    far = float(torch.cat(distances).mean())
+    title = f"latent values (bars), truncated normal (line); 1-Wasserstein distance {far:.2f}, sd {found.std():.2f}"
     return _histogram(middles, share, density, title)
 
 
@@ -124,6 +125,8 @@ def _histogram(x: NDArray[np.float64], bars: NDArray[np.float64], line: NDArray[
     width, height = 640, 360
     image = Image.new("RGB", (width, height), "white")
     draw = ImageDraw.Draw(image)
+    draw.text((width // 2 - 40, height - 14), "latent value", fill="black")
+    draw.text((4, 24), "share per unit", fill="black")
     top = max(float(bars.max()), float(line.max())) * 1.05
     scale_x = (width - 2 * _PAD) / len(x)
 

@@ -30,17 +30,22 @@ from colorcli.train.processes import Processes
 from colorcli.train.recipe import DataOptions, Phase, Recipe
 from colorcli.train.run import Run, load_optimizer, optimizer_tensors
 from colorcli.train.statistics import colorful
+from colorcli.train.trackers import trackers
 
 _WINDOW = 50
+LEAST_HELD_BACK = 20
+"""Fewer photographs held back say little about the others."""
 # A discriminator that is right about everything for so long teaches the generator nothing any more.
 _WON_LOSS = 0.01
 _WON_STEPS = 1000
+# A gradient that is exactly zero for so many steps in a row stays zero: every ReLU is off, or every tanh saturated.
+_DEAD_STEPS = 20
 
 Report = Callable[[dict[str, Any]], None]
 
 
 class DivergedError(ColorcliError):
-    """A loss is no longer a number, or the discriminator has won."""
+    """Training failed: a loss is not a number, the discriminator won, the network died, or ends worse than it began."""
 
 
 class Trainer:
@@ -55,14 +60,17 @@ class Trainer:
         setup: what the objective works with.
         run: where the record goes.
         processes: those that train together; by default this one alone.
+        keep_worse: whether a model is also written where it is worse than the network that training began with.
     """
 
-    def __init__(self, setup: Setup, run: Run, processes: Processes | None = None) -> None:
-        self.setup, self.run = setup, run
+    def __init__(self, setup: Setup, run: Run, processes: Processes | None = None, *, keep_worse: bool = False) -> None:
+        self.setup, self.run, self.keep_worse = setup, run, keep_worse
         self.processes = processes or Processes.alone()
         _refuse_uneven_shares(setup.recipe, self.processes)
         self.photos = setup.photos
         self.entries = _entries(setup)
+        # Now, because naming their classes takes all processes.
+        self.held_back = setup.held_back
         self.recipe = setup.recipe = _in_steps(setup.recipe, len(self.entries))
         self.objective = objective(setup)
         self.network = self.objective.network
@@ -70,8 +78,11 @@ class Trainer:
         self.step = self.phase = self.done = 0
         self._checked = -1
         self.best: dict[str, float] = {}
+        self.start: dict[str, float] = {}
+        self._worse = ""
         self._since_best = 0
         self._won: deque[float] = deque(maxlen=_WON_STEPS)
+        self._dead = 0
         self._scaler = torch.amp.GradScaler(setup.device.type, enabled=self.recipe.precision == "fp16")
         self._cache = FeatureCache(self.network, self.recipe, self.entries) if self.recipe.cache_features else None
         self._start_phase()
@@ -79,7 +90,7 @@ class Trainer:
 
     def _start_phase(self) -> None:
         self.optimizers = self.objective.optimizers(self.recipe.phases[self.phase])
-        self._since_best = 0
+        self._since_best = self._dead = 0
         self._won.clear()
 
     def fit(
@@ -92,7 +103,8 @@ class Trainer:
         """Train to the end of the recipe, for about ``seconds``, or until told to ``stop``; True at the recipe's end.
 
         Raises:
-            DivergedError: a loss is not finite, or the discriminator has won; the last checkpoint is usable.
+            DivergedError: a loss is not finite, the discriminator has won, or the network has died; or it ends worse
+                than it began, and ``keep_worse`` is not set. The last checkpoint is whole in all cases.
         """
         until = time.monotonic() + seconds
         if self.step == 0:
@@ -105,6 +117,7 @@ class Trainer:
             self.phase, self.done = self.phase + 1, 0
             if self.phase < len(self.recipe.phases):
                 self._start_phase()
+        self._refuse_worse()
         if self.processes.first:
             with self._uncached():
                 for name, figure in self.objective.figures(self.average).items():
@@ -181,7 +194,8 @@ class Trainer:
 
             if self._cache is not None:
                 self._cache.expect(piece.names)
-            found = self.objective.step(phase, index, piece, update)
+            with self.processes.synchronized_batch_norm():
+                found = self.objective.step(phase, index, piece, update)
             terms = {key: terms.get(key, 0) + value / phase.accumulate for key, value in found.items()}
         if phase.train != "discriminator":
             self._update_average()
@@ -192,17 +206,19 @@ class Trainer:
     def _update(self, phase: Phase, name: str, loss: Tensor, last: bool) -> Tensor:
         """Add the gradients of a loss, and with the last part of a batch take the optimizer's step; their norm."""
         optimizer = self.optimizers[name]
-        self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        with self.processes.averaging_gradients(parameters if last else []):
+            self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         if not last:
             return loss.new_zeros(())
-        parameters = [p for group in optimizer.param_groups for p in group["params"]]
-        self.processes.average_gradients(parameters)
         self._scaler.unscale_(optimizer)
         limit = phase.clip if name == "generator" and phase.clip else math.inf
         norm = nn.utils.clip_grad_norm_(parameters, limit)
         # A scaler skips steps whose gradients overflowed, and lowers its scale: that is no divergence.
         if not (torch.isfinite(loss) and (torch.isfinite(norm) or self._scaler.is_enabled())):
             raise self._diverged("a loss is not a finite number")
+        if name == "generator":
+            self._watch_gradient(norm)
         self._scaler.step(optimizer)
         self._scaler.update()
         return norm.detach()
@@ -213,6 +229,14 @@ class Trainer:
         else:
             advice = f"The last checkpoint in {self.run.folder} is from before; resume it with a lower learning rate."
         return DivergedError(f"Training diverged at step {self.step}: {why}. {advice}")
+
+    def _watch_gradient(self, norm: Tensor) -> None:
+        self._dead = 0 if norm > 0 else self._dead + 1
+        if self._dead == _DEAD_STEPS:
+            raise DivergedError(
+                f"The network died by step {self.step}: its gradient has been exactly zero for {_DEAD_STEPS} steps, so "
+                "that it cannot learn any more. Start again with a lower learning rate or a longer warm-up."
+            )
 
     def _watch_discriminator(self, loss: float) -> None:
         self._won.append(loss)
@@ -259,12 +283,20 @@ class Trainer:
         if grid:
             self.run.sample_grid(self.step, grid)
         self._log(measured, report)
+        if not self.step:
+            self.start = measured
         better = self._is_best(measured)
-        # Where the best weights are kept, those that training starts from may turn out to be them.
-        if better and (save or self.recipe.best):
+        worse = self._worse_than_start(measured)
+        if worse and not self._worse:
+            kept = "written all the same" if self.keep_worse else "no model is written"
+            report({"step": self.step, "phase": f"worse than at its start ({worse}): {kept}"})
+        self._worse = worse
+        # A model that is being adapted may turn out to be the best there is; a network that never learnt is no model.
+        if better and (self.keep_worse or not worse) and (save or (self.recipe.best and self._adapts)):
             facts = {
                 "photographs": sum(entry.name not in self.photos.left_out for entry in self.entries),
                 "steps": self.step,
+                "selection": self._selection(),
                 "validation": {key.removeprefix("val_"): round(value, 4) for key, value in measured.items()},
             }
             with self._uncached():
@@ -286,12 +318,51 @@ class Trainer:
             raise UsageError(
                 f"Recipe '{self.recipe.name}' chooses by '{name}', which is not measured; there are {known}."
             )
+        if not self.step and self.keep_worse and not self._adapts:
+            # Any network that was trained will do.
+            return False
         value = measured[f"val_{name}"] * (-1 if self.recipe.best.startswith("-") else 1)
         if value > self.best.get("value", -math.inf):
             self.best, self._since_best = {"value": value, "step": self.step}, 0
             return True
         self._since_best += 1
         return False
+
+    def _selection(self) -> str:
+        """What the weights that ship were chosen by, and on what."""
+        count = len(self.photos.validation)
+        if not self.recipe.best:
+            return f"the last step; {count} photographs were held back and nothing was chosen on them"
+        name = self.recipe.best.removeprefix("-").replace("_", " ")
+        return f"best {name} in a check every {self.recipe.every} steps, on {count} photographs held back"
+
+    @property
+    def _adapts(self) -> bool:
+        """Whether the network that training began with is a model already."""
+        return self.setup.start is not None
+
+    def _worse_than_start(self, measured: dict[str, float]) -> str:
+        """How a network is no better than what training began with; empty where it is better."""
+        if not self.recipe.best:
+            return self.objective.worse(measured, self.start)
+        if not self.step or self.best["step"] or self._adapts:
+            return ""
+        return f"{self.recipe.best.removeprefix('-').replace('_', ' ')} was best before the first step"
+
+    def _refuse_worse(self) -> None:
+        """Raise an error, in every process, where training has made a network worse.
+
+        Raises:
+            DivergedError: it has, and ``keep_worse`` is not set.
+        """
+        if not self.processes.any(bool(self._worse) and not self.keep_worse):
+            return
+        kept = self.run.model_step()
+        beside = "No model was written" if kept is None else f"The model in {self.run.folder} is that of step {kept}"
+        raise DivergedError(
+            f"The network is worse at step {self.step} than at its start{self._worse and f' ({self._worse})'}. "
+            f"{beside}: start again with a lower learning rate, or write it all the same with --resume --keep-worse."
+        )
 
     def _uncached(self) -> Any:
         return self._cache.paused() if self._cache is not None else contextlib.nullcontext()
@@ -303,6 +374,8 @@ class Trainer:
             "done": self.done,
             "best": self.best,
             "since_best": self._since_best,
+            "start": self.start,
+            "worse": self._worse,
             "scale": self._scaler.state_dict(),
         }
 
@@ -329,6 +402,12 @@ class Trainer:
         if self.phase < len(self.recipe.phases):
             self._start_phase()
         self.best, self._since_best = state["best"], state["since_best"]
+        # A run of an earlier version did not keep how it began; then nothing is held against that.
+        self.start, self._worse = state.get("start", {}), state.get("worse", "")
+        if self.keep_worse and self._worse:
+            # The model that was withheld at the last check is written at the next, which comes at once.
+            self._checked = -1
+            self.best = {}
         self.photos.left_out |= self.run.left_out
         if state["scale"]:
             self._scaler.load_state_dict(state["scale"])
@@ -409,6 +488,14 @@ def _of_model(recipe: Recipe, card: ModelCard) -> Recipe:
     )
 
 
+def _say_if_few(held_back: int, say: Callable[[str], None]) -> None:
+    if held_back < LEAST_HELD_BACK:
+        say(
+            f"{held_back} photographs are held back: what fewer than {LEAST_HELD_BACK} measure says little; hold back "
+            "more with --set data.held_back=SHARE"
+        )
+
+
 def run_recipe(
     recipe: Recipe,
     data: Sequence[Path],
@@ -421,6 +508,8 @@ def run_recipe(
     stop: Callable[[], bool] = lambda: False,
     device: str = "auto",
     threads: int | None = None,
+    keep_worse: bool = False,
+    track: Sequence[str] = (),
     command: Sequence[str] = (),
     report: Report = lambda _: None,
 ) -> bool:
@@ -437,6 +526,8 @@ def run_recipe(
         stop: is asked after every step whether to stop there.
         device: see ``sessions.pytorch.resolve_device``.
         threads: CPU threads of PyTorch.
+        keep_worse: see ``Trainer``.
+        track: names of programs that show the run as it goes, see ``trackers``.
         command: the command line, for the record.
         report: is given every record of the log.
 
@@ -447,11 +538,14 @@ def run_recipe(
     if threads is not None:
         torch.set_num_threads(threads)
     processes = Processes.found(resolve_device(device))
-    photos = PhotoSet(data, held_back=recipe.data.held_back, labelled=recipe.data.labels == "folders")
+    options = recipe.data
+    photos = PhotoSet(data, held_back=options.held_back, test=options.test, labels=options.labels)
     if not (photos.train and photos.validation):
         left = "to measure by" if photos.train else "to train on"
         share = photos.share_that_splits()
         advice = f"set another share: --set data.held_back={share:g}." if share else "more are needed."
+        if recipe.data.test:
+            advice = f"a smaller share of data.test than {recipe.data.test:g} leaves some, or none at all."
         raise UsageError(
             f"With data.held_back = {recipe.data.held_back:g}, none of the photographs "
             f"({len(photos.train) + len(photos.validation)}) is left {left}: {advice}"
@@ -473,7 +567,7 @@ def run_recipe(
 
     setup = Setup(recipe, photos, processes.device, processes.share, teacher, network, say)
     try:
-        trainer = Trainer(setup, run, processes)
+        trainer = Trainer(setup, run, processes, keep_worse=keep_worse)
     except BaseException:
         run.discard()
         raise
@@ -482,12 +576,19 @@ def run_recipe(
         if resume and not trainer.step:
             say(f"there is no checkpoint in {folder} yet: starting anew")
         changed = run.describe(trainer.recipe, facts, list(command), trainer.step)
+        run.write_splits(data, photos)
         for field, (old, new) in changed.items():
             say(f"going on with {field} = {new} instead of {old}")
+        run.trackers = trackers(track, folder, trainer.recipe.to_dict(), trainer.step)
         phases = trainer.recipe.phases
         # They may have been given in epochs.
         length = sum(phase.steps for phase in phases)
         report({"step": trainer.step, "phase": phases[min(trainer.phase, len(phases) - 1)].name, "of": length})
-    finished = trainer.fit(seconds=math.inf if seconds is None else seconds, stop=stop, report=report)
+        _say_if_few(len(photos.validation), say)
+    try:
+        finished = trainer.fit(seconds=math.inf if seconds is None else seconds, stop=stop, report=report)
+    finally:
+        for tracker in run.trackers:
+            tracker.close()
     processes.close()
     return finished

@@ -1,20 +1,28 @@
 """Several processes that train one network together, on one machine or many, through Hugging Face Accelerate.
 
-Each works through its share of every batch; gradients are averaged before every optimizer step, so that the losses are
-those of one process with the whole batch (where batch norm uses stored statistics).
+Each works through its share of every batch; gradients are averaged before every optimizer step, and batch norm takes
+its statistics over all shares, so that the losses are those of one process with the whole batch.
 """
 
 from __future__ import annotations
 
+import contextlib
+import inspect
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+import torch.nn.functional as F
+from torch import Tensor, distributed, nn
+from torch.overrides import TorchFunctionMode
 
 from colorcli.environment import install_command
 from colorcli.errors import UsageError
+
+_BUCKET = 25 << 20
+"""Bytes of gradients that travel together: as many as overlap well with the rest of the backward pass."""
 
 
 def leads() -> bool:
@@ -60,16 +68,27 @@ class Processes:
         """Whether this process is the one that keeps the record."""
         return self.share[0] == 0
 
-    def average_gradients(self, parameters: Sequence[nn.Parameter]) -> None:
-        """Make every process's gradients the mean over all processes."""
+    @contextlib.contextmanager
+    def averaging_gradients(self, parameters: Sequence[nn.Parameter]) -> Iterator[None]:
+        """Make every process's gradients the mean over all; they travel while the backward pass within goes on."""
         if self._accelerator is None:
+            yield
             return
-        known = [p.grad for p in parameters if p.grad is not None]
-        # One transfer instead of hundreds.
-        flat = torch.cat([gradient.flatten() for gradient in known])
-        flat = self._accelerator.reduce(flat, reduction="mean")
-        for gradient, mean in zip(known, flat.split([g.numel() for g in known]), strict=True):
-            gradient.copy_(mean.view_as(gradient))
+        buckets = _Buckets(self.share[1])
+        hooks = [
+            parameter.register_post_accumulate_grad_hook(buckets.add)  # type: ignore[no-untyped-call]
+            for parameter in parameters
+        ]
+        try:
+            yield
+        finally:
+            for hook in hooks:
+                hook.remove()
+        buckets.finish()
+
+    def synchronized_batch_norm(self) -> AbstractContextManager[Any]:
+        """Within, batch norm that learns takes its statistics over the photographs of all processes."""
+        return contextlib.nullcontext() if self._accelerator is None else SynchronizedBatchNorm(self.share[1])
 
     def close(self) -> None:
         """Part from the others once all have come here: one that leaves early takes the connection with it."""
@@ -97,3 +116,94 @@ class Processes:
             return value
         mine = torch.tensor(float(value if self.first else 0), device=self.device)
         return int(self._accelerator.reduce(mine, reduction="sum"))
+
+
+class _Buckets:
+    """Gradients on their way: full buckets are sent off at once, and all are waited for at the end."""
+
+    def __init__(self, processes: int) -> None:
+        self._processes = processes
+        self._filling: list[Tensor] = []
+        self._sent: list[tuple[list[Tensor], Tensor, Any]] = []
+
+    def add(self, parameter: Tensor) -> None:
+        """Take in the finished gradient of a parameter. Backward passes finish them in one order in all processes."""
+        assert parameter.grad is not None
+        self._filling.append(parameter.grad)
+        if sum(gradient.nbytes for gradient in self._filling) >= _BUCKET:
+            self._send()
+
+    def _send(self) -> None:
+        flat = torch.cat([gradient.flatten() for gradient in self._filling])
+        self._sent.append((self._filling, flat, distributed.all_reduce(flat, async_op=True)))
+        self._filling = []
+
+    def finish(self) -> None:
+        """Wait for all that was sent, and put the means in place."""
+        if self._filling:
+            self._send()
+        for gradients, flat, work in self._sent:
+            work.wait()
+            sizes = [gradient.numel() for gradient in gradients]
+            parts = torch.split(flat / self._processes, sizes)
+            for gradient, mean in zip(gradients, parts, strict=True):
+                gradient.copy_(mean.view_as(gradient))
+
+
+class SynchronizedBatchNorm(TorchFunctionMode):
+    """Within, ``F.batch_norm`` that learns takes mean and variance over all processes, which have equal shares.
+
+    It stands below every layer that normalizes, also those of BigGAN that are none of PyTorch's own, and works on a
+    CPU, unlike ``nn.SyncBatchNorm``.
+    """
+
+    def __init__(self, processes: int) -> None:
+        super().__init__()
+        self._processes = processes
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if function is F.batch_norm:
+            given = _BATCH_NORM.bind(*args, **(kwargs or {}))
+            given.apply_defaults()
+            values = given.arguments
+            if values.pop("training"):
+                return self._normalize(**values)
+        return function(*args, **(kwargs or {}))
+
+    def _normalize(
+        self,
+        input: Tensor,
+        running_mean: Tensor | None,
+        running_var: Tensor | None,
+        weight: Tensor | None,
+        bias: Tensor | None,
+        momentum: float,
+        eps: float,
+    ) -> Tensor:
+        x = input.float()
+        over = [axis for axis in range(x.ndim) if axis != 1]
+        shape = [1, -1, *[1] * (x.ndim - 2)]
+        mean = self._mean(x.mean(over))
+        centred = x - mean.view(shape)
+        variance = self._mean(centred.square().mean(over))
+        if running_mean is not None and running_var is not None:
+            count = self._processes * x.numel() / x.shape[1]
+            with torch.no_grad():
+                running_mean.lerp_(mean.to(running_mean.dtype), momentum)
+                running_var.lerp_((variance * (count / (count - 1))).to(running_var.dtype), momentum)
+        out = centred * (variance + eps).rsqrt().view(shape)
+        if weight is not None:
+            out = out * weight.view(shape)
+        if bias is not None:
+            out = out + bias.view(shape)
+        return out.to(input.dtype)
+
+    def _mean(self, value: Tensor) -> Tensor:
+        """The mean over processes, through which gradients flow back to all of them."""
+        from torch.distributed.nn.functional import all_reduce
+
+        total: Tensor = all_reduce(value)  # type: ignore[no-untyped-call]
+        return total / self._processes
+
+
+_BATCH_NORM = inspect.signature(F.batch_norm)

@@ -13,6 +13,7 @@ from typing import Any
 
 from colorcli.errors import UsageError
 from colorcli.text import near
+from colorcli.train import plugins
 
 # What a phase's ``weights`` may name.
 _TERMS = ("native", "delta_e", "edges", "level", "perceptual", "adversarial", "diversity", "distill", "prior")
@@ -37,10 +38,12 @@ class DataOptions:
         rotation: largest rotation either way, in turns.
         films: whether the gray input may follow another film's sensitivity than the eye's.
         exposure: standard deviation of the logarithm of a random gamma; 0 leaves exposures alone.
-        held_back: share of the photographs kept for validation.
+        held_back: share of the photographs kept for validation: what a model is chosen on.
+        test: share set aside besides, which training never looks at: ``evaluate RUN#test`` measures on them.
         drop_least_colorful: share of the least colourful photographs to leave out (García et al. 2024: 0.1).
         labels: where class labels come from: ``none``, ``folders`` (ImageNet names or synset folders, in order; or the
-            files KEY.cls of a shard), or ``pseudo`` (the teacher's answer on the middle of the colour photograph).
+            files KEY.cls of a shard), a CSV file with the columns ``name`` and ``class``, or ``pseudo`` (the teacher's
+            answer on the middle of the colour photograph). They are given in validation, too.
     """
 
     crop: int = 128
@@ -52,13 +55,15 @@ class DataOptions:
     films: bool = True
     exposure: float = 0.2
     held_back: float = 0.02
+    test: float = 0.0
     drop_least_colorful: float = 0.0
     labels: str = "none"
 
     def __post_init__(self) -> None:
-        _one_of("labels of the data", self.labels, ("none", "folders", "pseudo"))
+        if not self.labels.endswith(".csv"):
+            _one_of("labels of the data", self.labels, ("none", "folders", "pseudo", "FILE.csv"))
         _one_of("fit of the data", self.fit, ("random", "centre", "stretch"))
-        for name in ("degrade", "held_back", "drop_least_colorful"):
+        for name in ("degrade", "held_back", "test", "drop_least_colorful"):
             _within(f"data.{name}", getattr(self, name), 0, 1)
         for name in ("rotation", "exposure"):
             _within(f"data.{name}", getattr(self, name), 0)
@@ -92,7 +97,7 @@ class Phase:
             or ``auto``: the last for bins, else the third.
         rebalance: strength lambda of that loss's colour rebalancing (zhang2016: 0.5; Lin and Ferreira: 0.9); 0: none.
         weights: of the loss terms ``native``, ``delta_e``, ``edges``, ``level``, ``perceptual``, ``adversarial``,
-            ``diversity``, ``distill``, ``prior``.
+            ``diversity``, ``distill``, ``prior``; and of those that other packages add, see ``train.plugins``.
         gan: ``hinge``; ``bce``, where the generator maximizes log D (Beyer Bruvik and Penfold); or ``minimax``, where
             it minimizes log(1 - D) (Zheng et al.).
         real_chroma: chroma gain of the real photographs that the discriminator sees (García et al. 2024: 1.2).
@@ -146,7 +151,7 @@ class Phase:
         ):
             _one_of(f"{name} of phase '{self.name}'", value, allowed)
         for term, weight in self.weights.items():
-            _one_of(f"a weight of phase '{self.name}'", term, _TERMS)
+            _one_of(f"a weight of phase '{self.name}'", term, (*_TERMS, *plugins.points("losses")))
             _within(f"weights.{term} of phase '{self.name}'", weight, 0)
         if self.train != "discriminator" and not any(self.weights.values()):
             raise ValueError(f"phase '{self.name}' needs a weight above 0, or the generator learns nothing")
@@ -186,7 +191,8 @@ class Recipe:
         system: of the registry, or the name of a backbone for the objectives that make one.
         preset: of the system's network; ``network`` overrides its arguments.
         phases: the stages of training, in order.
-        objective: what a step does: ``standard`` for any system, ``bigcolor``, ``distillation`` or ``generative``.
+        objective: what a step does: ``standard`` for any system, ``bigcolor``, ``distillation``, ``generative``, or one
+            that another package adds, see ``train.plugins``.
         init: pretrained weights that submodules start from, by the submodule's name: ``teacher`` or a backbone's name.
         perceptual: whose features the perceptual term compares: the ``teacher``'s, or those of the backbone ``vgg16``
             (García et al. 2024).
@@ -194,8 +200,8 @@ class Recipe:
         precision: ``fp32``, ``bf16`` or ``fp16`` (CUDA).
         ema: memory of the running average of the weights, which is what ships; 0: the weights themselves ship.
         freeze_batch_norm: where batch norm uses its stored statistics while training: in ``slow`` (pretrained) parts,
-            which otherwise forget half of what they know in the first steps; in ``all``, so that results do not depend
-            on how a batch is spread over processes; or ``none``.
+            which otherwise forget half of what they know in the first steps; in ``all``; or in ``none``. What is not
+            frozen takes the statistics of the whole batch, over however many processes that is spread.
         cache_features: frozen parts whose answers are kept on disk; every photograph is then always cropped alike.
         every: steps between checks (validation and checkpoint).
         best: the validation metric by which the shipped weights are chosen; empty: the last weights.

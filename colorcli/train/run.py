@@ -2,7 +2,7 @@
 
 A run folder is a model directory (model.toml and weights.safetensors) with the record of its making beside it::
 
-    recipe.json  environment.json  metrics.jsonl  curves.png  samples/step-000500.png  figures/*.png
+    recipe.json  environment.json  metrics.jsonl  curves.png  samples/step-000500.png  figures/*.png  splits/*.json
     checkpoint/{state.json, *.safetensors}   model.toml  weights.safetensors
 """
 
@@ -13,15 +13,15 @@ import json
 import os
 import platform
 import shutil
-from collections.abc import Iterator
-from itertools import pairwise
+import tomllib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw
+from PIL import Image
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -30,12 +30,13 @@ import colorcli
 from colorcli.errors import ModelError, OutputError
 from colorcli.files import file_sha256, write_atomically
 from colorcli.networks.colorizer import Colorizer
-from colorcli.registry import backbones
-from colorcli.registry.card import WEIGHTS, ModelCard, Shared, write_card
+from colorcli.registry import backbones, splits
+from colorcli.registry.card import CARD, WEIGHTS, ModelCard, Shared, write_card
 from colorcli.registry.registry import own_tensors
+from colorcli.report.plots import curves
+from colorcli.train.data import PhotoSet
 from colorcli.train.recipe import Recipe
-
-_LINES = ((31, 119, 180), (214, 39, 40), (44, 160, 44), (148, 103, 189), (255, 127, 14), (23, 190, 207))
+from colorcli.train.trackers import Tracker
 
 
 class Run:
@@ -46,6 +47,7 @@ class Run:
         with self._writing("run folder"):
             (folder / "samples").mkdir(parents=True, exist_ok=True)
         self.checkpoint = folder / "checkpoint"
+        self.trackers: list[Tracker] = []
 
     @property
     def begun(self) -> bool:
@@ -105,10 +107,23 @@ class Run:
             write_json(self.folder / "environment.json", [*starts, start])
         return changed
 
+    def write_splits(self, roots: Sequence[Path], photos: PhotoSet) -> None:
+        """Write which photographs are for training, which are held back, and which are for a test."""
+        whole = tuple(str(root.absolute()) for root in roots)
+        named = {splits.TRAINING: {entry.name: "" for entry in photos.train}}
+        for name, entries in ((splits.HELD_BACK, photos.validation), (splits.TEST, photos.test)):
+            named[name] = {entry.name: entry.sha256() for entry in entries}
+        with self._writing("record"):
+            for name, photographs in named.items():
+                splits.write(self.folder, name, splits.Split(whole, photographs))
+
     def log(self, record: dict[str, Any]) -> None:
         """Append one record to metrics.jsonl."""
         with self._writing("log"), (self.folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
+        numbers = {key: value for key, value in record.items() if key != "step" and isinstance(value, int | float)}
+        for tracker in self.trackers:
+            tracker.log(record["step"], numbers)
 
     def truncate_log(self, step: int) -> None:
         """Drop the records after ``step``: a resumed run writes them again."""
@@ -152,6 +167,14 @@ class Run:
         """Write which photographs are left out and why, as far as they have been read."""
         with self._writing("record"):
             write_json(self.folder / "left_out.json", dict(sorted(dict(reasons).items())))
+
+    def model_step(self) -> int | None:
+        """The step of the model in the folder; None where there is none."""
+        for name in (CARD, backbones.CARD):
+            with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+                card = tomllib.loads((self.folder / name).read_text(encoding="utf-8"))
+                return int(card["training"]["steps"])
+        return None
 
     def write_model(self, network: Colorizer, recipe: Recipe, training: dict[str, Any]) -> None:
         """Make the run folder a model: float16 weights, and the card that describes them.
@@ -236,6 +259,8 @@ class Run:
         grid = np.concatenate([np.concatenate(row, 1) for row in rows], 0)
         with self._writing("sample grid"):
             Image.fromarray(grid).save(self.folder / "samples" / f"step-{step:06d}.png")
+        for tracker in self.trackers:
+            tracker.picture(step, "samples", grid)
 
     def figure(self, name: str, image: Image.Image) -> None:
         """Save a figure as ``figures/NAME.png``."""
@@ -257,7 +282,10 @@ class Run:
                     series.setdefault(key, []).append((record["step"], value))
         if series:
             with self._writing("curves"):
-                _plot(series, list(phases.values())[1:]).save(self.folder / "curves.png")
+                drawn = curves(
+                    {name: {name: points} for name, points in series.items()}, "step", [*phases.values()][1:]
+                )
+                drawn.save(self.folder / "curves.png")
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
@@ -274,41 +302,6 @@ def load_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor])
         index, key = name.split(".", 1)
         state.setdefault(int(index), {})[key] = value
     optimizer.load_state_dict({"state": state, "param_groups": whole["param_groups"]})
-
-
-def _plot(series: dict[str, list[tuple[float, float]]], starts: list[float]) -> Image.Image:
-    """Small multiples, one panel a quantity, all over the same steps; ``starts`` are those at which a phase begins."""
-    width, height, pad, columns = 360, 200, 34, 3
-    rows = -(-len(series) // columns)
-    image = Image.new("RGB", (columns * width, rows * height), "white")
-    draw = ImageDraw.Draw(image)
-    end = max(step for points in series.values() for step, _ in points) or 1
-    for index, (name, points) in enumerate(sorted(series.items())):
-        left, top = (index % columns) * width, (index // columns) * height
-        values = [value for _, value in points]
-        low, high = min(values), max(values)
-        box = (left + pad + 16, top + pad - 10, left + width - 10, top + height - pad + 8)
-        draw.rectangle(box, outline=(200, 200, 200))
-        draw.text((left + pad + 16, top + 6), name, fill="black")
-        draw.text((left + 2, box[1]), f"{high:.3g}", fill="gray")
-        draw.text((left + 2, box[3] - 10), f"{low:.3g}", fill="gray")
-        draw.text((box[0], box[3] + 4), "0", fill="gray")
-        draw.text((box[2] - 40, box[3] + 4), f"{end:.0f}", fill="gray")
-
-        def at(step: float, box: tuple[int, int, int, int] = box) -> float:
-            return box[0] + step / end * (box[2] - box[0])
-
-        for start in starts:
-            draw.line([(at(start), box[1]), (at(start), box[3])], fill=(200, 200, 200))
-        line = [(at(step), box[3] - (value - low) / ((high - low) or 1) * (box[3] - box[1])) for step, value in points]
-        # What a loss is of may change from phase to phase; a measure of held-back photographs stays the same.
-        for first, stop in pairwise([-1, *(starts if not name.startswith("val_") else ()), end]):
-            part = [point for point, (step, _) in zip(line, points, strict=True) if first < step <= stop]
-            colour = _LINES[index % len(_LINES)]
-            if len(part) == 1:
-                draw.ellipse((part[0][0] - 2, part[0][1] - 2, part[0][0] + 2, part[0][1] + 2), fill=colour)
-            draw.line(part, fill=colour, width=2)
-    return image
 
 
 def _step(line: str) -> int:

@@ -27,6 +27,9 @@ _BINS = 256
 # Decoded side by side; no more, as there may be a million.
 _AHEAD = 256
 
+# What this process was told already, by kind and key.
+_KNOWN: dict[tuple[str, str], dict[str, NDArray[Any]]] = {}
+
 Say = Callable[[str], None]
 
 
@@ -68,14 +71,35 @@ def fingerprint(entries: Sequence[Entry]) -> str:
 
 
 def once(kind: str, key: str, count: Callable[[], dict[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
-    """The tables that ``count`` gives, or gave before under this key: they are kept in the cache, by ``kind``."""
+    """The tables that ``count`` gives, or gave before under this key: they are kept in the cache, by ``kind``.
+
+    Where several processes train together, the first one counts and the others are given what it found; all of them
+    have to come here, the first time that they ask for a key.
+    """
+    if (kind, key) not in _KNOWN:
+        _KNOWN[kind, key] = _counted_by_the_first(lambda: _cached(kind, key, count))
+    return _KNOWN[kind, key]
+
+
+def _counted_by_the_first(find: Callable[[], dict[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
+    from torch import distributed
+
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return find()
+    found: list[Any] = [find() if distributed.get_rank() == 0 else None]
+    distributed.broadcast_object_list(found, src=0)
+    tables: dict[str, NDArray[Any]] = found[0]
+    return tables
+
+
+def _cached(kind: str, key: str, count: Callable[[], dict[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
     kept = cache_dir() / kind / f"{key[:32]}.npz"
     try:
         with np.load(kept, allow_pickle=False) as stored:
             return dict(stored)
     except (OSError, ValueError, zipfile.BadZipFile):
         found = count()
-    # Several processes that train together may all get here.
+    # Several runs may get here at once.
     fresh = kept.with_name(f".{os.getpid()}-{kept.name}")
     try:
         kept.parent.mkdir(parents=True, exist_ok=True)

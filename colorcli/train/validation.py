@@ -5,6 +5,7 @@ These numbers steer training; ``colorcli evaluate`` gives those to publish.
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from torch import Tensor
 from colorcli.color import tensors as colors
 from colorcli.color.metrics import colorfulness
 from colorcli.errors import NothingToDoError
+from colorcli.networks.biggan_encoder import BigGANEncoder, distance_from_prior
 from colorcli.networks.colorizer import Colorizer
 from colorcli.pipeline.controls import random_code
 from colorcli.registry.card import read_card
@@ -38,13 +40,17 @@ _DIVERSE = 3.0
 def validate(network: Colorizer, setup: Setup) -> tuple[dict[str, float], Grid]:
     """Colour held-back photographs at sigma 0.8; measures, and a grid of the first few.
 
+    Where the recipe's data have labels, a network that takes a class is given them, as in training.
+
     Returns:
         ``val_psnr`` (dB), ``val_psnr_over_gray`` (dB above leaving them gray), ``val_ab_error`` (mean distance in
-        CIELAB units), ``val_colorfulness_ratio`` (to the originals'); and rows of gray, output, two outputs at
+        CIELAB units), ``val_colorfulness_ratio`` (to the originals'), and of an encoder into a generator's latents
+        ``val_latent_distance`` (see ``distance_from_prior``); and rows of gray, output, two outputs at
         sigma 3 where the network takes z, original.
     """
     measures: dict[str, list[float]] = {name: [] for name in ("psnr", "gray", "error", "vividness", "truth")}
     grid: Grid = []
+    distances: list[float] = []
     for batch in groups(setup):
         gray = torch.from_numpy(batch.gray).to(setup.device)
         rgb = torch.from_numpy(batch.rgb).to(setup.device)
@@ -52,13 +58,25 @@ def validate(network: Colorizer, setup: Setup) -> tuple[dict[str, float], Grid]:
         lab = colors.srgb_to_lab(rgb)
         plain = colors.with_chroma(lab[:, :1], torch.zeros_like(lab[:, 1:])).clamp(0, 1)
 
-        def colour(sigma: float, sample: int = 0, batch: Batch = batch, lightness: Tensor = lightness) -> Tensor:
+        taken: dict[str, Tensor] = {}
+        if "class_index" in network.controls and setup.recipe.data.labels != "none":
+            taken["class_index"] = torch.from_numpy(batch.labels).to(setup.device)
+
+        def colour(
+            sigma: float,
+            sample: int = 0,
+            batch: Batch = batch,
+            lightness: Tensor = lightness,
+            taken: dict[str, Tensor] = taken,
+        ) -> Tensor:
             if "z" not in network.controls:
-                return network.chroma(lightness)
+                return network.chroma(lightness, **taken)
             codes = [random_code(setup.recipe.seed, name, sample, sigma) for name in batch.names]
-            return network.chroma(lightness, z=torch.from_numpy(np.stack(codes)).to(lightness.device))
+            return network.chroma(lightness, z=torch.from_numpy(np.stack(codes)).to(lightness.device), **taken)
 
         output = colors.with_chroma(lab[:, :1], colour(_SIGMA)).clamp(0, 1)
+        if isinstance(network, BigGANEncoder):
+            distances += distance_from_prior(network.latent(colors.lightness_to_gray(lightness))).tolist()
         measures["psnr"] += _psnr(output, rgb)
         measures["gray"] += _psnr(plain, rgb)
         measures["error"] += (colors.srgb_to_lab(output) - lab)[:, 1:].square().sum(1).sqrt().mean((1, 2)).tolist()
@@ -80,6 +98,7 @@ def validate(network: Colorizer, setup: Setup) -> tuple[dict[str, float], Grid]:
         "val_psnr_over_gray": mean["psnr"] - mean["gray"],
         "val_ab_error": mean["error"],
         "val_colorfulness_ratio": mean["vividness"] / max(mean["truth"], 1e-6),
+        **({"val_latent_distance": float(np.mean(distances))} if distances else {}),
     }, grid
 
 
@@ -106,8 +125,12 @@ def before_after(folder: Path) -> tuple[int, list[tuple[str, float, float]]]:
 def groups(setup: Setup, count: int = COUNT) -> Iterator[Batch]:
     """The held-back photographs, undegraded centre crops, a few at a time."""
     side = setup.recipe.validation_side
-    read = ((entry.name, setup.photos.read(entry, side)) for entry in setup.photos.validation[:count])
-    samples = (centre(image, side, name) for name, image in read if image is not None)
+    read = ((entry, setup.photos.read(entry, side)) for entry in setup.held_back[:count])
+    samples = (
+        dataclasses.replace(centre(image, side, entry.name), label=entry.label)
+        for entry, image in read
+        if image is not None
+    )
     while group := list(itertools.islice(samples, _GROUP)):
         yield Batch.of(group)
 

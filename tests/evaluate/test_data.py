@@ -8,13 +8,35 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from colorcli.errors import NothingToDoError, UsageError
+from colorcli.errors import NothingToDoError, PhotoError, UsageError
 from colorcli.evaluate.data import decode, find, find_pairs
 from colorcli.evaluate.protocols import Selection
+from colorcli.files import file_sha256
+from colorcli.registry import splits
 
 from .conftest import photograph, write
 
 ALL = Selection()
+
+
+def test_the_photographs_of_a_run_are_those_that_it_names(tmp_path: Path) -> None:
+    """Whoever measures on what was held back must not measure on what came into the folder since, or was edited."""
+    for name in ("a", "b", "c", "d"):
+        write(tmp_path / "photos" / f"{name}.png")
+    hashes = {f"{name}.png": file_sha256(tmp_path / "photos" / f"{name}.png") for name in ("a", "b", "c")}
+    run = tmp_path / "run"
+    run.mkdir()
+    splits.write(run, "held-back", splits.Split((str(tmp_path / "photos"),), hashes))
+    (tmp_path / "photos" / "b.png").unlink()
+    write(tmp_path / "photos" / "c.png", photograph("other"))
+    found = find([Path(f"{run}#held-back")], Selection())
+    assert [item.name for item in found.items] == ["a.png", "c.png"]
+    assert found.failures == (("b.png", f"is no longer in {tmp_path / 'photos'}"),)
+    assert found.items[0].read() == (tmp_path / "photos" / "a.png").read_bytes()
+    with pytest.raises(PhotoError, match="has changed since the run"):
+        found.items[1].read()
+    with pytest.raises(UsageError, match="training, held-back, test"):
+        find([Path(f"{run}#validation")], Selection())
 
 
 def test_folders_shards_and_files_hold_the_same_photographs(photos: Path, tmp_path: Path) -> None:

@@ -137,3 +137,24 @@ def test_other_weights_are_refused(stored: Callable[[dict[str, torch.Tensor]], P
     pickle.write_bytes(b"anything")
     with pytest.raises(ModelError, match="models import lpips-alex"):
         Perceptual(["lpips-alex"], {"lpips-alex": pickle})
+
+
+@pytest.mark.parametrize("name", ["inception-fid", "lpips-alex"])
+def test_a_network_that_cannot_tell_pictures_apart_is_refused(
+    name: str, stored: Callable[[dict[str, torch.Tensor]], Path]
+) -> None:
+    """FID of 0.00 and LPIPS of 0.0000 look like a triumph; they were those of a network without weights."""
+    network = InceptionFeatures().network if name == "inception-fid" else LPIPS("alex")
+    empty = {key: torch.zeros_like(value) for key, value in network.state_dict().items()}
+    with pytest.raises(ModelError, match="cannot tell pictures apart"):
+        Perceptual([name], {name: stored(empty)})
+
+
+def test_a_network_that_tells_pictures_apart_is_taken(stored: Callable[[dict[str, torch.Tensor]], Path]) -> None:
+    torch.manual_seed(0)
+    network = InceptionFeatures().network
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d):
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+    path = stored(dict(network.state_dict()))
+    assert Perceptual(["inception-fid"], {"inception-fid": path}).inception(PICTURES).shape == (3, 2048)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import tarfile
 from collections.abc import Sequence
@@ -23,6 +24,8 @@ from colorcli.evaluate.protocols import Protocol
 from colorcli.evaluate.report import FID_LEAST
 from colorcli.evaluate.run import Request, Run
 from colorcli.evaluate.scoring import Scorer
+from colorcli.registry import splits
+from colorcli.registry.card import ModelCard, write_card
 
 from ..fakes import FlatSession
 from .conftest import photograph, write
@@ -262,3 +265,89 @@ def test_metric_networks_that_are_not_here(
         evaluate(photos, metrics=("lpips-alex",))
     with pytest.raises(ModelError, match="not there"):
         evaluate(photos, metrics=("lpips-alex",), weights={"lpips-alex": tmp_path / "absent.safetensors"})
+
+
+def test_a_model_that_was_chosen_on_these_photographs_is_marked(
+    photos: Path, tmp_path: Path, models: dict[str, Any]
+) -> None:
+    """The best of twelve checks on a set is better on that set than it is."""
+    run = tmp_path / "run"
+    run.mkdir()
+    chosen = "best psnr in a check every 500 steps, on 20 photographs held back"
+    card = ModelCard("fake", "fake", "ab" * 32, training={"selection": chosen})
+    write_card(card, run)
+    models[str(run)] = FlatSession(str(run))
+    report = evaluate(photos, models=(str(run),))
+    assert report["models"][1]["selection"] == chosen
+    assert not any("was chosen on" in note for note in report["notes"])
+    hashes = {image["name"]: image["sha256"] for image in report["images"][:3]}
+    splits.write(run, "held-back", splits.Split((str(photos),), hashes))
+    note = f"{run} was chosen on 3 of these {len(report['images'])} photographs"
+    assert any(note in text for text in evaluate(photos, models=(str(run),))["notes"])
+    write_card(dataclasses.replace(card, training={"selection": "the last step; nothing was chosen"}), run)
+    assert not any("was chosen on" in text for text in evaluate(photos, models=(str(run),))["notes"])
+
+
+class ClassSession(FlatSession):
+    """Answers with a* of half the class that it is given, 0 where it may choose."""
+
+    def chroma(self, lightness: Any, controls: Any = None) -> Any:
+        answer = np.zeros((len(lightness), 2, 32, 32), np.float32)
+        given = np.asarray((controls or {}).get("class_index", np.full(len(lightness), -1)))
+        # Halves of the picture, so that it is no tint.
+        answer[:, 0, :16] = np.maximum(given, 0)[:, None, None] % 60
+        answer[:, 1] = 5
+        return answer
+
+
+@pytest.fixture
+def labelled(tmp_path: Path) -> Path:
+    """Two photographs in the folders of their classes, and one in a shard beside its class."""
+    for name in ("goldfish/a.png", "tench/b.png"):
+        write(tmp_path / "data" / name)
+    write(tmp_path / "c.png")
+    (tmp_path / "c.cls").write_text("24")
+    with tarfile.open(tmp_path / "data" / "shard.tar", "w") as archive:
+        archive.add(tmp_path / "c.cls", "c.cls")
+        archive.add(tmp_path / "c.png", "c.png")
+    return tmp_path / "data"
+
+
+def test_a_network_that_takes_a_class_is_given_the_true_one(
+    labelled: Path, tmp_path: Path, models: dict[str, Any]
+) -> None:
+    """Wang's variants 3 to 6 are tested with the true class: without it another network is measured."""
+    models["classy"] = ClassSession("classy@test", controls=("class_index",))
+
+    def given(**options: Any) -> dict[str, float]:
+        folder = tmp_path / f"ab{len(list(tmp_path.glob('ab*')))}"
+        evaluate(labelled, models=("classy",), options=Options(jobs=2, save_ab=folder), **options)
+        return {path.stem[:-4]: float(np.load(path)["ab"][0].max()) for path in folder.rglob("*.npz")}
+
+    assert given() == {"a": 0, "b": 0, "c": 0}
+    folders = given(protocol=SMALL.changed(labels="folders"))
+    assert folders == {"a": 1, "b": 0, "c": 24}
+    table = tmp_path / "classes.csv"
+    table.write_text("name,class\ngoldfish/a.png,7\ntench/b.png,great white shark\n")
+    assert given(protocol=SMALL.changed(labels=str(table))) == {"a": 7, "b": 2, "c": 0}
+    assert SMALL.changed(labels="folders").id == "small@1+labels=folders"
+
+
+def test_labels_that_nobody_can_take_are_refused(labelled: Path, models: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match="for models that take a class, unlike fake"):
+        evaluate(labelled, protocol=SMALL.changed(labels="folders"))
+    models["classy"] = ClassSession("classy@test", controls=("class_index",))
+    (labelled / "goldfish").rename(labelled / "unicorns")
+    with pytest.raises(UsageError, match="no ImageNet class 'unicorns'"):
+        evaluate(labelled, models=("classy",), protocol=SMALL.changed(labels="folders"))
+
+
+def test_diversity_over_classes_is_that_of_the_likeliest_ones(labelled: Path, models: dict[str, Any]) -> None:
+    """García et al., section 4.4: how much of a photograph's colour hangs on what it is taken for."""
+    models["classy"] = ClassSession("classy@test", controls=("class_index",))
+    report = evaluate(labelled, models=("classy", "fake"), metrics=("psnr",), options=Options(jobs=1, classes=4))
+    summary = report["summary"]
+    assert summary["classy@test"]["diversity-classes"]["mean"] > 1
+    assert summary["fake@test"]["diversity-classes"]["mean"] is None
+    with pytest.raises(UsageError, match="at least 2"):
+        evaluate(labelled, models=("classy",), metrics=("diversity-classes",))

@@ -75,14 +75,14 @@ def test_class_folders_give_labels(photos: Path, tmp_path: Path) -> None:
     for name, source in (("tabby", "00.png"), ("Granny Smith", "01.png")):
         (root / name).mkdir(parents=True)
         (root / name / "photo.png").write_bytes((photos / source).read_bytes())
-    data = PhotoSet([root], held_back=0, labelled=True)
+    data = PhotoSet([root], held_back=0, labels="folders")
     assert {entry.name: entry.label for entry in data.train} == {"tabby/photo.png": 281, "Granny Smith/photo.png": 948}
     (root / "no such thing").mkdir()
     (root / "no such thing" / "photo.png").write_bytes((photos / "02.png").read_bytes())
     with pytest.raises(UsageError, match="no such thing"):
-        PhotoSet([root], held_back=0, labelled=True)
+        PhotoSet([root], held_back=0, labels="folders")
     with pytest.raises(UsageError, match=r"00\.png lies in no folder"):
-        PhotoSet([photos], held_back=0, labelled=True)
+        PhotoSet([photos], held_back=0, labels="folders")
 
 
 def _shard(path: Path, members: dict[str, bytes]) -> None:
@@ -98,11 +98,11 @@ def test_a_shards_own_classes_are_taken(photos: Path, tmp_path: Path) -> None:
     photo = (photos / "00.png").read_bytes()
     shard = tmp_path / "imagenet-000.tar"
     _shard(shard, {"a/0.cls": b"281", "a/0.png": photo, "1.png": photo, "1.cls": b"948\n"})
-    data = PhotoSet([shard], held_back=0, labelled=True)
+    data = PhotoSet([shard], held_back=0, labels="folders")
     assert {entry.name: entry.label for entry in data.train} == {"imagenet-000/a/0.png": 281, "imagenet-000/1.png": 948}
     _shard(shard, {"0.png": photo, "0.cls": b"1000"})
     with pytest.raises(UsageError, match="Class 1000"):
-        PhotoSet([shard], held_back=0, labelled=True)
+        PhotoSet([shard], held_back=0, labels="folders")
 
 
 def test_a_photograph_that_is_repaired_is_left_out_no_longer(photos: Path) -> None:

@@ -9,12 +9,12 @@ import torch
 
 from colorcli.errors import ModelError
 from colorcli.networks.backbones import EfficientNetLite0
+from colorcli.registry.teacher import load_teacher
 from colorcli.train import recipe as recipes
 from colorcli.train.data import PhotoSet, centre
 from colorcli.train.labels import pseudo_labelled
 from colorcli.train.objectives.base import Setup
 from colorcli.train.recipe import Recipe
-from colorcli.train.teacher import load_teacher
 
 
 @pytest.fixture(autouse=True)

@@ -23,6 +23,7 @@ from colorcli.networks.colorizer import Colorizer
 from colorcli.networks.convnet import ConvNet
 from colorcli.networks.pix2pix import Discriminator
 from colorcli.pipeline.opening import open_model
+from colorcli.registry import splits
 from colorcli.registry.backbones import Backbone, locate
 from colorcli.registry.card import read_card
 from colorcli.registry.importers import import_files
@@ -31,9 +32,10 @@ from colorcli.train.cache import FeatureCache
 from colorcli.train.data import PhotoSet, _fraction
 from colorcli.train.loop import DivergedError, Trainer, run_recipe
 from colorcli.train.objectives.base import Setup, optimizer
+from colorcli.train.objectives.standard import Standard
 from colorcli.train.processes import Processes
 from colorcli.train.run import Run, _changes
-from colorcli.train.validation import before_after
+from colorcli.train.validation import before_after, validate
 
 pytestmark = pytest.mark.slow
 
@@ -57,12 +59,16 @@ def _train(photos: Path, folder: Path, *sets: str, **options: object) -> list[di
 
 
 def test_two_processes_learn_what_one_does(photos: Path, tmp_path: Path) -> None:
-    """With each process seeing half of every batch, the losses must be those of the whole batch in one process."""
+    """With each process seeing half of every batch, the losses must be those of the whole batch in one process.
+
+    Batch norm learns, so that its statistics have to be those of the whole batch, too.
+    """
     pytest.importorskip("accelerate")
-    alone = _train(photos, tmp_path / "one")
+    alone = _train(photos, tmp_path / "one", 'freeze_batch_norm="none"')
     launch = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes=2", "--num_machines=1"]
     launch += ["--mixed_precision=no", "--dynamo_backend=no", "--main_process_port=0", "-m", "colorcli", "train", TOY]
     launch += ["--data", str(photos), "-o", str(tmp_path / "two"), "--device=cpu", "--quiet"]
+    launch += ["--set", 'freeze_batch_norm="none"']
     done = subprocess.run([sys.executable, *launch], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     together = _records(tmp_path / "two", "loss")
@@ -113,6 +119,90 @@ def test_a_discriminator_that_has_won_stops_the_run(
         _train(photos, tmp_path / "run", *ADVERSARIAL)
 
 
+# Steps so large that every tanh of the last layer saturates: what comes out is one glaring colour, for ever.
+KILLING = ["phases.0.lr=1.0", "phases.0.schedule='constant'", "phases.0.clip=0.0", "ema=0.0"]
+
+
+def test_validation_gives_the_classes_that_training_gives(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A network that is told the true class would be chosen by how it does without it."""
+    table = tmp_path / "classes.csv"
+    names = [entry.name for entry in PhotoSet([photos], held_back=0.2).validation]
+    table.write_text("name,class\n" + "".join(f"{name},{index + 3}\n" for index, name in enumerate(names)))
+    recipe = recipes.load(TOY, [f"data.labels={json.dumps(str(table))}"])
+    setup = Setup(recipe, PhotoSet([photos], held_back=0.2, labels=str(table)))
+    network, given = ConvNet(**ConvNet.presets["lite"]).eval(), list[int]()
+
+    def chroma(lightness: torch.Tensor, *, class_index: torch.Tensor) -> torch.Tensor:
+        given.extend(class_index.tolist())
+        return lightness.new_zeros(len(lightness), 2, *lightness.shape[2:])
+
+    monkeypatch.setattr(type(network), "controls", ("class_index",))
+    monkeypatch.setattr(network, "chroma", chroma)
+    validate(network, setup)
+    assert given == list(range(3, 3 + len(names)))
+
+
+def test_a_network_that_died_stops_the_run(photos: Path, tmp_path: Path) -> None:
+    """It would go on to the end of the night without learning anything."""
+    with pytest.raises(DivergedError, match="gradient has been exactly zero for 20 steps"):
+        _train(photos, tmp_path / "run", *KILLING, "phases.0.steps=60")
+
+
+def test_a_network_that_is_worse_than_it_began_is_no_model(photos: Path, tmp_path: Path) -> None:
+    """Whoever colours an archive with the run folder takes a model for one that has learnt something."""
+    folder = tmp_path / "run"
+    with pytest.raises(DivergedError, match=r"worse at step 8 .*psnr.*No model was written.*--keep-worse"):
+        _train(photos, folder, *KILLING)
+    assert not (folder / "model.toml").exists()
+    _train(photos, folder, *KILLING, resume=True, keep_worse=True)
+    assert read_card(folder).training["steps"] == 8
+
+
+def test_a_model_from_before_it_got_worse_stays_and_is_named(photos: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    _train(photos, folder)
+    assert read_card(folder).training["steps"] == 8
+    with pytest.raises(DivergedError, match=r"The model in .* is that of step 8"):
+        _train(photos, folder, *KILLING, "phases.0.steps=20", resume=True)
+    assert read_card(folder).training["steps"] == 8
+
+
+def test_a_network_that_was_best_before_it_learnt_is_no_model(photos: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    with pytest.raises(DivergedError, match="psnr was best before the first step"):
+        _train(photos, folder, *KILLING, 'best="psnr"')
+    assert not (folder / "model.toml").exists()
+    _train(photos, folder, *KILLING, 'best="psnr"', resume=True, keep_worse=True)
+    assert read_card(folder).training["steps"] == 8
+
+
+def test_vivid_colours_are_not_worse_for_their_psnr_alone() -> None:
+    """Rebalanced and adversarial training trade PSNR for colour: that is no accident."""
+    start = {"val_psnr": 22.0, "val_ab_error": 16.0}
+    worse = Standard.worse
+    assert not worse(Standard, {"val_psnr": 21.0, "val_ab_error": 15.0}, start)  # type: ignore[arg-type]
+    assert not worse(Standard, {"val_psnr": 21.9, "val_ab_error": 16.1}, start)  # type: ignore[arg-type]
+    assert worse(Standard, {"val_psnr": 21.0, "val_ab_error": 17.0}, start)  # type: ignore[arg-type]
+
+
+def test_training_selection_and_test_are_three_sets_that_are_written_down(photos: Path, tmp_path: Path) -> None:
+    """Numbers of photographs that a model was trained or chosen on say little of others."""
+    folder, told = tmp_path / "run", list[str]()
+    _train(photos, folder, "data.test=0.3", report=lambda record: told.append(record["phase"]))
+    sets = {name: splits.read(folder, name).photographs for name in splits.NAMES}
+    assert all(sets.values())
+    assert sum(map(len, sets.values())) == len(set().union(*sets.values())) == 30
+    name, digest = next((name, digest) for name, digest in sets["test"].items() if "/" not in name)
+    assert digest == file_sha256(photos / name)
+    selection = read_card(folder).training["selection"]
+    assert selection.startswith("the last step") and f"{len(sets['held-back'])} photographs were held back" in selection
+    assert any("fewer than 20" in text for text in told)
+    _train(photos, tmp_path / "best", 'best="psnr"', "every=1")
+    assert read_card(tmp_path / "best").training["selection"].startswith("best psnr in a check every 1 steps")
+
+
 def test_fine_tuning_starts_from_the_model_and_says_what_changed(photos: Path, tmp_path: Path) -> None:
     first, second = tmp_path / "first", tmp_path / "second"
     _train(photos, first)
@@ -130,7 +220,7 @@ def test_fine_tuning_shows_a_network_crops_that_it_takes(photos: Path, tmp_path:
     """The one command has to adapt every model, also those of a single size."""
     first = recipes.load("conv-fc-gan-lite", ["network.hidden=8", "phases.0.steps=1", "phases.0.batch=2"])
     first = dataclasses.replace(first, phases=first.phases[:1], discriminator={})
-    run_recipe(first, [photos], tmp_path / "first", device="cpu")
+    run_recipe(first, [photos], tmp_path / "first", device="cpu", keep_worse=True)
     again = recipes.load("fine-tune", ["phases.0.steps=1", "phases.0.batch=2"])
     assert run_recipe(again, [photos], tmp_path / "second", start=str(tmp_path / "first"), device="cpu")
     data = json.loads((tmp_path / "second" / "recipe.json").read_text())["data"]
@@ -276,7 +366,9 @@ def test_a_phase_that_was_ending_early_when_the_run_was_killed_ends_when_it_goes
     sets = ["phases.0.steps=40", "phases.0.lr=0.0", "every=1", 'best="-ab_error"', "phases.0.patience=2"]
     with pytest.raises(KeyboardInterrupt):
         _train(photos, folder, *sets, report=killed)
-    assert [record["step"] for record in _train(photos, folder, *sets, resume=True)] == [1, 2]
+    with pytest.raises(DivergedError, match="best before the first step"):
+        _train(photos, folder, *sets, resume=True)
+    assert [record["step"] for record in _records(folder, "loss")] == [1, 2]
     assert _records(folder, "val_ab_error")[-1]["step"] == 40
 
 

@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-from importlib import import_module
+import inspect
 
 from colorcli.errors import UsageError
+from colorcli.train import plugins
 from colorcli.train.objectives.base import Objective, Setup
-
-_OBJECTIVES = {
-    "standard": "colorcli.train.objectives.standard:Standard",
-    "bigcolor": "colorcli.train.objectives.bigcolor:BigColorLite",
-    "distillation": "colorcli.train.objectives.distillation:Distillation",
-    "generative": "colorcli.train.objectives.generative:Generative",
-}
 
 
 def objective(setup: Setup) -> Objective:
-    """The objective that a recipe names.
+    """The objective that a recipe names, of this package or of another one.
 
     Raises:
-        UsageError: there is no such objective.
+        UsageError: there is no such objective, or it cannot be imported, or it is no ``Objective``.
     """
     name = setup.recipe.objective
-    if name not in _OBJECTIVES:
-        raise UsageError(f"There is no objective '{name}'; there are {', '.join(_OBJECTIVES)}.")
-    module, kind = _OBJECTIVES[name].split(":")
-    made: Objective = getattr(import_module(module), kind)(setup)
-    return made
+    kind = plugins.load("objectives", name)
+    if not (inspect.isclass(kind) and issubclass(kind, Objective)):
+        raise UsageError(f"The objective '{name}' is not a subclass of colorcli.train.objectives.base.Objective.")
+    return kind(setup)

@@ -19,11 +19,11 @@ from torch import Tensor, nn
 
 from colorcli.errors import UsageError
 from colorcli.networks.backbones import EfficientNetLite0
-from colorcli.train import losses
-from colorcli.train.data import Batch, PhotoSet
+from colorcli.registry.teacher import load_teacher
+from colorcli.train import losses, plugins
+from colorcli.train.data import Batch, Entry, PhotoSet
 from colorcli.train.recipe import Phase, Recipe
 from colorcli.train.run import Run
-from colorcli.train.teacher import load_teacher
 
 Update = Callable[[str, Tensor], Tensor]
 Grid = list[list[NDArray[np.uint8]]]
@@ -61,6 +61,16 @@ class Setup:
         teacher: EfficientNetLite0 = self.place(load_teacher(self.teacher_file))
         return teacher.requires_grad_(False).eval()
 
+    @cached_property
+    def held_back(self) -> list[Entry]:
+        """The photographs for validation, with the classes that the recipe's data have."""
+        entries = self.photos.validation
+        if self.recipe.data.labels != "pseudo":
+            return entries
+        from colorcli.train.labels import pseudo_labelled
+
+        return pseudo_labelled(self, entries)
+
     def place(self, module: Any) -> Any:
         """Move a network to the device, in the memory layout that convolutions like best."""
         return module.to(self.device, memory_format=torch.channels_last)
@@ -95,21 +105,27 @@ class Objective(ABC):
 
     Attributes:
         terms: of the loss, which the weights of its phases may name.
+        takes_added_terms: whether they may also name those that other packages add.
+        judged: the measures by which a trained network is set against the one it began as, each with what counts as a
+            difference; a minus says that lower is better.
         network: what is trained, and ships.
         parts: further networks that learn and are kept in checkpoints (a discriminator).
     """
 
     terms: ClassVar[tuple[str, ...]]
+    takes_added_terms: ClassVar[bool] = False
+    judged: ClassVar[Mapping[str, float]] = {"psnr": 0.5, "-ab_error": 0.5}
 
     def __init__(self, setup: Setup) -> None:
         self.setup = setup
         self.recipe = setup.recipe
+        known = (*self.terms, *(plugins.points("losses") if self.takes_added_terms else ()))
         for phase in self.recipe.phases:
             for term, weight in phase.weights.items():
-                if weight and phase.train != "discriminator" and term not in self.terms:
+                if weight and phase.train != "discriminator" and term not in known:
                     raise UsageError(
                         f"Phase '{phase.name}' gives a weight to '{term}', which the objective "
-                        f"'{self.recipe.objective}' does not know; it knows {', '.join(self.terms)}."
+                        f"'{self.recipe.objective}' does not know; it knows {', '.join(known)}."
                     )
         self.network: nn.Module = setup.place(setup.start if setup.start is not None else self.build())
         self.parts: dict[str, nn.Module] = {}
@@ -133,6 +149,20 @@ class Objective(ABC):
     @abstractmethod
     def write(self, run: Run, network: nn.Module, facts: Mapping[str, Any]) -> None:
         """Write ``network`` into the run folder in the form in which the program uses it."""
+
+    def worse(self, measured: Mapping[str, float], start: Mapping[str, float]) -> str:
+        """In what measures a network is worse than the one it began as, where that is all of them; else nothing.
+
+        One alone says little: vivid colours cost PSNR, and pale ones have a small distance.
+        """
+        said = []
+        for judged, margin in self.judged.items():
+            name, sign = f"val_{judged.removeprefix('-')}", -1 if judged.startswith("-") else 1
+            if name not in measured or name not in start or sign * (measured[name] - start[name]) >= -margin:
+                return ""
+            label = name.removeprefix("val_").replace("_", " ")
+            said.append(f"{label} {measured[name]:.4g}, {start[name]:.4g} at the start")
+        return "; ".join(said)
 
     def figures(self, network: nn.Module) -> dict[str, Image.Image]:
         """Figures of the finished network, by name."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +21,7 @@ class Distillation(Objective):
     """The student learns the teacher's answer (``distill``) and features (``perceptual``) on the colour photograph."""
 
     terms = ("distill", "perceptual")
+    judged: ClassVar[Mapping[str, float]] = {"agreement": 0.01}
     network: EfficientNetLite0
 
     def build(self) -> nn.Module:

@@ -18,7 +18,7 @@ from colorcli.networks.backbones import EfficientNetLite0, VGG16Features
 from colorcli.networks.colorizer import Colorizer
 from colorcli.registry.registry import fill_frozen
 from colorcli.registry.systems import systems
-from colorcli.train import losses
+from colorcli.train import losses, plugins
 from colorcli.train.data import Batch
 from colorcli.train.discriminators import discriminator
 from colorcli.train.figures import figures
@@ -38,6 +38,7 @@ class Standard(Objective):
     """
 
     terms: ClassVar[tuple[str, ...]] = ("native", "delta_e", "edges", "level", "perceptual", "adversarial", "diversity")
+    takes_added_terms = True
     network: Colorizer
 
     def __init__(self, setup: Setup) -> None:
@@ -45,6 +46,9 @@ class Standard(Objective):
         crop, unit = self.recipe.data.crop, self.network.size_rule.multiple_of
         if crop % unit:
             raise UsageError(f"{self.recipe.system} takes sides that are multiples of {unit}, not crops of {crop} px.")
+        if any(phase.rebalance for phase in self.recipe.phases):
+            # Now, because counting takes all processes.
+            statistics(setup.photos, setup.photos.train, setup.say)
         torch.manual_seed(self.recipe.seed + 1)
         self._generators: dict[str, Colorizer] = {}
         options = dict(self.recipe.discriminator)
@@ -238,6 +242,10 @@ class Standard(Objective):
                 with torch.no_grad():
                     truth = self._perceive(small)
             values["perceptual"] = losses.feature_distance(ours, truth, relative=self.recipe.perceptual == "teacher")
+        added = [name for name in plugins.points("losses") if wanted(name)]
+        if added:
+            fake = self._rgb(answers[0], lab)
+            values |= {name: plugins.load("losses", name)(fake, small) for name in added}
         return values
 
     def _rgb(self, answer: Tensor, lab: Tensor) -> Tensor:

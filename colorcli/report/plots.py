@@ -1,0 +1,114 @@
+"""Curves with axes that say what they are: small multiples, one panel a quantity."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
+
+from PIL import Image, ImageDraw
+
+Points = Sequence[tuple[float, float]]
+
+COLORS = ((31, 119, 180), (214, 39, 40), (44, 160, 44), (148, 103, 189), (255, 127, 14), (23, 190, 207))
+_WIDTH, _HEIGHT, _COLUMNS = 360, 230, 3
+_LEFT, _RIGHT, _TOP, _BOTTOM = 58, 14, 26, 38
+_AXIS, _GRID = (120, 120, 120), (228, 228, 228)
+
+
+def ticks(low: float, high: float, count: int = 5) -> list[float]:
+    """Round numbers from ``low`` to ``high``, 1, 2 or 5 times a power of ten apart, about ``count`` of them."""
+    span = high - low
+    if not (math.isfinite(span) and span > 0):
+        return [low]
+    rough = span / count
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= rough * (1 - 1e-9))
+    first = math.ceil(low / step - 1e-9)
+    return [index * step for index in range(first, math.floor(high / step + 1e-9) + 1)]
+
+
+def curves(
+    series: Mapping[str, Mapping[str, Points]], x_label: str = "step", starts: Sequence[float] = ()
+) -> Image.Image:
+    """Draw each quantity in a panel of its own, all over the same horizontal axis.
+
+    Args:
+        series: by quantity, its lines by their names; of a single line the name is not shown.
+        x_label: of the horizontal axis.
+        starts: where on it a phase begins; lines break there, but for quantities that begin with ``val``, which measure
+            the same thing in all phases.
+    """
+    rows = -(-len(series) // _COLUMNS)
+    image = Image.new("RGB", (min(_COLUMNS, len(series)) * _WIDTH, rows * _HEIGHT), "white")
+    draw = ImageDraw.Draw(image)
+    end = max((x for lines in series.values() for points in lines.values() for x, _ in points), default=1.0) or 1.0
+    for index, (name, lines) in enumerate(sorted(series.items())):
+        corner = (index % _COLUMNS) * _WIDTH, (index // _COLUMNS) * _HEIGHT
+        breaks = () if name.startswith("val") else starts
+        _Panel(draw, corner, lines, end).draw(name, x_label, starts, breaks, COLORS[index % len(COLORS)])
+    return image
+
+
+class _Panel:
+    def __init__(
+        self, draw: ImageDraw.ImageDraw, corner: tuple[int, int], lines: Mapping[str, Points], end: float
+    ) -> None:
+        self._draw, self._lines, self._end = draw, lines, end
+        self._box = corner[0] + _LEFT, corner[1] + _TOP, corner[0] + _WIDTH - _RIGHT, corner[1] + _HEIGHT - _BOTTOM
+        values = [value for points in lines.values() for _, value in points if math.isfinite(value)] or [0.0]
+        low, high = min(values), max(values)
+        margin = (high - low) * 0.05 or abs(low) * 0.05 or 1.0
+        self._low, self._high = low - margin, high + margin
+
+    def _at(self, x: float, y: float) -> tuple[float, float]:
+        left, top, right, bottom = self._box
+        return (
+            left + x / self._end * (right - left),
+            bottom - (y - self._low) / (self._high - self._low) * (bottom - top),
+        )
+
+    def draw(
+        self, name: str, x_label: str, starts: Sequence[float], breaks: Sequence[float], color: tuple[int, int, int]
+    ) -> None:
+        left, top, right, bottom = self._box
+        for value in ticks(self._low, self._high):
+            y = self._at(0, value)[1]
+            self._draw.line([(left, y), (right, y)], fill=_GRID)
+            self._text(left - 5, y - 6, f"{value:.4g}", align="right")
+        for x in ticks(0, self._end):
+            place = self._at(x, self._low)[0]
+            self._draw.line([(place, bottom), (place, bottom + 4)], fill=_AXIS)
+            self._text(place, bottom + 6, f"{x:.6g}", align="middle")
+        for start in starts:
+            place = self._at(start, self._low)[0]
+            self._draw.line([(place, top), (place, bottom)], fill=(190, 190, 190))
+        self._draw.rectangle(self._box, outline=_AXIS)
+        self._text(left, top - 18, name.replace("_", " "))
+        self._text((left + right) / 2, bottom + 20, x_label, align="middle")
+        several = len(self._lines) > 1
+        for index, (label, points) in enumerate(self._lines.items()):
+            shade = COLORS[index % len(COLORS)] if several else color
+            for part in _parts(points, breaks):
+                places = [self._at(x, y) for x, y in part if math.isfinite(y)]
+                if len(places) == 1:
+                    x, y = places[0]
+                    self._draw.ellipse((x - 2, y - 2, x + 2, y + 2), fill=shade)
+                self._draw.line(places, fill=shade, width=2)
+            if several:
+                self._text(right - 4, top + 4 + 12 * index, label, align="right", color=shade)
+
+    def _text(
+        self, x: float, y: float, text: str, align: str = "left", color: tuple[int, int, int] = (60, 60, 60)
+    ) -> None:
+        shift = {"left": 0.0, "middle": 0.5, "right": 1.0}[align] * self._draw.textlength(text)
+        self._draw.text((x - shift, y), text, fill=color)
+
+
+def _parts(points: Points, breaks: Sequence[float]) -> Iterator[Points]:
+    """The points between one break and the next."""
+    edges = [-math.inf, *breaks, math.inf]
+    for low, high in pairwise(edges):
+        part = [point for point in points if low < point[0] <= high]
+        if part:
+            yield part

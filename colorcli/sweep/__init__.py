@@ -1,0 +1,1 @@
+"""Tables of trainings: variants of a recipe with several seeds, measured and set against what documents claim."""

@@ -1,0 +1,159 @@
+"""What a sweep is: a TOML file that names a recipe, its variants, the seeds, how they are measured, and the claims.
+
+::
+
+    name = "shrinkage"
+    recipe = "biggan-encoder-lite"
+    set = ["phases.0.steps=1000"]       # in all variants
+    seeds = [0, 1, 2]
+    protocol = "biggan-encoder-table2"
+    metrics = ["mse-rgb"]               # empty: the protocol's
+
+    [[variants]]
+    name = "none"
+
+    [[variants]]
+    name = "shrinkage 0.5"
+    set = ["network.shrinkage=0.5"]
+
+    [[claims]]
+    text = "shrinkage by 0.5 lowers the error (Wang, table 2)"
+    metric = "mse-rgb"
+    variant = "shrinkage 0.5"
+    against = "none"
+    expected = "lower"
+"""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, cast
+
+from colorcli.errors import UsageError
+from colorcli.evaluate import metrics, protocols
+from colorcli.evaluate.protocols import Protocol
+from colorcli.train import recipe as recipes
+from colorcli.train.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What a document says of two variants.
+
+    Attributes:
+        text: the claim, and whose it is.
+        metric: by which it is tested.
+        variant: the one it is about; ``against`` is the other.
+        expected: whether its number is claimed to be ``higher`` or ``lower``.
+    """
+
+    text: str
+    metric: str
+    variant: str
+    against: str
+    expected: Literal["higher", "lower"]
+
+
+@dataclass(frozen=True)
+class Training:
+    """One run of a sweep: a variant with a seed."""
+
+    variant: str
+    seed: int
+    recipe: Recipe
+
+    @property
+    def name(self) -> str:
+        """The name of its run folder."""
+        plain = "".join(c if c.isalnum() or c in "-_." else "-" for c in self.variant)
+        return f"{plain}-seed{self.seed}"
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A sweep as its file says it.
+
+    Attributes:
+        name: heading of the table.
+        trainings: every variant with every seed, in the order in which they run: all variants with one seed, then
+            with the next.
+        variants: their names, in the order of the table.
+        protocol: how they are measured.
+        metrics: ids of what is measured.
+        claims: that are tested.
+    """
+
+    name: str
+    trainings: tuple[Training, ...]
+    variants: tuple[str, ...]
+    protocol: Protocol
+    metrics: tuple[str, ...]
+    claims: tuple[Claim, ...]
+
+
+_KNOWN = {"name", "recipe", "set", "seeds", "protocol", "metrics", "variants", "claims"}
+
+
+def load(path: Path) -> Sweep:
+    """Read a sweep, and check all of it before hours are spent.
+
+    Raises:
+        UsageError: the file cannot be read, a field is unknown or of the wrong type, or it names a recipe, protocol or
+            metric that does not exist.
+    """
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"The sweep {path} cannot be read: {error}.") from error
+    try:
+        return _parse(table)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        what = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
+        raise UsageError(f"The sweep {path} cannot be used: {what}.") from error
+
+
+def _parse(table: dict[str, Any]) -> Sweep:
+    unknown = set(table) - _KNOWN
+    if unknown:
+        raise ValueError(f"there is no field '{min(unknown)}'; there are {', '.join(sorted(_KNOWN))}")
+    protocol = protocols.load(str(table["protocol"]))
+    chosen = metrics.choose(tuple(table.get("metrics", ())) or protocol.metrics, protocol.sigmas)
+    common, seeds = _strings(table, "set"), table.get("seeds", [0, 1, 2])
+    if not (isinstance(seeds, list) and seeds and all(type(seed) is int and seed >= 0 for seed in seeds)):
+        raise TypeError(f"seeds is a list of whole numbers, not {seeds!r}")
+    variants = {str(variant["name"]): _strings(variant, "set") for variant in table["variants"]}
+    if len(variants) < len(table["variants"]):
+        raise ValueError("two variants have one name")
+    trainings = tuple(
+        Training(name, seed, recipes.load(str(table["recipe"]), [*common, *own, f"seed={seed}"]))
+        for seed in dict.fromkeys(seeds)
+        for name, own in variants.items()
+    )
+    folders = {training.name for training in trainings}
+    if len(folders) < len(trainings):
+        raise ValueError("the names of two variants differ only in characters that a folder's name cannot hold")
+    claims = tuple(_claim(entry, variants, [metric.id for metric in chosen]) for entry in table.get("claims", []))
+    return Sweep(
+        str(table["name"]), trainings, tuple(variants), protocol, tuple(metric.id for metric in chosen), claims
+    )
+
+
+def _claim(entry: dict[str, Any], variants: dict[str, Any], measured: list[str]) -> Claim:
+    claim = Claim(**entry)
+    for name in (claim.variant, claim.against):
+        if name not in variants:
+            raise ValueError(f"the claim '{claim.text}' is about '{name}', which is no variant")
+    if claim.metric not in measured:
+        raise ValueError(f"the claim '{claim.text}' is about {claim.metric}, which is not measured")
+    if claim.expected not in ("higher", "lower"):
+        raise ValueError(f"the claim '{claim.text}' expects higher or lower, not {claim.expected!r}")
+    return claim
+
+
+def _strings(table: dict[str, Any], key: str) -> list[str]:
+    value = table.get(key, [])
+    if not (isinstance(value, list) and all(isinstance(each, str) for each in value)):
+        raise TypeError(f"{key} is a list of FIELD=VALUE, not {value!r}")
+    return cast(list[str], value)

@@ -1,0 +1,182 @@
+"""Carrying out a sweep: train, measure, keep; what is done already is not done again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from colorcli.errors import ColorcliError, OutputError, UsageError
+from colorcli.evaluate.engine import Options
+from colorcli.evaluate.report import to_json
+from colorcli.evaluate.run import Request, Run
+from colorcli.files import write_atomically
+from colorcli.report.plots import curves
+from colorcli.sweep.plan import Sweep, Training
+from colorcli.sweep.table import Results, to_markdown
+from colorcli.train.loop import DivergedError, Report, run_recipe
+
+_DONE, _SCORES = "done.json", "scores.json"
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where a sweep reads and writes.
+
+    Attributes:
+        data: folders and shards of photographs to train on.
+        test: what the runs are measured on, as ``evaluate`` takes it.
+        output: folder for the runs, the table and its figures.
+    """
+
+    data: tuple[Path, ...]
+    test: tuple[Path, ...]
+    output: Path
+
+
+def carry_out(
+    sweep: Sweep,
+    places: Places,
+    *,
+    device: str = "auto",
+    threads: int | None = None,
+    seconds: Callable[[], float | None] = lambda: None,
+    stop: Callable[[], bool] = lambda: False,
+    command: Sequence[str] = (),
+    report: Report = lambda _: None,
+) -> bool:
+    """Train and measure what is left of a sweep and write its table; True when there is nothing left.
+
+    A run that was interrupted goes on from its checkpoint; a finished one is measured once. The table is written after
+    every run, of what there is by then, so that a sweep of many nights can be read each morning.
+
+    Args:
+        sweep: what to do.
+        places: where.
+        device: see ``sessions.pytorch.resolve_device``.
+        threads: CPU threads of PyTorch.
+        seconds: gives the time left, or None without a limit.
+        stop: is asked after every step whether to stop there.
+        command: the command line, for the record and the table.
+        report: is given every record of every run's log.
+
+    Raises:
+        UsageError: the folder holds another sweep's runs.
+        ColorcliError: as training and evaluation say; a run that diverges is a row of the table and no error.
+    """
+    for number, training in enumerate(sweep.trainings, 1):
+        folder = places.output / training.name
+        said = f"run {number} of {len(sweep.trainings)}: {training.name}"
+        done = _done(folder, training)
+        if done is None:
+            report({"step": 0, "phase": said})
+            left = seconds()
+            if stop() or (left is not None and left <= 0):
+                return False
+            failure = ""
+            try:
+                finished = run_recipe(
+                    training.recipe,
+                    places.data,
+                    folder,
+                    resume=folder.exists(),
+                    seconds=left,
+                    stop=stop,
+                    device=device,
+                    threads=threads,
+                    command=command,
+                    report=report,
+                )
+            except DivergedError as error:
+                finished, failure = True, str(error)
+            if not finished:
+                return False
+            done = {"recipe": training.recipe.to_dict(), "failure": failure}
+            _write(folder / _DONE, json.dumps(done).encode())
+        if not done["failure"] and not (folder / _SCORES).is_file():
+            _measure(sweep, places, folder, device)
+        _write_table(sweep, places, command)
+    return True
+
+
+def _done(folder: Path, training: Training) -> dict[str, Any] | None:
+    """What was written when a run had finished; None where it has not.
+
+    Raises:
+        UsageError: it was made by another recipe.
+    """
+    try:
+        done: dict[str, Any] = json.loads((folder / _DONE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    if done["recipe"] != json.loads(json.dumps(training.recipe.to_dict())):
+        raise UsageError(
+            f"The run in {folder} was made by another recipe than the sweep now says: remove it, or choose another "
+            "folder with -o."
+        )
+    return done
+
+
+def _measure(sweep: Sweep, places: Places, folder: Path, device: str) -> None:
+    from colorcli.pipeline.opening import open_model
+
+    request = Request(
+        sweep.protocol,
+        metrics=tuple(dict.fromkeys(name.split("@")[0] for name in sweep.metrics)),
+        roots=places.test,
+        models=(str(folder),),
+        open_model=lambda name, count: open_model(name, backend="pytorch", device=device, photographs=count),
+    )
+    made = Run(request, Options()).carry_out()
+    if not made["images"]:
+        reason = made["failures"][0]["reason"] if made["failures"] else "there are none"
+        raise ColorcliError(f"None of the photographs to measure {folder.name} on could be used: {reason}.")
+    _write(folder / _SCORES, to_json(made))
+
+
+def _write_table(sweep: Sweep, places: Places, command: Sequence[str]) -> None:
+    scores: dict[tuple[str, int], dict[str, Any]] = {}
+    failures: dict[str, str] = {}
+    lines: dict[str, dict[str, list[tuple[float, float]]]] = {}
+    for training in sweep.trainings:
+        folder = places.output / training.name
+        done = _done(folder, training)
+        if done is None:
+            continue
+        if done["failure"]:
+            failures[training.name] = done["failure"]
+        elif (folder / _SCORES).is_file():
+            scores[training.variant, training.seed] = json.loads((folder / _SCORES).read_text(encoding="utf-8"))
+        if training.seed == sweep.trainings[0].seed:
+            _add_measures(lines, training.variant, folder / "metrics.jsonl")
+    results = Results(sweep, scores, failures, tuple(command))
+    _write(places.output / "results.json", json.dumps(results.record(), indent=1).encode() + b"\n")
+    figures = {}
+    if lines:
+        figures["curves"] = curves(lines)
+    beside = sorted(places.output.glob("*/figures/variants.png"), key=lambda path: path.stat().st_mtime_ns)
+    if beside:
+        figures["variants"] = Image.open(beside[-1])
+    for name, image in figures.items():
+        image.save(places.output / f"{name}.png")
+    _write(places.output / "table.md", to_markdown(results, tuple(figures)).encode())
+
+
+def _add_measures(lines: dict[str, dict[str, list[tuple[float, float]]]], variant: str, log: Path) -> None:
+    for line in log.read_text(encoding="utf-8").splitlines():
+        record = json.loads(line)
+        for key, value in record.items():
+            if key.startswith("val_"):
+                lines.setdefault(key, {}).setdefault(variant, []).append((record["step"], value))
+
+
+def _write(path: Path, content: bytes) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, content)
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written: {error.strerror or error}.") from error

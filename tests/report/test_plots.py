@@ -1,0 +1,43 @@
+"""Curves: what is drawn must be readable as numbers."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from colorcli.report.plots import COLORS, curves, ticks
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [
+        (0, 2400, [0, 500, 1000, 1500, 2000]),
+        (19.3, 22.1, [20, 21, 22]),
+        (-0.3, 0.3, [-0.2, 0, 0.2]),
+        (0.0101, 0.0139, [0.011, 0.012, 0.013]),
+    ],
+)
+def test_ticks_are_round_numbers(low: float, high: float, expected: list[float]) -> None:
+    assert ticks(low, high) == pytest.approx(expected)
+
+
+def test_one_value_and_no_range_is_drawn_too() -> None:
+    assert ticks(3, 3) == [3]
+    assert curves({"loss": {"loss": [(0, 1.0)]}}).size[0] > 0
+
+
+def test_each_line_has_its_colour_and_what_is_not_a_number_leaves_a_gap() -> None:
+    lines = {"one": [(0, 0.0), (10, 1.0)], "two": [(0, 1.0), (5, float("nan")), (10, 0.0)]}
+    picture = np.asarray(curves({"psnr": lines}))
+    for color in COLORS[:2]:
+        assert (picture == color).all(-1).sum() > 100
+    assert not (picture == COLORS[2]).all(-1).any()
+
+
+def test_a_line_breaks_where_a_phase_begins_unless_it_measures_the_same_thing() -> None:
+    points = [(1.0, 0.0), (2.0, 1.0), (3.0, 0.0), (4.0, 1.0)]
+    ink = {
+        name: int((np.asarray(curves({name: {name: points}}, starts=[2.0])) == COLORS[0]).all(-1).sum())
+        for name in ("loss", "val_psnr")
+    }
+    assert ink["loss"] < ink["val_psnr"]

@@ -1,0 +1,163 @@
+"""A sweep: a table that can be made in pieces and is the same table."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from colorcli.errors import UsageError
+from colorcli.sweep import plan
+from colorcli.sweep.run import Places, carry_out
+from colorcli.sweep.table import Results, to_markdown
+
+TOY = Path(__file__).parents[1] / "train" / "toy.toml"
+SWEEP = f"""
+name = "rates"
+recipe = {json.dumps(str(TOY))}
+set = ["phases.0.steps=3", "phases.0.batch=2", "every=1", "phases.0.schedule='constant'"]
+seeds = [0]
+protocol = "stretch256"
+metrics = ["psnr"]
+
+[[variants]]
+name = "slow"
+set = ["phases.0.lr=1e-5"]
+
+[[variants]]
+name = "so fast that it breaks"
+set = ["phases.0.lr=1.0", "phases.0.clip=0.0", "ema=0.0"]
+
+[[variants]]
+name = "fast"
+set = ["phases.0.lr=3e-3"]
+
+[[claims]]
+text = "a higher rate learns more in three steps"
+metric = "psnr"
+variant = "fast"
+against = "slow"
+expected = "higher"
+"""
+
+
+class Killed(BaseException):
+    """As abrupt as a signal: nothing in the program catches it."""
+
+
+@pytest.fixture
+def places(tmp_path: Path) -> Places:
+    """Twenty-four photographs to train on and twelve to measure on, of one colour each and its shades."""
+    rng = np.random.default_rng(0)
+    for index in range(36):
+        folder = tmp_path / ("train" if index < 24 else "test")
+        folder.mkdir(exist_ok=True)
+        shades = rng.uniform(0.3, 1, (72, 72, 1)) * rng.integers(60, 255, 3)
+        Image.fromarray(shades.astype(np.uint8)).save(folder / f"{index:02d}.png")
+    return Places((tmp_path / "train",), (tmp_path / "test",), tmp_path / "out")
+
+
+def _load(tmp_path: Path, text: str = SWEEP) -> plan.Sweep:
+    file = tmp_path / "sweep.toml"
+    file.write_text(text)
+    return plan.load(file)
+
+
+def test_a_sweep_killed_twice_gives_the_table_of_one_that_was_not(places: Places, tmp_path: Path) -> None:
+    """A table that took nights must not depend on which of them the power failed in."""
+    sweep = _load(tmp_path)
+    assert carry_out(sweep, places, device="cpu")
+    whole = {name: (places.output / name).read_bytes() for name in ("table.md", "results.json")}
+    table = whole["table.md"].decode()
+    assert table.count("| slow |") == table.count("| so fast that it breaks | – |") == 1
+    record = json.loads(whole["results.json"])
+    assert record["variants"]["fast"]["psnr"][0] > 0
+    assert record["variants"]["so fast that it breaks"]["psnr"] == [None]
+    assert "worse" in record["failures"]["so-fast-that-it-breaks-seed0"]
+    claim = record["claims"][0]
+    assert claim["verdict"] == "one run" and "one run, no verdict" in table
+    assert all(low <= mean <= high for mean, low, high in claim["differences"].values())
+    assert (places.output / "curves.png").is_file()
+
+    again = Places(places.data, places.test, tmp_path / "again")
+    steps = 0
+
+    def kill_at(limit: int) -> Any:
+        def report(record: dict[str, Any]) -> None:
+            nonlocal steps
+            steps += "loss" in record
+            if steps == limit:
+                steps += 1
+                raise Killed
+
+        return report
+
+    for limit in (2, 9):
+        with pytest.raises(Killed):
+            carry_out(sweep, again, device="cpu", report=kill_at(limit))
+    assert carry_out(sweep, again, device="cpu")
+    assert {name: (again.output / name).read_bytes() for name in whole} == whole
+
+    untouched = (again.output / "fast-seed0" / "weights.safetensors").stat().st_mtime_ns
+    assert carry_out(sweep, again, device="cpu")
+    assert (again.output / "fast-seed0" / "weights.safetensors").stat().st_mtime_ns == untouched
+    other = _load(tmp_path, SWEEP.replace("lr=3e-3", "lr=4e-3"))
+    with pytest.raises(UsageError, match=r"fast-seed0 was made by another recipe"):
+        carry_out(other, again, device="cpu")
+
+
+def test_a_sweep_stops_when_it_is_told_and_says_that_it_is_not_done(places: Places, tmp_path: Path) -> None:
+    assert not carry_out(_load(tmp_path), places, device="cpu", seconds=lambda: 0.0)
+    assert not (places.output / "table.md").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (('metric = "psnr"', 'metric = "lpips"'), "which is not measured"),
+        (('against = "slow"', 'against = "sluggish"'), "which is no variant"),
+        (('name = "fast"', 'name = "slow"'), "two variants have one name"),
+        (('"higher"', '"better"'), "expects higher or lower"),
+        (("seeds = [0]", "seeds = 3"), "seeds is a list"),
+        (("lr=3e-3", "rate=3e-3"), "no field 'rate'"),
+        (("seeds =", "sedes ="), "no field 'sedes'"),
+        (('protocol = "stretch256"', 'protocol = "stretch"'), "no protocol 'stretch'"),
+    ],
+)
+def test_a_sweep_that_cannot_be_carried_out_is_refused_before_the_first_night(
+    tmp_path: Path, change: tuple[str, str], said: str
+) -> None:
+    assert change[0] in SWEEP
+    with pytest.raises(UsageError, match=said):
+        _load(tmp_path, SWEEP.replace(*change))
+
+
+def test_the_table_says_what_three_seeds_and_their_photographs_show(tmp_path: Path) -> None:
+    """What is written below a table is what somebody will quote of it."""
+    sweep = _load(tmp_path, SWEEP.replace("seeds = [0]", "seeds = [0, 1, 2]"))
+
+    def report(psnr: float) -> dict[str, Any]:
+        images = [{"name": f"{i}.png", "values": {"run": {"psnr": psnr + i % 3}}} for i in range(12)]
+        return {
+            "models": [{"name": "gray"}, {"name": "run"}, {"name": "original"}],
+            "summary": {"gray": {"psnr": {"mean": 20.0}}, "run": {"psnr": {"mean": psnr + 1}}},
+            "images": images,
+            "data": {"images": 12},
+        }
+
+    means = {"slow": (20.0, 20.1, 20.2), "fast": (21.0, 21.2, 21.15)}
+    scores = {(name, seed): report(value) for name, values in means.items() for seed, value in enumerate(values)}
+    table = to_markdown(Results(sweep, scores, {}, ("colorcli", "train", "--sweep", "sweep.toml")))
+    assert "| gray | 20.00 |" in table
+    assert "| fast | 22.00; 22.20; 22.15 |" in table
+    line = next(line for line in table.splitlines() if line.startswith("| a higher rate"))
+    assert line.endswith("| reproduced |") and "+1.000 [+1.000, +1.000]; +1.100" in line
+    assert "again by `colorcli train --sweep sweep.toml`" in table
+    backwards = _load(tmp_path, SWEEP.replace("seeds = [0]", "seeds = [0, 1, 2]").replace('"higher"', '"lower"'))
+    assert "| not reproduced |" in to_markdown(Results(backwards, scores, {}, ()))
+    two = {key: value for key, value in scores.items() if key[1] < 2}
+    assert "| 2 runs, no verdict |" in to_markdown(Results(sweep, two, {}, ()))
