@@ -126,10 +126,11 @@ def verify(
         reference = card.reference if card else name
         reason = None
         try:
-            if card is None:
-                backbones.verify(name)
-            else:
-                registry.verify(card)
+            with output.waiting(f"Reading {reference}"):
+                if card is None:
+                    backbones.verify(name)
+                else:
+                    registry.verify(card)
         except ModelError as error:
             reason, failures = str(error), failures + 1
         if json:

@@ -11,6 +11,7 @@ import json
 import os
 import sys
 import textwrap
+import threading
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 VERSION = 1
 _NARROWEST = 20
+_PATIENCE = 2.0
 
 
 class _Protection:
@@ -61,6 +63,32 @@ def note(text: str) -> None:
         print(fitted(text, sys.stderr), file=sys.stderr, flush=True)  # noqa: T201
     except OSError:
         silence(sys.stderr)
+
+
+@contextlib.contextmanager
+def waiting(what: str) -> Iterator[None]:
+    """On a terminal, show what is being waited for and for how long, once it takes over two seconds.
+
+    Not around what shows progress of its own.
+    """
+    screen = console(stderr=True)
+    if not screen.is_terminal or screen.is_dumb_terminal:
+        yield
+        return
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
+    line = Progress(*columns, console=screen, transient=True)
+    line.add_task(what, total=None)
+    timer = threading.Timer(_PATIENCE, line.start)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        timer.join()
+        line.stop()
 
 
 def fitted(text: str, stream: TextIO) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import sys
 import time
 
 import pytest
@@ -58,3 +59,22 @@ def test_sentences_wrap_between_words_on_a_terminal() -> None:
     assert " ".join(lines).split() == sentence.split()
     assert all(len(line) <= 80 for line in lines)
     assert output.fitted(sentence, io.StringIO()) == sentence
+
+
+def test_what_takes_long_shows_a_moving_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A terminal that stands still looks like a program that hangs; what is quick leaves nothing behind."""
+    pty = pytest.importorskip("pty")
+    leader, follower = pty.openpty()
+    monkeypatch.setenv("TERM", "xterm")
+    with os.fdopen(follower, "w") as terminal:
+        monkeypatch.setattr(sys, "stderr", terminal)
+        with output.waiting("Reading quickly"):
+            pass
+        monkeypatch.setattr(output, "_PATIENCE", 0.0)
+        seen = b""
+        with output.waiting("Reading [big] weights"):
+            while b"0:00:0" not in seen:
+                seen += os.read(leader, 4096)
+    os.close(leader)
+    assert b"Reading [big] weights" in seen
+    assert b"quickly" not in seen
