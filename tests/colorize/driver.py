@@ -1,7 +1,8 @@
 """The program in a process of its own, with a fake network: ``python -m tests.colorize.driver SECONDS DIE ARGS…``.
 
-SECONDS is how long the network takes for a batch. DIE is ``no``, or ``STAGE:N``: kill the process with SIGKILL at that
-stage of the N-th photograph (``network``, ``written``: renamed but not yet journalled, ``part``: half-written).
+SECONDS is how long the network takes for a batch; as it begins, the file that ``DRIVER_MARK`` names appears. DIE is
+``no``, or ``STAGE:N``: kill the process with SIGKILL at that stage of the N-th photograph (``network``, ``written``:
+renamed but not yet journalled, ``part``: half-written).
 """
 
 from __future__ import annotations
@@ -55,7 +56,13 @@ def inject(stage: str, number: int, session: FakeSession) -> None:
 
 def run(seconds: float, deadly: str, arguments: list[str]) -> int:
     """Run the program on ``arguments``."""
-    session = FakeSession(lambda lightness, chroma: time.sleep(seconds))
+
+    def colour(*_: Any) -> None:
+        if mark := os.environ.get("DRIVER_MARK"):
+            Path(mark).touch()
+        time.sleep(seconds)
+
+    session = FakeSession(colour)
     if deadly != "no":
         stage, _, number = deadly.partition(":")
         inject(stage, int(number), session)
