@@ -227,16 +227,16 @@ def test_latents_are_a_truncated_normal_distribution() -> None:
 def test_one_training_step_teaches_generator_and_discriminator() -> None:
     """Both must take gradients, track statistics and iterate their norms, or training from scratch stands still."""
     torch.manual_seed(0)
-    generator, critic = BigGANLite64(), Discriminator(ch=8)
-    before = generator.generator.bn.running_means.clone(), critic.embed.project.weight_u.clone()
+    generator, discriminator = BigGANLite64(), Discriminator(ch=8)
+    before = generator.generator.bn.running_means.clone(), discriminator.embed.project.weight_u.clone()
     z, classes = sample_latents(2), torch.tensor([3, 7])
     fake = generator(z, classes)
     assert fake.shape == (2, 3, 64, 64)
-    (-critic(fake, classes)).mean().backward()
+    (-discriminator(fake, classes)).mean().backward()
     assert all(p.grad is not None for p in generator.parameters() if p.requires_grad)
-    assert all(p.grad is not None for p in critic.parameters())
+    assert all(p.grad is not None for p in discriminator.parameters())
     assert not torch.equal(generator.generator.bn.running_means, before[0])
-    assert not torch.equal(critic.embed.project.weight_u, before[1])
+    assert not torch.equal(discriminator.embed.project.weight_u, before[1])
     assert generator.embeddings.weight.grad is None
 
 
@@ -256,10 +256,10 @@ def test_similar_classes_are_described_alike() -> None:
 def test_generator_and_discriminator_mean_the_same_class() -> None:
     """Described apart, class 3 of one would be another class to the other."""
     classifier = torch.randn(1000, 64)
-    generator, critic = BigGANLite64(), Discriminator(ch=8)
+    generator, discriminator = BigGANLite64(), Discriminator(ch=8)
     generator.describe_classes(classifier)
-    critic.describe_classes(classifier)
-    assert torch.equal(generator.embeddings.weight.T, critic.embed.descriptions)
+    discriminator.describe_classes(classifier)
+    assert torch.equal(generator.embeddings.weight.T, discriminator.embed.descriptions)
 
 
 def test_lite_fits_its_budget() -> None:

@@ -193,16 +193,16 @@ class Objective(ABC):
 
     def deceive(self, phase: Phase, fake: Tensor, classes: Tensor) -> Tensor:
         """The generator's adversarial term; the discriminator does not learn from it."""
-        critic = self.parts["discriminator"].requires_grad_(False)
+        discriminator = self.parts["discriminator"].requires_grad_(False)
         with self.setup.autocast():
             score = self._score(fake, classes).float()
-        critic.requires_grad_(True)
+        discriminator.requires_grad_(True)
         return losses.generator_gan(phase.gan, score)
 
     def _score(self, image: Tensor, classes: Tensor) -> Tensor:
-        critic = self.parts["discriminator"]
-        conditional = "class_index" in inspect.signature(critic.forward).parameters
-        score: Tensor = critic(image, classes) if conditional else critic(image)
+        discriminator = self.parts["discriminator"]
+        conditional = "class_index" in inspect.signature(discriminator.forward).parameters
+        score: Tensor = discriminator(image, classes) if conditional else discriminator(image)
         return score
 
     def average(self) -> nn.Module:

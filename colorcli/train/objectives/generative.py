@@ -41,9 +41,9 @@ class Generative(Objective):
             raise UsageError(f"Recipe '{self.recipe.name}' needs classes: set data.labels to pseudo or folders.")
         torch.manual_seed(self.recipe.seed + 1)
         if any("adversarial" in phase.weights for phase in self.recipe.phases):
-            critic = Discriminator(**self.recipe.discriminator)
-            critic.describe_classes(setup.teacher.classifier.weight.detach().cpu())
-            self.parts["discriminator"] = setup.place(critic)
+            discriminator = Discriminator(**self.recipe.discriminator)
+            discriminator.describe_classes(setup.teacher.classifier.weight.detach().cpu())
+            self.parts["discriminator"] = setup.place(discriminator)
         if any("native" in phase.weights for phase in self.recipe.phases):
             self.parts["posterior"] = setup.place(Posterior(self.network.latent))
 
@@ -59,8 +59,8 @@ class Generative(Objective):
             learning += self.parts["posterior"].parameters()
         made = {"generator": optimizer(phase, [(learning, phase.lr)], phase.weight_decay)}
         if "adversarial" in phase.weights:
-            critic = list(self.parts["discriminator"].parameters())
-            made["discriminator"] = optimizer(phase, [(critic, phase.d_lr)], phase.d_weight_decay)
+            judging = list(self.parts["discriminator"].parameters())
+            made["discriminator"] = optimizer(phase, [(judging, phase.d_lr)], phase.d_weight_decay)
         return made
 
     def step(self, phase: Phase, index: int, batch: Batch, update: Update) -> dict[str, Tensor]:

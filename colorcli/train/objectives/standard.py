@@ -18,9 +18,8 @@ from colorcli.networks.backbones import EfficientNetLite0, VGG16Features
 from colorcli.networks.colorizer import Colorizer
 from colorcli.registry.registry import fill_frozen
 from colorcli.registry.systems import systems
-from colorcli.train import losses, plugins
+from colorcli.train import discriminators, losses, plugins
 from colorcli.train.data import Batch
-from colorcli.train.discriminators import discriminator
 from colorcli.train.figures import figures
 from colorcli.train.objectives.base import Grid, Objective, Setup, Update, optimizer, weighted
 from colorcli.train.pretrained import fill, network_of
@@ -54,10 +53,10 @@ class Standard(Objective):
         options = dict(self.recipe.discriminator)
         self._sees = options.pop("sees", "lab" if self.network.native_space != "rgb" else "rgb")
         if options:
-            critic = discriminator(**options)
+            discriminator = discriminators.discriminator(**options)
             if "discriminator" in self.recipe.init:
-                fill(critic, self.recipe.init["discriminator"])
-            self.parts["discriminator"] = setup.place(critic)
+                fill(discriminator, self.recipe.init["discriminator"])
+            self.parts["discriminator"] = setup.place(discriminator)
         elif any(phase.train != "generator" or phase.weights.get("adversarial") for phase in self.recipe.phases):
             raise UsageError(f"Recipe '{self.recipe.name}' has an adversarial phase but no [discriminator].")
         for phase in self.recipe.phases:
@@ -120,8 +119,8 @@ class Standard(Objective):
         ]
         made = {"generator": optimizer(phase, groups, phase.weight_decay)}
         if "discriminator" in self.parts:
-            critic = list(self.parts["discriminator"].parameters())
-            made["discriminator"] = optimizer(phase, [(critic, phase.d_lr)], phase.d_weight_decay)
+            judging = list(self.parts["discriminator"].parameters())
+            made["discriminator"] = optimizer(phase, [(judging, phase.d_lr)], phase.d_weight_decay)
         return made
 
     def step(self, phase: Phase, index: int, batch: Batch, update: Update) -> dict[str, Tensor]:
