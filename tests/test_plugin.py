@@ -82,6 +82,7 @@ def test_a_plugin_network_is_trained_scored_exported_and_colours(plugin: Path) -
         assert np.abs(ours - theirs).max() <= 1
 
 
+@pytest.mark.slow
 def test_a_plugins_checkpoint_has_a_road(plugin: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Weights under another program's names are listed, imported, verified and exported, and colour."""
     assert main(["models", "list", "--all", "--json"]) == 0
