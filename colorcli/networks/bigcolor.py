@@ -359,7 +359,7 @@ class BigColor(Colorizer):
 
     def prepare(self) -> None:
         """Fold spectral normalization into the weights; afterwards the network is for inference only."""
-        self.eval()
+        super().prepare()
         for module in self.modules():
             if isinstance(module, _SpectralNorm) and module.enabled:
                 module.fold()

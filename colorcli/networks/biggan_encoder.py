@@ -114,7 +114,7 @@ class BigGANEncoder(Colorizer):
 
     def prepare(self) -> None:
         """Fold spectral normalization into the generator's weights; afterwards the network is for inference only."""
-        self.eval()
+        super().prepare()
         self.generator.fold()
 
     def _encode(self, gray: Tensor) -> tuple[Tensor, Tensor]:

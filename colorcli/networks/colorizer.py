@@ -85,5 +85,5 @@ class Colorizer(nn.Module):
         return self.to_chroma(self.native(lightness, **controls), lightness)
 
     def prepare(self) -> None:
-        """Get ready for inference; what training needs may be thrown away."""
-        self.eval()
+        """Get ready for inference; what training needs is thrown away, gradients among it."""
+        self.eval().requires_grad_(False)

@@ -99,10 +99,13 @@ class _Attention(nn.Module):
 
     def forward(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """``(N, Q, C)``, ``(N, K, C)`` and ``(N, K, C)`` to ``(N, Q, C)``."""
-        parts = zip((query, key, value), self.in_proj_weight.chunk(3), self.in_proj_bias.chunk(3), strict=True)
-        heads = [
-            torch.unflatten(F.linear(x, weight, bias), 2, (_HEADS, -1)).transpose(1, 2) for x, weight, bias in parts
-        ]
+        # Slices, which an exported graph has computed beforehand; of what is split it does not.
+        width = query.shape[2]
+        heads = []
+        for index, x in enumerate((query, key, value)):
+            rows = slice(index * width, (index + 1) * width)
+            projected = F.linear(x, self.in_proj_weight[rows], self.in_proj_bias[rows])
+            heads.append(torch.unflatten(projected, 2, (_HEADS, -1)).transpose(1, 2))
         mixed = F.scaled_dot_product_attention(heads[0], heads[1], heads[2])
         out: Tensor = self.out_proj(mixed.transpose(1, 2).flatten(2))
         return out
@@ -327,5 +330,5 @@ class DDColor(Colorizer):
 
     def prepare(self) -> None:
         """Fold spectral normalization into the weights; afterwards the network is for inference only."""
-        self.eval()
+        super().prepare()
         fold_all(self)

@@ -122,5 +122,5 @@ class DeOldify(Colorizer):
 
     def prepare(self) -> None:
         """Fold spectral normalization into the weights; afterwards the network is for inference only."""
-        self.eval()
+        super().prepare()
         fold_all(self)
