@@ -254,6 +254,8 @@ def _inputs(inputs: Sequence[Path], files_from: Path | None) -> tuple[list[Path]
         content = sys.stdin.buffer.read() if piped or files_from is None else files_from.read_bytes()
     except OSError as error:
         raise UsageError(f"The list {files_from} cannot be read: {error.strerror or error}.") from error
+    if formats.format_of_content(content[:32]) is not None:
+        raise UsageError("A list of file names is expected, not a photograph's content; give the file itself.")
     text = content.decode(sys.getfilesystemencoding(), "surrogateescape")
     names = text.split("\0") if "\0" in text else [line.removesuffix("\r") for line in text.split("\n")]
     return folders, [name for name in names if name]

@@ -25,13 +25,15 @@ from PIL import Image, ImageDraw, ImageOps
 from scipy.ndimage import gaussian_filter
 
 from colorcli.color.metrics import colorfulness
-from colorcli.errors import NothingToDoError, UsageError
+from colorcli.errors import NothingToDoError, PhotoError, UsageError
 from colorcli.files import name_digest, walk
-from colorcli.images.formats import is_photograph_name
+from colorcli.images.formats import JPEG, format_of_content, is_photograph_name
+from colorcli.images.icc import to_srgb
+from colorcli.images.photo import Pixels
+from colorcli.images.read import decode_photo
 from colorcli.sessions.classes import class_names, classes_of_folders, read_classes
 from colorcli.sessions.machine import available_cpus
 
-_FORMATS = ("JPEG", "PNG", "WEBP", "TIFF")
 _NEAR_GRAY = 4.0
 # How much of red, green and blue an orthochromatic film sees on average, times how alike such films are.
 _ORTHOCHROMATIC = (0.6, 5.0, 5.0)
@@ -144,10 +146,9 @@ class PhotoSet:
         try:
             with entry.path.open("rb") as file:
                 file.seek(entry.offset)
-                opened = Image.open(io.BytesIO(file.read(entry.size)), formats=_FORMATS)
-            opened.draft(None, (2 * short_side, 2 * short_side))
-            image = ImageOps.exif_transpose(opened).convert("RGB")
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+                content = file.read(entry.size)
+            image = _decoded(content, entry, short_side)
+        except (OSError, ValueError, SyntaxError, PhotoError, Image.DecompressionBombError) as error:
             self.left_out[entry.name] = f"unreadable: {error}"
             return None
         if entry not in self._colourful:
@@ -159,6 +160,27 @@ class PhotoSet:
             # It may have been repaired since the run began.
             self.left_out.pop(entry.name, None)
         return image
+
+
+def _decoded(content: bytes, entry: Entry, short_side: int) -> Image.Image:
+    """The photograph as ``colorize`` reads it, upright and in sRGB; a large JPEG at a fraction of its size."""
+    if format_of_content(content[:32]) is not JPEG:
+        return _in_rgb(decode_photo(content, entry.path).pixels)
+    opened = Image.open(io.BytesIO(content), formats=(JPEG.name,))
+    opened.draft(None, (2 * short_side, 2 * short_side))
+    image = ImageOps.exif_transpose(opened)
+    profile = image.info.get("icc_profile")
+    if image.mode == "CMYK":
+        return _in_rgb(decode_photo(content, entry.path).pixels)
+    if profile and image.mode in ("L", "RGB"):
+        return _in_rgb(to_srgb(np.array(image), profile))
+    return image.convert("RGB")
+
+
+def _in_rgb(pixels: Pixels) -> Image.Image:
+    """Gray or RGB of 8 or 16 bits as an 8-bit RGB image."""
+    eight = pixels if pixels.dtype == np.uint8 else np.rint(pixels / 257).astype(np.uint8)
+    return Image.fromarray(eight.astype(np.uint8, copy=False)).convert("RGB")
 
 
 def _index(root: Path) -> Iterator[Entry]:

@@ -143,6 +143,11 @@ def test_lists_of_names(
     assert main(["colorize", "-", "-o", "out2", "-q"]) == 0
     assert list(contents(tmp_path / "out2")) == ["old/c.jpg", "old/d.tif"]
     assert main(["colorize", "--files-from", "absent", "-o", "out3", "-q"]) == 2
+    # cat a.png | colorcli colorize - gave hundreds of failures of binary junk
+    monkeypatch.setattr(Stdin, "buffer", io.BytesIO((old / "a.png").read_bytes()))
+    capsys.readouterr()
+    assert main(["colorize", "-", "-o", "out3", "-q"]) == 2
+    assert "A list of file names is expected, not a photograph's content" in capsys.readouterr().err
 
 
 def test_every_option_reaches_the_run(old: Path, capsys: pytest.CaptureFixture[str], model: dict[str, Any]) -> None:

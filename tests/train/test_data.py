@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 import skimage
-from PIL import Image
+from PIL import Image, ImageCms
 
 from colorcli.errors import NothingToDoError, UsageError
+from colorcli.images.read import read_photo
 from colorcli.train.data import Augment, Loader, PhotoSet, _old_print, centre
 
 
@@ -164,6 +165,26 @@ def test_a_camera_held_upright_gives_upright_photographs(tmp_path: Path) -> None
     image = data.read(data.train[0], 40)
     assert image is not None
     assert image.size == (40, 60)
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.jpg"])
+def test_profiles_and_depth_are_read_as_colorize_reads_them(tmp_path: Path, name: str) -> None:
+    """An Adobe RGB copy was learnt as duller than the same photograph in sRGB; 16 bits were clipped to white."""
+    rng = np.random.default_rng(0)
+    smooth = Image.fromarray(rng.integers(40, 215, (6, 6, 3), dtype=np.uint8)).resize(
+        (96, 96), Image.Resampling.BICUBIC
+    )
+    profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    # red and green primaries change places: a wide gamut is made of the same tags
+    red, green = profile.index(b"rXYZ"), profile.index(b"gXYZ")
+    profile[red : red + 4], profile[green : green + 4] = b"gXYZ", b"rXYZ"
+    smooth.save(tmp_path / name, icc_profile=bytes(profile), quality=95, subsampling=0)
+    data = PhotoSet([tmp_path], held_back=0)
+    image = data.read(data.train[0], 96)
+    assert image is not None
+    expected = read_photo(tmp_path / name).pixels
+    assert np.abs(np.asarray(image).astype(int) - expected).max() <= 2
+    assert np.abs(expected.astype(int) - np.asarray(smooth)).max() > 40, "the profile says something"
 
 
 def test_a_large_photograph_is_decoded_small_and_stays_what_it_is(tmp_path: Path) -> None:
