@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from colorcli.environment import calm_threads
 from colorcli.errors import UsageError
 from colorcli.pipeline.controls import choose, complete, controls, options
 from colorcli.pipeline.opening import open_model
@@ -15,6 +16,8 @@ from colorcli.sessions.session import ModelInfo, Session
 
 if TYPE_CHECKING:
     from colorcli.images.photo import Photo, Pixels
+
+calm_threads()
 
 
 def load(

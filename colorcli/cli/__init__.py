@@ -13,6 +13,7 @@ from types import FrameType
 from typing import Any
 
 from colorcli import environment
+from colorcli.environment import calm_threads
 from colorcli.errors import ColorcliError, ExitCode
 
 # What a shell reports of a program that wrote into a closed pipe (128 + SIGPIPE).
@@ -23,6 +24,7 @@ def main(args: Sequence[str] | None = None) -> int:
     """Run the program on ``args`` (without its name; default ``sys.argv[1:]``) and return its exit code."""
     arguments = list(sys.argv[1:] if args is None else args)
     _open_missing_streams()
+    calm_threads()
     try:
         with _unwinding_on_terminate():
             code = _run(arguments)

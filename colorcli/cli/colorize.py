@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,17 +15,13 @@ from colorcli.cli import pipe
 from colorcli.cli.completion import complete_model
 from colorcli.cli.control_options import with_controls
 from colorcli.cli.running import Backend, Compile, Device, Precision
-from colorcli.errors import ColorcliError, ExitCode, NothingToDoError, UsageError
+from colorcli.errors import ColorcliError, ExitCode, UsageError
 from colorcli.images import formats
 
 if TYPE_CHECKING:
-    from colorcli.colorize.engine import Report
-    from colorcli.colorize.options import Execution, Parameters
-    from colorcli.colorize.picks import Picks
+    from colorcli.colorize.events import Event, RunStart
     from colorcli.colorize.plan import Plan
-    from colorcli.images.photo import Format
-    from colorcli.sessions.session import ModelInfo, Session
-    from colorcli.stopping import Stop
+    from colorcli.colorize.run import Report, Run
 
 _MANY = 20
 _LONG = 60.0
@@ -117,96 +112,60 @@ def colorize(
     if pipe.is_asked(output):
         pipe.colorize_one(colorize, ctx, inputs or [])
         return
-    configuration = {name: _plain(value) for name, value in ctx.params.items()}
-    from colorcli.colorize import discover, options
-    from colorcli.colorize import plan as plans
-    from colorcli.colorize import report as reports
-    from colorcli.pipeline.controls import variants
-    from colorcli.pipeline.opening import open_model
-    from colorcli.registry import registry
+    from colorcli.colorize.options import Execution
+    from colorcli.colorize.plan import parse_shard
+    from colorcli.colorize.run import Request, Run
 
-    wanted = formats.format_of_option(form) if form is not None else None
-    batch = _batch_size(batch_size)
-    selection = plans.Selection(plans.parse_shard(shard) if shard else None, limit)
-    chosen = _read_picks(picks, samples)
-    card = registry.find(model if chosen is None or _is_given(ctx, "model") else chosen.model)
     folders, listed = _inputs(inputs or [], files_from)
-    sources = discover.sources(folders, listed, output)
-    if output is not None and len(sources) == 1 and sources[0].target == output.name and not output.is_dir():
-        wanted = _format_of_file(wanted, formats.format_of_name(output.name), output)
-    info = registry.model_info(card)
-    parameters = options.choose_parameters(
-        info,
-        samples=samples,
-        size=_working_size(size, render_factor),
-        strength=strength,
-        format=wanted,
-        quality=quality,
-        **asked,
-    )
-    found = discover.discover(sources, include=include or (), exclude=exclude or ())
-    if chosen is not None:
-        chosen.follow_weights(info.name, info.weights_sha256)
-        parameters = _as_chosen(ctx, chosen, parameters)
-        found, picked = chosen.find(found, include=include or (), exclude=exclude or ())
-        selection = replace(selection, picks=picked)
-
-    def make_plan() -> Plan:
-        return plans.make_plan(
-            found,
-            parameters,
-            card.weights_sha256,
-            samples=samples * variants(parameters.settings) if chosen is None else 1,
-            selection=selection,
-            overwrite=overwrite,
-            recolor=recolor,
-            largest=round(max_megapixels * 1e6),
-        )
-
-    plan = make_plan()
-    if not plan.matched:
-        others = f"; {found.ignored} files there are none" if found.ignored else ""
-        raise NothingToDoError(f"No photograph matched ({formats.labels()} are known{others}).")
-    if dry_run:
-        _print_plan(plan, json=json)
-        return
-    if report:
-        reports.check_places(plan)
-    execution = options.Execution(
-        batch_size=batch,
-        recolor=recolor,
-        fail_fast=fail_fast,
-        verify=verify,
-        salvage=salvage,
-        largest=round(max_megapixels * 1e6),
-        jobs=jobs or options.Execution.jobs,
-    )
-
-    def load(stop: Stop) -> Session:
-        session = open_model(
-            card,
+    given = frozenset(name for name in ctx.params if _is_given(ctx, name))
+    run = Run(
+        Request(
+            tuple(folders),
+            listed=tuple(listed),
+            output=output,
+            model=model,
+            controls=asked,
+            samples=samples,
+            size=_working_size(size, render_factor),
+            strength=strength,
+            format=formats.format_of_option(form) if form is not None else None,
+            quality=quality,
             backend=backend,
             device=device,
             precision=precision,
-            photographs=plan.pending,
             compile=compile_network,
-            notify=(lambda _: None) if quiet else data.note,
-            stopped=stop,
+            include=tuple(include or ()),
+            exclude=tuple(exclude or ()),
+            shard=parse_shard(shard) if shard else None,
+            limit=limit,
+            picks=tuple(picks or ()),
+            insisted=given,
+            overwrite=overwrite,
+            report=report and not dry_run,
+            execution=Execution(
+                batch_size=_batch_size(batch_size),
+                recolor=recolor,
+                fail_fast=fail_fast,
+                verify=verify,
+                salvage=salvage,
+                largest=round(max_megapixels * 1e6),
+                jobs=jobs or Execution.jobs,
+            ),
+            configuration={name: _plain(value) for name, value in ctx.params.items()},
         )
-        if not quiet:
-            # Of a few photographs, nobody would fetch a GPU for them.
-            _introduce(session, automatic=device == "auto" and plan.estimated_seconds() > _LONG)
-        return session
-
-    outcome = _carry_out(
-        plan, load, parameters, execution, make_plan, configuration, quiet=quiet, verbose=verbose, json=json
     )
+    if dry_run:
+        _print_plan(run.plan, json=json)
+        return
+    # Of a few photographs, nobody would fetch a GPU for them.
+    automatic = device == "auto" and run.plan.estimated_seconds() > _LONG
+    outcome = _carry_out(run, automatic=automatic, quiet=quiet, verbose=verbose, json=json)
     if not quiet:
-        _summarize(outcome, plan, verbose=verbose, debug=debug)
+        _summarize(outcome, run.plan, verbose=verbose, debug=debug)
     if outcome.fatal is not None:
         raise outcome.fatal
     if report and outcome.signal_number is None:
-        _report(plan, info, parameters, inputs or [], quiet=quiet, json=json)
+        _report(run, quiet=quiet, json=json)
     raise typer.Exit(int(outcome.exit_code))
 
 
@@ -214,14 +173,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
     return str(value) if isinstance(value, Path) else value
-
-
-def _format_of_file(wanted: Format | None, named: Format | None, output: Path) -> Format | None:
-    if wanted is not None and named is not None and wanted != named:
-        raise UsageError(f"--format {wanted.lower()} does not go with the name {output}.")
-    if named is not None and not formats.FORMATS[named].written:
-        raise UsageError(f"{formats.FORMATS[named].label} is read only; name {output} .tif, .png or .jpg.")
-    return wanted or named
 
 
 def _working_size(size: int | None, render_factor: int | None) -> int | None:
@@ -267,46 +218,7 @@ def _is_given(ctx: typer.Context, parameter: str) -> bool:
     return source is not None and source.name == "COMMANDLINE"
 
 
-def _read_picks(paths: Sequence[Path] | None, samples: int) -> Picks | None:
-    from colorcli.colorize.picks import read_picks
-
-    if not paths:
-        return None
-    if samples != 1:
-        raise UsageError("--picks makes the one chosen colouring of each photograph; omit --samples.")
-    return read_picks(paths)
-
-
-def _as_chosen(ctx: typer.Context, chosen: Picks, asked: Parameters) -> Parameters:
-    """The parameters that the samples were made with; format and quality may be others, since colours are the same.
-
-    Raises:
-        UsageError: an option on the command line would give other colours.
-    """
-    from colorcli.pipeline.controls import declared_settings
-
-    names = {setting.argument or setting.name: (setting.name, setting.option) for _, setting in declared_settings()}
-    names |= {
-        "size": ("size", "--size"),
-        "render_factor": ("size", "--render-factor"),
-        "strength": ("strength", "--strength"),
-    }
-    given = [names[argument] for argument in names if _is_given(ctx, argument)]
-    record = asked.record()
-    chosen.follow({name: (option, record.get(name)) for name, option in given})
-    kept = chosen.parameters
-    return replace(
-        kept,
-        format=asked.format if asked.format is not None else kept.format,
-        quality=asked.quality if _is_given(ctx, "quality") else kept.quality,
-    )
-
-
-def _report(
-    plan: Plan, info: ModelInfo, parameters: Parameters, inputs: Sequence[Path], *, quiet: bool, json: bool
-) -> None:
-    from colorcli.colorize.report import write_reports
-
+def _report(run: Run, *, quiet: bool, json: bool) -> None:
     live = not quiet and sys.stderr.isatty()
 
     def progress(done: int, total: int) -> None:
@@ -314,49 +226,39 @@ def _report(
             end = "\n" if done == total else ""
             print(f"\rReport: {done}/{total}", end=end, file=sys.stderr, flush=True)  # noqa: T201
 
-    for path in write_reports(plan, info, parameters, inputs=[str(path) for path in inputs], progress=progress):
+    for path in run.write_reports(progress):
         if json:
             data.emit("report.written", path=str(path), bytes=path.stat().st_size)
         if not quiet:
             data.note(f"Report: {path}")
 
 
-def _introduce(session: Session, *, automatic: bool) -> None:
-    info = session.info
-    engine = "PyTorch" if session.backend == "pytorch" else "ONNX Runtime"
-    data.note(f"Using {info.name}, weights {info.weights_sha256[:6]}…, on {session.device} ({engine})")
-    if automatic and session.device == "cpu":
-        data.note("No GPU was found, so the CPU does the work; 'colorcli doctor' shows the devices that there are.")
+def _introduction(start: RunStart, *, automatic: bool) -> str:
+    engine = "PyTorch" if start["backend"] == "pytorch" else "ONNX Runtime"
+    text = f"Using {start['model']}, weights {start['weights_sha256'][:6]}…, on {start['device']} ({engine})"
+    if automatic and start["device"] == "cpu":
+        text += "\nNo GPU was found, so the CPU does the work; 'colorcli doctor' shows the devices that there are."
+    return text
 
 
-def _carry_out(
-    plan: Plan,
-    load: Callable[[Stop], Session],
-    parameters: Parameters,
-    execution: Execution,
-    make_plan: Callable[[], Plan],
-    configuration: dict[str, object],
-    *,
-    quiet: bool,
-    verbose: bool,
-    json: bool,
-) -> Report:
+def _carry_out(run: Run, *, automatic: bool, quiet: bool, verbose: bool, json: bool) -> Report:
     from colorcli.cli.progress import display
-    from colorcli.colorize.engine import run
     from colorcli.colorize.events import to_line
     from colorcli.colorize.plan import check_room
     from colorcli.stopping import Stop, stopping_on_signals
 
-    warning = check_room(plan)
+    warning = check_room(run.plan)
     if warning and not quiet:
         data.note(warning)
     stop = Stop()
     closed: list[OSError] = []  # nobody takes our events any more
-    shown = display(plan.pending + len(plan.verdicts), quiet=quiet, verbose=verbose, work=plan.work())
+    shown = display(run.plan.pending + len(run.plan.verdicts), quiet=quiet, verbose=verbose, work=run.plan.work())
 
-    def observe(record: dict[str, object]) -> None:
+    def observe(record: Event) -> None:
         if record["event"] == "notice":
-            shown.say(str(record["message"]))
+            shown.say(record["message"])
+        elif record["event"] == "run.start":
+            shown.say(_introduction(record, automatic=automatic))
         shown.show(record)
         if json and not closed:
             try:
@@ -370,16 +272,7 @@ def _carry_out(
 
     try:
         with shown, stopping_on_signals(stop, announce):
-            report = run(
-                plan,
-                lambda: load(stop),
-                parameters,
-                execution,
-                observe=observe,
-                stop=stop,
-                configuration=configuration,
-                make_plan=make_plan,
-            )
+            report = run.carry_out(observe=observe, waiting=shown.wait, stop=stop)
     except (KeyboardInterrupt, SystemExit) as abort:
         # threads may be in native code, which an orderly end of the interpreter would not survive
         sys.stderr.flush()
@@ -406,7 +299,7 @@ def _summarize(report: Report, plan: Plan, *, verbose: bool, debug: bool) -> Non
     parts += [f"{report.already} done already"] if report.already else []
     parts += [f"{report.skipped} skipped", f"{report.failed} failed"]
     parts += [f"{report.unprocessed} left for the next run"] if report.unprocessed else []
-    speed = f" ({report.done / report.seconds:.2f} photos/s)" if report.done and report.seconds > 0 else ""
+    speed = f" ({report.photographs_per_second:.2f} photos/s)" if report.done else ""
     places = ", ".join(printable(str(root)) for root in plan.roots)
     data.note(f"{', '.join(parts)} in {_duration(report.seconds)}{speed}: {places}")
     if report.exit_code in (ExitCode.INTERRUPTED, ExitCode.TERMINATED) and report.unprocessed:

@@ -106,10 +106,13 @@ def evaluate(
     chosen = protocols.load(protocol or (protocols.DEFAULT if truth is None else protocols.DEFAULT_FOR_PAIRS))
     chosen = _changed(chosen, gray, native, sigma, sigmas, labels)
 
-    from colorcli.cli.progress import display
+    from colorcli.cli.progress import WaitingLines, display
     from colorcli.evaluate.engine import Options
     from colorcli.evaluate.run import Request, Run
     from colorcli.pipeline.opening import open_model
+    from colorcli.stopping import Stop, ended_by, stopping_on_signals
+
+    stop, waiting = Stop(), WaitingLines()
 
     def open_one(name: str, photographs: int) -> Session:
         return open_model(
@@ -121,6 +124,8 @@ def evaluate(
             photographs=photographs,
             compile=compile_network,
             notify=(lambda _: None) if quiet else data.note,
+            waiting=(lambda what, seconds: None) if quiet else waiting,
+            stopped=stop,
         )
 
     names = _split(models) if models is not None else ("bigcolor",) if truth is None else ()
@@ -136,16 +141,18 @@ def evaluate(
         command=("colorcli", *sys.argv[1:]),
         open_model=open_one,
     )
-    run = Run(request, Options(seed, seeds, samples, _ranks(classes), jobs or Options.jobs, save_ab))
-    shown = display(len(run.found.items) + len(run.found.failures), quiet=quiet, verbose=verbose)
-    with shown:
-        report = run.carry_out(shown.show)
+    with stopping_on_signals(stop, lambda: data.note("Finishing what is in flight; once more aborts.")):
+        run = Run(request, Options(seed, seeds, samples, _ranks(classes), jobs or Options.jobs, save_ab))
+        with display(len(run.found.items) + len(run.found.failures), quiet=quiet, verbose=verbose) as shown:
+            report = run.carry_out(shown.show, stop)
     if json:
         _emit(report, output)
     elif report["images"]:
         _print(report)
     if not quiet:
         _summarize(report, output)
+    if stop():
+        raise typer.Exit(int(ended_by(stop.signal_number)))
     if report["failures"]:
         raise typer.Exit(int(ExitCode.SOME_FAILED if report["images"] else ExitCode.ALL_FAILED))
 

@@ -14,7 +14,8 @@ import typer
 from colorcli.cli import output
 from colorcli.cli.command import Command
 from colorcli.cli.completion import complete_model, complete_release, complete_weights
-from colorcli.errors import ModelError
+from colorcli.errors import ModelError, StoppedError
+from colorcli.stopping import Stop, ended_by, stopping_on_signals
 
 if TYPE_CHECKING:
     from colorcli.registry.backbones import Backbone
@@ -183,8 +184,13 @@ def pull(
     if print_url:
         _print_addresses(name, json)
         return
-    with _Transfer() as transfer:
-        installed, fetched = importers.pull(name, overwrite=overwrite, progress=transfer)
+    stop = Stop()
+    try:
+        with _Transfer() as transfer, stopping_on_signals(stop, lambda: output.note("Stopping; once more aborts.")):
+            installed, fetched = importers.pull(name, overwrite=overwrite, progress=transfer, stopped=stop)
+    except StoppedError as error:
+        output.note(str(error))
+        raise typer.Exit(int(ended_by(stop.signal_number))) from error
     for one in fetched:
         known = "recorded now, as none was published" if one.pinned else "as expected"
         output.note(f"{one.path.name}: SHA-256 {one.sha256} ({known}).")

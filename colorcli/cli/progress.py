@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -17,6 +17,7 @@ from colorcli.text import printable
 
 _INTERVAL = 30.0
 _FIRST_INTERVAL = 5.0
+_WAIT_INTERVAL = 10.0
 _STAGES = (("decode", ("hash", "decode", "resize")), ("network", ("network",)), ("encode", ("join", "encode")))
 
 
@@ -29,11 +30,14 @@ class Display(Protocol):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
 
-    def show(self, record: dict[str, object]) -> None:
+    def show(self, record: Mapping[str, object]) -> None:
         """Take an event in."""
 
     def say(self, text: str) -> None:
         """Write a line for people."""
+
+    def wait(self, what: str, seconds: float) -> None:
+        """Show what is being waited for before the first photograph, and for how long so far."""
 
 
 def display(total: int, *, quiet: bool, verbose: bool, work: Iterable[tuple[str, float]] = ()) -> Display:
@@ -58,10 +62,13 @@ class _Silent:
     def __exit__(self, *_: object) -> None:
         return
 
-    def show(self, record: dict[str, object]) -> None:
+    def show(self, record: Mapping[str, object]) -> None:
         """Nothing."""
 
     def say(self, text: str) -> None:
+        """Nothing."""
+
+    def wait(self, what: str, seconds: float) -> None:
         """Nothing."""
 
 
@@ -81,7 +88,7 @@ class _Tally:
     def ended(self) -> int:
         return sum(self.counts.values())
 
-    def take(self, record: dict[str, object]) -> bool:
+    def take(self, record: Mapping[str, object]) -> bool:
         """Whether the event ended a photograph."""
         _, _, status = str(record["event"]).partition("photo.")
         if status not in self.counts:
@@ -117,13 +124,28 @@ class _Tally:
         return f"each: {times}" if times else ""
 
 
-def photo_line(record: dict[str, object]) -> str:
+def photo_line(record: Mapping[str, object]) -> str:
     """One line about a photograph that has ended."""
     name = printable(str(record["input"]))
     if record["event"] == "photo.done":
         notes = record.get("notes")
         return "; ".join([f"done {name}", *(str(note) for note in (notes if isinstance(notes, list) else ()))])
     return f"{record['status']} {name}: {printable(str(record['reason']))}"
+
+
+class WaitingLines:
+    """A plain line now and then while something is waited for."""
+
+    def __init__(self) -> None:
+        self._what, self._next = "", 0.0
+
+    def __call__(self, what: str, seconds: float) -> None:
+        """Say what is being waited for, and for how long so far."""
+        if what != self._what:
+            self._what, self._next = what, 0.0
+        if seconds >= self._next:
+            self._next = seconds + _WAIT_INTERVAL
+            note(f"{what}: {seconds:.0f} s" if seconds >= 1 else f"{what}; this takes half a minute or so.")
 
 
 class _Lines:
@@ -133,6 +155,7 @@ class _Lines:
         self._tally, self._verbose = tally, verbose
         self._start = time.monotonic()
         self._next = self._start + _FIRST_INTERVAL
+        self._waiting = WaitingLines()
 
     def __enter__(self) -> Self:
         self._start = time.monotonic()
@@ -142,7 +165,7 @@ class _Lines:
     def __exit__(self, *_: object) -> None:
         return
 
-    def show(self, record: dict[str, object]) -> None:
+    def show(self, record: Mapping[str, object]) -> None:
         if record["event"] == "run.start":
             self._start = time.monotonic()  # until now the model was loaded, which says nothing about the time left
         if not self._tally.take(record):
@@ -156,6 +179,9 @@ class _Lines:
 
     def say(self, text: str) -> None:
         note(text)
+
+    def wait(self, what: str, seconds: float) -> None:
+        self._waiting(what, seconds)
 
     def _summary(self, elapsed: float) -> str:
         from tqdm import tqdm
@@ -204,7 +230,7 @@ class _Bar:
     def __exit__(self, *_: object) -> None:
         self._progress.stop()
 
-    def show(self, record: dict[str, object]) -> None:
+    def show(self, record: Mapping[str, object]) -> None:
         if record["event"] == "run.start":
             self._start = time.monotonic()
         if not self._tally.take(record) or self._task is None:
@@ -221,3 +247,7 @@ class _Bar:
 
     def say(self, text: str) -> None:
         self._progress.console.print(fitted(text, sys.stderr), markup=False)
+
+    def wait(self, what: str, seconds: float) -> None:
+        self._progress.below = f"{what}: {seconds:.0f} s"
+        self._progress.refresh()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar, cast
 
 import numba
 from numba import types as numba_types
+from numba.core import event
 
 from colorcli.environment import cache_dir
 
@@ -55,3 +57,22 @@ def compiled(loop: Loop, signature: Any) -> Loop:
 def array(dtype: Any, ndim: int, *, readonly: bool = True) -> Any:
     """The numba type of a C-contiguous array."""
     return types.Array(dtype, ndim, "C", readonly=readonly)
+
+
+@contextmanager
+def announcing(announce: Callable[[], None]) -> Iterator[None]:
+    """Call ``announce`` once if anything is compiled meanwhile, rather than taken from the cache."""
+    said = False
+
+    class Listener(event.Listener):
+        def on_start(self, _: Any) -> None:
+            nonlocal said
+            if not said:
+                said = True
+                announce()
+
+        def on_end(self, _: Any) -> None:
+            return
+
+    with event.install_listener("numba:compile", Listener()):
+        yield

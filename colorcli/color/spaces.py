@@ -34,6 +34,9 @@ WHITE_D65: NDArray[np.float64] = np.array([0.95047, 1.0, 1.08883])
 LUMINANCE: NDArray[np.float64] = RGB_TO_XYZ[1]
 """Weights of linear R, G, B in the luminance Y; they sum to 1."""
 
+LUMA601: NDArray[np.float64] = np.array([0.299, 0.587, 0.114])
+"""Weights of gamma-coded R, G, B in the luma Y' (ITU-R BT.601); they sum to 1."""
+
 CUBE_ROOT_FROM = 0.008856
 """Relative luminance above which L* is a cube root; below, a straight line."""
 

@@ -11,22 +11,23 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from colorcli.color import bins
+from colorcli.color.spaces import (
+    CUBE_FROM,
+    CUBE_ROOT_FROM,
+    LUMA601,
+    RGB_TO_XYZ,
+    TOE_OFFSET,
+    TOE_SLOPE,
+    WHITE_D65,
+)  # fmt: skip
 
-_RGB_TO_XYZ = (
-    (0.412453, 0.357580, 0.180423),
-    (0.212671, 0.715160, 0.072169),
-    (0.019334, 0.119193, 0.950227),
-)
-_WHITE = (0.95047, 1.0, 1.08883)
-_LUMA_601 = (0.299, 0.587, 0.114)
+_LUMA = LUMA601.tolist()
 # Twice the largest blue - Y and red - Y, so that U and V fill -0.5..0.5.
-_BLUE_RANGE, _RED_RANGE = 2 * (1 - _LUMA_601[2]), 2 * (1 - _LUMA_601[0])
-_EPSILON = 0.008856
-_KAPPA_SLOPE = 7.787
+_BLUE_RANGE, _RED_RANGE = 2 * (1 - _LUMA[2]), 2 * (1 - _LUMA[0])
 _TINY = 1e-8
 
 
-def _matrix(rows: tuple[tuple[float, ...], ...], like: Tensor) -> Tensor:
+def _matrix(rows: NDArray[np.float64], like: Tensor) -> Tensor:
     return torch.tensor(rows, dtype=torch.float64).to(like.dtype).to(like.device)
 
 
@@ -45,17 +46,17 @@ def linear_to_srgb(linear: Tensor) -> Tensor:
 
 
 def _f(t: Tensor) -> Tensor:
-    return torch.where(t > _EPSILON, t.clamp_min(_EPSILON) ** (1 / 3), _KAPPA_SLOPE * t + 16 / 116)
+    return torch.where(t > CUBE_ROOT_FROM, t.clamp_min(CUBE_ROOT_FROM) ** (1 / 3), TOE_SLOPE * t + TOE_OFFSET)
 
 
 def _f_inverse(t: Tensor) -> Tensor:
-    return torch.where(t > 0.2068966, t**3, (t - 16 / 116) / _KAPPA_SLOPE)
+    return torch.where(t > CUBE_FROM, t**3, (t - TOE_OFFSET) / TOE_SLOPE)
 
 
 def srgb_to_lab(rgb: Tensor) -> Tensor:
     """sRGB 0..1 to CIELAB, ``(N, 3, H, W)`` to ``(N, 3, H, W)``."""
-    white = torch.tensor(_WHITE, dtype=rgb.dtype, device=rgb.device).view(1, 3, 1, 1)
-    x, y, z = _f(_mix(srgb_to_linear(rgb), _matrix(_RGB_TO_XYZ, rgb)) / white).unbind(1)
+    white = torch.tensor(WHITE_D65, dtype=rgb.dtype, device=rgb.device).view(1, 3, 1, 1)
+    x, y, z = _f(_mix(srgb_to_linear(rgb), _matrix(RGB_TO_XYZ, rgb)) / white).unbind(1)
     return torch.stack((116 * y - 16, 500 * (x - y), 200 * (y - z)), 1)
 
 
@@ -64,8 +65,8 @@ def lab_to_srgb(lab: Tensor) -> Tensor:
     lightness, a, b = lab.unbind(1)
     y = (lightness + 16) / 116
     xyz = torch.stack((_f_inverse(y + a / 500), _f_inverse(y), _f_inverse(y - b / 200)), 1)
-    white = torch.tensor(_WHITE, dtype=lab.dtype, device=lab.device).view(1, 3, 1, 1)
-    inverse = torch.linalg.inv(torch.tensor(_RGB_TO_XYZ, dtype=torch.float64)).to(lab.dtype).to(lab.device)
+    white = torch.tensor(WHITE_D65, dtype=lab.dtype, device=lab.device).view(1, 3, 1, 1)
+    inverse = torch.linalg.inv(torch.tensor(RGB_TO_XYZ, dtype=torch.float64)).to(lab.dtype).to(lab.device)
     return linear_to_srgb(_mix(xyz * white, inverse))
 
 
@@ -82,7 +83,7 @@ def gray_to_lightness(gray: Tensor) -> Tensor:
 def srgb_to_yuv(rgb: Tensor) -> Tensor:
     """Gamma-coded sRGB 0..1 to YUV, both ``(N, 3, H, W)``: Y (BT.601 luma) in 0..1, U and V in -0.5..0.5."""
     red, _, blue = rgb.unbind(1)
-    luma = _mix(rgb, _matrix((_LUMA_601,), rgb))[:, 0]
+    luma = _mix(rgb, _matrix(LUMA601[None], rgb))[:, 0]
     return torch.stack((luma, (blue - luma) / _BLUE_RANGE, (red - luma) / _RED_RANGE), 1)
 
 
@@ -90,7 +91,7 @@ def yuv_to_srgb(yuv: Tensor) -> Tensor:
     """Undo ``srgb_to_yuv``; colours outside the gamut fall outside 0..1."""
     luma, u, v = yuv.unbind(1)
     red, blue = luma + _RED_RANGE * v, luma + _BLUE_RANGE * u
-    green = (luma - _LUMA_601[0] * red - _LUMA_601[2] * blue) / _LUMA_601[1]
+    green = (luma - _LUMA[0] * red - _LUMA[2] * blue) / _LUMA[1]
     return torch.stack((red, green, blue), 1)
 
 

@@ -5,21 +5,160 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from typing import Any, Literal, NotRequired, TypedDict
 
 VERSION = 1
 """Of the objects' layout. Fields may be added under the same version; a field that changes its meaning raises it."""
 
-Event = dict[str, object]
+
+class _Made(TypedDict):
+    v: int
+    time: str
+
+
+class Notice(_Made):
+    """Word of something that a person should know of; ``batch_size`` where it was lowered."""
+
+    event: Literal["notice"]
+    message: str
+    batch_size: NotRequired[int]
+
+
+class RunStart(_Made):
+    """The beginning of a run: what it was asked for, with what it is done, and how much there is."""
+
+    event: Literal["run.start"]
+    colorcli: str
+    python: str
+    platform: str
+    libraries: dict[str, str]
+    host: str
+    pid: int
+    command: list[str]
+    configuration: dict[str, Any]
+    model: str
+    model_version: str
+    weights_sha256: str
+    weights_origin: str
+    parameters: dict[str, Any]
+    execution: dict[str, Any]
+    device: str
+    precision: str
+    compiled: bool
+    backend: str
+    threads: int
+    matched: int
+    already_done: int
+    pending: int
+
+
+class RunEnd(_Made):
+    """The end of a run: the counts, which add up to ``matched``, and how long it took, ``setup_seconds`` before the
+    first photograph."""
+
+    event: Literal["run.end"]
+    matched: int
+    done: int
+    already_done: int
+    skipped: int
+    conflicts: int
+    failed: int
+    unprocessed: int
+    seconds: float
+    setup_seconds: float
+    megapixels: float
+    exit_code: int
+
+
+class PhotoStart(_Made):
+    """An output is about to get its name."""
+
+    event: Literal["photo.start"]
+    input: str
+    source: str
+    sample: int
+    output: str
+    model: str
+    weights_sha256: str
+    parameters: dict[str, Any]
+
+
+class PhotoDone(_Made):
+    """A finished output: from what it was made and how, and how true it is to its photograph."""
+
+    event: Literal["photo.done"]
+    input: str
+    source: str
+    sample: int
+    output: str
+    model: str
+    weights_sha256: str
+    parameters: dict[str, Any]
+    input_size: int
+    input_mtime_ns: int
+    input_sha256: str
+    status: Literal["done"]
+    output_size: int
+    output_sha256: str
+    format: str
+    bits: int
+    width: int
+    height: int
+    kind: str
+    notes: list[str]
+    controls: dict[str, Any]
+    seconds: dict[str, float]
+    max_delta_l: float
+    mean_delta_l: float
+    fitted_share: float
+    mean_chroma: float
+
+
+class PhotoTouched(_Made):
+    """An input has another modification time than it had, and the same content."""
+
+    event: Literal["photo.touched"]
+    input: str
+    sample: int
+    output: str
+    input_mtime_ns: int
+
+
+class PhotoUnmade(_Made):
+    """An output that was skipped or failed, and why; ``code`` of the reason where others act on it.
+
+    ``trace`` says where in the code, for ``--debug``; it is in no journal.
+    """
+
+    event: Literal["photo.skipped", "photo.failed"]
+    input: str
+    source: NotRequired[str]
+    sample: int
+    output: str | None
+    status: Literal["skipped", "failed"]
+    reason: str
+    code: NotRequired[str]
+    input_size: NotRequired[int]
+    input_mtime_ns: NotRequired[int]
+    input_sha256: NotRequired[str]
+    trace: NotRequired[str]
+
+
+Event = Notice | RunStart | RunEnd | PhotoStart | PhotoDone | PhotoUnmade
 Observer = Callable[[Event], None]
 
 
-def event(name: str, fields: Mapping[str, object] | None = None) -> Event:
-    """An event of this version, such as ``photo.done``, with the time (UTC, ISO 8601) at which it was made."""
-    now = datetime.now(UTC).isoformat(timespec="milliseconds")
-    return {"v": VERSION, "event": name, "time": now, **(fields or {})}
+def now() -> str:
+    """The time at which an event is made: UTC, ISO 8601."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
-def to_line(record: Mapping[str, object]) -> str:
+def notice(message: str) -> Notice:
+    """Word of something that a person should know of."""
+    return {"v": VERSION, "event": "notice", "time": now(), "message": message}
+
+
+def to_line(record: Mapping[str, Any]) -> str:
     """One line of JSON in ASCII, so that file names which are not UTF-8 come back as they were.
 
     Raises ValueError for NaN and infinity, which are not JSON.

@@ -248,9 +248,9 @@ class History:
     def _add(self, record: dict[str, object]) -> None:
         kind, output = record["event"], record.get("output")
         if kind == "run.end":
-            seconds, megapixels = record.get("seconds"), record.get("megapixels")
-            if isinstance(seconds, int | float) and isinstance(megapixels, int | float) and megapixels > 0:
-                self.seconds_per_megapixel = seconds / megapixels
+            seconds, setup, megapixels = (_number(record, key) for key in ("seconds", "setup_seconds", "megapixels"))
+            if megapixels > 0 and seconds > setup:
+                self.seconds_per_megapixel = (seconds - setup) / megapixels
         if not isinstance(output, str):
             return
         past = self.outputs.setdefault(output, Past())
@@ -268,6 +268,11 @@ class History:
         except (KeyError, ValueError):
             # a record that lacks what it should have says nothing
             return
+
+
+def _number(record: dict[str, object], key: str) -> float:
+    value = record.get(key)
+    return float(value) if isinstance(value, int | float) else 0.0
 
 
 def _finished(record: dict[str, object]) -> Finished:

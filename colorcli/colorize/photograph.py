@@ -6,6 +6,7 @@ import hashlib
 import os
 import stat
 import time
+import traceback
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -18,10 +19,11 @@ from numpy.typing import NDArray
 
 import colorcli
 from colorcli.color.join import Codes, Fidelity
-from colorcli.colorize.flow import Canvases
+from colorcli.colorize.events import VERSION, PhotoDone, PhotoStart, PhotoUnmade, now
+from colorcli.colorize.memory import Canvases
 from colorcli.colorize.options import Execution, Parameters
 from colorcli.colorize.plan import IN_COLOR, Output, Task
-from colorcli.errors import OutputError, PhotoError
+from colorcli.errors import ColorcliError, OutputError, PhotoError
 from colorcli.images.formats import FORMATS, format_of_name, output_format
 from colorcli.images.photo import Format, Photo, Pixels
 from colorcli.images.provenance import Provenance
@@ -30,8 +32,9 @@ from colorcli.images.tiles import Windows, blend
 from colorcli.images.write import Written, write_photo
 from colorcli.pipeline.coloring import Join
 from colorcli.pipeline.coloring import prepare as windows_of
-from colorcli.pipeline.controls import variant
-from colorcli.sessions.session import ModelInfo
+from colorcli.pipeline.controls import controls, draw, variant
+from colorcli.sessions.session import Controls, ModelInfo
+from colorcli.text import printable
 
 
 class SkippedError(Exception):
@@ -166,6 +169,108 @@ def finish(
         lost.append(f"{photo.bits} bits per sample became {bits}: {holds.label} holds no more")
     notes = (*prepared.notes, *lost, *written.left_out)
     return Result(written, form, bits, joined.fidelity, notes, seconds)
+
+
+def draw_controls(prepared: Prepared, output: Output, info: ModelInfo, parameters: Parameters) -> list[Controls]:
+    """What steers the network in one output of a photograph, for each of its windows."""
+    settings, sample = variant(parameters.settings, output.sample)
+    return draw(info.controls, settings, prepared.task.found.relative, sample, prepared.windows)
+
+
+def start_record(task: Task, output: Output, info: ModelInfo, parameters: Parameters) -> PhotoStart:
+    """The record that an output is about to get its name."""
+    return {
+        "v": VERSION,
+        "event": "photo.start",
+        "time": now(),
+        "input": task.found.relative,
+        "source": _source(task),
+        "sample": output.sample,
+        "output": output.relative,
+        "model": info.name,
+        "weights_sha256": info.weights_sha256,
+        "parameters": parameters.record(),
+    }
+
+
+def done_record(
+    start: PhotoStart, prepared: Prepared, result: Result, info: ModelInfo, parameters: Parameters, seconds: float
+) -> PhotoDone:
+    """The record of a finished output, whose network took ``seconds``."""
+    settings, sample = variant(parameters.settings, start["sample"])
+    photo, given, fidelity = prepared.photo, prepared.input, result.fidelity
+    spent = {**prepared.seconds, "network": seconds, **result.seconds}
+    return {
+        "v": VERSION,
+        "event": "photo.done",
+        "time": now(),
+        "input": start["input"],
+        "source": start["source"],
+        "sample": start["sample"],
+        "output": start["output"],
+        "model": start["model"],
+        "weights_sha256": start["weights_sha256"],
+        "parameters": start["parameters"],
+        "input_size": given.size,
+        "input_mtime_ns": given.mtime_ns,
+        "input_sha256": given.sha256,
+        "status": "done",
+        "output_size": result.written.size,
+        "output_sha256": result.written.sha256,
+        "format": result.format,
+        "bits": result.bits,
+        "width": photo.width,
+        "height": photo.height,
+        "kind": photo.kind,
+        "notes": list(result.notes),
+        "controls": {one.name: one.record(settings, sample) for one in controls(info.controls)},
+        "seconds": {stage: round(value, 4) for stage, value in spent.items()},
+        "max_delta_l": round(float(fidelity.max_delta_l), 6),
+        "mean_delta_l": round(float(fidelity.mean_delta_l), 6),
+        "fitted_share": round(float(fidelity.fitted_share), 6),
+        "mean_chroma": round(float(fidelity.mean_chroma), 6),
+    }
+
+
+def unmade_record(task: Task, output: Output, error: Exception, prepared: Prepared | None) -> PhotoUnmade:
+    """The record of an output that was not made; ``prepared`` as far as the photograph got."""
+    skipped = isinstance(error, SkippedError)
+    record: PhotoUnmade = {
+        "v": VERSION,
+        "event": "photo.skipped" if skipped else "photo.failed",
+        "time": now(),
+        "input": task.found.relative,
+        "source": _source(task),
+        "sample": output.sample,
+        "output": output.relative,
+        "input_size": prepared.input.size if prepared else task.found.size,
+        "input_mtime_ns": prepared.input.mtime_ns if prepared else task.found.mtime_ns,
+        "status": "skipped" if skipped else "failed",
+        "reason": _reason(error, task.found.path),
+    }
+    if prepared is not None:
+        record["input_sha256"] = prepared.input.sha256
+    if isinstance(error, SkippedError):
+        record["code"] = error.code
+    return record
+
+
+def trace_of(error: Exception) -> str:
+    """Where in the code an error comes from; nothing of one that says in words what is wrong."""
+    return "" if isinstance(error, SkippedError | ColorcliError) else "".join(traceback.format_exception(error))
+
+
+def _source(task: Task) -> str:
+    return os.path.abspath(task.found.path)  # noqa: PTH100 - resolve() would follow links
+
+
+def _reason(error: Exception, path: Path) -> str:
+    """Why, as a clause to be put after the name of the photograph."""
+    if isinstance(error, MemoryError):
+        return "out of memory: this machine has too little for it; try --jobs 1"
+    if isinstance(error, ColorcliError | SkippedError):
+        return str(error).removeprefix(f"{printable(os.fspath(path))} ").rstrip(".")
+    return f"unexpected {type(error).__name__}: {error}"
 
 
 class _Clock:

@@ -26,6 +26,7 @@ VERSION = 1
 """Of the file's layout."""
 
 _LISTED = 3
+_RUNNING = ("backend", "precision")
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ class Picks:
         model: exact name of the model that made the samples.
         weights_sha256: of its weights.
         parameters: that decided what the samples look like.
+        backend: that ran the model, as ``open_model`` takes it; ``precision`` likewise. ``auto`` where that is unknown.
         choices: in the files' order, no photograph twice.
     """
 
@@ -55,6 +57,8 @@ class Picks:
     weights_sha256: str
     parameters: Parameters
     choices: tuple[Chosen, ...]
+    backend: str = "auto"
+    precision: str = "auto"
 
     def follow(self, asked: Mapping[str, tuple[str, object]]) -> None:
         """Refuse what would not give the colourings that were chosen.
@@ -121,7 +125,7 @@ class Picks:
         return replace(found, unusable=[item for item in found.unusable if item.relative in wanted]), picks
 
 
-def header(model: str, weights_sha256: str, parameters: Parameters) -> dict[str, object]:
+def header(model: str, weights_sha256: str, parameters: Parameters, backend: str, precision: str) -> dict[str, object]:
     """What the file says besides the choices themselves, which are its ``picks``."""
     return {
         "version": VERSION,
@@ -129,6 +133,8 @@ def header(model: str, weights_sha256: str, parameters: Parameters) -> dict[str,
         "model": model,
         "weights_sha256": weights_sha256,
         "parameters": parameters.record(),
+        "backend": backend,
+        "precision": precision,
     }
 
 
@@ -168,9 +174,9 @@ def _read(path: Path) -> Picks:
             if choices.setdefault((choice.input, choice.source), choice) != choice:
                 raise UsageError(f"{path} chooses two samples of {printable(choice.input)}.")
         parameters = _parameters(content["parameters"])
-        return Picks(
-            path, _text(content, "model"), _text(content, "weights_sha256"), parameters, tuple(choices.values())
-        )
+        running = [_text({"auto": "auto", **content}, key if key in content else "auto") for key in _RUNNING]
+        model, sha256 = _text(content, "model"), _text(content, "weights_sha256")
+        return Picks(path, model, sha256, parameters, tuple(choices.values()), *running)
     except (KeyError, TypeError, ValueError) as error:
         raise UsageError(f"{path} is not a picks file: {_fault(error)}.") from error
 

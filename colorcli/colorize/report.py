@@ -25,8 +25,8 @@ import colorcli
 from colorcli.color.spaces import lightness_to_gray, srgb_to_lightness
 from colorcli.colorize import picks
 from colorcli.colorize.discover import Found
-from colorcli.colorize.flow import PixelBudget
 from colorcli.colorize.journal import read_journal
+from colorcli.colorize.memory import PixelBudget
 from colorcli.colorize.naming import sample_mark
 from colorcli.colorize.options import Execution, Parameters
 from colorcli.colorize.plan import Output, Plan
@@ -43,6 +43,8 @@ from colorcli.sessions.session import ModelInfo
 NAME = "report.html"
 _FOLDER = "thumbnails"
 _INPUT = "input"
+# the backends' names in journals and as options
+_BACKENDS = {"pytorch": "pytorch", "onnxruntime": "onnx"}
 
 Record = dict[str, object]
 Progress = Callable[[int, int], None]
@@ -131,7 +133,9 @@ class _Folder:
             entries,
             list(failures),
             list(skips),
-            picks.header(model.name, model.weights_sha256, parameters) if samples > 1 and entries else None,
+            picks.header(model.name, model.weights_sha256, parameters, **_running(self._done))
+            if samples > 1 and entries
+            else None,
             shlex.join(["colorcli", "colorize", *(inputs or ["INPUT"]), "--picks", "picks.json", "-o", "chosen"]),
         )
 
@@ -212,13 +216,24 @@ def _outputs(plan: Plan, root: Path) -> dict[Found, list[Output]]:
 
 
 def _last_records(root: Path, wanted: Iterable[str]) -> dict[str, Record]:
-    """The last thing that the journal says of each output."""
+    """The last thing that the journal says of each output, and the backend and precision of its run."""
     names = set(wanted)
-    return {
-        str(record["output"]): record
-        for record in read_journal(root)
-        if str(record["event"]).startswith("photo.") and record.get("output") in names
-    }
+    last, running = {}, {}
+    for record in read_journal(root):
+        if record["event"] == "run.start":
+            running = {key: record.get(key) for key in ("backend", "precision")}
+        elif str(record["event"]).startswith("photo.") and record.get("output") in names:
+            last[str(record["output"])] = {**record, **running}
+    return last
+
+
+def _running(done: Iterable[tuple[Found, Mapping[str, Record]]]) -> dict[str, str]:
+    """The backend and the precision that all outputs were made with, as options; ``auto`` where they differ."""
+    found: dict[str, str] = {}
+    for key in ("backend", "precision"):
+        values = {str(record.get(key) or "auto") for _, records in done for record in records.values()}
+        found[key] = values.pop() if len(values) == 1 else "auto"
+    return found | {"backend": _BACKENDS.get(found["backend"], "auto")}
 
 
 def _column(sample: int, samples: int) -> str:

@@ -73,6 +73,7 @@ class Evaluation:
         scorer: takes the numbers.
         options: the rest.
         spread: whether colourings for diversity are needed.
+        stop: whether somebody has asked for an end: what is in flight is still scored, and nothing else.
         observe: is told what became of each photograph, in the calling thread.
     """
 
@@ -85,7 +86,9 @@ class Evaluation:
         *,
         spread: bool = False,
         observe: Observer = lambda _: None,
+        stop: Callable[[], bool] = lambda: False,
     ) -> None:
+        self._stop = stop
         self._protocol = protocol
         self._models = models
         self._scorer = scorer
@@ -114,6 +117,8 @@ class Evaluation:
         pool = ThreadPoolExecutor(self._options.jobs)
         try:
             for turn, batch in enumerate(self._batches(pool, found.items)):
+                if self._stop():
+                    break
                 for prepared, answers in self._color(batch, turn):
                     scoring.append((prepared.name, pool.submit(self._scorer.score, prepared, answers)))
                 while len(scoring) > _AHEAD * self._options.jobs:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from colorcli.color.spaces import LUMINANCE, code_values, linear_to_srgb, srgb_to_linear
+from colorcli.color.spaces import LUMA601, LUMINANCE, code_values, linear_to_srgb, srgb_to_linear
 from colorcli.errors import PhotoError
 from colorcli.evaluate.data import Item, decode
 from colorcli.evaluate.protocols import GrayRule, Protocol
@@ -23,7 +23,6 @@ from colorcli.pipeline.coloring import prepare as windows_of
 Rgb8 = NDArray[np.uint8]
 Gray8 = NDArray[np.uint8]
 
-LUMA601 = (0.299, 0.587, 0.114)
 PANCHROMATIC = (0.25, 0.35, 0.40)
 ORTHOCHROMATIC = (0.0, 0.35 / 0.75, 0.40 / 0.75)
 
@@ -118,7 +117,7 @@ def to_gray(rgb: Rgb8, rule: GrayRule) -> Gray8:
     are rough: real films differ among themselves, and spectra are not known from RGB.
     """
     if rule == "luma601":
-        return np.asarray(np.rint(rgb @ np.array(LUMA601)), np.uint8)
+        return np.asarray(np.rint(rgb @ LUMA601), np.uint8)
     linear = srgb_to_linear(code_values(8))[rgb]
     if rule == "lightness":
         luminance = linear @ LUMINANCE

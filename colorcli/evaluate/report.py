@@ -58,6 +58,7 @@ def build(
     command: Sequence[str],
     device: str,
     metric_networks: Mapping[str, str],
+    left: int = 0,
 ) -> Report:
     """The report of a finished evaluation.
 
@@ -71,6 +72,7 @@ def build(
         command: the command line.
         device: that the networks ran on.
         metric_networks: SHA-256 of the weights of each network that took numbers, by name.
+        left: photographs that an early end has left unscored.
     """
     names = [GRAY, *(str(model["name"]) for model in models), ORIGINAL]
     rows = [{"name": GRAY}, *models, {"name": ORIGINAL}]
@@ -91,14 +93,14 @@ def build(
         "software": _software(),
         "command": list(command),
         "machine": {"platform": platform.platform(), "cpus": os.cpu_count(), "device": device},
-        "data": {"roots": list(roots), "images": len(outcome.images), "failed": len(outcome.failures)},
+        "data": {"roots": list(roots), "images": len(outcome.images), "failed": len(outcome.failures), "left": left},
         "models": rows,
         "metrics": [metric.record() for metric in metrics],
         "metric_networks": dict(metric_networks),
         "summary": summary,
         "paired": table.paired(),
         "extremes": table.extremes(),
-        "notes": _notes(outcome.images, metrics, summary),
+        "notes": [*_stopped(left), *_notes(outcome.images, metrics, summary)],
         "images": [_image_record(image, metrics, names) for image in outcome.images],
         "failures": [{"name": name, "reason": reason} for name, reason in outcome.failures],
     }
@@ -234,6 +236,14 @@ def _notes(
             + ("; of so few nothing is called better." if len(images) < LEAST_FOR_VERDICT else ".")
         )
     return notes
+
+
+def _stopped(left: int) -> list[str]:
+    return (
+        [f"Stopped before the end: {left} photographs are left out, so these are no numbers to publish."]
+        if left
+        else []
+    )
 
 
 def _mean(values: Sequence[float]) -> float:

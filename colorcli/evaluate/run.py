@@ -104,8 +104,8 @@ class Run:
         if request.output is not None:
             prepare_folder(request.output)
 
-    def carry_out(self, observe: Observer = lambda _: None) -> report.Report:
-        """Score everything, write what is to be written, and return the report.
+    def carry_out(self, observe: Observer = lambda _: None, stop: Callable[[], bool] = lambda: False) -> report.Report:
+        """Score everything, or what is there until a stop; write what is to be written, and return the report.
 
         Raises:
             OutputError: the output folder cannot be written.
@@ -123,7 +123,13 @@ class Run:
             keep = None if output is None else pictures.keep
             scorer = Scorer(self.metrics, self._perceptual, self.pairs_as, keep)
             evaluation = Evaluation(
-                self._request.protocol, self.models, scorer, self._options, spread=self._spread, observe=observe
+                self._request.protocol,
+                self.models,
+                scorer,
+                self._options,
+                spread=self._spread,
+                observe=observe,
+                stop=stop,
             )
             outcome = evaluation.run(self.found)
             if self.pairs_as is not None:
@@ -138,6 +144,7 @@ class Run:
                 command=self._request.command,
                 device=self._device,
                 metric_networks={} if self._perceptual is None else self._perceptual.hashes,
+                left=len(self.found.items) + len(self.found.failures) - len(outcome.images) - len(outcome.failures),
             )
             made["notes"] += self._selection_notes({image.name: image.sha256 for image in outcome.images})
             if output is not None and outcome.images:

@@ -20,7 +20,7 @@ from typing import Any
 
 import colorcli
 from colorcli.environment import data_dir, offline
-from colorcli.errors import ModelError
+from colorcli.errors import ModelError, StoppedError
 from colorcli.files import write_atomically
 from colorcli.registry.releases import Remote
 
@@ -56,7 +56,12 @@ class Fetched:
     pinned: bool
 
 
-def fetch(remote: Remote, folder: Path, progress: Progress | None = None) -> Fetched:
+def fetch(
+    remote: Remote,
+    folder: Path,
+    progress: Progress | None = None,
+    stopped: Callable[[], bool] = lambda: False,
+) -> Fetched:
     """Fetch a file into ``folder``, going on where an earlier attempt stopped.
 
     The SHA-256 must be the published one, as far as that is known, and the one recorded when this file was first
@@ -66,8 +71,10 @@ def fetch(remote: Remote, folder: Path, progress: Progress | None = None) -> Fet
         remote: what to fetch.
         folder: made if need be; the unfinished file is ``name.part`` there.
         progress: called with (name, bytes so far, bytes in all or None).
+        stopped: whether somebody has asked for an end; what was fetched until then is gone on with the next time.
 
     Raises:
+        StoppedError: somebody has.
         ModelError: offline, not reachable, refused, too large, broken off, or another file than expected.
     """
     target, part = folder / remote.name, folder / f"{remote.name}.part"
@@ -75,7 +82,14 @@ def fetch(remote: Remote, folder: Path, progress: Progress | None = None) -> Fet
         folder.mkdir(parents=True, exist_ok=True)
         if not target.exists():
             _require_network(remote)
-            _fetch_part(remote, part, progress or (lambda _name, _done, _total: None))
+
+            def watched(name: str, done: int, total: int | None) -> None:
+                _go_on(remote, stopped)
+                if progress is not None:
+                    progress(name, done, total)
+
+            _go_on(remote, stopped)
+            _fetch_part(remote, part, watched, stopped)
             part.replace(target)
             _validator(part).unlink(missing_ok=True)
         return _check(remote, target)
@@ -88,7 +102,12 @@ def _require_network(remote: Remote) -> None:
         raise ModelError(f"{remote.name} cannot be fetched: COLORCLI_OFFLINE forbids the network.")
 
 
-def _fetch_part(remote: Remote, part: Path, progress: Progress) -> None:
+def _go_on(remote: Remote, stopped: Callable[[], bool]) -> None:
+    if stopped():
+        raise StoppedError(f"Stopped while {remote.name} was fetched; run again to go on.")
+
+
+def _fetch_part(remote: Remote, part: Path, progress: Progress, stopped: Callable[[], bool]) -> None:
     opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(http.cookiejar.CookieJar()))
     opener.addheaders = [("User-Agent", f"colorcli/{colorcli.__version__}")]
     for attempt in range(1, _ATTEMPTS + 1):
@@ -103,7 +122,9 @@ def _fetch_part(remote: Remote, part: Path, progress: Progress) -> None:
                 raise _unreachable(remote, part, error) from error
         else:
             return
-        time.sleep(min(2 ** (attempt - 1), 8))
+        for _ in range(10 * min(2 ** (attempt - 1), 8)):
+            _go_on(remote, stopped)
+            time.sleep(0.1)
 
 
 def _unreachable(remote: Remote, part: Path, error: Exception) -> ModelError:

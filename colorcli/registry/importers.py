@@ -155,13 +155,20 @@ def built_on(backbone: str) -> list[str]:
     return found
 
 
-def pull(name: str, *, overwrite: bool = False, progress: Progress | None = None) -> tuple[Installed, list[Fetched]]:
+def pull(
+    name: str,
+    *,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+    stopped: Callable[[], bool] = lambda: False,
+) -> tuple[Installed, list[Fetched]]:
     """Fetch released files and install them; what is installed then, and what was fetched.
 
     Nothing is fetched if they are installed already. The files are deleted once they are imported; what was fetched of
-    them before an error is kept, to go on from.
+    them before an error, or before ``stopped`` said that an end was asked for, is kept, to go on from.
 
     Raises:
+        StoppedError: an end was asked for.
         ModelError: there are no such released files, or they cannot be fetched or imported.
         OutputError: the data folder cannot be written.
     """
@@ -171,7 +178,7 @@ def pull(name: str, *, overwrite: bool = False, progress: Progress | None = None
     if not all(remote.url for remote in entry.files):
         raise ModelError(f"{name} has no published address; take it from a file: colorcli models import {name} FILE")
     folder = data_dir() / "downloads" / name
-    fetched = [fetch(remote, folder, progress) for remote in entry.files]
+    fetched = [fetch(remote, folder, progress, stopped) for remote in entry.files]
     done = import_files(name, [one.path for one in fetched], overwrite=overwrite)
     shutil.rmtree(folder, ignore_errors=True)
     return done, fetched

@@ -25,6 +25,7 @@ from PIL import Image, ImageDraw, ImageOps
 from scipy.ndimage import gaussian_filter
 
 from colorcli.color.metrics import colorfulness
+from colorcli.color.spaces import LUMA601
 from colorcli.errors import NothingToDoError, PhotoError, UsageError
 from colorcli.files import name_digest, walk
 from colorcli.images.formats import JPEG, format_of_content, is_photograph_name
@@ -37,7 +38,6 @@ from colorcli.sessions.machine import available_cpus
 _NEAR_GRAY = 4.0
 # How much of red, green and blue an orthochromatic film sees on average, times how alike such films are.
 _ORTHOCHROMATIC = (0.6, 5.0, 5.0)
-LUMA601 = (0.2989, 0.5870, 0.1140)
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,7 +275,7 @@ class Augment:
         rgb = np.asarray(image, np.float32) / 255
         if rng.random() < 0.3:
             rgb = rgb ** np.float32(np.exp(rng.normal(0, self.exposure)))
-        weights = np.asarray(LUMA601, np.float32)
+        weights = LUMA601.astype(np.float32)
         if rng.random() < 0.3 and self.films:
             # Films see colours differently: orthochromatic ones hardly see red.
             sensitivity = _ORTHOCHROMATIC if rng.random() < 0.35 else 12 * weights / weights.sum()
@@ -299,7 +299,7 @@ class Augment:
 def centre(image: Image.Image, side: int, name: str = "") -> Sample:
     """The undegraded centre crop of ``side`` pixels, for validation."""
     rgb = np.asarray(_middle(_resize_short(image, side), side), np.float32) / 255
-    return _sample(rgb, rgb @ np.asarray(LUMA601, np.float32), name)
+    return _sample(rgb, rgb @ LUMA601.astype(np.float32), name)
 
 
 def _sample(rgb: NDArray[Any], gray: NDArray[Any], name: str = "") -> Sample:

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from colorcli.train.data import LUMA601
+from colorcli.color.spaces import LUMA601
 
 
 def distance(kind: str, answer: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:

@@ -14,15 +14,18 @@ import tifffile
 
 from colorcli.color import join
 from colorcli.colorize import discover
-from colorcli.colorize.engine import run
+from colorcli.colorize.executors import Work
+from colorcli.colorize.executors.local import LocalExecutor
 from colorcli.colorize.options import Execution, choose_parameters
 from colorcli.colorize.plan import make_plan
+from colorcli.colorize.run import carry_out
 from colorcli.images.provenance import Provenance
 from colorcli.images.read import read_photo
 from colorcli.images.resize import working_lightness
 from colorcli.images.write import write_photo
 from colorcli.pipeline.controls import complete
 from colorcli.pipeline.opening import open_model
+from colorcli.stopping import Stop
 
 from .common import Row, colorize, cpu_seconds, photographs
 
@@ -82,7 +85,8 @@ def _cost(label: str, photos: Path, model: str, backend: str) -> float:
             parameters = choose_parameters(session.info)
             sources = [discover.Source(photos, Path(out) / "out")]
             plan = make_plan(discover.discover(sources), parameters, session.info.weights_sha256)
-            report = run(plan, lambda: session, parameters, Execution())
+            work = Work(lambda: session, parameters, Execution(), Stop())
+            report = carry_out(plan, LocalExecutor(work), session.info, work)
             if report.done != len(paths):
                 sys.exit(f"only {report.done} of {len(paths)} photographs were coloured")
             walls.append(report.seconds)

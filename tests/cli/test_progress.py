@@ -78,3 +78,13 @@ def test_what_takes_long_shows_a_moving_line(monkeypatch: pytest.MonkeyPatch) ->
     os.close(leader)
     assert b"Reading [big] weights" in seen
     assert b"quickly" not in seen
+
+
+def test_what_is_waited_for_moves(capsys: pytest.CaptureFixture[str]) -> None:
+    """Half a minute without a word, and somebody presses Ctrl-C."""
+    with progress.display(11, quiet=False, verbose=False) as shown:
+        for tenth in range(250):
+            shown.wait("Making an ONNX copy of bigcolor, once", tenth / 10)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0].endswith("this takes half a minute or so.")
+    assert [line.rpartition(": ")[2] for line in lines[1:]] == ["10 s", "20 s"]

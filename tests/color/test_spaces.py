@@ -120,3 +120,18 @@ def test_gray_never_falls_as_lightness_grows() -> None:
 def test_gray_and_lightness_undo_each_other() -> None:
     gray = np.linspace(0, 1, 200_001)
     np.testing.assert_allclose(spaces.lightness_to_gray(spaces.gray_to_lightness(gray)), gray, atol=5e-8)
+
+
+def test_luma_has_one_meaning() -> None:
+    """Networks trained on one gray, and measured on another."""
+    torch = pytest.importorskip("torch")
+    from colorcli.color import spaces, tensors
+    from colorcli.evaluate.prepare import to_gray
+    from colorcli.train import data, losses
+
+    assert vars(data)["LUMA601"] is vars(losses)["LUMA601"] is spaces.LUMA601
+    assert spaces.LUMA601.sum() == pytest.approx(1)
+    rgb = np.array([[[200, 30, 90]]], np.uint8)
+    luma = float(tensors.srgb_to_yuv(torch.from_numpy(rgb.transpose(2, 0, 1)[None] / 255))[0, 0])
+    assert luma * 255 == pytest.approx(float(rgb[0, 0] @ spaces.LUMA601))
+    assert to_gray(rgb, "luma601")[0, 0] == round(luma * 255)

@@ -13,9 +13,12 @@ import pytest
 from PIL import Image
 
 from colorcli.color import join
-from colorcli.colorize import discover, engine, plan
+from colorcli.colorize import discover, plan
 from colorcli.colorize.events import Event
+from colorcli.colorize.executors import Work
+from colorcli.colorize.executors.local import LocalExecutor
 from colorcli.colorize.options import Execution, choose_parameters
+from colorcli.colorize.run import Report, carry_out
 from colorcli.stopping import Stop
 
 from ..fakes import INFO, FakeSession
@@ -49,10 +52,10 @@ def compiled() -> None:
 
 
 class Colour:
-    """Runs a folder through the engine; ``events`` and ``plan`` are the last run's."""
+    """Colours a folder in threads; ``events`` and ``plan`` are the last run's."""
 
     def __init__(self) -> None:
-        self.events: list[Event] = []
+        self.events: list[Any] = []
         self.plan: plan.Plan
         self.session = FakeSession()
 
@@ -68,10 +71,10 @@ class Colour:
         include: Sequence[str] = (),
         exclude: Sequence[str] = (),
         stop: Stop | None = None,
-        observe: Callable[[Event], None] | None = None,
+        observe: Callable[[Any], None] | None = None,
         execution: Execution | None = None,
         **parameters: Any,
-    ) -> engine.Report:
+    ) -> Report:
         self.session = session or FakeSession()
         execution = execution or Execution(jobs=2, fsync=False)
         chosen = choose_parameters(self.session.info, samples=samples, **parameters)
@@ -93,9 +96,10 @@ class Colour:
             if observe:
                 observe(record)
 
-        return engine.run(self.plan, lambda: self.session, chosen, execution, observe=tell, stop=stop)
+        work = Work(lambda: self.session, chosen, execution, stop or Stop())
+        return carry_out(self.plan, LocalExecutor(work), self.session.info, work, observe=tell)
 
-    def of(self, kind: str) -> list[Event]:
+    def of(self, kind: str) -> list[Any]:
         return [record for record in self.events if record["event"] == kind]
 
     def reasons(self) -> dict[str, str]:

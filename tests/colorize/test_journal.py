@@ -8,17 +8,22 @@ import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 from colorcli.colorize.audit import read_status, verify
-from colorcli.colorize.events import event, to_line
+from colorcli.colorize.events import VERSION, now, to_line
 from colorcli.colorize.journal import History, Journal, journal_path, read_journal
 from colorcli.colorize.lock import locked
 from colorcli.errors import OutputError, UsageError
 
 from .conftest import Colour, contents
+
+
+def event(name: str, fields: Mapping[str, object] | None = None) -> dict[str, object]:
+    return {"v": VERSION, "event": name, "time": now(), **(fields or {})}
 
 
 def test_every_torn_last_line_is_survived(old: Path, colour: Colour) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import tarfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from colorcli.evaluate.run import Request, Run
 from colorcli.evaluate.scoring import Scorer
 from colorcli.registry import splits
 from colorcli.registry.card import ModelCard, write_card
+from colorcli.stopping import Stop
 
 from ..fakes import FlatSession
 from .conftest import photograph, write
@@ -118,7 +119,7 @@ def test_what_cannot_be_scored_is_counted_and_the_rest_goes_on(photos: Path, mod
     (photos / "cut.png").write_bytes((photos / "3.png").read_bytes()[:300])
     write(photos / "gray.png", np.repeat(photograph("1.png")[..., :1], 3, 2))
     report = evaluate(photos)
-    assert report["data"] == {"roots": [str(photos)], "images": 12, "failed": 2}
+    assert report["data"] == {"roots": [str(photos)], "images": 12, "failed": 2, "left": 0}
     reasons = {failure["name"]: failure["reason"] for failure in report["failures"]}
     assert "no colour to compare with" in reasons["gray.png"]
     assert reasons["cut.png"].startswith("is"), "a clause after the name, which is not said twice"
@@ -351,3 +352,22 @@ def test_diversity_over_classes_is_that_of_the_likeliest_ones(labelled: Path, mo
     assert summary["fake@test"]["diversity-classes"]["mean"] is None
     with pytest.raises(UsageError, match="at least 2"):
         evaluate(labelled, models=("classy",), metrics=("diversity-classes",))
+
+
+def test_a_stop_keeps_what_is_finished_and_says_what_is_missing(
+    photos: Path, models: dict[str, Any], tmp_path: Path
+) -> None:
+    """Ctrl-C in the tenth hour of an evaluation throws the nine before away, or passes a part off for the whole."""
+    stop = Stop()
+
+    def observe(record: Mapping[str, object]) -> None:
+        if record["event"] == "photo.done":
+            stop.request(2)
+
+    request = Request(SMALL, roots=(photos,), models=("fake",), output=tmp_path / "out")
+    report = Run(request, Options(jobs=1)).carry_out(observe, stop)
+    assert 0 < report["data"]["images"] < 12
+    assert report["data"]["left"] == 12 - report["data"]["images"]
+    assert "Stopped before the end" in report["notes"][0]
+    written = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert len(written["images"]) == report["data"]["images"]

@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import load_file
 from torchvision import models
 
-from colorcli.errors import ExitCode, ModelError
+from colorcli.errors import ExitCode, ModelError, StoppedError
 from colorcli.pipeline.opening import open_model
 from colorcli.registry import backbones, importers
 from colorcli.registry.card import WEIGHTS, ModelCard
@@ -315,3 +315,14 @@ def test_a_pull_that_brings_another_network_installs_nothing(
 def test_files_without_an_address_are_imported_not_pulled(user: Path) -> None:
     with pytest.raises(ModelError, match="no published address; take it from a file: colorcli models import pix2pix"):
         importers.pull("pix2pix")
+
+
+def test_a_stop_keeps_what_was_fetched(server: Server, user: Path, tmp_path: Path) -> None:
+    """Ctrl-C in the second gigabyte, and the first is fetched again the next day."""
+    heard: list[int] = []
+    with pytest.raises(StoppedError, match="run again to go on"):
+        fetch(_remote(server), tmp_path, lambda _name, done, _total: heard.append(done), lambda: len(heard) > 1)
+    kept = (tmp_path / "file.ckpt.part").stat().st_size
+    assert 0 < kept < len(CONTENT)
+    assert fetch(_remote(server), tmp_path).path.read_bytes() == CONTENT
+    assert server.requests[-1][1] == f"bytes={kept}-"

@@ -151,7 +151,7 @@ def test_a_foreign_report_is_refused_before_any_work(place: Path, capsys: pytest
     (place / "old_colorized").mkdir()
     (place / "old_colorized" / "report.html").write_text("mine")
     assert colour("old", "-q", "--report") == 8
-    assert "no report of colorcli" in capsys.readouterr().err
+    assert "is not a colorcli report" in capsys.readouterr().err
     assert contents(place / "old_colorized") == {"report.html": b"mine"}
 
 
@@ -292,6 +292,29 @@ def test_several_classes_give_a_colouring_each(place: Path) -> None:
     picks = save(picks_of(place / "both" / "report.html", {"a.png": 3}))
     assert colour("old", "--picks", picks, "-o", "chosen", "-q") == 0
     assert contents(place / "chosen")["a.png"] == both["a.s03.png"]
+
+
+def test_picks_are_made_by_the_backend_that_made_the_samples(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """PyTorch made the samples and ONNX Runtime what was chosen of them: seven of eight files had other bytes."""
+    asked: list[dict[str, Any]] = []
+
+    def opened(card: ModelCard, **options: Any) -> FakeSession:
+        asked.append(options)
+        session = FakeSession()
+        session.backend = "onnxruntime"
+        return session
+
+    monkeypatch.setattr(opening, "open_model", opened)
+    assert colour("old", "-o", "three", "--samples", 3, "--sigma", 3, "-q", "--report") == 0
+    chosen = picks_of(place / "three" / "report.html", {"a.png": 1})
+    assert (chosen["backend"], chosen["precision"]) == ("onnx", "fp32")
+    picks = save(chosen)
+    assert colour("old", "--picks", picks, "-o", "chosen", "-q") == 0
+    assert [(one["backend"], one["precision"]) for one in asked] == [("auto", "auto"), ("onnx", "fp32")]
+    assert colour("old", "--picks", picks, "--backend", "pytorch", "-o", "other", "-q") == 2
+    earlier = {key: value for key, value in chosen.items() if key not in ("backend", "precision")}
+    assert colour("old", "--picks", save(earlier), "-o", "again", "-q") == 0
+    assert asked[-1]["backend"] == "auto"
 
 
 def test_picks_join_the_samples_folder(sampled: Path, place: Path) -> None:

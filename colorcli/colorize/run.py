@@ -1,0 +1,538 @@
+"""The front door of ``colorize``: from a ``Request`` over a ``Run``, whose plan can be looked at, to a ``Report``."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import socket
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field, replace
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import colorcli
+from colorcli.colorize import discover, picks, report
+from colorcli.colorize.events import (
+    VERSION,
+    Event,
+    Observer,
+    PhotoDone,
+    PhotoStart,
+    PhotoTouched,
+    PhotoUnmade,
+    RunStart,
+    notice,
+    now,
+)
+from colorcli.colorize.executors import Executor, Facts, Work
+from colorcli.colorize.executors.local import LocalExecutor
+from colorcli.colorize.journal import Journal
+from colorcli.colorize.lock import locked
+from colorcli.colorize.options import Execution, choose_parameters
+from colorcli.colorize.plan import CONFLICTS, Plan, Selection, Verdict, make_plan
+from colorcli.errors import ColorcliError, ExitCode, NothingToDoError, OutputError, StoppedError, UsageError
+from colorcli.images.formats import FORMATS, format_of_name, labels
+from colorcli.images.photo import Format
+from colorcli.pipeline import opening
+from colorcli.pipeline.controls import declared_settings, variants
+from colorcli.pipeline.onnx_copy import Waiting
+from colorcli.registry import registry
+from colorcli.sessions.session import ModelInfo
+from colorcli.stopping import Stop, ended_by
+
+_LIBRARIES = (
+    "numpy", "numba", "torch", "onnxruntime", "onnxruntime-gpu", "onnxruntime-directml", "onnxruntime-rocm", "pillow",
+    "tifffile", "imagecodecs",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is to be coloured, and how.
+
+    Attributes:
+        inputs: folders and files.
+        listed: names from a list, relative or absolute.
+        output: folder (or file, of a single input); None puts it beside the input.
+        model: name, run folder, weights file or ONNX file.
+        controls: what steers the network, as ``pipeline.controls.choose`` takes it.
+        samples: colourings of each photograph.
+        size: working size in pixels; None takes the model's.
+        strength: factor on chroma, 0..2.
+        format: of the outputs; None keeps each input's own.
+        quality: of JPEG and WebP, 1..100.
+        backend: ``auto``, ``pytorch`` or ``onnx``; ``device``, ``precision`` and ``compile`` as for ``open_model``.
+        include: patterns of what is taken; empty for all. ``exclude`` of what is not.
+        shard: (i, n): only the i-th of n parts.
+        limit: only so many photographs.
+        picks: files of choices among samples; only what was chosen is made.
+        insisted: names of attributes and of controls that a person has given, and that picks may not replace.
+        overwrite: replace outputs of other parameters, or of unknown origin.
+        report: whether a report will be written.
+        execution: how the work is done.
+        configuration: all of this as it was given, for the journal.
+    """
+
+    inputs: tuple[Path, ...]
+    listed: tuple[str, ...] = ()
+    output: Path | None = None
+    model: str = "bigcolor"
+    controls: Mapping[str, Any] = field(default_factory=dict)
+    samples: int = 1
+    size: int | None = None
+    strength: float = 1.0
+    format: Format | None = None
+    quality: int = 95
+    backend: str = "auto"
+    device: str = "auto"
+    precision: str = "auto"
+    compile: bool = False
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    shard: tuple[int, int] | None = None
+    limit: int | None = None
+    picks: tuple[Path, ...] = ()
+    insisted: frozenset[str] = frozenset()
+    overwrite: bool = False
+    report: bool = False
+    execution: Execution = field(default_factory=Execution)
+    configuration: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A photograph that failed or was skipped: its relative path, why, and where in the code for ``--debug``."""
+
+    input: str
+    reason: str
+    trace: str = ""
+
+
+@dataclass
+class Report:
+    """How a run ended. ``done + already + skipped + failed + unprocessed`` equals the number of outputs matched.
+
+    Attributes:
+        matched: outputs in the plan.
+        done: made in this run.
+        already: finished before it.
+        skipped: left alone, for a reason.
+        conflicts: those of the skipped that stand in the way of what was asked for.
+        failures: what failed, in order; ``skips`` likewise.
+        seconds: that the run took, of which ``setup_seconds`` before the first photograph.
+        megapixels: of what was done.
+        signal_number: of the signal that ended the run early, or None.
+        fatal: the error that ended the run early, or None.
+    """
+
+    matched: int = 0
+    done: int = 0
+    already: int = 0
+    skipped: int = 0
+    conflicts: int = 0
+    failures: list[Failure] = field(default_factory=list)
+    skips: list[Failure] = field(default_factory=list)
+    seconds: float = 0.0
+    setup_seconds: float = 0.0
+    megapixels: float = 0.0
+    signal_number: int | None = None
+    fatal: ColorcliError | None = None
+
+    @property
+    def failed(self) -> int:
+        """Number of outputs that failed."""
+        return len(self.failures)
+
+    @property
+    def unprocessed(self) -> int:
+        """Outputs that an early end left for the next run."""
+        return self.matched - self.done - self.already - self.skipped - self.failed
+
+    @property
+    def photographs_per_second(self) -> float:
+        """How fast it was, once everything was ready."""
+        return self.done / max(self.seconds - self.setup_seconds, 1e-3)
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """What the process should exit with."""
+        if self.fatal is not None:
+            return self.fatal.exit_code
+        if self.signal_number is not None:
+            return ended_by(self.signal_number)
+        if self.failed and self.failed == self.matched:
+            return ExitCode.ALL_FAILED
+        return ExitCode.SOME_FAILED if self.failed or self.conflicts else ExitCode.OK
+
+    def count(self, record: Event) -> None:
+        """Take the end of an output in."""
+        if record["event"] == "photo.done":
+            self.done += 1
+            self.megapixels += record["width"] * record["height"] / 1e6
+        elif record["event"] == "photo.failed" or record["event"] == "photo.skipped":
+            failure = Failure(record["input"], record["reason"], record.get("trace", ""))
+            if record["event"] == "photo.failed":
+                self.failures.append(failure)
+            else:
+                self.skips.append(failure)
+                self.skipped += 1
+                self.conflicts += record.get("code") in CONFLICTS
+
+    def record(self) -> Event:
+        """The run's last event."""
+        return {
+            "v": VERSION,
+            "event": "run.end",
+            "time": now(),
+            "matched": self.matched,
+            "done": self.done,
+            "already_done": self.already,
+            "skipped": self.skipped,
+            "conflicts": self.conflicts,
+            "failed": self.failed,
+            "unprocessed": self.unprocessed,
+            "seconds": round(self.seconds, 3),
+            "setup_seconds": round(self.setup_seconds, 3),
+            "megapixels": round(self.megapixels, 3),
+            "exit_code": int(self.exit_code),
+        }
+
+
+def run(request: Request, *, observe: Observer = lambda _: None, stop: Stop | None = None) -> Report:
+    """Do what is asked for; see ``Run`` for what can be wrong with it."""
+    return Run(request).carry_out(observe=observe, stop=stop)
+
+
+class Run:
+    """A request that has been checked: its model and parameters are known, and what there is to do.
+
+    Attributes:
+        plan: what will be made, and what will not and why.
+        info: of the model.
+        parameters: what decides the results.
+
+    Raises:
+        UsageError: what is asked for makes no sense.
+        ModelError: there is no such model.
+        NothingToDoError: no photograph matches.
+        OutputError: a journal cannot be read, or a report cannot be written.
+    """
+
+    def __init__(self, request: Request) -> None:
+        chosen = picks.read_picks(request.picks) if request.picks else None
+        if chosen is not None:
+            request = _as_chosen(request, chosen)
+        sources = discover.sources(request.inputs, request.listed, request.output)
+        self._request = request = _with_format_of_file(request, sources)
+        self._card = registry.find(request.model)
+        self.info: ModelInfo = registry.model_info(self._card)
+        self.parameters = choose_parameters(
+            self.info,
+            samples=request.samples,
+            size=request.size,
+            strength=request.strength,
+            format=request.format,
+            quality=request.quality,
+            **request.controls,
+        )
+        self._found = discover.discover(sources, include=request.include, exclude=request.exclude)
+        self._selection = Selection(request.shard, request.limit)
+        self._samples = request.samples * variants(self.parameters.settings)
+        if chosen is not None:
+            self._choose(chosen)
+        self.plan = self._make_plan()
+        if not self.plan.matched:
+            others = f"; {self._found.ignored} files there are none" if self._found.ignored else ""
+            raise NothingToDoError(f"No photograph matched ({labels()} are known{others}).")
+        if request.report:
+            report.check_places(self.plan)
+
+    def _choose(self, chosen: picks.Picks) -> None:
+        """Narrow the run to the choices, with the parameters that the samples were made with.
+
+        Format and quality may be others, since the colours are the same.
+        """
+        request = self._request
+        chosen.follow_weights(self.info.name, self.info.weights_sha256)
+        names = {setting.argument or setting.name: (setting.name, setting.option) for _, setting in declared_settings()}
+        names |= {
+            "size": ("size", "--size"),
+            "render_factor": ("size", "--render-factor"),
+            "strength": ("strength", "--strength"),
+        }
+        asked = self.parameters.record()
+        chosen.follow(
+            {name: (option, asked.get(name)) for key, (name, option) in names.items() if key in request.insisted}
+        )
+        made = chosen.parameters
+        self.parameters = replace(
+            made,
+            format=self.parameters.format if self.parameters.format is not None else made.format,
+            quality=self.parameters.quality if "quality" in request.insisted else made.quality,
+        )
+        self._found, picked = chosen.find(self._found, include=request.include, exclude=request.exclude)
+        self._selection = replace(self._selection, picks=picked)
+        self._samples = 1
+
+    def _make_plan(self) -> Plan:
+        return make_plan(
+            self._found,
+            self.parameters,
+            self.info.weights_sha256,
+            samples=self._samples,
+            selection=self._selection,
+            overwrite=self._request.overwrite,
+            recolor=self._request.execution.recolor,
+            largest=self._request.execution.largest,
+        )
+
+    def carry_out(
+        self,
+        *,
+        observe: Observer = lambda _: None,
+        waiting: Waiting = lambda what, seconds: None,
+        stop: Stop | None = None,
+        executor: Callable[[Work], Executor] = LocalExecutor,
+    ) -> Report:
+        """Colour what the plan says.
+
+        Args:
+            observe: is told every event, in the calling thread.
+            waiting: is told what is being waited for, several times a second.
+            stop: may be requested at any time.
+            executor: where the work is done.
+
+        Raises:
+            OutputError: an output folder cannot be written, or is locked by another run.
+            ModelError: the weights are missing or damaged; DeviceError: the device is not there.
+        """
+        request, ready = self._request, stop or Stop()
+
+        def open_model() -> Any:
+            return opening.open_model(
+                self._card,
+                backend=request.backend,
+                device=request.device,
+                precision=request.precision,
+                photographs=self.plan.pending,
+                compile=request.compile,
+                notify=lambda text: observe(notice(text)),
+                waiting=waiting,
+                stopped=ready,
+            )
+
+        work = Work(open_model, self.parameters, request.execution, ready)
+        return carry_out(
+            self.plan,
+            executor(work),
+            self.info,
+            work,
+            observe=observe,
+            configuration=request.configuration,
+            again=self._make_plan,
+        )
+
+    def write_reports(self, progress: Callable[[int, int], None] = lambda done, total: None) -> list[Path]:
+        """Write the report of each output folder; the files, of each folder ``report.html`` first.
+
+        Raises:
+            OutputError: a report cannot be written, or a journal cannot be read.
+        """
+        inputs = [str(path) for path in self._request.inputs]
+        return report.write_reports(self.plan, self.info, self.parameters, inputs=inputs, progress=progress)
+
+
+def carry_out(
+    plan: Plan,
+    executor: Executor,
+    info: ModelInfo,
+    work: Work,
+    *,
+    observe: Observer = lambda _: None,
+    configuration: Mapping[str, Any] | None = None,
+    again: Callable[[], Plan] | None = None,
+) -> Report:
+    """Have a plan carried out: lock and journal its folders, count what becomes of it, and say so.
+
+    Args:
+        plan: what to do.
+        executor: who does it; it is made ready only if there is something to do, and once the folders are locked.
+        info: of the model.
+        work: what the executor works with.
+        observe: is told every event, in the calling thread.
+        configuration: what the run was asked for, for the journal.
+        again: plans again where a journal grew until the folders were locked: another run has finished more.
+
+    Raises:
+        OutputError: an output folder cannot be written, or is locked by another run.
+        ColorcliError: whatever opening the model raises.
+    """
+    started = time.monotonic()
+    with ExitStack() as stack:
+        journals: dict[Path, Journal] = {}
+        if plan.tasks:
+            _lock(plan.roots, stack, observe)
+            plan = again() if again and plan.is_outdated() else plan
+        _record_times(plan, work.execution)
+        outcome = Report(matched=plan.matched, already=plan.already)
+        facts: Facts | None = None
+        if plan.tasks:
+            with contextlib.suppress(StoppedError):
+                facts = executor.prepare(observe)
+        if facts is not None:
+            for root in plan.roots:
+                journals[root] = Journal(root, fsync=work.execution.fsync)
+                stack.callback(journals[root].close)
+            head = _run_start(plan, facts, info, work, configuration or {})
+            for journal in journals.values():
+                journal.append(head)
+            observe(head)
+        outcome.setup_seconds = time.monotonic() - started
+
+        def tell(record: Event) -> None:
+            outcome.count(record)
+            observe({key: value for key, value in record.items() if key != "trace"})  # type: ignore[arg-type]
+            if record["event"] == "photo.failed" and work.execution.fail_fast:
+                work.stop.request()
+
+        def append(root: Path, record: PhotoStart | PhotoDone | PhotoUnmade) -> None:
+            journals[root].append(record)
+
+        for verdict in plan.verdicts:
+            record = _verdict_record(verdict)
+            if verdict.code not in ("in_color", *CONFLICTS) and verdict.root in journals:
+                journals[verdict.root].append(record, sync=False)
+            outcome.count(record)
+            observe(record)
+        if facts is not None:
+            try:
+                with contextlib.closing(executor.carry_out(plan.tasks, append)) as ends:
+                    for end in ends:
+                        tell(end)
+            except OutputError as error:
+                outcome.fatal = error
+        outcome.seconds = time.monotonic() - started
+        outcome.signal_number = work.stop.signal_number
+        tail = outcome.record()
+        for journal in journals.values():
+            with contextlib.suppress(OutputError):
+                journal.append(tail)
+        observe(tail)
+    return outcome
+
+
+def _lock(roots: Sequence[Path], stack: ExitStack, observe: Observer) -> None:
+    for root in roots:
+        stale = stack.enter_context(locked(root))
+        if stale:
+            observe(notice(stale))
+
+
+def _record_times(plan: Plan, execution: Execution) -> None:
+    """Journal the new times of inputs that have the content they had, so that they are not hashed again."""
+    for root in sorted({found.root for found, _ in plan.touched}):
+        journal = Journal(root, fsync=execution.fsync)
+        for found, output in plan.touched:
+            if found.root == root:
+                record: PhotoTouched = {
+                    "v": VERSION,
+                    "event": "photo.touched",
+                    "time": now(),
+                    "input": found.relative,
+                    "sample": output.sample,
+                    "output": output.relative,
+                    "input_mtime_ns": found.mtime_ns,
+                }
+                journal.append(record, sync=False)
+        journal.close()
+
+
+def _as_chosen(request: Request, chosen: picks.Picks) -> Request:
+    """The request with the model, backend and precision that the samples were made with."""
+    if request.samples != 1:
+        raise UsageError("--picks makes the one chosen colouring of each photograph; omit --samples.")
+    changes: dict[str, Any] = {}
+    if "model" not in request.insisted:
+        changes["model"] = chosen.model
+    for name in ("backend", "precision"):
+        made = getattr(chosen, name)
+        if made != "auto" and name in request.insisted and getattr(request, name) not in ("auto", made):
+            raise UsageError(
+                f"The samples of {chosen.path} were made with --{name} {made}, not {getattr(request, name)}; omit "
+                f"--{name}, or make other samples and choose again."
+            )
+        if made != "auto":
+            changes[name] = made
+    return replace(request, **changes)
+
+
+def _with_format_of_file(request: Request, sources: list[discover.Source]) -> Request:
+    """The request with the format that the name of a single output asks for."""
+    output = request.output
+    if output is None or len(sources) != 1 or sources[0].target != output.name or output.is_dir():
+        return request
+    named = format_of_name(output.name)
+    if request.format is not None and named is not None and request.format != named:
+        raise UsageError(f"--format {request.format.lower()} does not go with the name {output}.")
+    if named is not None and not FORMATS[named].written:
+        raise UsageError(f"{FORMATS[named].label} is read only; name {output} .tif, .png or .jpg.")
+    return replace(request, format=request.format or named)
+
+
+def _verdict_record(verdict: Verdict) -> PhotoUnmade:
+    record: PhotoUnmade = {
+        "v": VERSION,
+        "event": "photo.skipped" if verdict.status == "skipped" else "photo.failed",
+        "time": now(),
+        "input": verdict.relative,
+        "sample": verdict.sample,
+        "output": verdict.output,
+        "status": verdict.status,
+        "code": verdict.code,
+        "reason": verdict.reason,
+    }
+    if verdict.found is not None:
+        record["source"] = os.path.abspath(verdict.found.path)  # noqa: PTH100 - resolve() would follow links
+    return record
+
+
+def _run_start(plan: Plan, facts: Facts, info: ModelInfo, work: Work, configuration: Mapping[str, Any]) -> RunStart:
+    return {
+        "v": VERSION,
+        "event": "run.start",
+        "time": now(),
+        "colorcli": colorcli.__version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "libraries": {name: version for name in _LIBRARIES if (version := _version_of(name))},
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+        "command": sys.argv,
+        "configuration": dict(configuration),
+        "model": info.name,
+        "model_version": info.version,
+        "weights_sha256": info.weights_sha256,
+        "weights_origin": info.origin,
+        "parameters": work.parameters.record(),
+        "execution": asdict(work.execution),
+        "device": facts.device,
+        "precision": facts.precision,
+        "compiled": facts.compiled,
+        "backend": facts.backend,
+        "threads": facts.threads,
+        "matched": plan.matched,
+        "already_done": plan.already,
+        "pending": plan.pending,
+    }
+
+
+def _version_of(library: str) -> str | None:
+    try:
+        return metadata.version(library)
+    except metadata.PackageNotFoundError:
+        return None
