@@ -1,0 +1,42 @@
+"""How colourful a colouring is made, without asking the network again."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+NEUTRAL = 0.5
+"""The vividness that leaves chroma as the network gave it."""
+
+# The factor on chroma at vividness 1; at 0 it is the inverse.
+_MOST = 1.8
+# At vividness 1 chroma also grows with this power of itself, so that what is nearly neutral stays so: chosen on
+# development photographs, where it costs less in CIEDE2000 than a larger factor for the same colourfulness.
+_POWER = 0.3
+# The chroma (CIELAB units) that the power leaves alone, and the least for which it is counted.
+_PIVOT, _LEAST = 20.0, 0.2
+
+
+def vivid(chroma: NDArray[np.float32], vividness: float) -> NDArray[np.float32]:
+    """Chroma ``(2, h, w)`` in CIELAB units, made paler (towards 0) or more vivid (towards 1) by a smooth curve.
+
+    Regression is palest where it knows least, so that paler colours lie nearer to the truth on average and more vivid
+    ones look more like photographs. Hue stays.
+
+    Args:
+        chroma: a*, b* as the network gave them.
+        vividness: 0..1; 0.5 changes nothing.
+
+    Raises:
+        ValueError: vividness is outside 0..1.
+    """
+    if not 0 <= vividness <= 1:
+        raise ValueError(f"vividness must be from 0 to 1, not {vividness}")
+    if vividness == NEUTRAL:
+        return chroma
+    above = 2 * vividness - 1
+    factor = np.float32(_MOST**above)
+    if above < 0:
+        return chroma * factor
+    amount = np.maximum(np.hypot(chroma[0], chroma[1]), np.float32(_LEAST))
+    return chroma * (factor * (amount / np.float32(_PIVOT)) ** np.float32(_POWER * above))
