@@ -14,11 +14,15 @@ from typing import Any
 
 import pytest
 
+import colorcli
+from colorcli.environment import bundled_models_dir
 from colorcli.evaluate.statistics import conclude
 
 ROOT = Path(__file__).parents[1]
-RESULTS = ROOT / "models" / "results"
-DOCUMENTS = [ROOT / "README.md", *(path for top in ("colorcli", "models") for path in (ROOT / top).rglob("README.md"))]
+# What is installed may be a wheel, beside which there is no folder of models.
+PACKAGE, MODELS = Path(colorcli.__file__).parent, bundled_models_dir()
+RESULTS = MODELS / "results"
+DOCUMENTS = sorted({ROOT / "README.md", *PACKAGE.rglob("README.md"), *MODELS.rglob("README.md")})
 IDS = {
     "PSNR": "psnr",
     "SSIM": "ssim",

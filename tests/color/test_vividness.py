@@ -24,7 +24,7 @@ def test_pictures_grow_more_colourful_all_the_way_and_keep_their_hues() -> None:
     gray = np.full((48, 48), 128, np.uint8)
     chroma = _chroma()
     made = [vivid(chroma, step / 10) for step in range(11)]
-    found = [colorfulness(join(gray, one)) for one in made]
+    found = [colorfulness(np.asarray(join(gray, one), np.uint8)) for one in made]
     assert np.all(np.diff(found) > 0)
     assert found[-1] > 2 * found[0]
     for one in made:

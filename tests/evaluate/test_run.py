@@ -79,6 +79,17 @@ def test_a_run_repeats_to_the_last_digit(photos: Path, models: dict[str, Any]) -
     assert json.loads(json.dumps(first, allow_nan=False)) == first
 
 
+def test_the_amount_of_colour_is_as_asked_and_in_the_protocol(photos: Path, models: dict[str, Any]) -> None:
+    """Numbers of a vivid setting must never be taken for those of the model as it is."""
+    amounts: list[dict[str, Any]] = [{"vividness": 0.1}, {}, {"vividness": 0.9}, {"strength": 2.0}]
+    reports = [evaluate(photos, protocol=SMALL.changed(**amount)) for amount in amounts]
+    low, own, high, double = (report["summary"]["fake@test"]["colorfulness"]["mean"] for report in reports)
+    assert low < own < high
+    assert double > 1.5 * own
+    ids = [report["protocol"]["id"] for report in reports]
+    assert ids == ["small@1+vividness=0.1", "small@1", "small@1+vividness=0.9", "small@1+strength=2.0"]
+
+
 def test_seeds_and_samples(photos: Path, models: dict[str, Any]) -> None:
     """A random model is scored over seeds, with their spread; one that isn't random has none."""
     models["random"] = FlatSession("random@test", controls=("z",))

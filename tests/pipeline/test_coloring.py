@@ -38,7 +38,7 @@ def full(lightness: Any, chroma: Any) -> Any:
     raise OutOfMemoryError("8 GB are not enough")
 
 
-@pytest.mark.parametrize("asked", [{}, {"sigma": 3.0, "seed": 5}, {"class_name": "tabby"}])
+@pytest.mark.parametrize("asked", [{}, {"sigma": 3.0, "seed": 5}, {"class_name": "tabby"}, {"vividness": 0.8}])
 def test_api_and_command_give_the_same_pixels(tmp_path: Path, colour: Colour, asked: dict[str, Any]) -> None:
     """A notebook in which a photograph has other colours than in the archive."""
     for name in ("a.png", "sub/b.png", "sub/long.png"):

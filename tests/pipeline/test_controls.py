@@ -98,6 +98,8 @@ def test_an_archive_stays_done_when_controls_are_declared_later(monkeypatch: pyt
     rest: dict[str, object] = {"size": 256, "strength": 1.0, "format": None, "quality": 95}
     earlier: dict[str, object] = {"sigma": None, "seed": None, "class_index": -1, **rest}
     assert fingerprint("ab", earlier) == fingerprint("ab", rest)
+    assert fingerprint("ab", earlier) == fingerprint("ab", {"vividness": 0.5, **rest})
+    assert fingerprint("ab", {"vividness": 0.6, **rest}) != fingerprint("ab", rest)
     monkeypatch.setitem(controls._DECLARED, "hints", HINTS)
     assert fingerprint("ab", earlier) == fingerprint("ab", {"warmth": 0.0, **rest})
     assert fingerprint("ab", {"warmth": 1.0, **rest}) != fingerprint("ab", rest)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import colorcli
 from colorcli.environment import bundled_models_dir
 from colorcli.registry import bundle
 from colorcli.registry.card import read_card
@@ -71,7 +72,7 @@ def test_what_a_card_says_wrongly_is_found(models: Path, change: tuple[str, str]
 def test_the_package_is_not_built_with_a_card_that_is_not_whole(tmp_path: Path) -> None:
     """The hook of the build itself: nothing but the standard library and hatchling is there when it runs."""
     pytest.importorskip("hatchling", reason="builds need hatchling")
-    shutil.copytree(ROOT / "colorcli", tmp_path / "colorcli")
+    shutil.copytree(Path(colorcli.__file__).parent, tmp_path / "colorcli", ignore=shutil.ignore_patterns("bundled"))
     shutil.copy(ROOT / ".github" / "build_hook.py", tmp_path)
     for name in ("deep-koalarization", "backbones/efficientnet-lite0-gray"):
         shutil.copytree(bundled_models_dir() / name, tmp_path / "models" / name)

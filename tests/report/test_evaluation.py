@@ -216,7 +216,7 @@ def test_a_foreign_file_is_never_replaced(tmp_path: Path) -> None:
     """Somebody's own report.html is not ours to overwrite; an earlier report is."""
     path = tmp_path / "report.html"
     path.write_text("<p>mine</p>")
-    with pytest.raises(OutputError, match="no report of colorcli; move it away"):
+    with pytest.raises(OutputError, match="not a colorcli report; move it"):
         write_evaluation(path, evaluation(1), pictures)
     assert path.read_text() == "<p>mine</p>"
     path.unlink()

@@ -136,7 +136,7 @@ def test_a_machine_that_cannot_compile_says_so_at_once(monkeypatch: pytest.Monke
         return fail
 
     monkeypatch.setattr(torch, "compile", compile)
-    with pytest.raises(DeviceError, match=r"No working C\+\+ compiler found\)\. Leave --compile away") as error:
+    with pytest.raises(DeviceError, match=r"No working C\+\+ compiler found\)\. Omit --compile") as error:
         session().compile(LIGHTNESS, {}, None)
     assert error.value.exit_code == ExitCode.DEVICE and "VERBOSE" not in str(error.value)
 

@@ -12,6 +12,7 @@ import pytest
 import skimage
 from PIL import Image, ImageCms
 
+from colorcli.color.spaces import LUMA601
 from colorcli.errors import NothingToDoError, UsageError
 from colorcli.images.read import read_photo
 from colorcli.train.data import Augment, Loader, PhotoSet, _old_print, centre
@@ -152,7 +153,7 @@ def test_every_photograph_comes_once_an_epoch(photos: Path) -> None:
 
 def test_gray_input_is_the_photographs_own_where_nothing_degrades_it(photos: Path) -> None:
     sample = centre(Image.open(photos / "00.png").convert("RGB"), 64)
-    assert np.allclose(sample.gray[0], np.tensordot([0.2989, 0.5870, 0.1140], sample.rgb, 1), atol=1e-5)
+    assert np.allclose(sample.gray[0], np.tensordot(LUMA601, sample.rgb, 1), atol=1e-5)
 
 
 def test_a_camera_held_upright_gives_upright_photographs(tmp_path: Path) -> None:
