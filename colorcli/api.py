@@ -67,6 +67,7 @@ class Model:
         relative: str | None = None,
         sample: int = 0,
         strength: float = 1.0,
+        vividness: float = 0.5,
         size: int | None = None,
         **asked: Any,
     ) -> Pixels:
@@ -82,6 +83,7 @@ class Model:
                 the file's name, and for pixels none.
             sample: index of the colouring, from 0.
             strength: multiplies the chroma, 0..2.
+            vividness: from paler and nearer to the truth on average (0) to more vivid (1); 0.5 changes nothing.
             size: working size in pixels, 32..4096; None takes the model's own.
             asked: the model's controls, by the names of the command's options: ``sigma`` (0.8 unless given; 3 and more
                 give diverse colours), ``seed`` (0 unless given) and ``class_name`` (an ImageNet class by name or
@@ -104,7 +106,16 @@ class Model:
             raise UsageError("A control with several values gives several colourings; ask for one at a time.")
         pixels, name = _pixels(photo)
         path = name if relative is None else relative
-        made = color(self._session, pixels, settings, relative=path, sample=sample, size=size, strength=strength)
+        made = color(
+            self._session,
+            pixels,
+            settings,
+            relative=path,
+            sample=sample,
+            size=size,
+            strength=strength,
+            vividness=vividness,
+        )
         return made.pixels
 
     def chroma(self, lightness: NDArray[np.float32], **given: NDArray[Any] | None) -> NDArray[np.float32]:

@@ -51,6 +51,7 @@ def colorize(
         int | None, typer.Option(help="Working size in sixteenths, as DeOldify counts it: 35 is 560.", min=2, max=256)
     ] = None,
     strength: Annotated[float, typer.Option(help="Multiply chroma by this.", min=0, max=2)] = 1.0,
+    vividness: Annotated[float, typer.Option(help="Paler (0) to more vivid (1) colours.", min=0, max=1)] = 0.5,
     backend: Backend = "auto",
     device: Device = "auto",
     precision: Precision = "auto",
@@ -128,6 +129,7 @@ def colorize(
             samples=samples,
             size=_working_size(size, render_factor),
             strength=strength,
+            vividness=vividness,
             format=formats.format_of_option(form) if form is not None else None,
             quality=quality,
             backend=backend,

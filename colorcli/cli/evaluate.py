@@ -70,6 +70,10 @@ def evaluate(
     ] = None,
     seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
     seeds: Annotated[int, typer.Option(help="Number of seeds to score; their spread is shown.", min=1)] = 1,
+    strength: Annotated[float | None, typer.Option(help="Multiply chroma by this. [default: 1]", min=0, max=2)] = None,
+    vividness: Annotated[
+        float | None, typer.Option(help="Paler (0) to more vivid (1) colours. [default: 0.5]", min=0, max=1)
+    ] = None,
     sigmas: Annotated[str | None, typer.Option(metavar="X,…", help="Sigmas for diversity. [default: 0.8,3,10]")] = None,
     samples: Annotated[int, typer.Option(help="Colourings of each photograph for diversity.", min=2)] = 10,
     metric_weights: Annotated[
@@ -105,6 +109,7 @@ def evaluate(
         raise UsageError("--truth compares colourings with originals: say where the colourings are.")
     chosen = protocols.load(protocol or (protocols.DEFAULT if truth is None else protocols.DEFAULT_FOR_PAIRS))
     chosen = _changed(chosen, gray, native, sigma, sigmas, labels)
+    chosen = _with_amount(chosen, strength, vividness)
 
     from colorcli.cli.progress import WaitingLines, display
     from colorcli.evaluate.engine import Options
@@ -186,6 +191,15 @@ def _changed(
             raise UsageError(f"--sigmas are numbers, such as 0.8,3,10, not '{sigmas}'.") from error
         if any(not 0 < value <= 100 for value in changes["sigmas"]):
             raise UsageError(f"--sigmas must be in (0, 100], not {sigmas}.")
+    return protocol.changed(**changes)
+
+
+def _with_amount(protocol: Protocol, strength: float | None, vividness: float | None) -> Protocol:
+    """The protocol with as much colour as was asked for, which its id then names."""
+    asked = {"strength": strength, "vividness": vividness}
+    changes = {name: value for name, value in asked.items() if value is not None}
+    if changes and protocol.native:
+        raise UsageError(f"--{next(iter(changes))} changes what is joined; omit --native.")
     return protocol.changed(**changes)
 
 

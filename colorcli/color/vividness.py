@@ -36,7 +36,7 @@ def vivid(chroma: NDArray[np.float32], vividness: float) -> NDArray[np.float32]:
         return chroma
     above = 2 * vividness - 1
     factor = np.float32(_MOST**above)
-    if above < 0:
-        return chroma * factor
-    amount = np.maximum(np.hypot(chroma[0], chroma[1]), np.float32(_LEAST))
-    return chroma * (factor * (amount / np.float32(_PIVOT)) ** np.float32(_POWER * above))
+    if above > 0:
+        amount = np.maximum(np.hypot(chroma[0], chroma[1]), np.float32(_LEAST))
+        factor = factor * (amount / np.float32(_PIVOT)) ** np.float32(_POWER * above)
+    return np.asarray(chroma * factor, np.float32)

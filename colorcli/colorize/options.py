@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from colorcli.color.vividness import NEUTRAL
 from colorcli.errors import UsageError
 from colorcli.images.photo import Format
 from colorcli.images.read import MAX_PIXELS
@@ -35,6 +36,7 @@ class Parameters:
             every one of them.
         size: working size in pixels.
         strength: factor on chroma, 0..2.
+        vividness: 0..1, see ``color.vividness``; 0.5 changes nothing.
         format: of the outputs; None keeps each input's own.
         quality: of JPEG and WebP, 1..100.
     """
@@ -42,12 +44,15 @@ class Parameters:
     settings: Settings = field(default_factory=dict)
     size: int = 256
     strength: float = 1.0
+    vividness: float = NEUTRAL
     format: Format | None = None
     quality: int = 95
 
     def record(self) -> dict[str, Any]:
-        """The parameters as the journal and the label hold them."""
+        """The parameters as the journal and the label hold them; a vividness that changes nothing is left out."""
         rest = {name: value for name, value in vars(self).items() if name != "settings"}
+        if self.vividness == NEUTRAL:
+            del rest["vividness"]
         return {**self.settings, **rest}
 
 
@@ -95,6 +100,7 @@ def choose_parameters(
     samples: int = 1,
     size: int | None = None,
     strength: float = 1.0,
+    vividness: float = NEUTRAL,
     format: Format | None = None,
     quality: int = 95,
     **asked: Any,
@@ -106,7 +112,7 @@ def choose_parameters(
     Raises:
         UsageError: the model lacks a control or a size that was asked for, or a value is out of range.
     """
-    check(model, size=size, strength=strength)
+    check(model, size=size, strength=strength, vividness=vividness)
     settings = choose(model, asked)
     if samples > 1:
         if not any(one.random for one in controls(model.controls)):
@@ -115,4 +121,4 @@ def choose_parameters(
             raise UsageError("With --sigma 0 all samples are the same; ask for one, or for a larger sigma.")
     if samples * variants(settings) > MAX_SAMPLES:
         raise UsageError(f"A photograph can have {MAX_SAMPLES} colourings at most, of all classes together.")
-    return Parameters(settings, size or model.size_rule.size, strength, format, quality)
+    return Parameters(settings, size or model.size_rule.size, strength, vividness, format, quality)

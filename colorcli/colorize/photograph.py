@@ -131,7 +131,14 @@ def finish(
     holds = FORMATS[form]
     bits: Literal[8, 16] = 16 if min(photo.bits, holds.bits) == 16 else 8
     chroma, enlarge = blend(parts, prepared.windows), info.size_rule.enlarge
-    joined = Join(photo.pixels, chroma, bits=bits, strength=parameters.strength, enlarge=enlarge)
+    joined = Join(
+        photo.pixels,
+        chroma,
+        bits=bits,
+        strength=parameters.strength,
+        vividness=parameters.vividness,
+        enlarge=enlarge,
+    )
     clock = _Clock()
     try:
         output.path.parent.mkdir(parents=True, exist_ok=True)

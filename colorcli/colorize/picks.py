@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import colorcli
+from colorcli.color.vividness import NEUTRAL
 from colorcli.colorize.discover import Discovery, Found, matches
 from colorcli.colorize.options import Parameters
 from colorcli.colorize.plan import Pick
@@ -209,6 +210,7 @@ def _whole(value: object, low: float, high: float) -> bool:
 _VALID: dict[str, Callable[[object], bool]] = {
     "size": lambda value: _whole(value, *SIZES),
     "strength": lambda value: _number(value, 0, MOST_STRENGTH),
+    "vividness": lambda value: _number(value, 0, 1),
     "format": lambda value: value is None or value in OPTIONS.values(),
     "quality": lambda value: _whole(value, 1, 100),
 }
@@ -224,11 +226,14 @@ def _parameters(record: Mapping[str, object]) -> Parameters:
             raise ValueError(f"its {setting.name} cannot be {_shown(value)}")
         # 3 and 3.0 are one number to JSON and to a person, but not in the label of the outputs
         settings[setting.name] = float(value) if setting.kind is float else _several(value)  # type: ignore[arg-type]
-    rest = {name: record[name] for name in _VALID}
+    # Files of earlier versions know no vividness.
+    rest = {name: record[name] for name in _VALID if name != "vividness"}
+    rest["vividness"] = record.get("vividness", NEUTRAL)
     for name, value in rest.items():
         if not _VALID[name](value):
             raise ValueError(f"its {name} cannot be {_shown(value)}")
-    return Parameters(settings, **rest | {"strength": float(str(rest["strength"]))})  # type: ignore[arg-type]
+    rest |= {name: float(str(rest[name])) for name in ("strength", "vividness")}
+    return Parameters(settings, **rest)  # type: ignore[arg-type]
 
 
 def _several(value: object) -> object:

@@ -334,6 +334,7 @@ def _facts(model: ModelInfo, parameters: Parameters, samples: int) -> dict[str, 
         "Samples": samples,
         "Working size": f"{parameters.size} pixels",
         "Strength": parameters.strength,
+        "Vividness": parameters.vividness,
         "Format": parameters.format or "each photograph’s own",
         "Software": f"colorcli {colorcli.__version__}",
     }

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import colorcli
+from colorcli.color.vividness import NEUTRAL
 from colorcli.colorize import discover, picks, report
 from colorcli.colorize.events import (
     VERSION,
@@ -63,7 +64,7 @@ class Request:
         controls: what steers the network, as ``pipeline.controls.choose`` takes it.
         samples: colourings of each photograph.
         size: working size in pixels; None takes the model's.
-        strength: factor on chroma, 0..2.
+        strength: factor on chroma, 0..2; ``vividness`` 0..1, where 0.5 changes nothing.
         format: of the outputs; None keeps each input's own.
         quality: of JPEG and WebP, 1..100.
         backend: ``auto``, ``pytorch`` or ``onnx``; ``device``, ``precision`` and ``compile`` as for ``open_model``.
@@ -86,6 +87,7 @@ class Request:
     samples: int = 1
     size: int | None = None
     strength: float = 1.0
+    vividness: float = NEUTRAL
     format: Format | None = None
     quality: int = 95
     backend: str = "auto"
@@ -236,6 +238,7 @@ class Run:
             samples=request.samples,
             size=request.size,
             strength=request.strength,
+            vividness=request.vividness,
             format=request.format,
             quality=request.quality,
             **request.controls,
@@ -264,6 +267,7 @@ class Run:
             "size": ("size", "--size"),
             "render_factor": ("size", "--render-factor"),
             "strength": ("strength", "--strength"),
+            "vividness": ("vividness", "--vividness"),
         }
         asked = self.parameters.record()
         chosen.follow(

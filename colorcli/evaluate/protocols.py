@@ -13,6 +13,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
+from colorcli.color.vividness import NEUTRAL
 from colorcli.errors import UsageError
 from colorcli.text import near
 
@@ -58,6 +59,7 @@ class Protocol:
         native: whether the network's own answer is scored in place of the picture that ``colorize`` makes.
         sigma: scale of the random code, for models that take one.
         sigmas: for the diversity metrics.
+        strength: factor on chroma, 0..2, of every model; ``vividness`` 0..1, where 0.5 changes nothing.
         labels: the classes that networks which take one are given: ``none`` (they decide themselves), ``folders`` (the
             folders' names, or a shard's files KEY.cls), ``pseudo`` (a classifier's answer on the colour photograph), or
             a CSV file with the columns ``name`` and ``class``.
@@ -75,6 +77,8 @@ class Protocol:
     native: bool = False
     sigma: float = 0.8
     sigmas: tuple[float, ...] = (0.8, 3.0, 10.0)
+    strength: float = 1.0
+    vividness: float = NEUTRAL
     labels: str = "none"
     source: str = ""
     data: Selection = field(default_factory=Selection)

@@ -121,9 +121,17 @@ class Run:
         with tempfile.TemporaryDirectory(prefix="colorcli-") as folder:
             pictures = Pictures(Path(folder))
             keep = None if output is None else pictures.keep
-            scorer = Scorer(self.metrics, self._perceptual, self.pairs_as, keep)
+            protocol = self._request.protocol
+            scorer = Scorer(
+                self.metrics,
+                self._perceptual,
+                self.pairs_as,
+                keep,
+                strength=protocol.strength,
+                vividness=protocol.vividness,
+            )
             evaluation = Evaluation(
-                self._request.protocol,
+                protocol,
                 self.models,
                 scorer,
                 self._options,

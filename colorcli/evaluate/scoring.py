@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from colorcli.color.vividness import NEUTRAL
 from colorcli.evaluate.coloring import Answer, Take
 from colorcli.evaluate.diversity import diversity, segments
 from colorcli.evaluate.metrics import LPIPS, Metric, Picture, Scene
@@ -65,6 +66,7 @@ class Scorer:
         perceptual: the metric networks that they need.
         pairs_as: name of the other tool whose colourings are given, or None.
         keep: takes each picture.
+        strength: factor on chroma; ``vividness`` as in ``color.vividness``.
     """
 
     def __init__(
@@ -73,12 +75,16 @@ class Scorer:
         perceptual: Perceptual | None = None,
         pairs_as: str | None = None,
         keep: Keep | None = None,
+        *,
+        strength: float = 1.0,
+        vividness: float = NEUTRAL,
     ) -> None:
         self._metrics = metrics
         self._ids = {metric.id for metric in metrics}
         self._perceptual = perceptual
         self._pairs_as = pairs_as
         self._keep = keep
+        self._strength, self._vividness = strength, vividness
 
     def score(self, prepared: Prepared, answers: Mapping[Take, Answer]) -> ImageScores:
         """All numbers of one photograph, of which these are the answers."""
@@ -92,7 +98,7 @@ class Scorer:
         samples: dict[tuple[str, str], list[Picture]] = {}
         for take, answer in answers.items():
             joining = time.perf_counter()
-            picture = _picture(prepared, answer)
+            picture = self._picture(prepared, answer)
             if take.spread:
                 samples.setdefault((take.model, take.spread), []).append(picture)
                 continue
@@ -155,16 +161,22 @@ class Scorer:
     def _asked_for(self, found: Mapping[str, list[float]], count: int) -> dict[str, list[float]]:
         return {metric.id: found.get(metric.id, [math.nan] * count) for metric in self._metrics}
 
-
-def _picture(prepared: Prepared, answer: Answer) -> Picture:
-    """The picture that ``colorize`` makes, or with ``native`` the one that the network itself makes."""
-    if answer.rgb is None:
-        joined = Join(prepared.gray, answer.chroma, measured=True, enlarge=answer.enlarge)
-        return Picture(np.asarray(joined.picture(), np.uint8))
-    height, width = prepared.gray.shape
-    if answer.rgb.shape[:2] == (height, width):
-        return Picture(answer.rgb)
-    return Picture(np.asarray(Image.fromarray(answer.rgb).resize((width, height), Image.Resampling.BICUBIC)))
+    def _picture(self, prepared: Prepared, answer: Answer) -> Picture:
+        """The picture that ``colorize`` makes, or with ``native`` the one that the network itself makes."""
+        if answer.rgb is None:
+            joined = Join(
+                prepared.gray,
+                answer.chroma,
+                strength=self._strength,
+                vividness=self._vividness,
+                measured=True,
+                enlarge=answer.enlarge,
+            )
+            return Picture(np.asarray(joined.picture(), np.uint8))
+        height, width = prepared.gray.shape
+        if answer.rgb.shape[:2] == (height, width):
+            return Picture(answer.rgb)
+        return Picture(np.asarray(Image.fromarray(answer.rgb).resize((width, height), Image.Resampling.BICUBIC)))
 
 
 def _features(

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from colorcli.color.join import Codes, Fidelity, join_strips
+from colorcli.color.vividness import NEUTRAL, vivid
 from colorcli.errors import ColorcliError, PhotoError, UsageError
 from colorcli.images.tiles import Windows, blend, windows
 from colorcli.networks.size import SMOOTH, SizeRule
@@ -53,16 +54,23 @@ class Colored:
     fidelity: Fidelity
 
 
-def check(info: ModelInfo, *, size: int | None, strength: float) -> None:
-    """Refuse a working size that a model does not take, or a strength beyond the range. Raises UsageError."""
-    if not 0 <= strength <= MOST_STRENGTH:
-        raise UsageError(f"strength must be from 0 to {MOST_STRENGTH:g}, not {strength:g}.")
+def check(info: ModelInfo, *, size: int | None, strength: float, vividness: float = NEUTRAL) -> None:
+    """Refuse a working size that a model does not take, or an amount of colour out of range. Raises UsageError."""
+    check_amount(strength, vividness)
     if size is None:
         return
     if info.size_rule.fixed and size != info.size_rule.size:
         raise UsageError(f"{info.name} works at {info.size_rule.size} pixels only; omit --size.")
     if not SIZES[0] <= size <= SIZES[1]:
         raise UsageError(f"size must be from {SIZES[0]} to {SIZES[1]}, not {size}.")
+
+
+def check_amount(strength: float, vividness: float) -> None:
+    """Refuse a factor on chroma or a vividness out of range. Raises UsageError."""
+    if not 0 <= strength <= MOST_STRENGTH:
+        raise UsageError(f"strength must be from 0 to {MOST_STRENGTH:g}, not {strength:g}.")
+    if not 0 <= vividness <= 1:
+        raise UsageError(f"vividness must be from 0 to 1, not {vividness:g}.")
 
 
 def prepare(pixels: Pixels, rule: SizeRule, size: int | None = None) -> Windows:
@@ -154,6 +162,7 @@ class Join:
         chroma: of the whole photograph, at any size.
         bits: of the output.
         strength: factor on the chroma.
+        vividness: 0..1, see ``color.vividness``; 0.5 leaves the chroma as it is.
         measured: whether the picture is only to be measured: one without colour is then no error.
         enlarge: how the chroma comes to the photograph's size, as the network's size rule says.
 
@@ -173,10 +182,12 @@ class Join:
         *,
         bits: Literal[8, 16] = 8,
         strength: float = 1.0,
+        vividness: float = NEUTRAL,
         measured: bool = False,
         enlarge: str = SMOOTH,
     ) -> None:
         self._enlarge = enlarge
+        chroma = vivid(chroma, vividness)
         self._pixels, self._chroma, self._bits, self._strength = pixels, chroma, bits, strength
         self.fidelity = Fidelity()
         self.has_room = _has_room(pixels)
@@ -227,6 +238,7 @@ def color(
     sample: int = 0,
     size: int | None = None,
     strength: float = 1.0,
+    vividness: float = NEUTRAL,
 ) -> Colored:
     """Colour one photograph, at its own depth.
 
@@ -238,12 +250,13 @@ def color(
         sample: index of the colouring, from 0.
         size: working size in pixels; None takes the model's own.
         strength: factor on the chroma, 0..2.
+        vividness: 0..1; 0.5 leaves the chroma as the network gave it.
 
     Raises:
         PhotoError: the network cannot take it, or answers with what is no result.
-        UsageError: the size or the strength is not possible.
+        UsageError: the size, the strength or the vividness is not possible.
     """
-    check(session.info, size=size, strength=strength)
+    check(session.info, size=size, strength=strength, vividness=vividness)
     layout = prepare(pixels, session.info.size_rule, size)
     controls = draw(session.info.controls, settings, relative, sample, layout)
     try:
@@ -255,7 +268,8 @@ def color(
     if isinstance(chroma, PhotoError):
         raise chroma
     bits: Literal[8, 16] = 16 if pixels.dtype.itemsize == 2 else 8
-    made = Join(pixels, chroma, bits=bits, strength=strength, enlarge=session.info.size_rule.enlarge)
+    enlarge = session.info.size_rule.enlarge
+    made = Join(pixels, chroma, bits=bits, strength=strength, vividness=vividness, enlarge=enlarge)
     return Colored(made.picture(), made.fidelity)
 
 
