@@ -71,7 +71,7 @@ class Picks:
             UsageError: one of them is another than the samples were made with.
         """
         for name, (option, value) in asked.items():
-            made = self.parameters.record().get(name)
+            made = {**vars(self.parameters), **self.parameters.settings}.get(name)
             if made != value:
                 raise UsageError(
                     f"The samples of {self.path} were made with {option} {_shown(made)}, not {_shown(value)}; omit "

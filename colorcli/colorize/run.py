@@ -269,7 +269,7 @@ class Run:
             "strength": ("strength", "--strength"),
             "vividness": ("vividness", "--vividness"),
         }
-        asked = self.parameters.record()
+        asked = {**vars(self.parameters), **self.parameters.settings}
         chosen.follow(
             {name: (option, asked.get(name)) for key, (name, option) in names.items() if key in request.insisted}
         )
