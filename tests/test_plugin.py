@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -57,6 +58,8 @@ def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.syspath_prepend(str(site))
     monkeypatch.setenv("COLORCLI_DATA_DIR", str(tmp_path / "data"))
     monkeypatch.setenv("COLORCLI_CACHE_DIR", str(tmp_path / "cache"))
+    # Another test's module of that name lies in another folder.
+    sys.modules.pop("eleventh_network", None)
     systems.cache_clear()
     releases.cache_clear()
     yield tmp_path

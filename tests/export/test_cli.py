@@ -23,6 +23,8 @@ from colorcli.requirements import NOT_NEEDED, without_torch
 
 from ..conftest import ROOT
 
+pytestmark = pytest.mark.slow
+
 # Imports of what is not in the printed list fail, as on a machine where only that is installed.
 _BLOCKED = """
 import signal, sys
@@ -107,7 +109,6 @@ def test_another_backend_continues_a_run(small: ModelCard, tmp_path: Path, old: 
 _ENDLESS = """
 import os, pathlib, sys, time
 
-pytestmark = pytest.mark.slow
 if "export" in sys.argv[0]:
     pathlib.Path({mark!r} + ".part").write_text(str(os.getpid()))
     os.rename({mark!r} + ".part", {mark!r})
