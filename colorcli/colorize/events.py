@@ -70,30 +70,28 @@ class RunEnd(_Made):
     exit_code: int
 
 
-class PhotoStart(_Made):
+class _Output(_Made):
+    """Which output of which photograph, and what decides its colours."""
+
+    input: str
+    source: str
+    sample: int
+    output: str
+    model: str
+    weights_sha256: str
+    parameters: dict[str, Any]
+
+
+class PhotoStart(_Output):
     """An output is about to get its name."""
 
     event: Literal["photo.start"]
-    input: str
-    source: str
-    sample: int
-    output: str
-    model: str
-    weights_sha256: str
-    parameters: dict[str, Any]
 
 
-class PhotoDone(_Made):
+class PhotoDone(_Output):
     """A finished output: from what it was made and how, and how true it is to its photograph."""
 
     event: Literal["photo.done"]
-    input: str
-    source: str
-    sample: int
-    output: str
-    model: str
-    weights_sha256: str
-    parameters: dict[str, Any]
     input_size: int
     input_mtime_ns: int
     input_sha256: str
