@@ -12,9 +12,9 @@ import typer
 
 from colorcli.cli import output as data
 from colorcli.cli import pipe
+from colorcli.cli.backend_options import Backend, Compile, Device, Precision
 from colorcli.cli.completion import complete_model
 from colorcli.cli.control_options import with_controls
-from colorcli.cli.running import Backend, Compile, Device, Precision
 from colorcli.errors import ColorcliError, ExitCode, UsageError
 from colorcli.images import formats
 

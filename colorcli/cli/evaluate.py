@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from colorcli.cli import output as data
+from colorcli.cli.backend_options import Backend, Compile, Device, Precision
 from colorcli.cli.completion import complete_metrics, complete_model, complete_protocol
-from colorcli.cli.running import Backend, Compile, Device, Precision
 from colorcli.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:

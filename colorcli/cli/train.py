@@ -94,7 +94,7 @@ def train(
         raise UsageError(f"Name the photographs that {recipe} is to learn from: --data FOLDER.")
     photographs = _located(data, quiet)
 
-    from colorcli.cli.training import training_display
+    from colorcli.cli.training_display import training_display
     from colorcli.stopping import Stop, ended_by, stopping_on_signals
     from colorcli.train.loop import run_recipe
     from colorcli.train.processes import leads
@@ -154,7 +154,7 @@ def _sweep(
 ) -> None:
     import time
 
-    from colorcli.cli.training import training_display
+    from colorcli.cli.training_display import training_display
     from colorcli.stopping import Stop, ended_by, stopping_on_signals
     from colorcli.sweep import plan
     from colorcli.sweep.run import Places, carry_out

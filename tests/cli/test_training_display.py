@@ -12,7 +12,7 @@ from PIL import Image
 from rich.console import Console
 
 from colorcli.cli import main
-from colorcli.cli.training import _Lines, _Table
+from colorcli.cli.training_display import _Lines, _Table
 from colorcli.errors import ExitCode
 from colorcli.train import recipe as recipes
 from colorcli.train.loop import Trainer
