@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from colorcli.color import join, scoring
 from colorcli.errors import ModelError, UsageError
-from colorcli.evaluate import data, facts, metrics, report
+from colorcli.evaluate import cost, data, metrics, report
 from colorcli.evaluate.engine import Evaluation, Observer, Options
 from colorcli.evaluate.output import Pictures, prepare_folder, write_report
 from colorcli.evaluate.protocols import Protocol
@@ -212,7 +212,7 @@ class Run:
             "device": session.device,
             "precision": session.precision,
             "compiled": session.compiled,
-            **facts.measure(session),
+            **cost.measure(session),
         }
 
 

@@ -188,9 +188,9 @@ def _variants(
 
 def _finished(model: ModelProto, header: onnx_file.Header) -> bytes:
     """A graph, made quick, checked and serialized, with the words that other programs show of it."""
-    from colorcli.export.quicken import quicken
+    from colorcli.export.rewriting import rewrite
 
-    quicken(model)
+    rewrite(model)
     model.producer_name, model.producer_version = "colorcli", colorcli.__version__
     model.doc_string = (
         f"{header.name}: CIE L* 0..100 (batch, 1, height, width) to CIELAB a*, b* (batch, 2, h, w). "

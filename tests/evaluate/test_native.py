@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from colorcli.color import tensors as colors
 from colorcli.errors import UsageError
-from colorcli.evaluate import facts
+from colorcli.evaluate import cost
 from colorcli.evaluate.engine import Options
 from colorcli.evaluate.protocols import Protocol
 from colorcli.evaluate.run import Request, Run
@@ -94,6 +94,6 @@ def test_only_networks_of_this_package_can_be_asked(photos: Path, models: dict[s
 
 def test_what_a_model_costs() -> None:
     """3x3 convolution of one channel to three at 32 x 32 pixels, by hand."""
-    measured = facts.measure(session("ab"))
+    measured = cost.measure(session("ab"))
     assert measured["parameters"] == 3 * 9 + 3
     assert measured["multiply_adds"] == 32 * 32 * 9 * 3

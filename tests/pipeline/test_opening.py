@@ -74,7 +74,7 @@ def test_a_copy_belongs_to_one_network_and_one_program(
     assert copy_path(small) != path
     program = shutil.copytree(onnx_copy._PACKAGE, tmp_path / "colorcli", ignore=shutil.ignore_patterns("__pycache__"))
     monkeypatch.setattr(onnx_copy, "_PACKAGE", program)
-    for changed in ("networks/size.py", "color/bins.py", "export/quicken.py", "pipeline/controls.py"):
+    for changed in ("networks/size.py", "color/bins.py", "export/rewriting.py", "pipeline/controls.py"):
         before = copy_path(small)
         (program / changed).write_text((program / changed).read_text() + "\n")
         assert copy_path(small) != before, changed

@@ -25,7 +25,7 @@ Rewritten = tuple[list[NodeProto], Constants]
 """Nodes in place of another, and the constants that they add."""
 
 
-def quicken(model: ModelProto) -> None:
+def rewrite(model: ModelProto) -> None:
     """Rewrite a graph in place: operators on float32 images, of which the runtime has faster ones."""
     if model.ByteSize() > graph.LARGEST:
         return  # it is refused for that

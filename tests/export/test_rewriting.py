@@ -9,7 +9,7 @@ import onnx
 import pytest
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-from colorcli.export.quicken import quicken
+from colorcli.export.rewriting import rewrite
 from colorcli.export.verification import cpu_session
 
 MATRIX = np.array([[0.4, 0.3, 0.2], [0.2, 0.7, 0.1], [0.0, 0.1, 0.9]], np.float32)
@@ -44,7 +44,7 @@ def test_what_is_slow_is_said_otherwise(
     x = np.random.default_rng(0).uniform(low, high, (2, 3, 20, 30)).astype(np.float32)
     x[0, :, 0, 0] = low
     before = cpu_session(model.SerializeToString()).run(["y"], {"x": x})[0]
-    quicken(model)
+    rewrite(model)
     assert operator not in _operators(model)
     onnx.checker.check_model(model, full_check=True)
     after = cpu_session(model.SerializeToString()).run(["y"], {"x": x})[0]
@@ -64,5 +64,5 @@ def test_what_only_looks_alike_is_left_alone(operator: str, inputs: list[str], a
     """The square of a negative number has no logarithm, and a matrix has two sides."""
     model = _model(helper.make_node(operator, inputs, ["y"], **attributes))
     before = model.SerializeToString()
-    quicken(model)
+    rewrite(model)
     assert model.SerializeToString() == before

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from colorcli.evaluate import facts
+from colorcli.evaluate import cost
 
 from ..fakes import FlatSession
 
@@ -38,7 +38,7 @@ class Hungry(FlatSession):
 def test_the_second_model_needs_as_much_memory_as_the_first() -> None:
     """In the table the model that is named last would otherwise look the most modest, whichever it is."""
     sessions = [Hungry(), Hungry(), Hungry()]
-    found = [facts.measure(session)["memory_mb"] for session in sessions]
+    found = [cost.measure(session)["memory_mb"] for session in sessions]
     if found[0] is None:
         pytest.skip("the memory of a process is unknown on this system")
     assert all(_MEGABYTES - 8 < megabytes < _MEGABYTES + 24 for megabytes in found), found
@@ -47,6 +47,6 @@ def test_the_second_model_needs_as_much_memory_as_the_first() -> None:
 def test_what_is_counted() -> None:
     """Weights and biases once each; the time is that of a run."""
     session = Hungry()
-    found = facts.measure(session)
+    found = cost.measure(session)
     assert found["parameters"] == 2 * 9 + 2
     assert found["milliseconds"] > 0
