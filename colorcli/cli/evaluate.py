@@ -148,7 +148,7 @@ def evaluate(
     )
     with stopping_on_signals(stop, lambda: data.note("Finishing what is in flight; once more aborts.")):
         run = Run(request, Options(seed, seeds, samples, _ranks(classes), jobs or Options.jobs, save_ab))
-        with display(len(run.found.items) + len(run.found.failures), quiet=quiet, verbose=verbose) as shown:
+        with display(len(run.dataset.items) + len(run.dataset.failures), quiet=quiet, verbose=verbose) as shown:
             report = run.carry_out(shown.show, stop)
     if json:
         _emit(report, output)

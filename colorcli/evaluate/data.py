@@ -73,7 +73,7 @@ class Item:
 
 
 @dataclass(frozen=True)
-class Found:
+class Dataset:
     """What there is to score, in the order of names, and what is left out of it: name and reason."""
 
     roots: tuple[str, ...]
@@ -81,7 +81,7 @@ class Found:
     failures: tuple[tuple[str, str], ...] = field(default=())
 
 
-def find(roots: Sequence[Path], selection: Selection, classes: str = "none") -> Found:
+def find(roots: Sequence[Path], selection: Selection, classes: str = "none") -> Dataset:
     """The photographs in folders (with all that is in them), tar shards and single files; without any, the built-in.
 
     ``RUN#SET`` stands for a set of photographs of a run folder: ``training``, ``held-back`` or ``test``. Classes are
@@ -93,7 +93,7 @@ def find(roots: Sequence[Path], selection: Selection, classes: str = "none") -> 
     """
     if not roots:
         items = tuple(Item(name, partial(bytes, content)) for name, content in color_photographs().items())
-        return Found(("built-in",), _selected(items, selection))
+        return Dataset(("built-in",), _selected(items, selection))
     failures: list[tuple[str, str]] = []
     files = [pair for root in roots for pair in _files(root, failures)]
     if not files:
@@ -105,7 +105,7 @@ def find(roots: Sequence[Path], selection: Selection, classes: str = "none") -> 
     _refuse_doubles(name for name, _ in files)
     known = _classes(files, classes)
     items = tuple(Item(name, file.read, label=known.get(name, -1)) for name, file in sorted(files, key=_name))
-    return Found(tuple(map(str, roots)), _selected(items, selection), tuple(failures))
+    return Dataset(tuple(map(str, roots)), _selected(items, selection), tuple(failures))
 
 
 def _name(pair: tuple[str, File]) -> str:
@@ -127,7 +127,7 @@ def _classes(files: Sequence[tuple[str, File]], source: str) -> dict[str, int]:
     return found | {name: numbers[parent] for name, parent in parents.items()}
 
 
-def find_pairs(roots: Sequence[Path], truth: Path, selection: Selection) -> Found:
+def find_pairs(roots: Sequence[Path], truth: Path, selection: Selection) -> Dataset:
     """Another tool's colourings and the photographs they should look like, matched by relative path.
 
     A colouring may have another suffix than its truth; one without truth is a failure, a truth without colouring too.
@@ -158,7 +158,7 @@ def find_pairs(roots: Sequence[Path], truth: Path, selection: Selection) -> Foun
             "matched by their paths inside the two folders."
         )
     chosen = _selected(tuple(items), selection)
-    return Found((*map(str, roots), str(truth)), chosen, tuple(failures))
+    return Dataset((*map(str, roots), str(truth)), chosen, tuple(failures))
 
 
 def decode(content: bytes, name: str) -> tuple[Photo, str]:

@@ -17,7 +17,7 @@ import numpy as np
 
 from colorcli.errors import OutputError, PhotoError
 from colorcli.evaluate.coloring import Answer, Take, color
-from colorcli.evaluate.data import Found, Item
+from colorcli.evaluate.data import Dataset, Item
 from colorcli.evaluate.prepare import Prepared, prepare
 from colorcli.evaluate.protocols import Protocol
 from colorcli.evaluate.scoring import ImageScores, Scorer
@@ -105,18 +105,18 @@ class Evaluation:
         self._batch = 1 if on_cpu else _GPU_BATCH
         self._outcome = Outcome()
 
-    def run(self, found: Found) -> Outcome:
-        """Score all that was found. Photographs that cannot be scored are counted, and the rest goes on.
+    def run(self, dataset: Dataset) -> Outcome:
+        """Score a data set. Photographs that cannot be scored are counted, and the rest goes on.
 
         Raises:
             OutputError: chroma cannot be saved.
         """
-        for name, reason in found.failures:
+        for name, reason in dataset.failures:
             self._fail(name, reason)
         scoring: deque[tuple[str, Future[ImageScores]]] = deque()
         pool = ThreadPoolExecutor(self._options.jobs)
         try:
-            for turn, batch in enumerate(self._batches(pool, found.items)):
+            for turn, batch in enumerate(self._batches(pool, dataset.items)):
                 if self._stop():
                     break
                 for prepared, answers in self._color(batch, turn):

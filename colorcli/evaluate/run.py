@@ -60,7 +60,7 @@ class Run:
     """An evaluation that is ready to go; making one checks all that can be checked before hours are spent.
 
     Attributes:
-        found: the photographs.
+        dataset: the photographs.
         models: sessions by the names that they have in the report.
 
     Raises:
@@ -80,13 +80,13 @@ class Run:
         if any(metric.id == "native-mse" for metric in self.metrics) and not protocol.native:
             raise UsageError("The metric native-mse is of a network's own answer: add --native.")
         if request.truth is None:
-            self.found = data.find(request.roots, protocol.data, protocol.labels)
+            self.dataset = data.find(request.roots, protocol.data, protocol.labels)
         else:
-            self.found = data.find_pairs(request.roots, request.truth, protocol.data)
+            self.dataset = data.find_pairs(request.roots, request.truth, protocol.data)
         self._refuse_small_fid()
         self.models: dict[str, Session] = {}
         for name in request.models:
-            session = request.open_model(name, len(self.found.items))
+            session = request.open_model(name, len(self.dataset.items))
             self.models.setdefault(session.info.name, session)
         if protocol.labels != "none" or options.classes:
             deaf = [name for name, session in self.models.items() if "class_index" not in session.info.controls]
@@ -139,7 +139,7 @@ class Run:
                 observe=observe,
                 stop=stop,
             )
-            outcome = evaluation.run(self.found)
+            outcome = evaluation.run(self.dataset)
             if self.pairs_as is not None:
                 rows.insert(0, {"name": self.pairs_as, "weights_sha256": None})
             made = report.build(
@@ -147,12 +147,12 @@ class Run:
                 self.metrics,
                 self._request.protocol,
                 rows,
-                roots=self.found.roots,
+                roots=self.dataset.roots,
                 options=self._options,
                 command=self._request.command,
                 device=self._device,
                 metric_networks={} if self._perceptual is None else self._perceptual.hashes,
-                left=len(self.found.items) + len(self.found.failures) - len(outcome.images) - len(outcome.failures),
+                left=len(self.dataset.items) + len(self.dataset.failures) - len(outcome.images) - len(outcome.failures),
             )
             made["notes"] += self._selection_notes({image.name: image.sha256 for image in outcome.images})
             if output is not None and outcome.images:
@@ -186,7 +186,7 @@ class Run:
         return found
 
     def _refuse_small_fid(self) -> None:
-        count = len(self.found.items)
+        count = len(self.dataset.items)
         if any(metric.id == "fid" for metric in self.metrics) and count < report.FID_LEAST and not self._request.force:
             raise UsageError(
                 f"FID of {count} photographs means nothing: below {report.FID_LEAST:,} it depends on their number "

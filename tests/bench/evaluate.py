@@ -13,7 +13,7 @@ from skimage import data
 from colorcli.color import join, scoring
 from colorcli.evaluate import protocols
 from colorcli.evaluate.coloring import Answer, Take
-from colorcli.evaluate.data import Found, find
+from colorcli.evaluate.data import Dataset, find
 from colorcli.evaluate.engine import Evaluation, Options
 from colorcli.evaluate.metrics import choose
 from colorcli.evaluate.prepare import Prepared
@@ -44,13 +44,13 @@ def measure(model: str, count: int) -> list[Row]:
     scoring.warm_up()
     metrics = choose(_METRICS, ())
     with tempfile.TemporaryDirectory() as folder:
-        found = _photographs(Path(folder), count)
-        _run(session, Scorer(metrics), found)
+        dataset = _photographs(Path(folder), count)
+        _run(session, Scorer(metrics), dataset)
         alone, both = ((np.inf, np.inf), (np.inf, np.inf))
         # turn by turn, so that whatever else the machine does meets both
         for _ in range(_REPEATS):
-            alone = tuple(np.minimum(alone, _run(session, _Joiner(metrics), found)))
-            both = tuple(np.minimum(both, _run(session, Scorer(metrics), found)))
+            alone = tuple(np.minimum(alone, _run(session, _Joiner(metrics), dataset)))
+            both = tuple(np.minimum(both, _run(session, Scorer(metrics), dataset)))
     for kind, first, second in zip(("wall", "CPU"), alone, both, strict=True):
         print(
             f"{kind} ms a photograph: colouring {1000 * first / count:.1f}, with {', '.join(_METRICS)} "
@@ -59,7 +59,7 @@ def measure(model: str, count: int) -> list[Row]:
     return []
 
 
-def _photographs(folder: Path, count: int) -> Found:
+def _photographs(folder: Path, count: int) -> Dataset:
     sources = [data.astronaut, data.coffee, data.chelsea, data.rocket]
     for index in range(count):
         picture = Image.fromarray(sources[index % len(sources)]()).resize((500, 375), Image.Resampling.BICUBIC)
@@ -67,9 +67,9 @@ def _photographs(folder: Path, count: int) -> Found:
     return find([folder], Selection())
 
 
-def _run(session: Session, scorer: Scorer, found: Found) -> tuple[float, float]:
+def _run(session: Session, scorer: Scorer, dataset: Dataset) -> tuple[float, float]:
     evaluation = Evaluation(protocols.load(protocols.DEFAULT), {"model": session}, scorer, Options())
     wall, cpu = time.perf_counter(), time.process_time()
-    outcome = evaluation.run(found)
-    assert len(outcome.images) == len(found.items), outcome.failures
+    outcome = evaluation.run(dataset)
+    assert len(outcome.images) == len(dataset.items), outcome.failures
     return time.perf_counter() - wall, time.process_time() - cpu

@@ -217,7 +217,7 @@ def test_metrics_that_are_networks(photos: Path, models: dict[str, Any], monkeyp
     request = Request(SMALL, metrics=metrics, roots=(photos,), models=("other",), force=True)
     run = Run(request, options)
     scorer = Scorer(run.metrics, run._perceptual, None, lambda name, model, rgb: kept.update({(name, model): rgb}))
-    outcome = Evaluation(SMALL, run.models, scorer, options).run(run.found)
+    outcome = Evaluation(SMALL, run.models, scorer, options).run(run.dataset)
     means = {m: np.stack([kept[i.name, m].mean((0, 1)) for i in outcome.images]) for m in ("other@test", "original")}
     expected = frechet_distance(means["other@test"], means["original"])
     assert summary["other@test"]["fid"]["mean"] == pytest.approx(expected, rel=1e-3)
