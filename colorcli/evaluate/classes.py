@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from colorcli.evaluate.prepare import Prepared, fit
+from colorcli.evaluate.prepare import ProtocolImage, fit
 from colorcli.evaluate.protocols import Protocol
 from colorcli.networks.backbones import EfficientNetLite0
 from colorcli.registry import registry
@@ -51,7 +51,7 @@ class Classifier:
         return network.requires_grad_(False)
 
     @torch.inference_mode()
-    def named(self, prepared: Prepared) -> Prepared:
+    def named(self, prepared: ProtocolImage) -> ProtocolImage:
         """The photograph with its classes."""
         label, likely = prepared.label, prepared.likely
         if self._pseudo and label < 0:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from colorcli.errors import PhotoError
-from colorcli.evaluate.prepare import Prepared
+from colorcli.evaluate.prepare import ProtocolImage
 from colorcli.networks.size import SMOOTH
 from colorcli.pipeline.coloring import Chroma, infer_whole
 from colorcli.sessions.session import Controls, Session
@@ -60,7 +60,7 @@ class Answer:
 
 
 def color(
-    session: Session, batch: Sequence[Prepared], controls: Sequence[Sequence[Controls]]
+    session: Session, batch: Sequence[ProtocolImage], controls: Sequence[Sequence[Controls]]
 ) -> list[Answer | PhotoError]:
     """A network's answers for photographs, each with its controls; what is unusable as the error that says why."""
     rule = session.info.size_rule

@@ -18,7 +18,7 @@ import numpy as np
 from colorcli.errors import OutputError, PhotoError
 from colorcli.evaluate.coloring import Answer, Take, color
 from colorcli.evaluate.data import Dataset, Item
-from colorcli.evaluate.prepare import Prepared, prepare
+from colorcli.evaluate.prepare import ProtocolImage, prepare
 from colorcli.evaluate.protocols import Protocol
 from colorcli.evaluate.scoring import ImageScores, Scorer
 from colorcli.pipeline.controls import Settings, choose, controls, draw
@@ -131,10 +131,10 @@ class Evaluation:
         self._outcome.failures.sort()
         return self._outcome
 
-    def _batches(self, pool: ThreadPoolExecutor, items: Sequence[Item]) -> Iterator[list[Prepared]]:
+    def _batches(self, pool: ThreadPoolExecutor, items: Sequence[Item]) -> Iterator[list[ProtocolImage]]:
         """Prepared photographs in order, so many at a time as go through a network together."""
-        coming: deque[tuple[str, Future[Prepared]]] = deque()
-        batch: list[Prepared] = []
+        coming: deque[tuple[str, Future[ProtocolImage]]] = deque()
+        batch: list[ProtocolImage] = []
         for item in items:
             coming.append((item.name, pool.submit(prepare, item, self._protocol, self._rules)))
             if len(coming) > _AHEAD * self._options.jobs + self._batch:
@@ -150,7 +150,7 @@ class Evaluation:
         if batch:
             yield batch
 
-    def _prepared(self, name: str, future: Future[Prepared]) -> list[Prepared]:
+    def _prepared(self, name: str, future: Future[ProtocolImage]) -> list[ProtocolImage]:
         try:
             return [future.result() if self._classifier is None else self._classifier.named(future.result())]
         except (PhotoError, MemoryError) as error:
@@ -183,7 +183,7 @@ class Evaluation:
         ]
         return takes
 
-    def _color(self, batch: list[Prepared], turn: int) -> Iterator[tuple[Prepared, dict[Take, Answer]]]:
+    def _color(self, batch: list[ProtocolImage], turn: int) -> Iterator[tuple[ProtocolImage, dict[Take, Answer]]]:
         """Run every network on the photographs of a batch; those for which one fails are counted and left out.
 
         Another one begins each turn: the first has the scoring of the photographs before beside it, and would always
@@ -221,7 +221,7 @@ class Evaluation:
                 yield prepared, {take: answered[member][take] for take, *_ in takes}
 
     def _ask(
-        self, session: Session, batch: Sequence[Prepared], given: Sequence[Sequence[Controls]]
+        self, session: Session, batch: Sequence[ProtocolImage], given: Sequence[Sequence[Controls]]
     ) -> list[Answer | PhotoError]:
         if not self._protocol.native:
             return color(session, batch, given)
@@ -256,7 +256,7 @@ class Evaluation:
         self._observe({"event": "photo.failed", "input": name, "status": "failed", "reason": reason})
 
 
-def _of_class(settings: Settings, take: Take, prepared: Prepared) -> Settings:
+def _of_class(settings: Settings, take: Take, prepared: ProtocolImage) -> Settings:
     """The settings with the class that a photograph is known to have, or that a colouring for diversity tries."""
     label = prepared.likely[take.rank] if take.rank >= 0 else prepared.label
     return {**settings, "class_index": label} if label >= 0 and "class_index" in settings else settings

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 
 from colorcli.errors import PhotoError, UsageError
 from colorcli.evaluate.coloring import Answer
-from colorcli.evaluate.prepare import Prepared
+from colorcli.evaluate.prepare import ProtocolImage
 from colorcli.networks.colorizer import Colorizer
 from colorcli.pipeline.controls import batched
 from colorcli.sessions.pytorch import PyTorchSession, memory_errors
@@ -21,7 +21,7 @@ from colorcli.sessions.session import Controls, OutOfMemoryError, Session
 
 
 def ask(
-    session: Session, batch: Sequence[Prepared], controls: Sequence[Sequence[Controls]]
+    session: Session, batch: Sequence[ProtocolImage], controls: Sequence[Sequence[Controls]]
 ) -> list[Answer | PhotoError]:
     """``coloring.color``, with the networks' own answers beside their chroma.
 
@@ -41,7 +41,7 @@ def ask(
 
 @torch.inference_mode()
 @memory_errors()
-def _one(session: PyTorchSession, prepared: Prepared, given: Sequence[Controls]) -> Answer | PhotoError:
+def _one(session: PyTorchSession, prepared: ProtocolImage, given: Sequence[Controls]) -> Answer | PhotoError:
     layout = prepared.windows[session.info.size_rule]
     if len(layout.lightness) > 1:
         return PhotoError("is coloured in several windows, so there is no one answer of the network")

@@ -28,7 +28,7 @@ ORTHOCHROMATIC = (0.0, 0.35 / 0.75, 0.40 / 0.75)
 
 
 @dataclass(frozen=True)
-class Prepared:
+class ProtocolImage:
     """A photograph ready to be coloured and compared.
 
     Attributes:
@@ -54,7 +54,7 @@ class Prepared:
     likely: tuple[int, ...] = ()
 
 
-def prepare(item: Item, protocol: Protocol, rules: Iterable[SizeRule]) -> Prepared:
+def prepare(item: Item, protocol: Protocol, rules: Iterable[SizeRule]) -> ProtocolImage:
     """Read a photograph and bring it to the protocol's size, in colour and in gray.
 
     Raises:
@@ -76,7 +76,7 @@ def prepare(item: Item, protocol: Protocol, rules: Iterable[SizeRule]) -> Prepar
     original = fit(whole, protocol)
     gray = to_gray(original, protocol.gray)
     seen = {rule: windows_of(gray, rule) for rule in rules}
-    return Prepared(item.name, sha256, original, gray, other, seen, time.perf_counter() - start, item.label)
+    return ProtocolImage(item.name, sha256, original, gray, other, seen, time.perf_counter() - start, item.label)
 
 
 def to_rgb8(pixels: Pixels) -> Rgb8:

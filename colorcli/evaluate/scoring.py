@@ -16,7 +16,7 @@ from colorcli.color.vividness import NEUTRAL
 from colorcli.evaluate.coloring import Answer, Take
 from colorcli.evaluate.diversity import diversity, segments
 from colorcli.evaluate.metrics import LPIPS, Metric, Picture, Scene
-from colorcli.evaluate.prepare import Prepared, Rgb8, to_rgb8
+from colorcli.evaluate.prepare import ProtocolImage, Rgb8, to_rgb8
 from colorcli.pipeline.coloring import Join
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ class Scorer:
         self._keep = keep
         self._strength, self._vividness = strength, vividness
 
-    def score(self, prepared: Prepared, answers: Mapping[Take, Answer]) -> ImageScores:
+    def score(self, prepared: ProtocolImage, answers: Mapping[Take, Answer]) -> ImageScores:
         """All numbers of one photograph, of which these are the answers."""
         start = time.perf_counter()
         scene = Scene(Picture(prepared.original), Picture(to_rgb8(prepared.gray)))
@@ -161,7 +161,7 @@ class Scorer:
     def _asked_for(self, found: Mapping[str, list[float]], count: int) -> dict[str, list[float]]:
         return {metric.id: found.get(metric.id, [math.nan] * count) for metric in self._metrics}
 
-    def _picture(self, prepared: Prepared, answer: Answer) -> Picture:
+    def _picture(self, prepared: ProtocolImage, answer: Answer) -> Picture:
         """The picture that ``colorize`` makes, or with ``native`` the one that the network itself makes."""
         if answer.rgb is None:
             joined = Join(

@@ -16,7 +16,7 @@ from colorcli.evaluate.coloring import Answer, Take
 from colorcli.evaluate.data import Dataset, find
 from colorcli.evaluate.engine import Evaluation, Options
 from colorcli.evaluate.metrics import choose
-from colorcli.evaluate.prepare import Prepared
+from colorcli.evaluate.prepare import ProtocolImage
 from colorcli.evaluate.protocols import Selection
 from colorcli.evaluate.scoring import ImageScores, Scorer
 from colorcli.pipeline.opening import open_model
@@ -31,7 +31,7 @@ _REPEATS = 3
 class _Joiner(Scorer):
     """Makes the coloured pictures and does nothing with them: what remains is colouring alone."""
 
-    def score(self, prepared: Prepared, answers: dict[Take, Answer]) -> ImageScores:  # type: ignore[override]
+    def score(self, prepared: ProtocolImage, answers: dict[Take, Answer]) -> ImageScores:  # type: ignore[override]
         for answer in answers.values():
             join.join(prepared.gray, answer.chroma)
         return ImageScores(prepared.name, prepared.sha256, 0, 0)
