@@ -112,7 +112,7 @@ def evaluate(
     chosen = _with_amount(chosen, strength, vividness)
 
     from colorcli.cli.progress import WaitingLines, display
-    from colorcli.evaluate.engine import Options
+    from colorcli.evaluate.engine import EvaluationOptions
     from colorcli.evaluate.run import Request, Run
     from colorcli.pipeline.opening import open_model
     from colorcli.stopping import Stop, ended_by, stopping_on_signals
@@ -147,7 +147,9 @@ def evaluate(
         open_model=open_one,
     )
     with stopping_on_signals(stop, lambda: data.note("Finishing what is in flight; once more aborts.")):
-        run = Run(request, Options(seed, seeds, samples, _ranks(classes), jobs or Options.jobs, save_ab))
+        run = Run(
+            request, EvaluationOptions(seed, seeds, samples, _ranks(classes), jobs or EvaluationOptions.jobs, save_ab)
+        )
         with display(len(run.dataset.items) + len(run.dataset.failures), quiet=quiet, verbose=verbose) as shown:
             report = run.carry_out(shown.show, stop)
     if json:

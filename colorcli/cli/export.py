@@ -48,7 +48,7 @@ def export(
     target = output or Path(f"{card.exact_name}{'' if precision == 'fp32' else f'-{precision}'}.onnx")
     from colorcli.export import exporter
 
-    options = exporter.Options(precision, size, opset, calibrate, overwrite)
+    options = exporter.ExportOptions(precision, size, opset, calibrate, overwrite)
     made = exporter.export(card, target, options, (lambda _: None) if quiet else data.note)
     if json:
         data.emit(

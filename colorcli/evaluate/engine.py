@@ -36,7 +36,7 @@ Observer = Callable[[dict[str, object]], None]
 
 
 @dataclass(frozen=True)
-class Options:
+class EvaluationOptions:
     """How an evaluation is carried out.
 
     Attributes:
@@ -82,7 +82,7 @@ class Evaluation:
         protocol: Protocol,
         models: Mapping[str, Session],
         scorer: Scorer,
-        options: Options,
+        options: EvaluationOptions,
         *,
         spread: bool = False,
         observe: Observer = lambda _: None,

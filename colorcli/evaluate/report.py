@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import colorcli
-from colorcli.evaluate.engine import Options, Outcome
+from colorcli.evaluate.engine import EvaluationOptions, Outcome
 from colorcli.evaluate.metrics import Metric
 from colorcli.evaluate.protocols import Protocol
 from colorcli.evaluate.scoring import GRAY, ORIGINAL, ImageScores
@@ -54,7 +54,7 @@ def build(
     models: Sequence[Mapping[str, Any]],
     *,
     roots: Sequence[str],
-    options: Options,
+    options: EvaluationOptions,
     command: Sequence[str],
     device: str,
     metric_networks: Mapping[str, str],

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from colorcli.color import join, scoring
 from colorcli.errors import ModelError, UsageError
 from colorcli.evaluate import cost, data, metrics, report
-from colorcli.evaluate.engine import Evaluation, Observer, Options
+from colorcli.evaluate.engine import Evaluation, EvaluationOptions, Observer
 from colorcli.evaluate.output import Pictures, prepare_folder, write_report
 from colorcli.evaluate.protocols import Protocol
 from colorcli.evaluate.scoring import GRAY, ORIGINAL, Scorer
@@ -70,7 +70,7 @@ class Run:
         OutputError: the output folder cannot be made.
     """
 
-    def __init__(self, request: Request, options: Options) -> None:
+    def __init__(self, request: Request, options: EvaluationOptions) -> None:
         self._request, self._options = request, options
         protocol = request.protocol
         asked = (*(request.metrics or protocol.metrics), *(["diversity-classes"] if options.classes else []))

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from colorcli.errors import ColorcliError
-from colorcli.export.exporter import Options, export
+from colorcli.export.exporter import ExportOptions, export
 from colorcli.registry.registry import find
 
 
@@ -16,7 +16,7 @@ def main(weights: str, target: str) -> int:
     # Ended like this, it leaves no half of a file behind.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        export(find(weights), Path(target), Options(overwrite=True))
+        export(find(weights), Path(target), ExportOptions(overwrite=True))
     except ColorcliError as error:
         print(error, file=sys.stderr)  # noqa: T201
         return error.exit_code

@@ -34,7 +34,7 @@ Notify = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Options:
+class ExportOptions:
     """How a model is exported.
 
     Attributes:
@@ -64,7 +64,9 @@ class Exported:
     note: str = ""
 
 
-def export(card: ModelCard, target: Path, options: Options = Options(), notify: Notify = lambda _: None) -> Exported:
+def export(
+    card: ModelCard, target: Path, options: ExportOptions = ExportOptions(), notify: Notify = lambda _: None
+) -> Exported:
     """Write a model as an ONNX file. The file appears under its name only if it is as exact as its precision allows.
 
     Args:
@@ -107,7 +109,7 @@ def export(card: ModelCard, target: Path, options: Options = Options(), notify: 
     return Exported(target, onnx_file.check(target), found, len(content), note)
 
 
-def _check(card: ModelCard, target: Path, options: Options) -> SizeRule:
+def _check(card: ModelCard, target: Path, options: ExportOptions) -> SizeRule:
     """The sizes that the graph shall take."""
     if card.is_onnx:
         raise UsageError(f"{card.reference} is an ONNX file already; name the model that it was made from.")
@@ -132,7 +134,7 @@ def _check(card: ModelCard, target: Path, options: Options) -> SizeRule:
     return dataclasses.replace(rule, size=size, fixed=True)
 
 
-def _describe(card: ModelCard, network: Colorizer, rule: SizeRule, options: Options) -> onnx_file.Header:
+def _describe(card: ModelCard, network: Colorizer, rule: SizeRule, options: ExportOptions) -> onnx_file.Header:
     return onnx_file.Header(
         name=card.exact_name,
         system=card.system,
@@ -164,7 +166,7 @@ def _multiply_adds(network: Colorizer, card: ModelCard, rule: SizeRule) -> int:
 
 
 def _variants(
-    traced: ModelProto, options: Options, card: ModelCard, rule: SizeRule
+    traced: ModelProto, options: ExportOptions, card: ModelCard, rule: SizeRule
 ) -> Iterable[tuple[str, ModelProto]]:
     """Graphs of a precision, the one to be preferred first, each with a word on how it was made."""
     if options.precision == "fp32":

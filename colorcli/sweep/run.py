@@ -11,7 +11,7 @@ from typing import Any
 from PIL import Image
 
 from colorcli.errors import ColorcliError, OutputError, UsageError
-from colorcli.evaluate.engine import Options
+from colorcli.evaluate.engine import EvaluationOptions
 from colorcli.evaluate.report import to_json
 from colorcli.evaluate.run import Request, Run
 from colorcli.files import write_atomically
@@ -131,7 +131,7 @@ def _measure(sweep: Sweep, places: Places, folder: Path, device: str) -> None:
         models=(str(folder),),
         open_model=lambda name, count: open_model(name, backend="pytorch", device=device, photographs=count),
     )
-    made = Run(request, Options()).carry_out()
+    made = Run(request, EvaluationOptions()).carry_out()
     if not made["images"]:
         reason = made["failures"][0]["reason"] if made["failures"] else "there are none"
         raise ColorcliError(f"None of the photographs to measure {folder.name} on could be used: {reason}.")

@@ -14,7 +14,7 @@ from colorcli.color import join, scoring
 from colorcli.evaluate import protocols
 from colorcli.evaluate.coloring import Answer, Take
 from colorcli.evaluate.data import Dataset, find
-from colorcli.evaluate.engine import Evaluation, Options
+from colorcli.evaluate.engine import Evaluation, EvaluationOptions
 from colorcli.evaluate.metrics import choose
 from colorcli.evaluate.prepare import ProtocolImage
 from colorcli.evaluate.protocols import Selection
@@ -68,7 +68,7 @@ def _photographs(folder: Path, count: int) -> Dataset:
 
 
 def _run(session: Session, scorer: Scorer, dataset: Dataset) -> tuple[float, float]:
-    evaluation = Evaluation(protocols.load(protocols.DEFAULT), {"model": session}, scorer, Options())
+    evaluation = Evaluation(protocols.load(protocols.DEFAULT), {"model": session}, scorer, EvaluationOptions())
     wall, cpu = time.perf_counter(), time.process_time()
     outcome = evaluation.run(dataset)
     assert len(outcome.images) == len(dataset.items), outcome.failures

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from colorcli.color import tensors as colors
 from colorcli.errors import UsageError
 from colorcli.evaluate import cost
-from colorcli.evaluate.engine import Options
+from colorcli.evaluate.engine import EvaluationOptions
 from colorcli.evaluate.protocols import Protocol
 from colorcli.evaluate.run import Request, Run
 from colorcli.networks.colorizer import Colorizer
@@ -59,7 +59,9 @@ def session(space: str) -> PyTorchSession:
 
 
 def evaluate(photos: Path, *names: str) -> dict[str, Any]:
-    return Run(Request(NATIVE.changed(native=True), roots=(photos,), models=names), Options(jobs=1)).carry_out()
+    return Run(
+        Request(NATIVE.changed(native=True), roots=(photos,), models=names), EvaluationOptions(jobs=1)
+    ).carry_out()
 
 
 def test_an_rgb_networks_own_picture_is_scored(photos: Path, models: dict[str, Any]) -> None:

@@ -17,7 +17,7 @@ from colorcli.color.metrics import psnr_rgb8
 from colorcli.errors import ModelError, UsageError
 from colorcli.evaluate import perceptual, protocols
 from colorcli.evaluate.data import decode
-from colorcli.evaluate.engine import Evaluation, Options
+from colorcli.evaluate.engine import Evaluation, EvaluationOptions
 from colorcli.evaluate.perceptual import frechet_distance
 from colorcli.evaluate.prepare import fit, to_gray, to_rgb8
 from colorcli.evaluate.protocols import Protocol
@@ -35,9 +35,9 @@ SMALL = Protocol("small@1", "", "crop", 48, metrics=("psnr", "ssim", "delta-e", 
 TIMING = ("created", "milliseconds", "memory_mb", "seconds")
 
 
-def evaluate(*roots: Path, options: Options | None = None, **request: Any) -> dict[str, Any]:
+def evaluate(*roots: Path, options: EvaluationOptions | None = None, **request: Any) -> dict[str, Any]:
     request = {"protocol": SMALL, "models": ("fake",), **request}
-    return Run(Request(roots=roots, **request), options or Options(jobs=2)).carry_out()
+    return Run(Request(roots=roots, **request), options or EvaluationOptions(jobs=2)).carry_out()
 
 
 def without_times(report: Any) -> Any:
@@ -73,8 +73,8 @@ def test_a_run_repeats_to_the_last_digit(photos: Path, models: dict[str, Any]) -
     """Whatever the number of threads, and for random models too."""
     models["random"] = FlatSession("random@test", controls=("z",))
     request = {"models": ("fake", "random"), "metrics": (*SMALL.metrics, "diversity", "auc-rebalanced")}
-    first = evaluate(photos, **request, options=Options(seeds=2, samples=3, jobs=1))
-    again = evaluate(photos, **request, options=Options(seeds=2, samples=3, jobs=4))
+    first = evaluate(photos, **request, options=EvaluationOptions(seeds=2, samples=3, jobs=1))
+    again = evaluate(photos, **request, options=EvaluationOptions(seeds=2, samples=3, jobs=4))
     assert without_times(first) == without_times(again)
     assert json.loads(json.dumps(first, allow_nan=False)) == first
 
@@ -97,7 +97,7 @@ def test_seeds_and_samples(photos: Path, models: dict[str, Any]) -> None:
         photos,
         models=("fake", "random"),
         metrics=("psnr", "diversity"),
-        options=Options(seeds=3, samples=4, jobs=2),
+        options=EvaluationOptions(seeds=3, samples=4, jobs=2),
     )
     summary = report["summary"]
     assert summary["random@test"]["psnr"]["sd_over_seeds"] > 0
@@ -204,7 +204,7 @@ def test_metrics_that_are_networks(photos: Path, models: dict[str, Any], monkeyp
     monkeypatch.setattr(perceptual, "Perceptual", FakePerceptual)
     models["random"] = FlatSession("random@test", controls=("z",))
     metrics = ("lpips-alex", "fid", "diversity-lpips", "colorfulness")
-    options = Options(seeds=2, samples=3, jobs=2)
+    options = EvaluationOptions(seeds=2, samples=3, jobs=2)
     report = evaluate(photos, models=("other", "random"), metrics=metrics, force=True, options=options)
     summary = report["summary"]
     assert summary["original"]["fid"]["mean"] is None and summary["gray"]["fid"]["mean"] > 0
@@ -231,7 +231,7 @@ def test_names_do_not_lead_out_of_the_folder(tmp_path: Path, models: dict[str, A
     write(tmp_path / "a.png")
     with tarfile.open(tmp_path / "shard.tar", "w") as archive:
         archive.add(tmp_path / "a.png", "../../../evil.png")
-    evaluate(tmp_path / "shard.tar", options=Options(save_ab=tmp_path / "deep" / "ab"))
+    evaluate(tmp_path / "shard.tar", options=EvaluationOptions(save_ab=tmp_path / "deep" / "ab"))
     assert [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("evil*")] == [
         "deep/ab/fake@test/shard/evil.png.npz"
     ]
@@ -239,7 +239,7 @@ def test_names_do_not_lead_out_of_the_folder(tmp_path: Path, models: dict[str, A
 
 def test_chroma_can_be_kept(photos: Path, tmp_path: Path, models: dict[str, Any]) -> None:
     models["runs/x"] = FlatSession("runs/x")
-    evaluate(photos, models=("runs/x",), options=Options(save_ab=tmp_path / "ab"))
+    evaluate(photos, models=("runs/x",), options=EvaluationOptions(save_ab=tmp_path / "ab"))
     with np.load(tmp_path / "ab" / "runs_x" / "sub" / "x.png.npz", allow_pickle=False) as stored:
         assert stored["ab"].shape == (2, 32, 32)
         assert stored["ab"][1].min() == 20
@@ -333,7 +333,7 @@ def test_a_network_that_takes_a_class_is_given_the_true_one(
 
     def given(**options: Any) -> dict[str, float]:
         folder = tmp_path / f"ab{len(list(tmp_path.glob('ab*')))}"
-        evaluate(labelled, models=("classy",), options=Options(jobs=2, save_ab=folder), **options)
+        evaluate(labelled, models=("classy",), options=EvaluationOptions(jobs=2, save_ab=folder), **options)
         return {path.stem[:-4]: float(np.load(path)["ab"][0].max()) for path in folder.rglob("*.npz")}
 
     assert given() == {"a": 0, "b": 0, "c": 0}
@@ -357,7 +357,9 @@ def test_labels_that_nobody_can_take_are_refused(labelled: Path, models: dict[st
 def test_diversity_over_classes_is_that_of_the_likeliest_ones(labelled: Path, models: dict[str, Any]) -> None:
     """García et al., section 4.4: how much of a photograph's colour hangs on what it is taken for."""
     models["classy"] = ClassSession("classy@test", controls=("class_index",))
-    report = evaluate(labelled, models=("classy", "fake"), metrics=("psnr",), options=Options(jobs=1, classes=4))
+    report = evaluate(
+        labelled, models=("classy", "fake"), metrics=("psnr",), options=EvaluationOptions(jobs=1, classes=4)
+    )
     summary = report["summary"]
     assert summary["classy@test"]["diversity-classes"]["mean"] > 1
     assert summary["fake@test"]["diversity-classes"]["mean"] is None
@@ -376,7 +378,7 @@ def test_a_stop_keeps_what_is_finished_and_says_what_is_missing(
             stop.request(2)
 
     request = Request(SMALL, roots=(photos,), models=("fake",), output=tmp_path / "out")
-    report = Run(request, Options(jobs=1)).carry_out(observe, stop)
+    report = Run(request, EvaluationOptions(jobs=1)).carry_out(observe, stop)
     assert 0 < report["data"]["images"] < 12
     assert report["data"]["left"] == 12 - report["data"]["images"]
     assert "Stopped before the end" in report["notes"][0]

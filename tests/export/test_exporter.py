@@ -15,7 +15,7 @@ from skimage import data
 
 from colorcli.errors import ModelError, OutputError, UsageError, VerificationError
 from colorcli.export import exporter, graph, verification
-from colorcli.export.exporter import Options, export
+from colorcli.export.exporter import ExportOptions, export
 from colorcli.export.precision import _choices
 from colorcli.images.read import Photo, read_photo
 from colorcli.pipeline.controls import complete
@@ -109,9 +109,9 @@ def test_what_is_there_stays(small: ModelCard, tmp_path: Path) -> None:
 
 
 def test_smaller_files_are_other_weights(small: ModelCard, tmp_path: Path, photographs: Path) -> None:
-    half = export(small, tmp_path / "half.onnx", Options("fp16"))
+    half = export(small, tmp_path / "half.onnx", ExportOptions("fp16"))
     # The colours of a network this small hang on each of its few weights.
-    eight = export(small, tmp_path / "eight.onnx", Options("int8", calibrate=photographs))
+    eight = export(small, tmp_path / "eight.onnx", ExportOptions("int8", calibrate=photographs))
     assert half.verification.maximum < 1 and eight.verification.maximum < 3 and "layers in 8 bits" in eight.note
     assert len({small.weights_sha256, half.header.identity, eight.header.identity}) == 3
     types = {value.type.tensor_type.elem_type for value in onnx.load(half.path).graph.output}
@@ -129,25 +129,25 @@ def test_smaller_files_are_other_weights(small: ModelCard, tmp_path: Path, photo
 
 def test_one_size_only(small: ModelCard, tmp_path: Path) -> None:
     """A graph for one size that says it takes all fails on the first photograph."""
-    made = export(small, tmp_path / "small.onnx", Options(size=96))
+    made = export(small, tmp_path / "small.onnx", ExportOptions(size=96))
     rule = registry.find(str(made.path)).size
     assert (rule.fixed, rule.working_shape(300, 500)) == (True, (96, 96))
     assert made.header.identity != small.weights_sha256, "stretched photographs get other colours"
     with pytest.raises(UsageError, match="multiples of 16"):
-        export(small, tmp_path / "other.onnx", Options(size=100))
+        export(small, tmp_path / "other.onnx", ExportOptions(size=100))
 
 
 @pytest.mark.parametrize(
     ("name", "options", "reason"),
     [
-        ("x.onnx", Options("fp64"), "not 'fp64'"),
-        ("x.onnx", Options("int8"), "--calibrate"),
-        ("x.onnx", Options(opset=11), "--opset goes from 18"),
-        ("x.pt", Options(), "must end in .onnx"),
+        ("x.onnx", ExportOptions("fp64"), "not 'fp64'"),
+        ("x.onnx", ExportOptions("int8"), "--calibrate"),
+        ("x.onnx", ExportOptions(opset=11), "--opset goes from 18"),
+        ("x.pt", ExportOptions(), "must end in .onnx"),
     ],
 )
 def test_what_makes_no_sense_is_said_at_once(
-    small: ModelCard, tmp_path: Path, name: str, options: Options, reason: str
+    small: ModelCard, tmp_path: Path, name: str, options: ExportOptions, reason: str
 ) -> None:
     with pytest.raises(UsageError, match=reason):
         export(small, tmp_path / name, options)
@@ -159,7 +159,7 @@ def test_what_makes_no_sense_is_said_at_once(
 def test_an_empty_folder_calibrates_nothing(small: ModelCard, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(ModelError, match="no photograph"):
-        export(small, tmp_path / "x.onnx", Options("int8", calibrate=tmp_path / "empty"))
+        export(small, tmp_path / "x.onnx", ExportOptions("int8", calibrate=tmp_path / "empty"))
 
 
 def test_a_sensitive_network_gets_its_largest_layers_in_8_bits() -> None:
