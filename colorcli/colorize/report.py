@@ -35,7 +35,7 @@ from colorcli.files import STATE_FOLDER, part_path
 from colorcli.images.read import read_photo
 from colorcli.pipeline.controls import declared_settings, variant
 from colorcli.report.colouring import Colouring, write_colouring
-from colorcli.report.gallery import Column, Entry
+from colorcli.report.gallery import Column, GalleryItem
 from colorcli.report.page import check_place
 from colorcli.report.thumbnails import Bounds, thumbnail
 from colorcli.sessions.session import ModelInfo
@@ -261,7 +261,7 @@ def _steering(parameters: Parameters) -> dict[str, str]:
     return words
 
 
-def _entry(root: Path, found: Found, done: Mapping[str, Record], *, choosable: bool) -> Entry:
+def _entry(root: Path, found: Found, done: Mapping[str, Record], *, choosable: bool) -> GalleryItem:
     first = next(iter(done.values()))
     values: dict[str, dict[str, float | None]] = {
         column: {
@@ -279,7 +279,7 @@ def _entry(root: Path, found: Found, done: Mapping[str, Record], *, choosable: b
     else:
         links[_INPUT] = _link(root, found.path)
     source = str(first["source"])
-    return Entry(
+    return GalleryItem(
         found.relative,
         f"{first['width']} × {first['height']}",
         values,

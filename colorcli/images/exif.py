@@ -48,7 +48,7 @@ DESCRIPTIVE_TAGS = frozenset(
 
 
 @dataclass(frozen=True)
-class Entry:
+class IfdEntry:
     """One tag: its TIFF type, number of values, and the values as little-endian bytes."""
 
     tag: int
@@ -69,10 +69,10 @@ class Entry:
         return numerator / denominator if denominator else None
 
 
-def ascii_entry(tag: int, text: str) -> Entry:
+def ascii_entry(tag: int, text: str) -> IfdEntry:
     """A text tag."""
     data = text.encode("utf-8", "replace") + b"\0"
-    return Entry(tag, 2, len(data), data)
+    return IfdEntry(tag, 2, len(data), data)
 
 
 @dataclass
@@ -153,15 +153,15 @@ class TiffReader:
         """The value's bytes as they lie in the file: of a block in some other format, whatever type it is given."""
         return self.source.read(slot.value_at, slot.nbytes)
 
-    def entry(self, slot: Slot) -> Entry:
+    def entry(self, slot: Slot) -> IfdEntry:
         """The entry with its values."""
         data = self.raw(slot)
         if self.order == ">" and slot.type in _UNITS:
             unit = _UNITS[slot.type]
             data = b"".join(data[i : i + unit][::-1] for i in range(0, len(data), unit))
-        return Entry(slot.tag, slot.type, slot.count, data)
+        return IfdEntry(slot.tag, slot.type, slot.count, data)
 
-    def entries(self, offset: int) -> dict[int, Entry]:
+    def entries(self, offset: int) -> dict[int, IfdEntry]:
         """All entries of the directory at ``offset``, by tag."""
         return {slot.tag: self.entry(slot) for slot in self.slots(offset)[0]}
 
@@ -170,17 +170,17 @@ class TiffReader:
 class Exif:
     """The entries of an EXIF block by directory, pointers left out."""
 
-    main: dict[int, Entry] = field(default_factory=dict)
-    exif: dict[int, Entry] = field(default_factory=dict)
-    gps: dict[int, Entry] = field(default_factory=dict)
-    interop: dict[int, Entry] = field(default_factory=dict)
+    main: dict[int, IfdEntry] = field(default_factory=dict)
+    exif: dict[int, IfdEntry] = field(default_factory=dict)
+    gps: dict[int, IfdEntry] = field(default_factory=dict)
+    interop: dict[int, IfdEntry] = field(default_factory=dict)
 
     @staticmethod
     def of(reader: TiffReader) -> Exif:
         """Everything reachable from the first directory."""
         main = reader.entries(reader.first)
 
-        def follow(parent: dict[int, Entry], tag: int) -> dict[int, Entry]:
+        def follow(parent: dict[int, IfdEntry], tag: int) -> dict[int, IfdEntry]:
             pointer = parent.pop(tag, None)
             values = pointer.integers() if pointer else ()
             return reader.entries(values[0]) if values else {}
@@ -212,13 +212,13 @@ class Exif:
         return body, pointers
 
 
-def with_pointers(entries: dict[int, Entry], pointers: dict[int, int], big: bool = False) -> dict[int, Entry]:
+def with_pointers(entries: dict[int, IfdEntry], pointers: dict[int, int], big: bool = False) -> dict[int, IfdEntry]:
     """The entries and those that say where other directories are, by tag."""
     kind, code = (16, "<Q") if big else (4, "<I")
-    return entries | {tag: Entry(tag, kind, 1, struct.pack(code, at)) for tag, at in pointers.items()}
+    return entries | {tag: IfdEntry(tag, kind, 1, struct.pack(code, at)) for tag, at in pointers.items()}
 
 
-def directory(entries: dict[int, Entry], offset: int, big: bool = False) -> bytes:
+def directory(entries: dict[int, IfdEntry], offset: int, big: bool = False) -> bytes:
     """One little-endian directory, as bytes to be placed at the even offset ``offset``; an even number of bytes."""
     count, layout, inline = ("<Q", "<HHQ", 8) if big else ("<H", "<HHI", 4)
     pointer = "<Q" if big else "<I"
@@ -271,10 +271,10 @@ def at_most(block: bytes | None, limit: int) -> bytes | None:
 def resolution_block(x: float, y: float, unit: int) -> bytes:
     """An EXIF block that states the resolution alone, for formats without another place for it."""
     entries = {
-        tag: Entry(tag, 5, 1, struct.pack("<II", *Fraction(value).limit_denominator(10000).as_integer_ratio()))
+        tag: IfdEntry(tag, 5, 1, struct.pack("<II", *Fraction(value).limit_denominator(10000).as_integer_ratio()))
         for tag, value in ((0x011A, x), (0x011B, y))
     }
-    entries[0x0128] = Entry(0x0128, 3, 1, struct.pack("<H", unit))
+    entries[0x0128] = IfdEntry(0x0128, 3, 1, struct.pack("<H", unit))
     return b"II*\0" + struct.pack("<I", 8) + directory(entries, 8)
 
 

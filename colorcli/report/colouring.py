@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from colorcli.report.gallery import GALLERY, Column, Entry, Measure, facts, reasons
+from colorcli.report.gallery import GALLERY, Column, GalleryItem, Measure, facts, reasons
 from colorcli.report.page import check_place, escaped, is_page, write_page
 from colorcli.report.thumbnails import MAX_PICTURES, Bounds, bounds_for
 
@@ -20,7 +20,7 @@ MEASURES = (
     Measure("fitted_share", "Fitted to sRGB", "%", decimals=1),
     Measure("max_delta_l", "Largest |ΔL*|", decimals=3),
 )
-"""What the journal says of each colouring: ``Entry.values`` has them, the share in per cent."""
+"""What the journal says of each colouring: ``GalleryItem.values`` has them, the share in per cent."""
 
 
 @dataclass
@@ -44,7 +44,7 @@ class Colouring:
     summary: Mapping[str, object]
     facts: Mapping[str, object]
     columns: Sequence[Column]
-    entries: Sequence[Entry]
+    entries: Sequence[GalleryItem]
     failures: list[tuple[str, str]] = field(default_factory=list)
     skips: list[tuple[str, str]] = field(default_factory=list)
     picks: Mapping[str, object] | None = None

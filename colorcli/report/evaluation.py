@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from colorcli.errors import PhotoError
-from colorcli.report.gallery import GALLERY, Column, Entry, Measure, Role, facts, reasons, rounded
+from colorcli.report.gallery import GALLERY, Column, GalleryItem, Measure, Role, facts, reasons, rounded
 from colorcli.report.page import escaped, write_page
 from colorcli.report.thumbnails import MAX_PICTURES, bounds_for, thumbnail
 
@@ -91,13 +91,13 @@ def _measures(metrics: Sequence[Mapping[str, Any]]) -> list[Measure]:
     ]
 
 
-def _entry(image: Mapping[str, Any]) -> Entry:
+def _entry(image: Mapping[str, Any]) -> GalleryItem:
     values = {
         str(model): {str(metric): rounded(value) for metric, value in found.items()}
         for model, found in image["values"].items()
     }
     size = f"{image['width']} × {image['height']}" if image.get("width") and image.get("height") else ""
-    return Entry(str(image["name"]), size, values, missing="not among the pictures that this page holds")
+    return GalleryItem(str(image["name"]), size, values, missing="not among the pictures that this page holds")
 
 
 def _shown(report: Mapping[str, Any], most: int) -> set[int]:

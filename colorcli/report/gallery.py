@@ -45,7 +45,7 @@ class Measure:
 
 
 @dataclass
-class Entry:
+class GalleryItem:
     """One photograph on a page.
 
     Attributes:
