@@ -90,12 +90,12 @@ def export(
     notify(f"Exporting {card.reference or card.exact_name}…")
     traced = graph.trace(network, card.controls, rule, options.opset)
     notify("Comparing it with the network…")
-    batches = verification.ask(network, card.controls, rule, given)
+    expected = verification.ask(network, card.controls, rule, given)
     header = _describe(card, network, rule, options)
     note, content, found = "", b"", None
     for note, model in _variants(traced, options, card, rule):
         content = _finished(model, header)
-        found = verification.compare(content, batches)
+        found = verification.compare(content, expected)
         if found.maximum <= verification.TOLERANCES[options.precision]:
             break
         if note:

@@ -59,7 +59,7 @@ class Verification:
 
 
 @dataclass(frozen=True)
-class Batch:
+class Expected:
     """What a network is given, by the names of the graph's inputs, and what it answers, ``(N, 2, h, w)``."""
 
     inputs: dict[str, NDArray[Any]]
@@ -96,9 +96,9 @@ def read_folder(folder: Path) -> Iterator[Pixels]:
         raise ModelError(f"There is no photograph in {folder} to calibrate with ({labels()}).")
 
 
-def ask(network: Colorizer, controls: Sequence[str], rule: SizeRule, photographs: Sequence[Pixels]) -> list[Batch]:
+def ask(network: Colorizer, controls: Sequence[str], rule: SizeRule, photographs: Sequence[Pixels]) -> list[Expected]:
     """A prepared network's answers at three sizes, shapes and batch sizes; of a fixed size, at three batch sizes."""
-    batches, at = [], 0
+    expected, at = [], 0
     for scale, aspect, count in _CASES:
         shape = rule.working_shape(*aspect, None if rule.fixed else max(1, round(rule.size * scale)))
         chosen = [photographs[(at + member) % len(photographs)] for member in range(count)]
@@ -107,8 +107,8 @@ def ask(network: Colorizer, controls: Sequence[str], rule: SizeRule, photographs
         with torch.inference_mode():
             given = {name: torch.from_numpy(value) for name, value in inputs.items()}
             chroma = network.chroma(given.pop("lightness"), **given)
-        batches.append(Batch(inputs, chroma.numpy()))
-    return batches
+        expected.append(Expected(inputs, chroma.numpy()))
+    return expected
 
 
 def network_inputs(
@@ -120,7 +120,7 @@ def network_inputs(
     return {"lightness": np.stack(lightness)[:, None], **examples(controls, numbers, seen)}
 
 
-def compare(content: bytes, batches: Sequence[Batch]) -> Verification:
+def compare(content: bytes, expected: Sequence[Expected]) -> Verification:
     """Run a serialized model in ONNX Runtime, on the CPU, and compare.
 
     Raises:
@@ -128,23 +128,23 @@ def compare(content: bytes, batches: Sequence[Batch]) -> Verification:
     """
     session = cpu_session(content)
     differences = []
-    for batch in batches:
+    for case in expected:
         try:
-            answer = session.run(["chroma"], batch.inputs)[0]
+            answer = session.run(["chroma"], case.inputs)[0]
         except Exception as error:
-            shape = batch.inputs["lightness"].shape
+            shape = case.inputs["lightness"].shape
             raise VerificationError(f"ONNX Runtime cannot run the graph on a batch of {shape}: {error}") from error
-        if answer.shape != batch.chroma.shape or answer.dtype != np.float32:
+        if answer.shape != case.chroma.shape or answer.dtype != np.float32:
             raise VerificationError(
-                f"The graph answers {answer.dtype} {answer.shape}, the network float32 {batch.chroma.shape}."
+                f"The graph answers {answer.dtype} {answer.shape}, the network float32 {case.chroma.shape}."
             )
-        differences.append(np.abs(answer - batch.chroma))
+        differences.append(np.abs(answer - case.chroma))
     return Verification(
         # Not Python's max, which passes over a NaN that is not the first.
         maximum=float(np.max([difference.max() for difference in differences])),
         mean=float(np.mean([difference.mean() for difference in differences])),
-        colorings=sum(len(batch.chroma) for batch in batches),
-        shapes=tuple((len(b.chroma), *b.inputs["lightness"].shape[2:]) for b in batches),
+        colorings=sum(len(case.chroma) for case in expected),
+        shapes=tuple((len(case.chroma), *case.inputs["lightness"].shape[2:]) for case in expected),
     )
 
 

@@ -74,10 +74,10 @@ def test_a_graph_that_answers_nan_does_not_pass(small: ModelCard) -> None:
     network = registry.build(small, registry.read_weights(small))
     network.prepare()
     content = graph.trace(network, small.controls, small.size).SerializeToString()
-    batches = verification.ask(network, small.controls, small.size, verification.bundled_photographs())
-    for place in range(len(batches)):
-        broken = list(batches)
-        broken[place] = replace(batches[place], chroma=batches[place].chroma * np.nan)
+    expected = verification.ask(network, small.controls, small.size, verification.bundled_photographs())
+    for place in range(len(expected)):
+        broken = list(expected)
+        broken[place] = replace(expected[place], chroma=expected[place].chroma * np.nan)
         with pytest.raises(VerificationError, match="nan"):
             verification.require(verification.compare(content, broken), "fp32")
 
