@@ -18,7 +18,7 @@ from colorcli.errors import OutputError
 
 
 @dataclass(frozen=True)
-class Sample:
+class SamplePhoto:
     """One sample: where it is written, which photograph it shows, its longer side in pixels and bits per sample."""
 
     name: str
@@ -28,14 +28,14 @@ class Sample:
 
 
 SAMPLES = (
-    Sample("astronaut.jpg", "astronaut.png", 512),
-    Sample("cat.png", "chelsea.png", 451),
-    Sample("coffee.tif", "coffee.png", 600, 16),
-    Sample("rocket.webp", "rocket.jpg", 640),
-    Sample("photographer.png", "camera.png", 512, 16),
-    Sample("1912.06.03-a.jpg", "astronaut.png", 320),
-    Sample("garage/motorcycle.tif", "motorcycle_left.png", 741),
-    Sample("garage/motorcycle, enlarged.jpg", "motorcycle_right.png", 2400),
+    SamplePhoto("astronaut.jpg", "astronaut.png", 512),
+    SamplePhoto("cat.png", "chelsea.png", 451),
+    SamplePhoto("coffee.tif", "coffee.png", 600, 16),
+    SamplePhoto("rocket.webp", "rocket.jpg", 640),
+    SamplePhoto("photographer.png", "camera.png", 512, 16),
+    SamplePhoto("1912.06.03-a.jpg", "astronaut.png", 320),
+    SamplePhoto("garage/motorcycle.tif", "motorcycle_left.png", 741),
+    SamplePhoto("garage/motorcycle, enlarged.jpg", "motorcycle_right.png", 2400),
 )
 
 
@@ -70,7 +70,7 @@ def color_photographs() -> dict[str, bytes]:
     return {source: files("skimage").joinpath("data", source).read_bytes() for source in sources}
 
 
-def _gray(sample: Sample) -> NDArray[np.uint8] | NDArray[np.uint16]:
+def _gray(sample: SamplePhoto) -> NDArray[np.uint8] | NDArray[np.uint16]:
     """The photograph's lightness as gray codes of the sample's depth, at its size."""
     with as_file(files("skimage").joinpath("data", sample.source)) as path, Image.open(path) as image:
         rgb = image.convert("RGB")

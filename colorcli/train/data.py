@@ -1,6 +1,6 @@
 """Training photographs: folders and tar shards, read at random, degraded like old prints, repeatable to the byte.
 
-What the k-th sample of a run looks like depends on (seed, k) alone, so a resumed run sees what an unbroken one
+What the k-th example of a run looks like depends on (seed, k) alone, so a resumed run sees what an unbroken one
 would have seen, whatever the number of loader threads.
 """
 
@@ -61,7 +61,7 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Sample:
+class Example:
     """A photograph as the network sees it.
 
     Attributes:
@@ -79,7 +79,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Batch:
-    """Samples together: ``rgb (N, 3, H, W)``, ``gray (N, 1, H, W)``, ``labels (N,)`` and the photographs' names."""
+    """Examples together: ``rgb (N, 3, H, W)``, ``gray (N, 1, H, W)``, ``labels (N,)`` and the photographs' names."""
 
     rgb: NDArray[np.float32]
     gray: NDArray[np.float32]
@@ -87,13 +87,13 @@ class Batch:
     names: tuple[str, ...]
 
     @classmethod
-    def of(cls, samples: Sequence[Sample]) -> Batch:
-        """Stack samples of one size."""
+    def of(cls, examples: Sequence[Example]) -> Batch:
+        """Stack examples of one size."""
         return cls(
-            np.stack([sample.rgb for sample in samples]),
-            np.stack([sample.gray for sample in samples]),
-            np.array([sample.label for sample in samples], np.int64),
-            tuple(sample.name for sample in samples),
+            np.stack([example.rgb for example in examples]),
+            np.stack([example.gray for example in examples]),
+            np.array([example.label for example in examples], np.int64),
+            tuple(example.name for example in examples),
         )
 
     def __len__(self) -> int:
@@ -249,7 +249,7 @@ def _fraction(name: str) -> float:
 
 @dataclass(frozen=True)
 class Augment:
-    """How a photograph becomes a sample; the attributes are those of ``recipe.DataOptions``."""
+    """How a photograph becomes an example; the attributes are those of ``recipe.DataOptions``."""
 
     crop: int = 128
     short_side: tuple[int, int] = (128, 192)
@@ -260,8 +260,8 @@ class Augment:
     fit: str = "random"
     flip: bool = True
 
-    def sample(self, image: Image.Image, rng: np.random.Generator) -> Sample:
-        """One sample of ``crop`` x ``crop`` pixels."""
+    def example(self, image: Image.Image, rng: np.random.Generator) -> Example:
+        """One example of ``crop`` x ``crop`` pixels."""
         short = int(rng.integers(self.short_side[0], self.short_side[1] + 1))
         turns = float(rng.uniform(-self.rotation, self.rotation)) if self.rotation else 0.0
         if min(image.size) >= 2 * short:
@@ -283,7 +283,7 @@ class Augment:
         gray = rgb @ (weights / weights.sum())
         if rng.random() < self.degrade:
             gray = _old_print(gray, rng)
-        return _sample(rgb, gray)
+        return _example(rgb, gray)
 
     def _square(self, image: Image.Image, short: int, rng: np.random.Generator) -> Image.Image:
         if self.fit == "stretch":
@@ -296,15 +296,15 @@ class Augment:
         return image.crop((left, top, left + self.crop, top + self.crop))
 
 
-def centre(image: Image.Image, side: int, name: str = "") -> Sample:
+def centre(image: Image.Image, side: int, name: str = "") -> Example:
     """The undegraded centre crop of ``side`` pixels, for validation."""
     rgb = np.asarray(_middle(_resize_short(image, side), side), np.float32) / 255
-    return _sample(rgb, rgb @ LUMA601.astype(np.float32), name)
+    return _example(rgb, rgb @ LUMA601.astype(np.float32), name)
 
 
-def _sample(rgb: NDArray[Any], gray: NDArray[Any], name: str = "") -> Sample:
-    """A sample from ``rgb (S, S, 3)`` and ``gray (S, S)``."""
-    return Sample(
+def _example(rgb: NDArray[Any], gray: NDArray[Any], name: str = "") -> Example:
+    """An example from ``rgb (S, S, 3)`` and ``gray (S, S)``."""
+    return Example(
         np.ascontiguousarray(rgb.transpose(2, 0, 1), np.float32), np.asarray(gray[None], np.float32), name=name
     )
 
@@ -397,11 +397,11 @@ class Loader:
 
     Args:
         photos: where from.
-        augment: how a photograph becomes a sample.
+        augment: how a photograph becomes an example.
         batch: photographs in a batch, over all processes.
         seed: of the order and the augmentation.
         share: (index, count): this process prepares the ``index``-th of ``count`` equal parts of every batch.
-        fixed: every photograph becomes the same sample each time.
+        fixed: every photograph becomes the same example each time.
         entries: the photographs to train on; by default all of ``photos.train``.
         ahead: batches prepared in advance.
     """
@@ -431,18 +431,18 @@ class Loader:
         """Batches ``first`` to ``first + count - 1``, in order; ``waited`` adds up the seconds they kept us waiting."""
         index, of = self.share
         own = range(index * self.size // of, (index + 1) * self.size // of)
-        pending: list[list[Future[Sample]]] = []
+        pending: list[list[Future[Example]]] = []
         following = first
         for _ in range(count):
             while len(pending) < self._ahead and following < first + count:
-                pending.append([self._pool.submit(self._sample, following * self.size + slot) for slot in own])
+                pending.append([self._pool.submit(self._example, following * self.size + slot) for slot in own])
                 following += 1
             clock = time.monotonic()
             batch = Batch.of([future.result() for future in pending.pop(0)])
             self.waited += time.monotonic() - clock
             yield batch
 
-    def _sample(self, k: int) -> Sample:
+    def _example(self, k: int) -> Example:
         count = len(self.entries)
         epoch, position = divmod(k, count)
         for skip in range(count):
@@ -451,7 +451,7 @@ class Loader:
             if image is not None:
                 own = int(_fraction(entry.name) * 2**32) if self.fixed else k
                 rng = np.random.Generator(np.random.Philox(key=[self.seed, own]))
-                return dataclasses.replace(self.augment.sample(image, rng), label=entry.label, name=entry.name)
+                return dataclasses.replace(self.augment.example(image, rng), label=entry.label, name=entry.name)
         raise NothingToDoError("No training photograph is both readable and in colour.")
 
     def _order(self, epoch: int) -> NDArray[np.int64]:

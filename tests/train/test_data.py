@@ -120,9 +120,9 @@ def test_a_photograph_that_is_repaired_is_left_out_no_longer(photos: Path) -> No
 
 def test_rotation_keeps_the_size_and_invents_no_black_corners(photos: Path) -> None:
     white = Image.new("RGB", (80, 64), (250, 240, 230))
-    sample = Augment(48, (48, 64), degrade=0, rotation=0.1, exposure=0).sample(white, np.random.default_rng(0))
-    assert sample.rgb.shape == (3, 48, 48)
-    assert sample.rgb.min() > 0.85
+    example = Augment(48, (48, 64), degrade=0, rotation=0.1, exposure=0).example(white, np.random.default_rng(0))
+    assert example.rgb.shape == (3, 48, 48)
+    assert example.rgb.min() > 0.85
 
 
 def test_papers_that_stretch_or_take_the_middle_are_followed() -> None:
@@ -132,7 +132,7 @@ def test_papers_that_stretch_or_take_the_middle_are_followed() -> None:
     for fit in ("stretch", "centre"):
         augment = Augment(32, (32, 32), degrade=0, films=False, exposure=0, fit=fit, flip=False)
         for seed in range(8):
-            rgb = augment.sample(Image.fromarray(picture), np.random.default_rng(seed)).rgb
+            rgb = augment.example(Image.fromarray(picture), np.random.default_rng(seed)).rgb
             assert rgb[0, :, :14].min() > 0.9
             assert rgb[2, :, 18:].min() > 0.9
 
@@ -152,8 +152,8 @@ def test_every_photograph_comes_once_an_epoch(photos: Path) -> None:
 
 
 def test_gray_input_is_the_photographs_own_where_nothing_degrades_it(photos: Path) -> None:
-    sample = centre(Image.open(photos / "00.png").convert("RGB"), 64)
-    assert np.allclose(sample.gray[0], np.tensordot(LUMA601, sample.rgb, 1), atol=1e-5)
+    example = centre(Image.open(photos / "00.png").convert("RGB"), 64)
+    assert np.allclose(example.gray[0], np.tensordot(LUMA601, example.rgb, 1), atol=1e-5)
 
 
 def test_a_camera_held_upright_gives_upright_photographs(tmp_path: Path) -> None:
