@@ -123,7 +123,7 @@ def train(
             keep_worse=keep_worse,
             track=track or (),
             command=["colorcli", *sys.argv[1:]],
-            report=display.show,
+            observe=display.show,
         )
     if not quiet:
         if start and finished:
@@ -177,7 +177,7 @@ def _sweep(
             seconds=lambda: None if until is None else until - time.monotonic(),
             stop=stop,
             command=["colorcli", *sys.argv[1:]],
-            report=display.show,
+            observe=display.show,
         )
     if not quiet:
         table = places.output / "table.md"

@@ -18,7 +18,7 @@ from colorcli.files import write_atomically
 from colorcli.report.plots import curves
 from colorcli.sweep.plan import Sweep, Training
 from colorcli.sweep.table import Results, to_markdown
-from colorcli.train.loop import DivergedError, Report, run_recipe
+from colorcli.train.loop import DivergedError, Observer, run_recipe
 
 _DONE, _SCORES = "done.json", "scores.json"
 
@@ -47,7 +47,7 @@ def carry_out(
     seconds: Callable[[], float | None] = lambda: None,
     stop: Callable[[], bool] = lambda: False,
     command: Sequence[str] = (),
-    report: Report = lambda _: None,
+    observe: Observer = lambda _: None,
 ) -> bool:
     """Train and measure what is left of a sweep and write its table; True when there is nothing left.
 
@@ -62,7 +62,7 @@ def carry_out(
         seconds: gives the time left, or None without a limit.
         stop: is asked after every step whether to stop there.
         command: the command line, for the record and the table.
-        report: is given every record of every run's log.
+        observe: is given every record of every run's log.
 
     Raises:
         UsageError: the folder holds another sweep's runs.
@@ -73,7 +73,7 @@ def carry_out(
         said = f"run {number} of {len(sweep.trainings)}: {training.name}"
         done = _done(folder, training)
         if done is None:
-            report({"step": 0, "phase": said})
+            observe({"step": 0, "phase": said})
             left = seconds()
             if stop() or (left is not None and left <= 0):
                 return False
@@ -89,7 +89,7 @@ def carry_out(
                     device=device,
                     threads=threads,
                     command=command,
-                    report=report,
+                    observe=observe,
                 )
             except DivergedError as error:
                 finished, failure = True, str(error)

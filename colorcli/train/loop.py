@@ -41,7 +41,7 @@ _WON_STEPS = 1000
 # A gradient that is exactly zero for so many steps in a row stays zero: every ReLU is off, or every tanh saturated.
 _DEAD_STEPS = 20
 
-Report = Callable[[dict[str, Any]], None]
+Observer = Callable[[dict[str, Any]], None]
 
 
 class DivergedError(ColorcliError):
@@ -98,7 +98,7 @@ class Trainer:
         *,
         seconds: float = math.inf,
         stop: Callable[[], bool] = lambda: False,
-        report: Report = lambda _: None,
+        observe: Observer = lambda _: None,
     ) -> bool:
         """Train to the end of the recipe, for about ``seconds``, or until told to ``stop``; True at the recipe's end.
 
@@ -108,12 +108,12 @@ class Trainer:
         """
         until = time.monotonic() + seconds
         if self.step == 0:
-            self._check(report, save=False)
+            self._check(observe, save=False)
         while self.phase < len(self.recipe.phases):
-            if not self._run_phase(lambda: stop() or time.monotonic() > until, report):
+            if not self._run_phase(lambda: stop() or time.monotonic() > until, observe):
                 return False
             if self._checked != self.step:
-                self._check(report)
+                self._check(observe)
             self.phase, self.done = self.phase + 1, 0
             if self.phase < len(self.recipe.phases):
                 self._start_phase()
@@ -127,7 +127,7 @@ class Trainer:
                 self.run.figure("variants", beside)
         return True
 
-    def _run_phase(self, stop: Callable[[], bool], report: Report) -> bool:
+    def _run_phase(self, stop: Callable[[], bool], observe: Observer) -> bool:
         """Run what is left of the current phase; False when told to stop before its end."""
         phase = self.recipe.phases[self.phase]
         loader = self._loader(phase)
@@ -144,20 +144,20 @@ class Trainer:
                     "photos_per_second": len(window) * phase.batch / seconds,
                     "waiting_for_data": (loader.waited - waited) / seconds,
                 }
-                self._log(self.processes.mean(_means(window)) | speed, report)
+                self._log(self.processes.mean(_means(window)) | speed, observe)
                 window = []
                 if self.step % self.recipe.every == 0:
-                    self._check(report)
+                    self._check(observe)
                     if self._without_gain(phase):
                         break
                 clock, waited = time.monotonic(), loader.waited
             if self.processes.any(stop()):
                 if self._checked != self.step:
-                    self._check(report)
+                    self._check(observe)
                 return False
         if self.done < phase.steps:
             if self.processes.first:
-                report({"step": self.step, "phase": f"{phase.name} ends early: no gain lately"})
+                observe({"step": self.step, "phase": f"{phase.name} ends early: no gain lately"})
             self.step, self.done = self.step + phase.steps - self.done, phase.steps
         return True
 
@@ -260,15 +260,15 @@ class Trainer:
 
     # The record
 
-    def _log(self, values: dict[str, float], report: Report) -> None:
+    def _log(self, values: dict[str, float], observe: Observer) -> None:
         if not self.processes.first:
             return
         phase = self.recipe.phases[min(self.phase, len(self.recipe.phases) - 1)].name
         record = {"step": self.step, "phase": phase} | {key: float(f"{value:.6g}") for key, value in values.items()}
         self.run.log(record)
-        report(record)
+        observe(record)
 
-    def _check(self, report: Report, *, save: bool = True) -> None:
+    def _check(self, observe: Observer, *, save: bool = True) -> None:
         """Validate, and keep the state of the run and the model."""
         self._checked = self.step
         if not self.processes.first:
@@ -282,14 +282,14 @@ class Trainer:
             raise self._diverged("a measure of the held-back photographs is not a finite number")
         if grid:
             self.run.sample_grid(self.step, grid)
-        self._log(measured, report)
+        self._log(measured, observe)
         if not self.step:
             self.start = measured
         better = self._is_best(measured)
         worse = self._worse_than_start(measured)
         if worse and not self._worse:
             kept = "written all the same" if self.keep_worse else "no model is written"
-            report({"step": self.step, "phase": f"worse than at its start ({worse}): {kept}"})
+            observe({"step": self.step, "phase": f"worse than at its start ({worse}): {kept}"})
         self._worse = worse
         # A model that is being adapted may turn out to be the best there is; a network that never learnt is no model.
         if better and (self.keep_worse or not worse) and (save or (self.recipe.best and self._adapts)):
@@ -511,7 +511,7 @@ def run_recipe(
     keep_worse: bool = False,
     track: Sequence[str] = (),
     command: Sequence[str] = (),
-    report: Report = lambda _: None,
+    observe: Observer = lambda _: None,
 ) -> bool:
     """Train by a recipe into a run folder; True when the recipe is finished, False when time ran out before.
 
@@ -529,7 +529,7 @@ def run_recipe(
         keep_worse: see ``Trainer``.
         track: names of programs that show the run as it goes, see ``trackers``.
         command: the command line, for the record.
-        report: is given every record of the log.
+        observe: is given every record of the log.
 
     Raises:
         UsageError: the folder holds a run already and ``resume`` is not set.
@@ -563,7 +563,7 @@ def run_recipe(
 
     def say(what: str) -> None:
         if processes.first:
-            report({"step": trainer.step if trainer else 0, "phase": what})
+            observe({"step": trainer.step if trainer else 0, "phase": what})
 
     setup = Setup(recipe, photos, processes.device, processes.share, teacher, network, say)
     try:
@@ -583,10 +583,10 @@ def run_recipe(
         phases = trainer.recipe.phases
         # They may have been given in epochs.
         length = sum(phase.steps for phase in phases)
-        report({"step": trainer.step, "phase": phases[min(trainer.phase, len(phases) - 1)].name, "of": length})
+        observe({"step": trainer.step, "phase": phases[min(trainer.phase, len(phases) - 1)].name, "of": length})
         _say_if_few(len(photos.validation), say)
     try:
-        finished = trainer.fit(seconds=math.inf if seconds is None else seconds, stop=stop, report=report)
+        finished = trainer.fit(seconds=math.inf if seconds is None else seconds, stop=stop, observe=observe)
     finally:
         for tracker in run.trackers:
             tracker.close()

@@ -87,18 +87,18 @@ def test_a_sweep_killed_twice_gives_the_table_of_one_that_was_not(places: Places
     steps = 0
 
     def kill_at(limit: int) -> Any:
-        def report(record: dict[str, Any]) -> None:
+        def observe(record: dict[str, Any]) -> None:
             nonlocal steps
             steps += "loss" in record
             if steps == limit:
                 steps += 1
                 raise Killed
 
-        return report
+        return observe
 
     for limit in (2, 9):
         with pytest.raises(Killed):
-            carry_out(sweep, again, device="cpu", report=kill_at(limit))
+            carry_out(sweep, again, device="cpu", observe=kill_at(limit))
     assert carry_out(sweep, again, device="cpu")
     assert {name: (again.output / name).read_bytes() for name in whole} == whole
 

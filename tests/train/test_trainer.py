@@ -190,7 +190,7 @@ def test_vivid_colours_are_not_worse_for_their_psnr_alone() -> None:
 def test_training_selection_and_test_are_three_sets_that_are_written_down(photos: Path, tmp_path: Path) -> None:
     """Numbers of photographs that a model was trained or chosen on say little of others."""
     folder, told = tmp_path / "run", list[str]()
-    _train(photos, folder, "data.test=0.3", report=lambda record: told.append(record["phase"]))
+    _train(photos, folder, "data.test=0.3", observe=lambda record: told.append(record["phase"]))
     sets = {name: splits.read(folder, name).photographs for name in splits.NAMES}
     assert all(sets.values())
     assert sum(map(len, sets.values())) == len(set().union(*sets.values())) == 30
@@ -242,7 +242,7 @@ def test_a_network_that_is_fine_tuned_keeps_its_arguments(photos: Path, tmp_path
 
 def test_epochs_count_photographs(photos: Path, tmp_path: Path) -> None:
     heard: list[dict[str, object]] = []
-    _train(photos, tmp_path / "run", "phases.0.steps=0", "phases.0.epochs=2", report=heard.append)
+    _train(photos, tmp_path / "run", "phases.0.steps=0", "phases.0.epochs=2", observe=heard.append)
     train = json.loads((tmp_path / "run" / "environment.json").read_text())[0]["data"]["train"]
     steps = json.loads((tmp_path / "run" / "recipe.json").read_text())["phases"][0]["steps"]
     assert steps == round(2 * train / 8)
@@ -308,7 +308,7 @@ def test_other_photographs_are_noticed_when_a_run_goes_on(photos: Path, tmp_path
     def hear(record: dict[str, object]) -> None:
         heard.append(str(record["phase"]))
 
-    _train(photos, folder, resume=True, report=hear)
+    _train(photos, folder, resume=True, observe=hear)
     assert any(re.match(r"going on with photographs\.train = \d+ instead of \d+", said) for said in heard)
 
 
@@ -326,7 +326,7 @@ def test_what_a_run_had_written_before_its_first_checkpoint_is_written_anew(phot
     """Two records of one step would be drawn as one curve that goes back in time."""
     folder = tmp_path / "run"
     with pytest.raises(ZeroDivisionError):
-        _train(photos, folder, report=lambda record: 1 // ("val_psnr" not in record))
+        _train(photos, folder, observe=lambda record: 1 // ("val_psnr" not in record))
     assert _records(folder, "val_psnr")
     _train(photos, folder)
     assert [record["step"] for record in _records(folder, "val_psnr")] == [0, 4, 8]
@@ -365,7 +365,7 @@ def test_a_phase_that_was_ending_early_when_the_run_was_killed_ends_when_it_goes
     # Nothing is learnt, so that nothing is gained.
     sets = ["phases.0.steps=40", "phases.0.lr=0.0", "every=1", 'best="-ab_error"', "phases.0.patience=2"]
     with pytest.raises(KeyboardInterrupt):
-        _train(photos, folder, *sets, report=killed)
+        _train(photos, folder, *sets, observe=killed)
     with pytest.raises(DivergedError, match="best before the first step"):
         _train(photos, folder, *sets, resume=True)
     assert [record["step"] for record in _records(folder, "loss")] == [1, 2]
