@@ -40,7 +40,7 @@ _LINE = _that(str, lambda text: bool(text.strip()) and "\n" not in text and text
 _NAME = _that(str, lambda text: bool(text) and not set(text) & set("@/\\ \n"), "a name")
 _SYSTEM = _that(str, lambda text: text in {point.name for point in BUILT_IN}, "a system of the package")
 _VERSION = _that(str, lambda text: text.isdecimal() and int(text) >= 1, "a whole number in quotes")
-_CONTROLS = _that(list, lambda found: set(found) <= {"z", "class_index"}, 'a list of "z" and "class_index"')
+_CONTROLS = _that(list, lambda found: all(isinstance(name, str) for name in found), "a list of names")
 _TABLE = _that(dict, lambda _: True, "a table")
 _COUNT = _that(int, lambda number: number >= 1, "a whole number from 1 on")
 _POSITIVE = _that((int, float), lambda number: number > 0, "a number above 0")

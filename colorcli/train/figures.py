@@ -17,10 +17,10 @@ from colorcli.color import bins
 from colorcli.color import tensors as colors
 from colorcli.networks.biggan_encoder import BigGANEncoder, distance_from_prior
 from colorcli.networks.colorizer import Colorizer
-from colorcli.pipeline.controls import random_code
+from colorcli.pipeline.controls import Z
 from colorcli.train.objectives.base import Setup
 from colorcli.train.statistics import statistics
-from colorcli.train.validation import at_working_size, groups, to_uint8
+from colorcli.train.validation import at_working_size, codes, groups, to_uint8
 
 _SIGMAS = (0.8, 3.0, 10.0)
 _SAMPLES = 3
@@ -37,7 +37,7 @@ def figures(network: Colorizer, setup: Setup) -> dict[str, Image.Image]:
     distribution and the weights that make up for it (Lin and Ferreira, section 4.1; Zhang et al. 2016, figure 3).
     """
     drawn: dict[str, Image.Image] = {}
-    if "z" in network.controls:
+    if Z.name in network.controls:
         drawn["sigma"] = _sigma(network, setup)
     if isinstance(network, BigGANEncoder):
         drawn["latents"] = _latents(network, setup)
@@ -57,8 +57,7 @@ def _sigma(network: Colorizer, setup: Setup) -> Image.Image:
     columns = [to_uint8(gray.expand(-1, 3, -1, -1))]
     for sigma in _SIGMAS:
         for sample in range(_SAMPLES):
-            codes = np.stack([random_code(setup.recipe.seed, name, sample, sigma) for name in batch.names])
-            chroma = network.chroma(lightness, z=torch.from_numpy(codes).to(setup.device))
+            chroma = network.chroma(lightness, **codes(network, setup, batch, sigma, sample))
             columns.append(to_uint8(colors.with_chroma(true, chroma)))
     columns.append(to_uint8(torch.from_numpy(batch.rgb)))
     titles = ["gray", *(f"sigma {sigma:g}" for sigma in _SIGMAS for _ in range(_SAMPLES)), "original"]

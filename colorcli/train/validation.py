@@ -23,7 +23,7 @@ from colorcli.color.metrics import colorfulness
 from colorcli.errors import NothingToDoError
 from colorcli.networks.biggan_encoder import BigGANEncoder, distance_from_prior
 from colorcli.networks.colorizer import Colorizer
-from colorcli.pipeline.controls import random_code
+from colorcli.pipeline.controls import CLASS_INDEX, SEED, SIGMA, Place, Z
 from colorcli.registry.card import read_card
 from colorcli.train.data import Batch, centre
 
@@ -59,8 +59,8 @@ def validate(network: Colorizer, setup: Setup) -> tuple[dict[str, float], Grid]:
         plain = colors.with_chroma(lab[:, :1], torch.zeros_like(lab[:, 1:])).clamp(0, 1)
 
         taken: dict[str, Tensor] = {}
-        if "class_index" in network.controls and setup.recipe.data.labels != "none":
-            taken["class_index"] = torch.from_numpy(batch.labels).to(setup.device)
+        if CLASS_INDEX.name in network.controls and setup.recipe.data.labels != "none":
+            taken[CLASS_INDEX.name] = torch.from_numpy(batch.labels).to(setup.device)
 
         def colour(
             sigma: float,
@@ -69,10 +69,7 @@ def validate(network: Colorizer, setup: Setup) -> tuple[dict[str, float], Grid]:
             lightness: Tensor = lightness,
             taken: dict[str, Tensor] = taken,
         ) -> Tensor:
-            if "z" not in network.controls:
-                return network.chroma(lightness, **taken)
-            codes = [random_code(setup.recipe.seed, name, sample, sigma) for name in batch.names]
-            return network.chroma(lightness, z=torch.from_numpy(np.stack(codes)).to(lightness.device), **taken)
+            return network.chroma(lightness, **codes(network, setup, batch, sigma, sample), **taken)
 
         output = colors.with_chroma(lab[:, :1], colour(_SIGMA)).clamp(0, 1)
         if isinstance(network, BigGANEncoder):
@@ -85,7 +82,7 @@ def validate(network: Colorizer, setup: Setup) -> tuple[dict[str, float], Grid]:
         measures["truth"] += [colorfulness(picture) for picture in originals]
         if not grid:
             columns = [to_uint8(gray.expand(-1, 3, -1, -1)), pictures]
-            if "z" in network.controls:
+            if Z.name in network.controls:
                 columns += [
                     to_uint8(colors.with_chroma(lab[:, :1], colour(_DIVERSE, sample)).clamp(0, 1)) for sample in (1, 2)
                 ]
@@ -100,6 +97,15 @@ def validate(network: Colorizer, setup: Setup) -> tuple[dict[str, float], Grid]:
         "val_colorfulness_ratio": mean["vividness"] / max(mean["truth"], 1e-6),
         **({"val_latent_distance": float(np.mean(distances))} if distances else {}),
     }, grid
+
+
+def codes(network: Colorizer, setup: Setup, batch: Batch, sigma: float, sample: int) -> dict[str, Tensor]:
+    """The random codes of a batch's photographs, as ``colorize`` draws them; none for a network that takes none."""
+    if Z.name not in network.controls:
+        return {}
+    settings = {SIGMA.name: sigma, SEED.name: setup.recipe.seed}
+    drawn = np.stack([Z.make(settings, Place(name, sample)) for name in batch.names])
+    return {Z.name: torch.from_numpy(drawn).to(setup.device)}
 
 
 def at_working_size(lightness: Tensor, network: Colorizer) -> Tensor:

@@ -16,6 +16,7 @@ from colorcli.color import tensors as colors
 from colorcli.errors import ModelError, UsageError
 from colorcli.networks.backbones import EfficientNetLite0, VGG16Features
 from colorcli.networks.colorizer import Colorizer
+from colorcli.pipeline.controls import CLASS_INDEX, Z
 from colorcli.registry.registry import fill_frozen
 from colorcli.registry.systems import systems
 from colorcli.train import discriminators, losses, plugins
@@ -73,7 +74,7 @@ class Standard(Objective):
 
     def _refuse_what_the_network_cannot(self, phase: Phase) -> None:
         """Raise UsageError now rather than in the middle of the phase, or leave an option without effect."""
-        system, several = self.recipe.system, "z" in self.network.controls
+        system, several = self.recipe.system, Z.name in self.network.controls
         if phase.samples > 1 and not several:
             raise UsageError(f"Phase '{phase.name}' asks for {phase.samples} samples, but {system} gives one answer.")
         if phase.weights.get("diversity") and phase.samples < 2:
@@ -163,7 +164,7 @@ class Standard(Objective):
 
     def _classes(self, batch: Batch, rgb: Tensor) -> Tensor | None:
         """The class of each photograph, where the recipe says where from; else the network's own classifier decides."""
-        if "class_index" not in self.network.controls or self.recipe.data.labels == "none":
+        if CLASS_INDEX.name not in self.network.controls or self.recipe.data.labels == "none":
             return None
         return torch.from_numpy(batch.labels).to(rgb.device)
 
@@ -173,20 +174,21 @@ class Standard(Objective):
 
     def _codes(self, phase: Phase, count: int) -> list[Tensor]:
         """A random code for each sample of each photograph, already scaled by sigma."""
-        if "z" not in self.network.controls:
+        if Z.name not in self.network.controls:
             return []
         sigma = self.setup.draw(lambda n: torch.empty(n, 1).uniform_(*phase.sigma), count)
-        return [sigma * self.setup.draw(lambda n: torch.randn(n, 68), count) for _ in range(phase.samples)]
+        shape = [int(side) for side in Z.shape]
+        return [sigma * self.setup.draw(lambda n: torch.randn(n, *shape), count) for _ in range(phase.samples)]
 
     def _answer(
         self, phase: Phase, gray: Tensor, codes: list[Tensor], classes: Tensor | None
     ) -> tuple[list[Tensor], Any]:
         """Native answers, one for each code (one in all without codes), and whatever further terms may need."""
         lightness = colors.gray_to_lightness(gray)
-        taken = {"class_index": classes} if classes is not None else {}
+        taken = {CLASS_INDEX.name: classes} if classes is not None else {}
         if not codes:
             return [self.network.native(lightness, **taken)], None
-        return [self.network.native(lightness, z=code, **taken) for code in codes], None
+        return [self.network.native(lightness, **{Z.name: code}, **taken) for code in codes], None
 
     def _native(self, phase: Phase, answers: list[Tensor], rgb: Tensor, small: Tensor) -> dict[str, Tensor]:
         """The distance of the native answers from their target; the best sample of a photograph counts in full."""
