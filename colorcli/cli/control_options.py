@@ -28,8 +28,8 @@ def with_controls(command: Function) -> Function:
 
 
 def _placed(kept: list[inspect.Parameter], added: list[inspect.Parameter]) -> list[inspect.Parameter]:
-    """The controls after the model, where help pages are read from the top."""
-    place = next(index for index, one in enumerate(kept) if one.name == "model") + 1
+    """The controls after the model (or models), where help pages are read from the top."""
+    place = next(index for index, one in enumerate(kept) if one.name in ("model", "models")) + 1
     return [*kept[:place], *added, *kept[place:]]
 
 
@@ -40,7 +40,7 @@ def _parameter(setting: Setting) -> inspect.Parameter:
     default = "" if setting.default == setting.unset else f" [default: {setting.default}]"
     option = typer.Option(setting.option, help=f"{setting.help}{default}", min=low, max=high)
     return inspect.Parameter(
-        setting.argument or setting.name,
+        setting.keyword,
         inspect.Parameter.POSITIONAL_OR_KEYWORD,
         default=None,
         annotation=Annotated[kind | None, option],

@@ -11,7 +11,9 @@ import typer
 from colorcli.cli import output as data
 from colorcli.cli.backend_options import Backend, Compile, Device, Precision
 from colorcli.cli.completion import complete_metrics, complete_model, complete_protocol
+from colorcli.cli.control_options import with_controls
 from colorcli.errors import ExitCode, UsageError
+from colorcli.pipeline.controls import SEED, SIGMA, Settings, settle
 
 if TYPE_CHECKING:
     from colorcli.evaluate.protocols import Protocol
@@ -21,6 +23,7 @@ _FEW = 3
 _MOST_INTERVALS = 6
 
 
+@with_controls
 def evaluate(
     inputs: Annotated[
         list[Path] | None,
@@ -65,10 +68,6 @@ def evaluate(
     native: Annotated[
         bool, typer.Option("--native", help="Score the network's own output, before it is joined with the lightness.")
     ] = False,
-    sigma: Annotated[
-        float | None, typer.Option(help="Spread of the random code. [default: 0.8]", min=0, max=100)
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
     seeds: Annotated[int, typer.Option(help="Number of seeds to score; their spread is shown.", min=1)] = 1,
     strength: Annotated[float | None, typer.Option(help="Multiply chroma by this. [default: 1]", min=0, max=2)] = None,
     vividness: Annotated[
@@ -95,6 +94,7 @@ def evaluate(
     json: Annotated[bool, typer.Option("--json", help="One JSON object a line on stdout.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Nothing on stderr but errors.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="A line for every photograph.")] = False,
+    **asked: Any,
 ) -> None:
     """Measure colorizers: turn photographs gray, colour them, and compare with what they were.
 
@@ -108,7 +108,9 @@ def evaluate(
     if truth is not None and not inputs:
         raise UsageError("--truth compares colourings with originals: say where the colourings are.")
     chosen = protocols.load(protocol or (protocols.DEFAULT if truth is None else protocols.DEFAULT_FOR_PAIRS))
-    chosen = _changed(chosen, gray, native, sigma, sigmas, labels)
+    settings = settle(asked)
+    seed = settings.pop(SEED.name, SEED.default)
+    chosen = _changed(chosen, gray, native, settings, sigmas, labels)
     chosen = _with_amount(chosen, strength, vividness)
 
     from colorcli.cli.progress import WaitingLines, display
@@ -169,7 +171,7 @@ def _split(text: str) -> tuple[str, ...]:
 
 
 def _changed(
-    protocol: Protocol, gray: str | None, native: bool, sigma: float | None, sigmas: str | None, labels: str | None
+    protocol: Protocol, gray: str | None, native: bool, settings: Settings, sigmas: str | None, labels: str | None
 ) -> Protocol:
     from colorcli.evaluate.protocols import GRAY_RULES, LABELS
 
@@ -184,15 +186,14 @@ def _changed(
         changes["gray"] = gray
     if native:
         changes["native"] = True
-    if sigma is not None:
-        changes["sigma"] = sigma
+    changes["controls"] = settings
     if sigmas is not None:
         try:
             changes["sigmas"] = tuple(float(part) for part in _split(sigmas))
         except ValueError as error:
             raise UsageError(f"--sigmas are numbers, such as 0.8,3,10, not '{sigmas}'.") from error
-        if any(not 0 < value <= 100 for value in changes["sigmas"]):
-            raise UsageError(f"--sigmas must be in (0, 100], not {sigmas}.")
+        if any(not (SIGMA.holds(value) and value) for value in changes["sigmas"]):
+            raise UsageError(f"--sigmas must be in (0, {SIGMA.high}], not {sigmas}.")
     return protocol.changed(**changes)
 
 

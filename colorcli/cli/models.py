@@ -83,6 +83,7 @@ def show(model: Model, json: Json = False) -> None:
     """Show the card of a model, a backbone, or of something that can be pulled."""
     import tomli_w
 
+    from colorcli.pipeline.controls import option_names
     from colorcli.registry.registry import find
     from colorcli.registry.releases import release, released_model
 
@@ -106,7 +107,12 @@ def show(model: Model, json: Json = False) -> None:
         output.emit("model", **_record(card))
         return
     output.line(f"# {card.folder}")
-    output.line(tomli_w.dumps(card.to_dict()).rstrip())
+    # People steer by options; what the network's inputs are called is for --json.
+    shown = {
+        "options" if key == "controls" else key: option_names(card.controls) if key == "controls" else value
+        for key, value in card.to_dict().items()
+    }
+    output.line(tomli_w.dumps(shown).rstrip())
 
 
 def verify(

@@ -262,7 +262,7 @@ class Run:
         """
         request = self._request
         chosen.follow_weights(self.info.name, self.info.weights_sha256)
-        names = {setting.argument or setting.name: (setting.name, setting.option) for _, setting in declared_settings()}
+        names = {setting.keyword: (setting.name, setting.option) for _, setting in declared_settings()}
         names |= {
             "size": ("size", "--size"),
             "render_factor": ("size", "--render-factor"),

@@ -21,7 +21,7 @@ from colorcli.evaluate.data import Dataset, Item
 from colorcli.evaluate.prepare import ProtocolImage, prepare
 from colorcli.evaluate.protocols import Protocol
 from colorcli.evaluate.scoring import ImageScores, Scorer
-from colorcli.pipeline.controls import Settings, choose, controls, draw
+from colorcli.pipeline.controls import CLASS, SIGMA, Settings, controls, draw, settings_of
 from colorcli.sessions.machine import available_cpus
 from colorcli.sessions.session import Controls, Session
 from colorcli.text import printable
@@ -161,27 +161,23 @@ class Evaluation:
         """Every colouring that a photograph needs, with its settings and its sample index."""
         takes: list[tuple[Take, Settings, int]] = []
         seed = self._options.seed
+        of_classes: list[tuple[Take, Settings, int]] = []
         for model, session in self._models.items():
-            info = session.info
-            if not any(one.random for one in controls(info.controls)):
-                takes.append((Take(model), choose(info, {}), 0))
-                continue
+            taken = controls(session.info.controls)
+            chance = [setting.name for one in taken for setting in one.settings if setting.chance]
+            fixed = {**settings_of(session.info.controls, self._protocol.controls), **dict.fromkeys(chance, seed)}
+            repeats = self._options.seeds if any(one.random for one in taken) else 1
             takes += [
-                (Take(model, repeat), choose(info, {"sigma": self._protocol.sigma, "seed": seed + repeat}), 0)
-                for repeat in range(self._options.seeds)
+                (Take(model, repeat), {**fixed, **dict.fromkeys(chance, seed + repeat)}, 0) for repeat in range(repeats)
             ]
             takes += [
-                (Take(model, repeat, sigma), choose(info, {"sigma": sigma, "seed": seed}), repeat)
-                for sigma in (self._protocol.sigmas if self._spread else ())
+                (Take(model, repeat, sigma), {**fixed, SIGMA.name: sigma}, repeat)
+                for sigma in (self._protocol.sigmas if self._spread and SIGMA.name in fixed else ())
                 for repeat in range(self._options.samples)
             ]
-        takes += [
-            (Take(model, rank=rank), choose(session.info, {}), 0)
-            for model, session in self._models.items()
-            if "class_index" in session.info.controls
-            for rank in range(self._options.classes)
-        ]
-        return takes
+            ranks = range(self._options.classes if CLASS.name in fixed else 0)
+            of_classes += [(Take(model, rank=rank), fixed, 0) for rank in ranks]
+        return takes + of_classes
 
     def _color(self, batch: list[ProtocolImage], turn: int) -> Iterator[tuple[ProtocolImage, dict[Take, Answer]]]:
         """Run every network on the photographs of a batch; those for which one fails are counted and left out.
@@ -259,7 +255,7 @@ class Evaluation:
 def _of_class(settings: Settings, take: Take, prepared: ProtocolImage) -> Settings:
     """The settings with the class that a photograph is known to have, or that a colouring for diversity tries."""
     label = prepared.likely[take.rank] if take.rank >= 0 else prepared.label
-    return {**settings, "class_index": label} if label >= 0 and "class_index" in settings else settings
+    return {**settings, CLASS.name: label} if label >= 0 and CLASS.name in settings else settings
 
 
 def _reason(error: Exception, name: str) -> str:

@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from colorcli.color.vividness import NEUTRAL
 from colorcli.errors import UsageError
+from colorcli.pipeline.controls import Settings, declared_settings, settle
 from colorcli.text import near
 
 DEFAULT = "imagenet-val5k-crop256"
@@ -57,7 +58,8 @@ class Protocol:
         gray: how originals are turned gray, see ``gray.to_gray``.
         metrics: ids of what is measured unless something else is asked for.
         native: whether the network's own answer is scored in place of the picture that ``colorize`` makes.
-        sigma: scale of the random code, for models that take one.
+        controls: settings that it fixes for the models that take them, by name, such as ``sigma``; the others have
+            their defaults.
         sigmas: for the diversity metrics.
         strength: factor on chroma, 0..2, of every model; ``vividness`` 0..1, where 0.5 changes nothing.
         labels: the classes that networks which take one are given: ``none`` (they decide themselves), ``folders`` (the
@@ -75,7 +77,7 @@ class Protocol:
     gray: GrayRule = "luma601"
     metrics: tuple[str, ...] = ("psnr", "ssim")
     native: bool = False
-    sigma: float = 0.8
+    controls: Settings = field(default_factory=dict)
     sigmas: tuple[float, ...] = (0.8, 3.0, 10.0)
     strength: float = 1.0
     vividness: float = NEUTRAL
@@ -84,18 +86,37 @@ class Protocol:
     data: Selection = field(default_factory=Selection)
 
     def record(self) -> dict[str, Any]:
-        """The protocol as a report holds it."""
+        """The protocol as a report holds it, with the value of every setting that asks for something."""
         table = dataclasses.asdict(self)
+        del table["controls"]
+        unset = {setting.name: setting.unset for _, setting in declared_settings()}
+        table |= {name: value for name, value in self._settings().items() if value != unset[name]}
         return {key: list(value) if isinstance(value, tuple) else value for key, value in table.items()}
 
+    def _settings(self) -> Settings:
+        """The value of every setting that a protocol can fix."""
+        return {name: self.controls.get(name, default) for name, default in _fixable().items()}
+
     def changed(self, **changes: Any) -> Protocol:
-        """The protocol with other settings, which its id and text then name: ``stretch256@1+gray=lightness``."""
-        different = {name: value for name, value in changes.items() if value != getattr(self, name)}
-        if not different:
+        """The protocol with other fields, which its id and text then name: ``stretch256@1+gray=lightness``.
+
+        Of ``controls``, those change that are given.
+        """
+        fields, controls = {}, {}
+        said: list[str] = []
+        for name, value in changes.items():
+            if name == "controls":
+                before = self._settings()
+                controls = {key: one for key, one in value.items() if one != before[key]}
+                said += [f"{key}={_shown(one)}" for key, one in controls.items()]
+            elif value != getattr(self, name):
+                fields[name] = value
+                said.append(f"{name}={_shown(value)}")
+        if not said:
             return self
-        settings = [f"{name}={_shown(value)}" for name, value in different.items()]
-        text = f"{self.text}; but with {', '.join(settings)}"
-        return dataclasses.replace(self, id="+".join((self.id, *settings)), text=text, **different)
+        text = f"{self.text}; but with {', '.join(said)}"
+        fields["controls"] = {**self.controls, **controls}
+        return dataclasses.replace(self, id="+".join((self.id, *said)), text=text, **fields)
 
 
 def names() -> list[str]:
@@ -131,11 +152,18 @@ def _folder() -> Any:
 def _parse(content: bytes, name: str, where: str) -> Protocol:
     try:
         table = tomllib.loads(content.decode("utf-8"))
-        settings: dict[str, Any] = {"text": "", **table, "data": Selection(**table.get("data", {}))}
+        fixed = settle(
+            {
+                setting.keyword: table.pop(setting.name)
+                for _, setting in declared_settings()
+                if setting.name in table and not setting.chance
+            }
+        )
+        settings: dict[str, Any] = {"text": "", **table, "controls": fixed, "data": Selection(**table.get("data", {}))}
         settings.update({key: tuple(table[key]) for key in ("metrics", "sigmas") if key in table})
         protocol = Protocol(id=name, **settings)
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError, TypeError) as error:
-        raise UsageError(f"The protocol {where} cannot be used: {error}.") from error
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError, TypeError, UsageError) as error:
+        raise UsageError(f"The protocol {where} cannot be used: {str(error).rstrip('.')}.") from error
     if not (protocol.labels in LABELS or protocol.labels.endswith(".csv")):
         raise UsageError(f"The protocol {where} cannot be used: labels is one of {', '.join(LABELS)}, or FILE.csv.")
     choices = {"fit": FITS, "gray": GRAY_RULES, "interpolation": INTERPOLATIONS}
@@ -145,6 +173,11 @@ def _parse(content: bytes, name: str, where: str) -> Protocol:
     if protocol.fit != "native" and not protocol.size >= 1:
         raise UsageError(f"The protocol {where} cannot be used: size starts at 1.")
     return dataclasses.replace(protocol, size=0) if protocol.fit == "native" else protocol
+
+
+def _fixable() -> Settings:
+    """The defaults of the settings that a protocol can fix: all but those of chance, over which it averages."""
+    return {setting.name: setting.default for _, setting in declared_settings() if not setting.chance}
 
 
 def _shown(value: Any) -> str:

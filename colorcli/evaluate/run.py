@@ -17,6 +17,7 @@ from colorcli.evaluate.output import Pictures, prepare_folder, write_report
 from colorcli.evaluate.protocols import Protocol
 from colorcli.evaluate.scoring import GRAY, ORIGINAL, Scorer
 from colorcli.pipeline import opening
+from colorcli.pipeline.controls import CLASS, CLASS_INDEX, Control, declared_settings
 from colorcli.registry import registry, splits
 from colorcli.registry.card import ModelCard
 from colorcli.sessions.session import Session
@@ -89,9 +90,8 @@ class Run:
             session = request.open_model(name, len(self.dataset.items))
             self.models.setdefault(session.info.name, session)
         if protocol.labels != "none" or options.classes:
-            deaf = [name for name, session in self.models.items() if "class_index" not in session.info.controls]
-            if len(deaf) == len(self.models):
-                raise UsageError(f"--labels and --classes are for models that take a class, unlike {', '.join(deaf)}.")
+            self._refuse_deaf(CLASS_INDEX, "--labels and --classes are")
+        self._check_controls()
         for reserved in {GRAY, ORIGINAL} & set(self.models):
             raise UsageError(f"A model cannot be called {reserved}: that is another row of the table.")
         self.pairs_as = None if request.truth is None else _tool_name(request.roots, self.models)
@@ -184,6 +184,23 @@ class Run:
             with contextlib.suppress(ModelError):
                 found[name] = registry.find(name)
         return found
+
+    def _check_controls(self) -> None:
+        """Refuse settings that no model takes, or that a photograph's label or a second value contradicts."""
+        fixed = self._request.protocol.controls
+        for one, setting in declared_settings():
+            if setting.name in fixed:
+                self._refuse_deaf(one, f"{setting.option} is")
+                if isinstance(fixed[setting.name], tuple):
+                    raise UsageError(f"evaluate colours every photograph with one value of {setting.option}: give one.")
+        if CLASS.name in fixed and self._request.protocol.labels != "none":
+            raise UsageError(f"{CLASS.option} and --labels both say what a photograph shows: omit one of them.")
+
+    def _refuse_deaf(self, one: Control, options: str) -> None:
+        """Refuse options that mean something only to models with a control, where there is none."""
+        if not any(one.name in session.info.controls for session in self.models.values()):
+            names = f", unlike {', '.join(self.models)}" if self.models else ""
+            raise UsageError(f"{options} for models that take a {one.title}{names}.")
 
     def _refuse_small_fid(self) -> None:
         count = len(self.dataset.items)

@@ -50,6 +50,7 @@ class Setting:
         help: for ``--help``; the default is added to it.
         parse: makes the value that is recorded of what a person gave. Raises UsageError.
         several: whether it may hold several values, as a tuple: every photograph is then coloured with each.
+        chance: whether its values are equally good, and a number is measured over several of them.
         title: in reports.
         show: the value in words.
     """
@@ -65,8 +66,14 @@ class Setting:
     high: float | None = None
     parse: Callable[[Any], Any] = lambda value: value
     several: bool = False
+    chance: bool = False
     title: str = ""
     show: Callable[[Any], str] = str
+
+    @property
+    def keyword(self) -> str:
+        """The name of the argument in Python."""
+        return self.argument or self.name
 
     @property
     def word(self) -> str:
@@ -198,7 +205,7 @@ def _class_shown(index: int) -> str:
 
 
 SIGMA = Setting("sigma", "--sigma", float, 0.8, "How far colours stray from the expected.", low=0, high=100, title="σ")
-SEED = Setting("seed", "--seed", int, 0, "Random seed.", title="Seed")
+SEED = Setting("seed", "--seed", int, 0, "Random seed.", chance=True, title="Seed")
 CLASS = Setting(
     "class_index",
     "--class",
@@ -248,9 +255,14 @@ def declared_settings() -> Iterator[tuple[Control, Setting]]:
     return ((one, setting) for one in _DECLARED.values() for setting in one.settings)
 
 
+def option_names(names: Iterable[str]) -> list[str]:
+    """The options that steer a model which takes these controls."""
+    return [setting.option for one in controls(names) for setting in one.settings]
+
+
 def options(names: Iterable[str]) -> str:
-    """The options that steer a model which takes these controls, in words."""
-    return ", ".join(setting.option for one in controls(names) for setting in one.settings) or "none"
+    """Those options in words."""
+    return ", ".join(option_names(names)) or "none"
 
 
 def choose(info: ModelInfo, asked: Mapping[str, Any]) -> dict[str, Any]:
@@ -263,19 +275,44 @@ def choose(info: ModelInfo, asked: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         UsageError: a value is out of range, there is no such setting, or the model lacks the control.
     """
-    chosen: dict[str, Any] = {}
-    left = {name: value for name, value in asked.items() if value is not None}
+    given = settle(asked)
     for one, setting in declared_settings():
-        given = left.pop(setting.argument or setting.name, None)
-        if one.name not in info.controls:
-            if given is not None:
-                refuse(info, one, setting.option)
-            continue
-        chosen[setting.name] = setting.default if given is None else setting.taken(given)
+        if setting.name in given and one.name not in info.controls:
+            refuse(info, one, setting.option)
+    return settings_of(info.controls, given)
+
+
+def settle(asked: Mapping[str, Any]) -> dict[str, Any]:
+    """What was asked for as settings by name, for whichever model.
+
+    Args:
+        asked: as ``choose`` takes it.
+
+    Raises:
+        UsageError: a value is out of range, or there is no such setting.
+    """
+    left = {name: value for name, value in asked.items() if value is not None}
+    settled = {
+        setting.name: setting.taken(left.pop(setting.keyword))
+        for _, setting in declared_settings()
+        if setting.keyword in left
+    }
     if left:
-        known = ", ".join(setting.argument or setting.name for _, setting in declared_settings())
+        known = ", ".join(setting.keyword for _, setting in declared_settings())
         raise UsageError(f"There is no control '{next(iter(left))}'; there are: {known}.")
-    return chosen
+    return settled
+
+
+def settings_of(names: Iterable[str], given: Settings) -> dict[str, Any]:
+    """The settings of these controls: those ``given``, else the default; what is given of other controls is left out.
+
+    Args:
+        names: the controls that a model takes.
+        given: values by the settings' name.
+    """
+    return {
+        setting.name: given.get(setting.name, setting.default) for one in controls(names) for setting in one.settings
+    }
 
 
 def refuse(info: ModelInfo, one: Control, option: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -65,7 +66,8 @@ def test_weights_that_are_not_here_say_how_they_are_got(run: Run) -> None:
 
 
 def test_show_prints_the_card(run: Run, installed: Path) -> None:
-    assert 'licence = "CC0"' in run("models", "show", "tiny").stdout
+    shown = tomllib.loads(run("models", "show", "tiny").stdout)
+    assert (shown["licence"], shown["options"]) == ("CC0", ["--sigma", "--seed"]), "z is no word that a user can type"
     record = json.loads(run("models", "show", str(installed), "--json").stdout)
     assert (record["licence"], record["reference"]) == ("CC0", str(installed))
     missing = run("models", "show", "tinny")

@@ -45,7 +45,21 @@ def test_a_file_is_known_by_its_content(tmp_path: Path) -> None:
     assert first.id.startswith("mine@") and first.id != protocols.load(str(path)).id
 
 
-@pytest.mark.parametrize("content", ["fit =", 'fit = "bend"', "sizes = 3", "size = 0", 'gray = "blue"'])
+def test_a_protocol_can_fix_what_a_model_is_steered_by(tmp_path: Path) -> None:
+    """Files of earlier versions fix sigma; any control that a package declares is as good."""
+    path = tmp_path / "mine.toml"
+    path.write_text('text = "Mine"\nsigma = 3\n')
+    protocol = protocols.load(str(path))
+    assert protocol.controls == {"sigma": 3.0} and protocol.record()["sigma"] == 3.0
+    assert Protocol("p@1", "").record()["sigma"] == 0.8
+    assert protocol.changed(controls={"sigma": 3.0}) == protocol
+    assert protocol.changed(controls={"sigma": 0.8}).id.endswith("+sigma=0.8")
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["fit =", 'fit = "bend"', "sizes = 3", "size = 0", 'gray = "blue"', "sigma = 300", "seed = 3"],
+)
 def test_what_is_no_protocol_is_refused(tmp_path: Path, content: str) -> None:
     path = tmp_path / "wrong.toml"
     path.write_text(content)

@@ -24,6 +24,7 @@ from colorcli.evaluate.protocols import Protocol
 from colorcli.evaluate.report import FID_LEAST
 from colorcli.evaluate.run import Request, Run
 from colorcli.evaluate.scoring import Scorer
+from colorcli.pipeline.controls import random_code
 from colorcli.registry import splits
 from colorcli.registry.card import ModelCard, write_card
 from colorcli.stopping import Stop
@@ -343,6 +344,26 @@ def test_a_network_that_takes_a_class_is_given_the_true_one(
     table.write_text("name,class\ngoldfish/a.png,7\ntench/b.png,great white shark\n")
     assert given(protocol=SMALL.changed(labels=str(table))) == {"a": 7, "b": 2, "c": 0}
     assert SMALL.changed(labels="folders").id == "small@1+labels=folders"
+
+
+def test_a_model_is_steered_as_by_colorize(labelled: Path, models: dict[str, Any]) -> None:
+    """Numbers of ``--sigma 3`` would be those of another setting than the pictures made with it."""
+    models["random"] = FlatSession("random@test", controls=("z", "class_index"))
+    steered = SMALL.changed(controls={"sigma": 3.0, "class_index": 7})
+    report = evaluate(labelled, models=("random", "fake"), protocol=steered, options=EvaluationOptions(seed=5, jobs=1))
+    codes = {tuple(asked["z"][0]) for asked in models["random"].asked if asked["z"].any()}
+    assert codes == {tuple(random_code(5, image["name"], 0, 3.0)) for image in report["images"]}
+    assert {int(asked["class_index"][0]) for asked in models["random"].asked} == {-1, 7}, "-1 is of the timing"
+    assert report["protocol"]["id"] == "small@1+sigma=3.0+class_index=7" and report["protocol"]["sigma"] == 3.0
+    for controls, reason in (
+        ({"sigma": 3.0}, "--sigma is for models that take a random code, unlike fake@test"),
+        ({"class_index": (1, 2)}, "one value of --class"),
+    ):
+        names = ("random",) if "class_index" in controls else ("fake",)
+        with pytest.raises(UsageError, match=reason):
+            evaluate(labelled, models=names, protocol=SMALL.changed(controls=controls))
+    with pytest.raises(UsageError, match="--class and --labels both"):
+        evaluate(labelled, models=("random",), protocol=steered.changed(labels="folders"))
 
 
 def test_labels_that_nobody_can_take_are_refused(labelled: Path, models: dict[str, Any]) -> None:
