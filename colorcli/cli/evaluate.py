@@ -17,6 +17,7 @@ from colorcli.pipeline.controls import SEED, SIGMA, Settings, settle
 
 if TYPE_CHECKING:
     from colorcli.evaluate.protocols import Protocol
+    from colorcli.report.records import Report
     from colorcli.sessions.session import Session
 
 _FEW = 3
@@ -243,7 +244,7 @@ def _list(*, json: bool) -> None:
     data.listing([(metric.id, str(metric.record()["text"])) for metric in METRICS.values()], "Metrics (--metrics)")
 
 
-def _emit(report: dict[str, Any], output: Path | None) -> None:
+def _emit(report: Report, output: Path | None) -> None:
     for model in report["models"]:
         data.emit("evaluate.model", **model, summary=report["summary"][model["name"]])
     for pair in report["paired"]:
@@ -259,7 +260,7 @@ def _emit(report: dict[str, Any], output: Path | None) -> None:
     )
 
 
-def _print(report: dict[str, Any]) -> None:
+def _print(report: Report) -> None:
     from rich.table import Table
 
     from colorcli.evaluate.tables import cost_headings, costs, headings, rows
@@ -277,12 +278,12 @@ def _print(report: dict[str, Any]) -> None:
         data.line(f"{pair['a']} against {pair['b']}, {metric['label']}: {middle} [{low}, {high}]: {pair['verdict']}")
 
 
-def _has_room(report: dict[str, Any]) -> bool:
+def _has_room(report: Report) -> bool:
     """Whether a terminal holds the intervals too."""
     return len(report["metrics"]) <= _MOST_INTERVALS
 
 
-def _summarize(report: dict[str, Any], output: Path | None) -> None:
+def _summarize(report: Report, output: Path | None) -> None:
     from colorcli.evaluate.tables import caption
     from colorcli.text import printable
 

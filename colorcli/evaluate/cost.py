@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from colorcli.pipeline.controls import complete
+from colorcli.report.records import Cost
 from colorcli.sessions.onnx import OnnxSession
 from colorcli.sessions.session import NO_CONTROLS, Session
 
@@ -22,7 +23,7 @@ _STATUS = Path("/proc/self/status")
 _TIMED = 5
 
 
-def measure(session: Session) -> dict[str, Any]:
+def measure(session: Session) -> Cost:
     """Parameters, multiply-adds, milliseconds and memory of one photograph of 1:1 at the working size; None: unknown.
 
     Multiply-adds are those of convolutions and matrix products, in the weights' own dtype. Milliseconds are the median
@@ -38,12 +39,13 @@ def measure(session: Session) -> dict[str, Any]:
 
     network = getattr(session, "network", None)
     if isinstance(session, OnnxSession):
-        found = _measure_onnx(session, run)
+        found: Cost = _measure_onnx(session, run)
     elif network is not None:
         found = _measure_pytorch(session, network, run)
     else:
         found = {"parameters": None, "multiply_adds": None, "memory_mb": None}
-    return {**found, "milliseconds": round(1000 * statistics.median(_seconds(run) for _ in range(_TIMED)), 2)}
+    found["milliseconds"] = round(1000 * statistics.median(_seconds(run) for _ in range(_TIMED)), 2)
+    return found
 
 
 def _seconds(run: Callable[[], None]) -> float:
@@ -52,7 +54,7 @@ def _seconds(run: Callable[[], None]) -> float:
     return time.perf_counter() - start
 
 
-def _measure_pytorch(session: Session, network: Any, run: Callable[[], None]) -> dict[str, Any]:
+def _measure_pytorch(session: Session, network: Any, run: Callable[[], None]) -> Cost:
     from torch.utils.flop_counter import FlopCounterMode
 
     parameters = sum(parameter.numel() for parameter in network.parameters())
@@ -70,7 +72,7 @@ def _measure_pytorch(session: Session, network: Any, run: Callable[[], None]) ->
     }
 
 
-def _measure_onnx(session: OnnxSession, run: Callable[[], None]) -> dict[str, Any]:
+def _measure_onnx(session: OnnxSession, run: Callable[[], None]) -> Cost:
     """What a file says of the network it was made from, and memory where it is this process's own."""
     peak = _Peak(session.device) if session.device == "cpu" else None
     run()

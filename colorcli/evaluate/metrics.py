@@ -19,6 +19,7 @@ from colorcli.color.bins import ab_bins, class_weights
 from colorcli.color.metrics import colorfulness, psnr_rgb8
 from colorcli.color.scoring import SSIM_WINDOW, lab_rgb8, mean_delta_e_2000, ssim_rgb8
 from colorcli.errors import UsageError
+from colorcli.report.records import MetricRecord
 from colorcli.text import near
 
 Rgb8 = NDArray[np.uint8]
@@ -228,7 +229,7 @@ class Metric:
     alone: bool = False
     weighted: bool = False
 
-    def record(self) -> dict[str, object]:
+    def record(self) -> MetricRecord:
         """The metric as a report holds it."""
         formula = "" if self.measure is None else " ".join((self.measure.__doc__ or "").split("\n\n")[0].split())
         return {

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -14,6 +13,7 @@ from colorcli.evaluate import tables
 from colorcli.evaluate.prepare import Rgb8
 from colorcli.evaluate.report import to_json
 from colorcli.files import write_atomically
+from colorcli.report.records import Report
 
 _LARGEST = 1024
 _QUALITY = 92
@@ -60,7 +60,7 @@ def prepare_folder(folder: Path) -> None:
         raise OutputError(f"The folder {folder} cannot be made: {error.strerror or error}.") from error
 
 
-def write_report(folder: Path, report: dict[str, Any], pictures: Pictures) -> None:
+def write_report(folder: Path, report: Report, pictures: Pictures) -> None:
     """Write all files of a report; those of an earlier one are replaced.
 
     Raises:

@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib import metadata
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,15 +21,13 @@ from colorcli.evaluate.metrics import Metric
 from colorcli.evaluate.protocols import Protocol
 from colorcli.evaluate.scoring import GRAY, ORIGINAL, ImageScores
 from colorcli.evaluate.statistics import CONFIDENCE, LEAST_FOR_VERDICT, RESAMPLINGS, Bootstrap, Summary, interval
-
-VERSION = 1
-"""Of the report's layout. Fields may be added under the same version; one that changes its meaning raises it."""
+from colorcli.report.records import VERSION, Extremes, ImageRecord, ModelRecord, PairedRecord, Report, Score
 
 FID_LEAST = 2048
 """With fewer pictures than features the covariance is singular, and FID says more of their number than of them."""
 
 _EXTREMES = 8
-_NONE: Mapping[str, Any] = dict.fromkeys(("mean", "median", "low", "high"))
+_NONE: Score = {"mean": None, "median": None, "low": None, "high": None}
 _LIBRARIES = (
     "numpy",
     "numba",
@@ -44,14 +41,13 @@ _LIBRARIES = (
 )
 
 Numbers = NDArray[np.float64]
-Report = dict[str, Any]
 
 
 def build(
     outcome: Outcome,
     metrics: Sequence[Metric],
     protocol: Protocol,
-    models: Sequence[Mapping[str, Any]],
+    models: Sequence[ModelRecord],
     *,
     roots: Sequence[str],
     options: EvaluationOptions,
@@ -74,8 +70,8 @@ def build(
         metric_networks: SHA-256 of the weights of each network that took numbers, by name.
         left: photographs that an early end has left unscored.
     """
-    names = [GRAY, *(str(model["name"]) for model in models), ORIGINAL]
-    rows = [{"name": GRAY}, *models, {"name": ORIGINAL}]
+    rows: list[ModelRecord] = [{"name": GRAY}, *models, {"name": ORIGINAL}]
+    names = [row["name"] for row in rows]
     table = _Table(outcome.images, metrics, names)
     summary = table.summary()
     return {
@@ -126,13 +122,13 @@ class _Table:
     def _of(self, metric: Metric) -> Numbers | None:
         return self._weights if metric.weighted else None
 
-    def summary(self) -> dict[str, dict[str, Any]]:
+    def summary(self) -> dict[str, dict[str, Score]]:
         """Mean, median and interval by model and metric, with the spread over seeds where there are several."""
         return {name: {metric.id: self._summary(name, metric) for metric in self._metrics} for name in self._names}
 
-    def _summary(self, name: str, metric: Metric) -> dict[str, Any]:
+    def _summary(self, name: str, metric: Metric) -> Score:
         if self._bootstrap is None:
-            return dict(_NONE)
+            return _NONE
         if metric.id == "fid":
             return {**_NONE, "mean": self._fid(name)}
         values = self._values(name, metric)
@@ -141,8 +137,8 @@ class _Table:
         summary = self._bootstrap.summary(values, self._of(metric))
         if summary is None:
             infinite = int(np.isinf(values).sum())
-            return {**_NONE, "infinite": infinite} if infinite else dict(_NONE)
-        found = _summary_record(summary)
+            return {**_NONE, "infinite": infinite} if infinite else _NONE
+        found = _score(summary)
         seeds = max(len(image.values[name][metric.id]) for image in self._images)
         if seeds > 1:
             found["sd_over_seeds"] = statistics.stdev(self._seed_mean(name, metric, seed) for seed in range(seeds))
@@ -153,10 +149,10 @@ class _Table:
         used = np.isfinite(values)
         return float(np.average(values[used], weights=self._weights[used] if metric.weighted else None))
 
-    def _of_means(self, differences: Numbers) -> dict[str, Any]:
+    def _of_means(self, differences: Numbers) -> Score:
         """|mean of the differences|, which is |mean - mean|; its interval from the resampled means."""
         if self._bootstrap is None or not np.isfinite(differences).any():
-            return dict(_NONE)
+            return _NONE
         low, high = interval(np.abs(self._bootstrap.means(differences, np.ones(len(differences)))))
         return {**_NONE, "mean": abs(float(differences.mean())), "low": low, "high": high}
 
@@ -170,9 +166,9 @@ class _Table:
         made = np.concatenate([image.features[name][:1] for image in self._images])
         return frechet_distance(made.astype(np.float64), original.astype(np.float64))
 
-    def paired(self) -> list[dict[str, Any]]:
+    def paired(self) -> list[PairedRecord]:
         """Differences of every two rows, in the order of the table, where a metric says which is better."""
-        found = []
+        found: list[PairedRecord] = []
         rows = [name for name in self._names if name != ORIGINAL]
         for metric in self._metrics:
             if not metric.per_image or metric.better == "none" or self._bootstrap is None:
@@ -182,12 +178,22 @@ class _Table:
                     self._values(a, metric), self._values(b, metric), metric.better, self._of(metric)
                 )
                 if difference is not None:
-                    found.append({"metric": metric.id, "a": a, "b": b, **vars(difference)})
+                    found.append(
+                        {
+                            "metric": metric.id,
+                            "a": a,
+                            "b": b,
+                            "difference": difference.difference,
+                            "low": difference.low,
+                            "high": difference.high,
+                            "verdict": difference.verdict,
+                        }
+                    )
         return found
 
-    def extremes(self) -> dict[str, dict[str, dict[str, list[str]]]]:
+    def extremes(self) -> dict[str, dict[str, Extremes]]:
         """Names of the best and worst photographs by metric and model, the extreme one first."""
-        found: dict[str, dict[str, dict[str, list[str]]]] = {}
+        found: dict[str, dict[str, Extremes]] = {}
         for metric in self._metrics:
             if not metric.per_image or metric.better == "none":
                 continue
@@ -203,7 +209,7 @@ class _Table:
         return found
 
 
-def _image_record(image: ImageScores, metrics: Sequence[Metric], names: Sequence[str]) -> dict[str, Any]:
+def _image_record(image: ImageScores, metrics: Sequence[Metric], names: Sequence[str]) -> ImageRecord:
     ids = [metric.id for metric in metrics if metric.per_image]
     return {
         "name": image.name,
@@ -215,7 +221,7 @@ def _image_record(image: ImageScores, metrics: Sequence[Metric], names: Sequence
 
 
 def _notes(
-    images: Sequence[ImageScores], metrics: Sequence[Metric], summary: Mapping[str, Mapping[str, Any]]
+    images: Sequence[ImageScores], metrics: Sequence[Metric], summary: Mapping[str, Mapping[str, Score]]
 ) -> list[str]:
     notes = []
     if any(metric.id == "fid" for metric in metrics) and len(images) < FID_LEAST:
@@ -254,9 +260,9 @@ def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _summary_record(summary: Summary) -> dict[str, Any]:
-    record = dict(vars(summary))
-    return record if summary.infinite else {key: value for key, value in record.items() if key != "infinite"}
+def _score(summary: Summary) -> Score:
+    score: Score = {"mean": summary.mean, "median": summary.median, "low": summary.low, "high": summary.high}
+    return {**score, "infinite": summary.infinite} if summary.infinite else score
 
 
 def _software() -> dict[str, str]:

@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from colorcli.color import join, scoring
 from colorcli.errors import ModelError, UsageError
@@ -20,6 +20,7 @@ from colorcli.pipeline import opening
 from colorcli.pipeline.controls import CLASS, CLASS_INDEX, Control, declared_settings
 from colorcli.registry import registry, splits
 from colorcli.registry.card import ModelCard
+from colorcli.report.records import ModelRecord, Report
 from colorcli.sessions.session import Session
 
 if TYPE_CHECKING:
@@ -104,7 +105,7 @@ class Run:
         if request.output is not None:
             prepare_folder(request.output)
 
-    def carry_out(self, observe: Observer = lambda _: None, stop: Callable[[], bool] = lambda: False) -> report.Report:
+    def carry_out(self, observe: Observer = lambda _: None, stop: Callable[[], bool] = lambda: False) -> Report:
         """Score everything, or what is there until a stop; write what is to be written, and return the report.
 
         Raises:
@@ -113,10 +114,10 @@ class Run:
         join.warm_up()
         scoring.warm_up()
         cards = self._cards()
-        rows = [
-            self._facts(name, session) | ({"selection": cards[name].training.get("selection")} if name in cards else {})
-            for name, session in self.models.items()
-        ]
+        rows = [self._facts(name, session) for name, session in self.models.items()]
+        for row in rows:
+            if row["name"] in cards:
+                row["selection"] = cards[row["name"]].training.get("selection")
         output = self._request.output
         with tempfile.TemporaryDirectory(prefix="colorcli-") as folder:
             pictures = Pictures(Path(folder))
@@ -219,7 +220,8 @@ class Run:
         return Perceptual(needed, self._request.weights, device)
 
     @staticmethod
-    def _facts(name: str, session: Session) -> dict[str, Any]:
+    def _facts(name: str, session: Session) -> ModelRecord:
+        costs = cost.measure(session)
         return {
             "name": name,
             "system": session.info.system,
@@ -229,7 +231,10 @@ class Run:
             "device": session.device,
             "precision": session.precision,
             "compiled": session.compiled,
-            **cost.measure(session),
+            "parameters": costs["parameters"],
+            "multiply_adds": costs["multiply_adds"],
+            "memory_mb": costs["memory_mb"],
+            "milliseconds": costs["milliseconds"],
         }
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
+
+from colorcli.report.records import CostName, Report, Score
 
 _ABSENT = "–"
 # key in the report: heading, factor, decimals
-_COSTS = {
+_COSTS: dict[CostName, tuple[str, float, int]] = {
     "parameters": ("parameters, M", 1e-6, 1),
     "multiply_adds": ("multiply-adds, G", 1e-9, 2),
     "milliseconds": ("network, ms", 1.0, 0),
@@ -22,7 +23,7 @@ _LATEX = str.maketrans(
 )  # fmt: skip
 
 
-def headings(report: Mapping[str, Any]) -> list[str]:
+def headings(report: Report) -> list[str]:
     """Of the columns after the model's name: label, unit, and which way is better."""
     arrows = {"higher": " ↑", "lower": " ↓", "none": ""}
     return [
@@ -31,26 +32,26 @@ def headings(report: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def rows(report: Mapping[str, Any], *, intervals: bool = True) -> Iterator[tuple[str, list[str]]]:
+def rows(report: Report, *, intervals: bool = True) -> Iterator[tuple[str, list[str]]]:
     """Each model's name and its numbers as people read them: mean, ± sd over seeds, and the interval."""
     for model in report["models"]:
         summary = report["summary"][model["name"]]
         yield str(model["name"]), [_cell(summary[m["id"]], m["decimals"], intervals) for m in report["metrics"]]
 
 
-def cost_headings(report: Mapping[str, Any]) -> list[str]:
+def cost_headings(report: Report) -> list[str]:
     """Of the columns that say what a model costs; none where no model does."""
     return [_COSTS[key][0] for key in _known_costs(report)]
 
 
-def costs(report: Mapping[str, Any]) -> Iterator[list[str]]:
+def costs(report: Report) -> Iterator[list[str]]:
     """What each model costs, in the order of ``rows``; empty where that is unknown, or it is none."""
     for model in report["models"]:
         values = ((model.get(key), *_COSTS[key][1:]) for key in _known_costs(report))
         yield ["" if value is None else f"{value * factor:.{decimals}f}" for value, factor, decimals in values]
 
 
-def to_csv(report: Mapping[str, Any]) -> str:
+def to_csv(report: Report) -> str:
     """All numbers at full precision, one line for each model, with what it costs."""
     columns = ("mean", "median", "low", "high", "sd_over_seeds")
     out = io.StringIO()
@@ -60,11 +61,11 @@ def to_csv(report: Mapping[str, Any]) -> str:
     for model in report["models"]:
         summary = report["summary"][model["name"]]
         numbers = [summary[metric["id"]].get(column) for metric in report["metrics"] for column in columns]
-        writer.writerow([model["name"], model.get("weights_sha256", ""), *map(model.get, _COSTS), *numbers])
+        writer.writerow([model["name"], model.get("weights_sha256", ""), *(model.get(key) for key in _COSTS), *numbers])
     return out.getvalue()
 
 
-def to_markdown(report: Mapping[str, Any]) -> str:
+def to_markdown(report: Report) -> str:
     """A Markdown table with a line below that says how the numbers were taken."""
     heads = ["model", *headings(report), *cost_headings(report)]
     lines = [heads, ["---", *["---:"] * (len(heads) - 1)], *_whole_rows(report)]
@@ -72,7 +73,7 @@ def to_markdown(report: Mapping[str, Any]) -> str:
     return f"{table}\n\n{caption(report)}\n"
 
 
-def to_latex(report: Mapping[str, Any]) -> str:
+def to_latex(report: Report) -> str:
     """A LaTeX ``tabular`` (package booktabs) with a comment that says how the numbers were taken."""
     heads = [label.replace(" ↑", "").replace(" ↓", "") for label in headings(report)]
     arrows = {"higher": r" $\uparrow$", "lower": r" $\downarrow$", "none": ""}
@@ -84,7 +85,7 @@ def to_latex(report: Mapping[str, Any]) -> str:
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
 
 
-def images_csv(report: Mapping[str, Any]) -> str:
+def images_csv(report: Report) -> str:
     """One line for each photograph and model, with all its numbers; empty where there is none."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
@@ -97,7 +98,7 @@ def images_csv(report: Mapping[str, Any]) -> str:
     return out.getvalue()
 
 
-def caption(report: Mapping[str, Any]) -> str:
+def caption(report: Report) -> str:
     """How the numbers were taken, in one line."""
     data = report["data"]
     failed = f", {data['failed']} failed" if data["failed"] else ""
@@ -107,15 +108,15 @@ def caption(report: Mapping[str, Any]) -> str:
     )
 
 
-def _known_costs(report: Mapping[str, Any]) -> list[str]:
+def _known_costs(report: Report) -> list[CostName]:
     return [key for key in _COSTS if any(model.get(key) is not None for model in report["models"])]
 
 
-def _whole_rows(report: Mapping[str, Any]) -> list[list[str]]:
+def _whole_rows(report: Report) -> list[list[str]]:
     return [[name, *cells, *cost] for (name, cells), cost in zip(rows(report), costs(report), strict=True)]
 
 
-def _cell(summary: Mapping[str, Any], decimals: int, intervals: bool) -> str:
+def _cell(summary: Score, decimals: int, intervals: bool) -> str:
     if summary["mean"] is None:
         return "∞" if summary.get("infinite") else _ABSENT
     text = f"{summary['mean']:.{decimals}f}"

@@ -6,7 +6,6 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,13 +13,14 @@ from numpy.typing import NDArray
 from colorcli.errors import PhotoError
 from colorcli.report.gallery import GALLERY, Column, GalleryItem, Measure, Role, facts, reasons, rounded
 from colorcli.report.page import escaped, write_page
+from colorcli.report.records import CostName, ImageRecord, MetricRecord, ModelRecord, PairedRecord, Report
 from colorcli.report.thumbnails import MAX_PICTURES, bounds_for, thumbnail
 
 Pictures = Callable[[str, str], NDArray[np.uint8]]
 
 _ROLES: dict[str, Role] = {"gray": "input", "original": "truth"}
 # key in the report, heading, factor, decimals, unit in the heading
-_COSTS = (
+_COSTS: tuple[tuple[CostName, str, float, int, str], ...] = (
     ("parameters", "Parameters", 1e-6, 1, "millions"),
     ("multiply_adds", "Multiply-adds", 1e-9, 2, "10⁹"),
     ("milliseconds", "Network", 1.0, 0, "ms"),
@@ -28,7 +28,7 @@ _COSTS = (
 )
 
 
-def write_evaluation(path: Path, report: Mapping[str, Any], pictures: Pictures) -> None:
+def write_evaluation(path: Path, report: Report, pictures: Pictures) -> None:
     """Write an evaluation as one HTML file that works offline; an earlier report there is replaced.
 
     Every photograph is in the tables, plots and the gallery. Pictures are in it of as many as keep the file below
@@ -36,7 +36,7 @@ def write_evaluation(path: Path, report: Mapping[str, Any], pictures: Pictures) 
 
     Args:
         path: the file, such as ``report.html``.
-        report: what ``report.json`` holds, version 1.
+        report: what ``report.json`` holds.
         pictures: gives one picture by the image's name and the model's (``gray`` and ``original`` too): uint8
             ``(H, W, 3)`` or ``(H, W)``, sRGB-encoded. Called once for each pair that is shown, image by image in the
             report's order; one for which it raises PhotoError is left out.
@@ -54,7 +54,7 @@ def write_evaluation(path: Path, report: Mapping[str, Any], pictures: Pictures) 
             found = {}
             for column in columns if index in shown else ():
                 try:
-                    found[column.id] = thumbnail(pictures(str(image["name"]), column.id), bounds)
+                    found[column.id] = thumbnail(pictures(image["name"], column.id), bounds)
                 except PhotoError:
                     continue
             yield found
@@ -68,7 +68,7 @@ def write_evaluation(path: Path, report: Mapping[str, Any], pictures: Pictures) 
     }
     write_page(
         path,
-        title=str(report["title"]),
+        title=report["title"],
         body=_body(report, columns, len(shown)),
         data=data,
         pictures=packed(),
@@ -76,36 +76,31 @@ def write_evaluation(path: Path, report: Mapping[str, Any], pictures: Pictures) 
     )
 
 
-def _columns(models: Sequence[Mapping[str, Any]]) -> list[Column]:
+def _columns(models: Sequence[ModelRecord]) -> list[Column]:
     """Gray first and the original last, the models between them in the report's order."""
-    names = [str(model["name"]) for model in models]
+    names = [model["name"] for model in models]
     ordered = sorted(names, key=lambda name: {"gray": 0, "original": 2}.get(name, 1))
     return [Column(name, name, _ROLES.get(name, "result")) for name in ordered]
 
 
-def _measures(metrics: Sequence[Mapping[str, Any]]) -> list[Measure]:
-    return [
-        Measure(str(m["id"]), str(m["label"]), str(m.get("unit") or ""), str(m["better"]), int(m["decimals"]))
-        for m in metrics
-        if m.get("per_image")
-    ]
+def _measures(metrics: Sequence[MetricRecord]) -> list[Measure]:
+    return [Measure(m["id"], m["label"], m["unit"], m["better"], m["decimals"]) for m in metrics if m["per_image"]]
 
 
-def _entry(image: Mapping[str, Any]) -> GalleryItem:
+def _entry(image: ImageRecord) -> GalleryItem:
     values = {
-        str(model): {str(metric): rounded(value) for metric, value in found.items()}
-        for model, found in image["values"].items()
+        model: {metric: rounded(value) for metric, value in found.items()} for model, found in image["values"].items()
     }
-    size = f"{image['width']} × {image['height']}" if image.get("width") and image.get("height") else ""
-    return GalleryItem(str(image["name"]), size, values, missing="not among the pictures that this page holds")
+    size = f"{image['width']} × {image['height']}"
+    return GalleryItem(image["name"], size, values, missing="not among the pictures that this page holds")
 
 
-def _shown(report: Mapping[str, Any], most: int) -> set[int]:
+def _shown(report: Report, most: int) -> set[int]:
     """Indices of the images whose pictures the page holds."""
     images = report["images"]
     if len(images) <= most:
         return set(range(len(images)))
-    rankings = [ranking for model in report["models"] for ranking in _rankings(report, str(model["name"]))]
+    rankings = [ranking for model in report["models"] for ranking in _rankings(report, model["name"])]
     chosen: set[int] = set()
     for rank in range(len(images)):
         for ranking in rankings:
@@ -119,7 +114,7 @@ def _shown(report: Mapping[str, Any], most: int) -> set[int]:
     return chosen | {others[int(place)] for place in wanted}
 
 
-def _rankings(report: Mapping[str, Any], model: str) -> Iterator[list[int]]:
+def _rankings(report: Report, model: str) -> Iterator[list[int]]:
     """The images from one end of each metric to the other."""
     if model in _ROLES:
         return
@@ -130,10 +125,10 @@ def _rankings(report: Mapping[str, Any], model: str) -> Iterator[list[int]]:
             yield [index for _, index in ranked]
 
 
-def _body(report: Mapping[str, Any], columns: Sequence[Column], shown: int) -> str:
+def _body(report: Report, columns: Sequence[Column], shown: int) -> str:
     protocol, images = report["protocol"], len(report["images"])
-    failed = [(str(failure["name"]), str(failure["reason"])) for failure in report.get("failures") or ()]
-    when = str(report["created"]).replace("T", " ")[:16]
+    failed = [(failure["name"], failure["reason"]) for failure in report["failures"]]
+    when = report["created"].replace("T", " ")[:16]
     line = f"{images} photographs · protocol {protocol['id']} · {when}"
     note = ""
     if shown < images:
@@ -145,7 +140,7 @@ def _body(report: Mapping[str, Any], columns: Sequence[Column], shown: int) -> s
         (
             '<a class="skip" href="#photographs">To the photographs</a>',
             f"<header><h1>{escaped(report['title'])}</h1>",
-            f'<p class="quiet">{escaped(line)}</p><p>{escaped(protocol.get("text") or "")}</p></header>',
+            f'<p class="quiet">{escaped(line)}</p><p>{escaped(protocol["text"])}</p></header>',
             f"<main><h2>Results</h2>{_table(report, columns)}",
             _differences(report),
             '<h2>Plots</h2><div class="plots" id="plots"></div>' if images else "",
@@ -157,14 +152,14 @@ def _body(report: Mapping[str, Any], columns: Sequence[Column], shown: int) -> s
     )
 
 
-def _table(report: Mapping[str, Any], columns: Sequence[Column]) -> str:
-    models = {str(model["name"]): model for model in report["models"]}
+def _table(report: Report, columns: Sequence[Column]) -> str:
+    models = {model["name"]: model for model in report["models"]}
     metrics = [m for m in report["metrics"] if any(m["id"] in s for s in report["summary"].values())]
     costs = [cost for cost in _COSTS if any(model.get(cost[0]) is not None for model in models.values())]
     arrows = {"higher": "higher is better", "lower": "lower is better"}
     heads = ['<th scope="col">Model</th>']
     for metric in metrics:
-        unit = f", {escaped(metric['unit'])}" if metric.get("unit") else ""
+        unit = f", {escaped(metric['unit'])}" if metric["unit"] else ""
         hint = f"<br><small>{arrows[metric['better']]}</small>" if metric["better"] in arrows else ""
         heads.append(f'<th scope="col"><span>{escaped(metric["label"])}{unit}{hint}</span></th>')
     heads += [f'<th scope="col"><span>{name}<br><small>{unit}</small></span></th>' for _, name, _, _, unit in costs]
@@ -189,9 +184,7 @@ def _table(report: Mapping[str, Any], columns: Sequence[Column]) -> str:
         legend += (
             " Parameters, multiply-adds, time and memory are of one photograph of 1:1 at the model’s working size."
         )
-    notes = "".join(
-        f'<p class="small"><strong>Note:</strong> {escaped(note)}</p>' for note in report.get("notes") or ()
-    )
+    notes = "".join(f'<p class="small"><strong>Note:</strong> {escaped(note)}</p>' for note in report["notes"])
     return (
         f'<div class="wide" tabindex="0" role="region" aria-label="Results"><table data-sortable><thead><tr>'
         f"{''.join(heads)}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>{notes}"
@@ -209,11 +202,11 @@ def _number(value: float, decimals: int, *, sign: bool = False) -> str:
     return f"{value:{'+' if sign else ''}.{decimals}f}".replace("-", "−")
 
 
-def _score(report: Mapping[str, Any], model: str, metric: Mapping[str, Any]) -> str:
+def _score(report: Report, model: str, metric: MetricRecord) -> str:
     """A table cell: the mean, its interval, its spread over seeds, and whether it is proven against gray."""
-    found = report["summary"].get(model, {}).get(metric["id"]) or {}
-    mean, low, high = (rounded(found.get(key)) for key in ("mean", "low", "high"))
-    decimals = int(metric["decimals"])
+    found = report["summary"][model][metric["id"]]
+    mean, low, high = (rounded(value) for value in (found["mean"], found["low"], found["high"]))
+    decimals = metric["decimals"]
     if mean is None:
         return f'<td data-value="">{"∞" if found.get("infinite") else "–"}</td>'
     verdict = next(
@@ -232,39 +225,36 @@ def _score(report: Mapping[str, Any], model: str, metric: Mapping[str, Any]) -> 
     return f'<td data-value="{mean:.9g}">{_number(mean, decimals)}{sign}{interval}{spread}</td>'
 
 
-def _against_gray(report: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _against_gray(report: Report) -> list[PairedRecord]:
     """Paired differences of a model from gray, whichever way round they are stated."""
     turned = {"better": "worse", "worse": "better"}
-    found = []
-    for row in report.get("paired") or ():
+    found: list[PairedRecord] = []
+    for row in report["paired"]:
         if row["b"] == "gray":
-            found.append(dict(row))
+            found.append(row)
         elif row["a"] == "gray":
             found.append({**row, "a": row["b"], "b": "gray", "verdict": turned.get(row["verdict"], row["verdict"])})
     return found
 
 
-def _differences(report: Mapping[str, Any]) -> str:
-    paired = report.get("paired") or ()
-    if not paired:
+def _differences(report: Report) -> str:
+    if not report["paired"]:
         return ""
     metrics = {metric["id"]: metric for metric in report["metrics"]}
     rows = []
-    for row in paired:
-        metric = metrics.get(row["metric"], {"label": row["metric"], "decimals": 3})
-        decimals = int(metric["decimals"]) + 1
-        difference, low, high = (rounded(row.get(key)) for key in ("difference", "low", "high"))
+    for row in report["paired"]:
+        metric = metrics[row["metric"]]
+        decimals = metric["decimals"] + 1
         kind = {"better": ' class="words better"', "worse": ' class="words worse"'}.get(
             row["verdict"], ' class="words"'
         )
-        value = "–" if difference is None else _number(difference, decimals, sign=True)
-        key = "" if difference is None else f"{difference:.9g}"
-        interval = "" if low is None or high is None else f"{_number(low, decimals)} … {_number(high, decimals)}"
+        value = _number(row["difference"], decimals, sign=True)
+        interval = f"{_number(row['low'], decimals)} … {_number(row['high'], decimals)}"
         models = f'{escaped(row["a"])} <span class="quiet">against</span> {escaped(row["b"])}'
         rows.append(
             f'<tr><th scope="row"><bdi>{models}</bdi></th>'
             f'<td class="words">{escaped(metric["label"])}</td><td{kind}>{escaped(row["verdict"])}</td>'
-            f'<td data-value="{key}">{value}</td><td>{interval}</td></tr>'
+            f'<td data-value="{row["difference"]:.9g}">{value}</td><td>{interval}</td></tr>'
         )
     heads = (
         '<th scope="col">Models</th><th scope="col" class="words">Metric</th><th scope="col" class="words">Verdict</th>'
@@ -279,7 +269,7 @@ def _differences(report: Mapping[str, Any]) -> str:
     )
 
 
-def _method(report: Mapping[str, Any]) -> str:
+def _method(report: Report) -> str:
     """How the numbers were taken, so that somebody else can take them again."""
     protocol = {
         f"protocol: {key}": _plain(value) for key, value in report["protocol"].items() if key not in ("id", "text")
@@ -287,14 +277,14 @@ def _method(report: Mapping[str, Any]) -> str:
     pairs = {
         "protocol": report["protocol"]["id"],
         **protocol,
-        "command": " ".join(str(part) for part in report.get("command") or ()),
-        "photographs": _plain(report.get("data") or {}),
-        "chance": _plain(report.get("options") or {}),
-        "intervals": _plain(report.get("intervals") or {}),
-        "software": _plain(report.get("software") or {}),
-        "machine": _plain(report.get("machine") or {}),
+        "command": " ".join(report["command"]),
+        "photographs": _plain(report["data"]),
+        "chance": _plain(report["options"]),
+        "intervals": _plain(report["intervals"]),
+        "software": _plain(report["software"]),
+        "machine": _plain(report["machine"]),
         **{f"weights of {m['name']}": m["weights_sha256"] for m in report["models"] if m.get("weights_sha256")},
-        **{f"weights of {name}": sha256 for name, sha256 in (report.get("metric_networks") or {}).items()},
+        **{f"weights of {name}": sha256 for name, sha256 in report["metric_networks"].items()},
     }
     return (
         "<h2>How this was measured</h2><details><summary>Protocol, command, software, machine, weights</summary>"

@@ -16,6 +16,7 @@ from colorcli.evaluate.report import to_json
 from colorcli.evaluate.run import Request, Run
 from colorcli.files import write_atomically
 from colorcli.report.plots import curves
+from colorcli.report.records import Report
 from colorcli.sweep.plan import Sweep, Training
 from colorcli.sweep.table import Results, to_markdown
 from colorcli.train.loop import DivergedError, Observer, run_recipe
@@ -139,7 +140,7 @@ def _measure(sweep: Sweep, places: Places, folder: Path, device: str) -> None:
 
 
 def _write_table(sweep: Sweep, places: Places, command: Sequence[str]) -> None:
-    scores: dict[tuple[str, int], dict[str, Any]] = {}
+    scores: dict[tuple[str, int], Report] = {}
     failures: dict[str, str] = {}
     lines: dict[str, dict[str, list[tuple[float, float]]]] = {}
     for training in sweep.trainings:

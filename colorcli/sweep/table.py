@@ -12,6 +12,7 @@ import numpy as np
 from colorcli.evaluate.metrics import Metric, choose
 from colorcli.evaluate.scoring import GRAY
 from colorcli.evaluate.statistics import Bootstrap, Conclusion, conclude
+from colorcli.report.records import Report
 from colorcli.sweep.plan import Claim, Sweep
 
 _ABSENT = "–"
@@ -29,7 +30,7 @@ class Results:
     """
 
     sweep: Sweep
-    scores: Mapping[tuple[str, int], Mapping[str, Any]]
+    scores: Mapping[tuple[str, int], Report]
     failures: Mapping[str, str]
     command: tuple[str, ...]
 
@@ -49,8 +50,7 @@ class Results:
         found = self.scores.get((variant, seed))
         if found is None:
             return None
-        value: float | None = found["summary"][found["models"][1]["name"]][metric]["mean"]
-        return value
+        return found["summary"][found["models"][1]["name"]][metric]["mean"]
 
     def gray(self, metric: str) -> float | None:
         """The number of leaving the photographs gray."""

@@ -27,6 +27,7 @@ from colorcli.evaluate.scoring import Scorer
 from colorcli.pipeline.controls import random_code
 from colorcli.registry import splits
 from colorcli.registry.card import ModelCard, write_card
+from colorcli.report.records import Report
 from colorcli.stopping import Stop
 
 from ..fakes import FlatSession
@@ -36,7 +37,7 @@ SMALL = Protocol("small@1", "", "crop", 48, metrics=("psnr", "ssim", "delta-e", 
 TIMING = ("created", "milliseconds", "memory_mb", "seconds")
 
 
-def evaluate(*roots: Path, options: EvaluationOptions | None = None, **request: Any) -> dict[str, Any]:
+def evaluate(*roots: Path, options: EvaluationOptions | None = None, **request: Any) -> Report:
     request = {"protocol": SMALL, "models": ("fake",), **request}
     return Run(Request(roots=roots, **request), options or EvaluationOptions(jobs=2)).carry_out()
 
@@ -65,7 +66,7 @@ def test_every_model_stands_beside_gray_and_the_original(photos: Path, models: d
     assert ("psnr", "other@test", "fake@test") in pairs and ("psnr", "fake@test", "gray") in pairs
     assert not any(metric == "colorfulness" for metric, _, _ in pairs)
     worst, best = (report["extremes"]["psnr"]["fake@test"][key][0] for key in ("worst", "best"))
-    by_psnr = sorted(report["images"], key=lambda each: each["values"]["fake@test"]["psnr"])
+    by_psnr = sorted(report["images"], key=lambda each: each["values"]["fake@test"]["psnr"] or 0)
     assert (worst, best) == (by_psnr[0]["name"], by_psnr[-1]["name"])
     assert all(model["milliseconds"] >= 0 for model in report["models"][1:3])
 

@@ -4,18 +4,38 @@ from __future__ import annotations
 
 import csv
 import io
-from typing import Any
 
 from colorcli.evaluate import tables
+from colorcli.report.records import Report, Score
 
-REPORT: dict[str, Any] = {
+REPORT: Report = {
+    "version": 1,
+    "title": "",
+    "created": "",
+    "options": {},
+    "intervals": {},
+    "command": [],
+    "machine": {},
+    "metric_networks": {},
+    "paired": [],
+    "extremes": {},
+    "notes": [],
+    "failures": [],
     "software": {"colorcli": "1.0"},
     "protocol": {"id": "p@1", "text": "text"},
-    "data": {"images": 3, "failed": 1},
+    "data": {"roots": [], "images": 3, "failed": 1, "left": 0},
     "models": [{"name": "gray"}, {"name": "runs/a_b|100%", "parameters": 7_200_000, "weights_sha256": "ab"}],
     "metrics": [
-        {"id": "psnr", "label": "PSNR", "unit": "dB", "better": "higher", "decimals": 2, "per_image": True},
-        {"id": "c", "label": "ΔC, |mean|", "unit": "", "better": "lower", "decimals": 1, "per_image": False},
+        {"id": "psnr", "label": "PSNR", "unit": "dB", "better": "higher", "decimals": 2, "per_image": True, "text": ""},
+        {
+            "id": "c",
+            "label": "ΔC, |mean|",
+            "unit": "",
+            "better": "lower",
+            "decimals": 1,
+            "per_image": False,
+            "text": "",
+        },
     ],
     "summary": {
         "gray": {
@@ -55,8 +75,8 @@ def test_markdown_has_one_cell_for_each_column() -> None:
 
 def test_perfect_is_not_absent() -> None:
     """Infinitely good must not look like not measured."""
-    perfect = {key: {"mean": None, "infinite": 3} for key in ("psnr", "c")}
-    report = {**REPORT, "summary": {**REPORT["summary"], "gray": perfect}}
+    infinite: Score = {"mean": None, "median": None, "low": None, "high": None, "infinite": 3}
+    report: Report = {**REPORT, "summary": {**REPORT["summary"], "gray": {"psnr": infinite, "c": infinite}}}
     assert "| gray | ∞ | ∞ |  |" in tables.to_markdown(report)
     assert r"gray & $\infty$ & $\infty$ &  \\" in tables.to_latex(report)
 

@@ -13,12 +13,22 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from colorcli.report.records import ImageRecord, MetricRecord, PairedRecord, Report, Score
+
 HOSTILE = "<script>window.hacked = 1</script>.png"
-METRICS: list[dict[str, Any]] = [
-    {"id": "psnr", "label": "PSNR", "unit": "dB", "better": "higher", "decimals": 2, "per_image": True},
-    {"id": "delta-e", "label": "ΔE2000", "unit": "", "better": "lower", "decimals": 2, "per_image": True},
-    {"id": "colorfulness", "label": "Colourfulness", "unit": "", "better": "none", "decimals": 1, "per_image": True},
-    {"id": "fid", "label": "FID", "unit": "", "better": "lower", "decimals": 1, "per_image": False},
+METRICS: list[MetricRecord] = [
+    {"id": "psnr", "label": "PSNR", "unit": "dB", "better": "higher", "decimals": 2, "per_image": True, "text": ""},
+    {"id": "delta-e", "label": "ΔE2000", "unit": "", "better": "lower", "decimals": 2, "per_image": True, "text": ""},
+    {
+        "id": "colorfulness",
+        "label": "Colourfulness",
+        "unit": "",
+        "better": "none",
+        "decimals": 1,
+        "per_image": True,
+        "text": "",
+    },
+    {"id": "fid", "label": "FID", "unit": "", "better": "lower", "decimals": 1, "per_image": False, "text": ""},
 ]
 
 Open = Callable[..., Any]
@@ -75,10 +85,10 @@ def picture(value: int, *, gray: bool = False) -> NDArray[np.uint8]:
     return np.stack([plane, plane if gray else np.full_like(plane, value % 256), plane], axis=-1)
 
 
-def evaluation(count: int = 7, models: tuple[str, ...] = ("alpha@lite", "beta@lite")) -> dict[str, Any]:
+def evaluation(count: int = 7, models: tuple[str, ...] = ("alpha@lite", "beta@lite")) -> Report:
     """What ``report.json`` holds: alpha is best on the last photographs by PSNR; beta everywhere worse than gray."""
     names = ["gray", *models, "original"]
-    images = []
+    images: list[ImageRecord] = []
     for index in range(count):
         values: dict[str, dict[str, float | None]] = {"gray": {"psnr": 20.0, "delta-e": 12.0, "colorfulness": 0.0}}
         for place, model in enumerate(models):
@@ -89,16 +99,16 @@ def evaluation(count: int = 7, models: tuple[str, ...] = ("alpha@lite", "beta@li
             {"name": f"box {index}/photo {index}.jpg", "sha256": "0" * 64, "width": 48, "height": 32, "values": values}
         )
     images[0]["name"] = HOSTILE
-    summary: dict[str, dict[str, dict[str, float | None]]] = {}
+    summary: dict[str, dict[str, Score]] = {}
     for name in names:
         summary[name] = {"fid": {"mean": 31.5, "median": None, "low": None, "high": None}}
         for metric in ("psnr", "delta-e", "colorfulness"):
-            found = [image["values"][name][metric] for image in images]
-            mean = None if None in found else float(np.mean(found))
+            found = [value for image in images if (value := image["values"][name][metric]) is not None]
+            mean = float(np.mean(found)) if found else None
             edges = (None, None) if mean is None else (mean - 0.5, mean + 0.5)
             summary[name][metric] = {"mean": mean, "median": mean, "low": edges[0], "high": edges[1]}
     verdicts = ("better", "worse")
-    paired = [
+    paired: list[PairedRecord] = [
         {"metric": "psnr", "a": model, "b": "gray", "difference": 1.0, "low": 0.5, "high": 1.5, "verdict": verdict}
         for model, verdict in zip(models, verdicts, strict=False)
     ]
@@ -107,14 +117,19 @@ def evaluation(count: int = 7, models: tuple[str, ...] = ("alpha@lite", "beta@li
         "title": "Evaluation of <b>two</b>",
         "created": "2026-01-02T03:04:05+00:00",
         "protocol": {"id": "stretch256@1", "text": "Stretched to 256 × 256."},
+        "options": {"seed": 0},
+        "intervals": {"confidence": 0.95},
         "software": {"numpy": "2"},
         "command": ["colorcli", "evaluate"],
         "machine": {"cpu": "one"},
-        "data": {"roots": ["photos"], "images": count, "failed": 1},
+        "data": {"roots": ["photos"], "images": count, "failed": 1, "left": 0},
         "models": [{"name": name, "weights_sha256": "ab" * 32, "parameters": 4_000_000} for name in names],
         "metrics": METRICS,
+        "metric_networks": {},
         "summary": summary,
         "paired": paired,
+        "extremes": {},
+        "notes": [],
         "images": images,
         "failures": [{"name": "<i>broken</i>.jpg", "reason": "is cut off"}],
     }

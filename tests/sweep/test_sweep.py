@@ -140,7 +140,7 @@ def test_the_table_says_what_three_seeds_and_their_photographs_show(tmp_path: Pa
     """What is written below a table is what somebody will quote of it."""
     sweep = _load(tmp_path, SWEEP.replace("seeds = [0]", "seeds = [0, 1, 2]"))
 
-    def report(psnr: float) -> dict[str, Any]:
+    def report(psnr: float) -> Any:
         images = [{"name": f"{i}.png", "values": {"run": {"psnr": psnr + i % 3}}} for i in range(12)]
         return {
             "models": [{"name": "gray"}, {"name": "run"}, {"name": "original"}],
