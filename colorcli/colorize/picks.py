@@ -27,17 +27,26 @@ VERSION = 1
 """Of the file's layout."""
 
 _LISTED = 3
-_RUNNING = ("backend", "precision")
 
 
 @dataclass(frozen=True)
 class Chosen:
-    """One choice: the photograph's relative path, where it lay, its hash, and the index of the sample."""
+    """One choice.
+
+    Attributes:
+        input: the photograph's relative path.
+        source: where it lay.
+        input_sha256: hexadecimal SHA-256 of the file.
+        sample: index of the chosen one.
+        backend: that made it, as ``open_model`` takes it; ``precision`` likewise. ``auto`` where that is unknown.
+    """
 
     input: str
     source: str
     input_sha256: str
     sample: int
+    backend: str = "auto"
+    precision: str = "auto"
 
 
 @dataclass(frozen=True)
@@ -49,7 +58,6 @@ class Picks:
         model: exact name of the model that made the samples.
         weights_sha256: of its weights.
         parameters: that decided what the samples look like.
-        backend: that ran the model, as ``open_model`` takes it; ``precision`` likewise. ``auto`` where that is unknown.
         choices: in the files' order, no photograph twice.
     """
 
@@ -58,8 +66,6 @@ class Picks:
     weights_sha256: str
     parameters: Parameters
     choices: tuple[Chosen, ...]
-    backend: str = "auto"
-    precision: str = "auto"
 
     def follow(self, asked: Mapping[str, tuple[str, object]]) -> None:
         """Refuse what would not give the colourings that were chosen.
@@ -77,6 +83,23 @@ class Picks:
                     f"The samples of {self.path} were made with {option} {_shown(made)}, not {_shown(value)}; omit "
                     f"{option}, or make other samples and choose again."
                 )
+
+    def follow_backend(self, name: str, asked: str) -> None:
+        """Refuse another backend, or another ``precision``, than a sample was made with.
+
+        Args:
+            name: ``backend`` or ``precision``.
+            asked: the value that was asked for; ``auto`` goes with all.
+
+        Raises:
+            UsageError: a sample was made with another.
+        """
+        made = {getattr(choice, name) for choice in self.choices} - {"auto", asked}
+        if made and asked != "auto":
+            raise UsageError(
+                f"The samples of {self.path} were made with --{name} {', '.join(sorted(made))}, not {asked}; omit "
+                f"--{name}, or make other samples and choose again."
+            )
 
     def follow_weights(self, name: str, weights_sha256: str) -> None:
         """Refuse another model, or other weights, than the samples were made with. Raises UsageError."""
@@ -112,7 +135,7 @@ class Picks:
             if len(candidates) > 1:
                 candidates = [item for item in candidates if os.path.abspath(item.path) == choice.source]  # noqa: PTH100
             if len(candidates) == 1:
-                picks[candidates[0]] = Pick(choice.sample, choice.input_sha256)
+                picks[candidates[0]] = Pick(choice.sample, choice.input_sha256, choice.backend, choice.precision)
             elif choice.input not in unusable and matches(choice.input, include, exclude):
                 unknown.append(choice.input)
         if unknown:
@@ -126,7 +149,7 @@ class Picks:
         return replace(found, unusable=[item for item in found.unusable if item.relative in wanted]), picks
 
 
-def header(model: str, weights_sha256: str, parameters: Parameters, backend: str, precision: str) -> dict[str, object]:
+def header(model: str, weights_sha256: str, parameters: Parameters) -> dict[str, object]:
     """What the file says besides the choices themselves, which are its ``picks``."""
     return {
         "version": VERSION,
@@ -134,8 +157,6 @@ def header(model: str, weights_sha256: str, parameters: Parameters, backend: str
         "model": model,
         "weights_sha256": weights_sha256,
         "parameters": parameters.record(),
-        "backend": backend,
-        "precision": precision,
     }
 
 
@@ -171,13 +192,21 @@ def _read(path: Path) -> Picks:
             raise UsageError(f"{path} was saved from a report of a newer colorcli; upgrade to use it.")
         choices: dict[tuple[str, str], Chosen] = {}
         for item in content["picks"]:
-            choice = Chosen(_text(item, "input"), _text(item, "source"), _text(item, "input_sha256"), _sample(item))
+            # Once they stood in the file's head, and before that nowhere.
+            made_by = {"backend": "auto", "precision": "auto", **content, **item}
+            choice = Chosen(
+                _text(item, "input"),
+                _text(item, "source"),
+                _text(item, "input_sha256"),
+                _sample(item),
+                _text(made_by, "backend"),
+                _text(made_by, "precision"),
+            )
             if choices.setdefault((choice.input, choice.source), choice) != choice:
                 raise UsageError(f"{path} chooses two samples of {printable(choice.input)}.")
         parameters = _parameters(content["parameters"])
-        running = [_text({"auto": "auto", **content}, key if key in content else "auto") for key in _RUNNING]
         model, sha256 = _text(content, "model"), _text(content, "weights_sha256")
-        return Picks(path, model, sha256, parameters, tuple(choices.values()), *running)
+        return Picks(path, model, sha256, parameters, tuple(choices.values()))
     except (KeyError, TypeError, ValueError) as error:
         raise UsageError(f"{path} is not a picks file: {_fault(error)}.") from error
 

@@ -145,10 +145,18 @@ class Plan:
 
 @dataclass(frozen=True)
 class Pick:
-    """The sample that was chosen of a photograph, and the hexadecimal SHA-256 of the file as it was then."""
+    """What was chosen of a photograph.
+
+    Attributes:
+        sample: index of the chosen one.
+        input_sha256: hexadecimal SHA-256 of the file as it was then.
+        backend: that made the sample, as ``open_model`` takes it; ``precision`` likewise. ``auto`` where it is unknown.
+    """
 
     sample: int
     input_sha256: str
+    backend: str = "auto"
+    precision: str = "auto"
 
 
 @dataclass(frozen=True)

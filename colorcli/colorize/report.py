@@ -133,9 +133,7 @@ class _Folder:
             entries,
             list(failures),
             list(skips),
-            picks.header(model.name, model.weights_sha256, parameters, **_running(self._done))
-            if samples > 1 and entries
-            else None,
+            picks.header(model.name, model.weights_sha256, parameters) if samples > 1 and entries else None,
             shlex.join(["colorcli", "colorize", *(inputs or ["INPUT"]), "--picks", "picks.json", "-o", "chosen"]),
         )
 
@@ -227,13 +225,12 @@ def _last_records(root: Path, wanted: Iterable[str]) -> dict[str, Record]:
     return last
 
 
-def _running(done: Iterable[tuple[Found, Mapping[str, Record]]]) -> dict[str, str]:
-    """The backend and the precision that all outputs were made with, as options; ``auto`` where they differ."""
-    found: dict[str, str] = {}
-    for key in ("backend", "precision"):
-        values = {str(record.get(key) or "auto") for _, records in done for record in records.values()}
-        found[key] = values.pop() if len(values) == 1 else "auto"
-    return found | {"backend": _BACKENDS.get(found["backend"], "auto")}
+def _made_by(record: Record) -> dict[str, str]:
+    """The backend and the precision that an output was made with, as options; ``auto`` where they are unknown."""
+    return {
+        "backend": _BACKENDS.get(str(record.get("backend")), "auto"),
+        "precision": str(record.get("precision") or "auto"),
+    }
 
 
 def _column(sample: int, samples: int) -> str:
@@ -288,6 +285,7 @@ def _entry(root: Path, found: Found, done: Mapping[str, Record], *, choosable: b
         "the file is not there any more, or was changed",
         key=found.target,
         samples=[int(str(record["sample"])) for record in done.values()] if choosable else [],
+        made_by=[_made_by(record) for record in done.values()] if choosable else [],
         identity={"input": found.relative, "source": source, "input_sha256": str(first["input_sha256"])},
     )
 

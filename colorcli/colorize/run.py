@@ -35,7 +35,7 @@ from colorcli.colorize.executors.local import LocalExecutor
 from colorcli.colorize.journal import Journal
 from colorcli.colorize.lock import locked
 from colorcli.colorize.options import Execution, choose_parameters
-from colorcli.colorize.plan import CONFLICTS, Plan, Selection, Verdict, make_plan
+from colorcli.colorize.plan import CONFLICTS, Plan, Selection, Task, Verdict, make_plan
 from colorcli.errors import ColorcliError, ExitCode, NothingToDoError, OutputError, StoppedError, UsageError
 from colorcli.images.formats import FORMATS, format_of_name, labels
 from colorcli.images.photo import Format
@@ -50,6 +50,10 @@ _LIBRARIES = (
     "numpy", "numba", "torch", "onnxruntime", "onnxruntime-gpu", "onnxruntime-directml", "onnxruntime-rocm", "pillow",
     "tifffile", "imagecodecs",
 )  # fmt: skip
+
+
+Engine = tuple[str, str]
+"""A backend and a precision, as ``open_model`` takes them."""
 
 
 @dataclass(frozen=True)
@@ -170,6 +174,19 @@ class Report:
         if self.failed and self.failed == self.matched:
             return ExitCode.ALL_FAILED
         return ExitCode.SOME_FAILED if self.failed or self.conflicts else ExitCode.OK
+
+    def add(self, later: Report) -> None:
+        """Take in how another part of the run ended, which came after this one."""
+        self.done += later.done
+        self.already += later.already
+        self.skipped += later.skipped
+        self.conflicts += later.conflicts
+        self.failures += later.failures
+        self.skips += later.skips
+        self.seconds += later.seconds
+        self.setup_seconds += later.setup_seconds
+        self.megapixels += later.megapixels
+        self.signal_number, self.fatal = later.signal_number, later.fatal
 
     def count(self, record: Event) -> None:
         """Take the end of an output in."""
@@ -317,29 +334,55 @@ class Run:
         """
         request, ready = self._request, stop or Stop()
 
-        def open_model() -> Any:
-            return opening.open_model(
-                self._card,
-                backend=request.backend,
-                device=request.device,
-                precision=request.precision,
-                photographs=self.plan.pending,
-                compile=request.compile,
-                notify=lambda text: observe(notice(text)),
-                waiting=waiting,
-                stopped=ready,
+        def turn(number: int, engine: Engine) -> Report:
+            def open_model() -> Any:
+                return opening.open_model(
+                    self._card,
+                    backend=engine[0],
+                    device=request.device,
+                    precision=engine[1],
+                    photographs=self.plan.pending,
+                    compile=request.compile,
+                    notify=lambda text: observe(notice(text)),
+                    waiting=waiting,
+                    stopped=ready,
+                )
+
+            work = Work(open_model, self.parameters, request.execution, ready)
+            return carry_out(
+                self._part(self.plan, number, engine),
+                executor(work),
+                self.info,
+                work,
+                observe=observe,
+                configuration=request.configuration,
+                again=lambda: self._part(self._make_plan(), number, engine),
             )
 
-        work = Work(open_model, self.parameters, request.execution, ready)
-        return carry_out(
-            self.plan,
-            executor(work),
-            self.info,
-            work,
-            observe=observe,
-            configuration=request.configuration,
-            again=self._make_plan,
+        # One, but for picks among samples that several backends have made.
+        engines = list(dict.fromkeys(map(self._engine, self.plan.tasks))) or [(request.backend, request.precision)]
+        outcome = turn(0, engines[0])
+        for number, engine in enumerate(engines[1:], 1):
+            if not ready() and outcome.fatal is None:
+                outcome.add(turn(number, engine))
+        outcome.matched = self.plan.matched
+        return outcome
+
+    def _engine(self, task: Task) -> Engine:
+        """The backend and the precision that a photograph is to be coloured with."""
+        asked = (self._request.backend, self._request.precision)
+        pick = (self._selection.picks or {}).get(task.found)
+        if pick is None:
+            return asked
+        return (
+            asked[0] if pick.backend == "auto" else pick.backend,
+            asked[1] if pick.precision == "auto" else pick.precision,
         )
+
+    def _part(self, plan: Plan, number: int, engine: Engine) -> Plan:
+        """The photographs of a plan that are coloured with one backend; the first part has all that is not coloured."""
+        plan = replace(plan, tasks=[task for task in plan.tasks if self._engine(task) == engine])
+        return plan if number == 0 else replace(plan, verdicts=[], finished=[], touched=[])
 
     def write_reports(self, progress: Callable[[int, int], None] = lambda done, total: None) -> list[Path]:
         """Write the report of each output folder; the files, of each folder ``report.html`` first.
@@ -457,22 +500,13 @@ def _record_times(plan: Plan, execution: Execution) -> None:
 
 
 def _as_chosen(request: Request, chosen: picks.Picks) -> Request:
-    """The request with the model, backend and precision that the samples were made with."""
+    """The request with the model that the samples were made with; backend and precision are those of each."""
     if request.samples != 1:
         raise UsageError("--picks makes the one chosen colouring of each photograph; omit --samples.")
-    changes: dict[str, Any] = {}
-    if "model" not in request.insisted:
-        changes["model"] = chosen.model
     for name in ("backend", "precision"):
-        made = getattr(chosen, name)
-        if made != "auto" and name in request.insisted and getattr(request, name) not in ("auto", made):
-            raise UsageError(
-                f"The samples of {chosen.path} were made with --{name} {made}, not {getattr(request, name)}; omit "
-                f"--{name}, or make other samples and choose again."
-            )
-        if made != "auto":
-            changes[name] = made
-    return replace(request, **changes)
+        if name in request.insisted:
+            chosen.follow_backend(name, getattr(request, name))
+    return request if "model" in request.insisted else replace(request, model=chosen.model)
 
 
 def _with_format_of_file(request: Request, sources: list[discover.Source]) -> Request:

@@ -57,7 +57,8 @@ class GalleryItem:
         missing: in place of a picture that the page does not hold.
         key: what the browser remembers a choice by.
         samples: the colourings that can be chosen.
-        identity: how ``picks.json`` names the photograph.
+        made_by: what ``picks.json`` says of each of the samples besides, in their order.
+        identity: how it names the photograph.
     """
 
     name: str
@@ -68,6 +69,7 @@ class GalleryItem:
     missing: str = ""
     key: str = ""
     samples: list[int] = field(default_factory=list)
+    made_by: list[dict[str, str]] = field(default_factory=list)
     identity: dict[str, object] = field(default_factory=dict)
 
     def data(self) -> dict[str, object]:

@@ -148,6 +148,8 @@ def picks_of(path: Path, wanted: dict[str, int]) -> dict[str, Any]:
     """What a report's page saves when these samples are chosen in it."""
     data = page_data(path)
     chosen = [
-        {**photo["identity"], "sample": wanted[photo["name"]]} for photo in data["photos"] if photo["name"] in wanted
+        {**photo["identity"], **photo["made_by"][photo["samples"].index(sample)], "sample": sample}
+        for photo in data["photos"]
+        if (sample := wanted.get(photo["name"])) is not None
     ]
     return {**json.loads(data["choice"]["header"]), "picks": chosen}

@@ -296,25 +296,55 @@ def test_several_classes_give_a_colouring_each(place: Path) -> None:
 
 def test_picks_are_made_by_the_backend_that_made_the_samples(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """PyTorch made the samples and ONNX Runtime what was chosen of them: seven of eight files had other bytes."""
-    asked: list[dict[str, Any]] = []
+    asked = _engines(monkeypatch)
+    assert colour("old", "-o", "three", "--samples", 3, "--sigma", 3, "-q", "--report") == 0
+    chosen = picks_of(place / "three" / "report.html", {"a.png": 1})
+    (pick,) = chosen["picks"]
+    assert (pick["backend"], pick["precision"]) == ("onnx", "fp32")
+    picks = save(chosen)
+    assert colour("old", "--picks", picks, "-o", "chosen", "-q") == 0
+    assert asked == [("auto", "auto"), ("onnx", "fp32")]
+    assert colour("old", "--picks", picks, "--backend", "pytorch", "-o", "other", "-q") == 2
+    for head, wanted in (({"backend": "pytorch", "precision": "fp32"}, ("pytorch", "fp32")), ({}, ("auto", "auto"))):
+        earlier = {key: value for key, value in pick.items() if key not in ("backend", "precision")}
+        assert colour("old", "--picks", save({**chosen, **head, "picks": [earlier]}), "-o", wanted[0], "-q") == 0
+        assert asked[-1] == wanted
 
-    def opened(card: ModelCard, **options: Any) -> FakeSession:
-        asked.append(options)
-        session = FakeSession()
-        session.backend = "onnxruntime"
+
+def test_picks_among_the_samples_of_several_backends(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A run that was continued on another machine: each photograph that was chosen comes out as it was seen."""
+    asked = _engines(monkeypatch)
+    samples = ("old", "-o", "three", "--samples", 2, "--sigma", 3, "-q")
+    assert colour(*samples, "--include", "a.png") == 0
+    assert colour(*samples, "--backend", "pytorch", "--report") == 0
+    (place / "old" / "broken.png").write_bytes(b"no picture")
+    picks = save(picks_of(place / "three" / "report.html", {"a.png": 1, "b.jpg": 1, "sub/c.tif": 0}))
+    assert colour("old", "--picks", picks, "-o", "chosen", "--json") == 0
+    assert asked[2:] == [("onnx", "fp32"), ("pytorch", "fp32")]
+    made, chosen = contents(place / "three"), contents(place / "chosen")
+    assert chosen == {"a.png": made["a.s01.png"], "b.jpg": made["b.s01.jpg"], "sub/c.tif": made["sub/c.s00.tif"]}
+    out, err = capsys.readouterr()
+    ends = [event for event in map(json.loads, out.splitlines()) if event["event"] == "run.end"]
+    assert [(end["matched"], end["done"]) for end in ends] == [(1, 1), (2, 2)]
+    assert "3 coloured, 0 skipped, 0 failed" in err
+    assert colour("old", "--picks", picks, "-o", "chosen") == 0
+    assert "0 coloured, 3 done already" in capsys.readouterr().err
+
+
+def _engines(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
+    """The backend and precision of each model that is opened from here on; automatically it is ONNX Runtime."""
+    asked: list[tuple[str, str]] = []
+
+    def opened(card: ModelCard, *, backend: str, precision: str, **_: Any) -> FakeSession:
+        asked.append((backend, precision))
+        session = FakeSession(lambda lightness, chroma: chroma * (0.8 if backend == "pytorch" else 1))
+        session.backend = "pytorch" if backend == "pytorch" else "onnxruntime"
         return session
 
     monkeypatch.setattr(opening, "open_model", opened)
-    assert colour("old", "-o", "three", "--samples", 3, "--sigma", 3, "-q", "--report") == 0
-    chosen = picks_of(place / "three" / "report.html", {"a.png": 1})
-    assert (chosen["backend"], chosen["precision"]) == ("onnx", "fp32")
-    picks = save(chosen)
-    assert colour("old", "--picks", picks, "-o", "chosen", "-q") == 0
-    assert [(one["backend"], one["precision"]) for one in asked] == [("auto", "auto"), ("onnx", "fp32")]
-    assert colour("old", "--picks", picks, "--backend", "pytorch", "-o", "other", "-q") == 2
-    earlier = {key: value for key, value in chosen.items() if key not in ("backend", "precision")}
-    assert colour("old", "--picks", save(earlier), "-o", "again", "-q") == 0
-    assert asked[-1]["backend"] == "auto"
+    return asked
 
 
 def test_picks_join_the_samples_folder(sampled: Path, place: Path) -> None:

@@ -75,8 +75,10 @@ const choices = {
     return this.picked.get(photo.key) ?? null;
   },
   file() {
-    const picks = report.photos.filter((photo) => this.picked.has(photo.key))
-      .map((photo) => ({ ...photo.identity, sample: this.picked.get(photo.key) }));
+    const picks = report.photos.filter((photo) => this.picked.has(photo.key)).map((photo) => {
+      const sample = this.picked.get(photo.key);
+      return { ...photo.identity, ...photo.made_by[photo.samples.indexOf(sample)], sample };
+    });
     const lines = picks.map((pick) => `\n  ${JSON.stringify(pick)}`);
     return `${report.choice.header.replace(/\s*\}$/, "")},\n "picks": [${lines.join(",")}\n ]\n}\n`;
   },
