@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import tarfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
@@ -18,8 +17,8 @@ from colorcli.images.formats import SUFFIXES, is_photograph_name, labels
 from colorcli.images.photo import Photo
 from colorcli.images.read import decode_photo
 from colorcli.images.samples import color_photographs
-from colorcli.registry import splits
-from colorcli.sessions.classes import classes_of_folders, read_class, read_classes
+from colorcli.registry import shards, splits
+from colorcli.sessions.classes import classes_of_folders, read_classes
 
 
 @dataclass(frozen=True)
@@ -208,26 +207,8 @@ def _of_run(folder: Path, name: str, failures: list[tuple[str, str]]) -> Iterato
 
 
 def _members(shard: Path) -> Iterator[tuple[str, File]]:
-    found: list[tuple[str, str, File]] = []
-    classes: dict[str, int] = {}
-    failure: UsageError | None = None
-    try:
-        # "r:" takes no compressed ones: their members have no place in the file
-        with tarfile.open(shard, "r:") as archive:
-            for member in archive:
-                folder, _, file = member.name.rpartition("/")
-                key = f"{folder}/{file.partition('.')[0]}"
-                if member.isfile() and is_photograph_name(file):
-                    found.append((key, f"{shard.stem}/{member.name}", File(shard, member.offset_data, member.size)))
-                elif file.endswith(".cls") and (content := archive.extractfile(member)):
-                    classes[key] = read_class(content.read(16), f"{member.name} of {shard}")
-    except (OSError, tarfile.TarError) as error:
-        failure = UsageError(f"The tar file {shard} cannot be read ({error}); it is damaged, or compressed.")
-    for key, name, part in found:
-        yield name, dataclasses.replace(part, label=classes.get(key, -1))
-    # What lies before the damage counts.
-    if failure is not None:
-        raise failure
+    for member in shards.photographs(shard):
+        yield member.name, File(shard, member.offset, member.size, label=member.label)
 
 
 def _stem(name: str) -> str:

@@ -10,7 +10,6 @@ import dataclasses
 import hashlib
 import io
 import math
-import tarfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -32,7 +31,8 @@ from colorcli.images.formats import JPEG, format_of_content, is_photograph_name
 from colorcli.images.icc import to_srgb
 from colorcli.images.photo import Pixels
 from colorcli.images.read import decode_photo
-from colorcli.sessions.classes import class_names, classes_of_folders, read_classes
+from colorcli.registry import shards
+from colorcli.sessions.classes import classes_of_folders, read_classes
 from colorcli.sessions.machine import available_cpus
 
 _NEAR_GRAY = 4.0
@@ -203,26 +203,9 @@ def _in_folder(folder: Path) -> Iterator[Entry]:
             yield Entry(name, path)
 
 
-def _in_shard(shard: Path) -> list[Entry]:
-    """The photographs of a shard, with the classes that files ``KEY.cls`` beside them give (WebDataset's layout)."""
-    found: list[tuple[str, Entry]] = []
-    classes: dict[str, int] = {}
-    try:
-        with tarfile.open(shard, "r:") as archive:
-            for member in archive:
-                folder, _, file = member.name.rpartition("/")
-                key = f"{folder}/{file.partition('.')[0]}"
-                if member.isfile() and is_photograph_name(file):
-                    entry = Entry(f"{shard.stem}/{member.name}", shard, member.offset_data, member.size)
-                    found.append((key, entry))
-                elif file.endswith(".cls") and (content := archive.extractfile(member)):
-                    classes[key] = int(content.read(16))
-    except (OSError, ValueError, tarfile.TarError) as error:
-        raise UsageError(f"The tar shard {shard} cannot be read: {error}.") from error
-    unknown = [number for number in classes.values() if not 0 <= number < len(class_names())]
-    if unknown:
-        raise UsageError(f"Class {unknown[0]} in the tar shard {shard} is none of ImageNet's, 0 to 999.")
-    return [dataclasses.replace(entry, label=classes.get(key, -1)) for key, entry in found]
+def _in_shard(shard: Path) -> Iterator[Entry]:
+    for member in shards.photographs(shard):
+        yield Entry(member.name, shard, member.offset, member.size, member.label)
 
 
 def _labelled(entries: list[Entry]) -> list[Entry]:
