@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from colorcli.color import tensors as colors
 from colorcli.networks.backbones import EfficientNetLite0, imagenet_input
 from colorcli.networks.biggan_deep import BigGANDeep, BigGANDeep128, BigGANLite64
-from colorcli.networks.colorizer import Colorizer
+from colorcli.networks.colorizer import RGBColorizer
 from colorcli.networks.size import SizeRule
 
 HIDDEN = 512
@@ -29,7 +29,7 @@ HIDDEN = 512
 _PARTS = 16
 
 
-class BigGANEncoder(Colorizer):
+class BigGANEncoder(RGBColorizer):
     """Encoder, classifier and frozen generator.
 
     Args:
@@ -42,7 +42,6 @@ class BigGANEncoder(Colorizer):
 
     controls = ("class_index",)
     size_rule = SizeRule(size=128, multiple_of=128, fixed=True)
-    native_space = "rgb"
     slow_parts = ("backbone",)
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "paper": {"preset": "paper", "shrinkage": 1.0, "latents": 1},
@@ -101,15 +100,6 @@ class BigGANEncoder(Colorizer):
 
     def native(self, lightness: Tensor, *, class_index: Tensor | None = None, **_: Any) -> Tensor:
         answer: Tensor = self(colors.lightness_to_gray(lightness), class_index)
-        return answer
-
-    def target(self, rgb: Tensor) -> Tensor:
-        return rgb
-
-    def to_chroma(self, answer: Tensor, lightness: Tensor) -> Tensor:
-        return colors.srgb_to_lab(answer)[:, 1:]
-
-    def as_rgb(self, answer: Tensor, lightness: Tensor) -> Tensor:
         return answer
 
     def prepare(self) -> None:

@@ -15,8 +15,8 @@ class Colorizer(nn.Module):
     """A network that turns lightness into chroma.
 
     A system's network answers in its paper's own space (RGB, UV, ab over 110, bins): ``native`` gives that answer,
-    ``target`` what the answer should be for a known colour photograph, and ``to_chroma`` translates it. The program
-    itself only ever calls ``chroma``.
+    ``target`` what the answer should be for a known colour photograph, and ``to_chroma`` translates it; both are here
+    for a*, b*, and in ``RGBColorizer`` for RGB. The program itself only ever calls ``chroma``.
 
     Attributes:
         controls: names of what the network can be steered by, which are its methods' keyword arguments; they are
@@ -24,6 +24,7 @@ class Colorizer(nn.Module):
         size_rule: the input sizes it takes.
         presets: keyword arguments for its constructor, by the name of the preset.
         native_space: space of the network's own answer: ``"ab"``, ``"rgb"``, ``"uv"`` or ``"bins"``.
+        ab_scale: CIELAB units in one unit of an answer in ``"ab"``.
         slow_parts: names of the submodules that start from pretrained weights and learn at the slower rate.
         frozen_parts: submodules that never learn, and the name of the backbone whose weights each one holds. Their
             weights are kept apart from the model's own, so that several models can share them.
@@ -34,6 +35,7 @@ class Colorizer(nn.Module):
     size_rule: ClassVar[SizeRule] = SizeRule()
     presets: ClassVar[dict[str, dict[str, Any]]] = {}
     native_space: ClassVar[str] = "ab"
+    ab_scale: ClassVar[float] = 1.0
     slow_parts: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self) -> None:
@@ -59,11 +61,11 @@ class Colorizer(nn.Module):
 
     def target(self, rgb: Tensor) -> Tensor:
         """What ``native`` should answer for a photograph ``(N, 3, H, W)`` in sRGB 0..1: same space and units."""
-        raise NotImplementedError
+        return colors.srgb_to_lab(rgb)[:, 1:] / self.ab_scale
 
     def to_chroma(self, answer: Tensor, lightness: Tensor) -> Tensor:
         """Translate a native answer into CIELAB a*, b* ``(N, 2, h, w)``; ``lightness`` as for ``chroma``."""
-        raise NotImplementedError
+        return answer * self.ab_scale
 
     def as_rgb(self, answer: Tensor, lightness: Tensor) -> Tensor:
         """A native answer as sRGB, nominally 0..1, ``(N, 3, h, w)``; ``lightness`` has the answer's size.
@@ -87,3 +89,18 @@ class Colorizer(nn.Module):
     def prepare(self) -> None:
         """Get ready for inference; what training needs is thrown away, gradients among it."""
         self.eval().requires_grad_(False)
+
+
+class RGBColorizer(Colorizer):
+    """A network whose own answer is sRGB, nominally 0..1, lightness included."""
+
+    native_space = "rgb"
+
+    def target(self, rgb: Tensor) -> Tensor:
+        return rgb
+
+    def to_chroma(self, answer: Tensor, lightness: Tensor) -> Tensor:
+        return colors.srgb_to_lab(answer.clamp(0, 1))[:, 1:]
+
+    def as_rgb(self, answer: Tensor, lightness: Tensor) -> Tensor:
+        return answer

@@ -13,13 +13,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from colorcli.color import tensors as colors
-from colorcli.networks.colorizer import Colorizer
+from colorcli.networks.colorizer import RGBColorizer
 from colorcli.networks.size import SizeRule
 
 SIDE = 256
 
 
-class ConvFCGAN(Colorizer):
+class ConvFCGAN(RGBColorizer):
     """The generator: four convolutions to 3 x 64 x 64, three linear layers, upsampling by four.
 
     Args:
@@ -27,7 +27,6 @@ class ConvFCGAN(Colorizer):
     """
 
     size_rule = SizeRule(size=SIDE, multiple_of=SIDE, fixed=True)
-    native_space = "rgb"
     presets: ClassVar[dict[str, dict[str, Any]]] = {"paper": {"hidden": 1024}, "lite": {"hidden": 128}}
 
     def __init__(self, hidden: int = 128) -> None:
@@ -54,15 +53,6 @@ class ConvFCGAN(Colorizer):
 
     def native(self, lightness: Tensor, **_: Any) -> Tensor:
         answer: Tensor = self(colors.lightness_to_gray(lightness))
-        return answer
-
-    def target(self, rgb: Tensor) -> Tensor:
-        return rgb
-
-    def to_chroma(self, answer: Tensor, lightness: Tensor) -> Tensor:
-        return colors.srgb_to_lab(answer.clamp(0, 1))[:, 1:]
-
-    def as_rgb(self, answer: Tensor, lightness: Tensor) -> Tensor:
         return answer
 
 

@@ -13,11 +13,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from colorcli.color import tensors as colors
 from colorcli.networks.colorizer import Colorizer
 from colorcli.networks.size import SizeRule
-
-AB_SCALE = 128
 
 
 class ConvNet(Colorizer):
@@ -29,6 +26,7 @@ class ConvNet(Colorizer):
     """
 
     size_rule = SizeRule(size=224, multiple_of=32)
+    ab_scale = 128
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "paper": {"encoder": (64, 128, 256, 512, 1024), "decoder": (512, 256, 128, 64, 32)},
         "lite": {"encoder": (32, 64, 128, 256, 512), "decoder": (256, 128, 64, 32, 16)},
@@ -61,12 +59,6 @@ class ConvNet(Colorizer):
     def native(self, lightness: Tensor, **_: Any) -> Tensor:
         answer: Tensor = self(lightness / 100)
         return answer
-
-    def target(self, rgb: Tensor) -> Tensor:
-        return colors.srgb_to_lab(rgb)[:, 1:] / AB_SCALE
-
-    def to_chroma(self, answer: Tensor, lightness: Tensor) -> Tensor:
-        return answer * AB_SCALE
 
 
 def _halving(before: int, after: int) -> nn.Sequential:

@@ -322,12 +322,6 @@ class DDColor(Colorizer):
         """a* and b* ``(N, 2, H, W)``, unbounded."""
         return self.forward(colors.lightness_to_gray(lightness).expand(-1, 3, -1, -1))
 
-    def target(self, rgb: Tensor) -> Tensor:
-        return colors.srgb_to_lab(rgb)[:, 1:]
-
-    def to_chroma(self, answer: Tensor, lightness: Tensor) -> Tensor:
-        return answer
-
     def prepare(self) -> None:
         """Fold spectral normalization into the weights; afterwards the network is for inference only."""
         super().prepare()

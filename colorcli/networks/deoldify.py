@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from colorcli.color import tensors as colors
 from colorcli.networks.backbones import imagenet_input, imagenet_statistics
-from colorcli.networks.colorizer import Colorizer
+from colorcli.networks.colorizer import RGBColorizer
 from colorcli.networks.dynamic_unet import PixelShuffle, UpBlock, layer
 from colorcli.networks.size import RENDER_BASE, SizeRule
 from colorcli.networks.spectral import fold_all
@@ -36,7 +36,7 @@ class _Residual(nn.Module):
         return out
 
 
-class DeOldify(Colorizer):
+class DeOldify(RGBColorizer):
     """The generator in its two released designs; see the module's docstring.
 
     Args:
@@ -46,7 +46,6 @@ class DeOldify(Colorizer):
         render_factor: working size, in sixteenths: 35 is the released program's 560 pixels.
     """
 
-    native_space = "rgb"
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "artistic": {"backbone": "resnet34", "deep": True, "render_factor": 35},
         "stable": {"backbone": "resnet101", "deep": False, "width": 512, "render_factor": 35},
@@ -110,15 +109,6 @@ class DeOldify(Colorizer):
         """sRGB ``(N, 3, S, S)``, nominally 0..1."""
         mean, sd = imagenet_statistics(lightness)
         return self.forward(imagenet_input(colors.lightness_to_gray(lightness))) * sd + mean
-
-    def target(self, rgb: Tensor) -> Tensor:
-        return rgb
-
-    def to_chroma(self, answer: Tensor, lightness: Tensor) -> Tensor:
-        return colors.srgb_to_lab(answer.clamp(0, 1))[:, 1:]
-
-    def as_rgb(self, answer: Tensor, lightness: Tensor) -> Tensor:
-        return answer
 
     def prepare(self) -> None:
         """Fold spectral normalization into the weights; afterwards the network is for inference only."""

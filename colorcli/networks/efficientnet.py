@@ -20,8 +20,6 @@ from colorcli.networks.backbones import EfficientNetLite0, imagenet_input
 from colorcli.networks.colorizer import Colorizer
 from colorcli.networks.size import SizeRule
 
-AB_SCALE = 128
-
 
 class EfficientNet(Colorizer):
     """EfficientNet backbone and pyramid decoder.
@@ -33,6 +31,7 @@ class EfficientNet(Colorizer):
     """
 
     size_rule = SizeRule(size=224, multiple_of=32)
+    ab_scale = 128
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "paper": {"backbone": "efficientnet_b7", "widths": (128, 64)},
         "lite": {"backbone": "efficientnet-lite0-gray", "widths": (24, 12)},
@@ -89,12 +88,12 @@ class EfficientNet(Colorizer):
         return answer
 
     def target(self, rgb: Tensor) -> Tensor:
-        if self.native_space == "uv":
-            return colors.srgb_to_yuv(rgb)[:, 1:]
-        return colors.srgb_to_lab(rgb)[:, 1:] / AB_SCALE
+        return colors.srgb_to_yuv(rgb)[:, 1:] if self.native_space == "uv" else super().target(rgb)
 
     def to_chroma(self, answer: Tensor, lightness: Tensor) -> Tensor:
-        return colors.uv_to_chroma(answer, lightness) if self.native_space == "uv" else answer * AB_SCALE
+        if self.native_space == "uv":
+            return colors.uv_to_chroma(answer, lightness)
+        return super().to_chroma(answer, lightness)
 
 
 LITE_TAPS = (96, 144, 240, 672, 1280)

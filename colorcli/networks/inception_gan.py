@@ -28,7 +28,6 @@ from colorcli.networks.backbones import EfficientNetLite0, imagenet_input
 from colorcli.networks.colorizer import Colorizer
 from colorcli.networks.size import SizeRule
 
-AB_SCALE = 110.0
 SEMANTICS = 1001
 MAPS = 21
 _INCEPTION_SIDE = 299
@@ -77,6 +76,7 @@ class InceptionGAN(Colorizer):
         ModelError: ``paper`` with ``semantics`` needs the package timm, which is not installed.
     """
 
+    ab_scale = 110.0
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "paper": {"preset": "paper", "width": 256},
         "lite": {"preset": "lite", "width": 96},
@@ -142,12 +142,6 @@ class InceptionGAN(Colorizer):
     def native(self, lightness: Tensor, **_: Any) -> Tensor:
         """a*/110 and b*/110 ``(N, 2, H, W)``, within -1..1."""
         return self.forward(lightness / 50 - 1)
-
-    def target(self, rgb: Tensor) -> Tensor:
-        return colors.srgb_to_lab(rgb)[:, 1:] / AB_SCALE
-
-    def to_chroma(self, answer: Tensor, lightness: Tensor) -> Tensor:
-        return answer * AB_SCALE
 
     def _knowledge(self, gray: Tensor) -> tuple[Tensor | None, Tensor | None]:
         """Of gray 0..1 the class scores ``(N, 1000)`` and the class maps ``(N, 21, H, W)``; None where not used."""

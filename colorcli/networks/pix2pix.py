@@ -13,11 +13,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from colorcli.color import tensors as colors
 from colorcli.networks.colorizer import Colorizer
 from colorcli.networks.size import SizeRule
-
-AB_SCALE = 110.0
 
 
 class _UNetBlock(nn.Module):
@@ -69,6 +66,7 @@ class Pix2Pix(Colorizer):
         fixed: whether photographs are stretched to a square, as the released programs do.
     """
 
+    ab_scale = 110.0
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "paper": {"levels": 8, "ngf": 64, "fixed": True},
         "lite": {"levels": 7, "ngf": 20},
@@ -94,12 +92,6 @@ class Pix2Pix(Colorizer):
     def native(self, lightness: Tensor, **_: Any) -> Tensor:
         """a*/110 and b*/110 ``(N, 2, H, W)``, within -1..1."""
         return self.forward(lightness / 50 - 1)
-
-    def target(self, rgb: Tensor) -> Tensor:
-        return colors.srgb_to_lab(rgb)[:, 1:] / AB_SCALE
-
-    def to_chroma(self, answer: Tensor, lightness: Tensor) -> Tensor:
-        return answer * AB_SCALE
 
 
 class Discriminator(nn.Module):

@@ -13,11 +13,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from colorcli.color import tensors as colors
 from colorcli.networks.colorizer import Colorizer
 from colorcli.networks.size import SizeRule
-
-AB_SCALE = 110.0
 
 
 def _group(in_channels: int, out_channels: int, convolutions: int, *, dilation: int = 1) -> nn.Sequential:
@@ -51,6 +48,7 @@ class Siggraph17(Colorizer):
 
     presets: ClassVar[dict[str, dict[str, Any]]] = {"paper": {"width": 64}}
     size_rule = SizeRule(size=256, multiple_of=8, fixed=True)
+    ab_scale = 110.0
 
     def __init__(self, width: int = 64) -> None:
         super().__init__()
@@ -87,14 +85,14 @@ class Siggraph17(Colorizer):
         nothing = torch.zeros_like(lightness)
         hint_ab = nothing.expand(-1, 2, -1, -1) if hint_ab is None else hint_ab
         mask = nothing if mask is None else mask
-        x1 = self.model1(torch.cat(((lightness - 50) / 100, hint_ab / AB_SCALE, mask), 1))
+        x1 = self.model1(torch.cat(((lightness - 50) / 100, hint_ab / self.ab_scale, mask), 1))
         x2 = self.model2(_halved(x1))
         x3 = self.model3(_halved(x2))
         x = self.model7(self.model6(self.model5(self.model4(_halved(x3)))))
         x = self.model8(self.model8up(x) + self.model3short8(x3))
         x = self.model9(self.model9up(x) + self.model2short9(x2))
         x = self.model10(self.model10up(x) + self.model1short10(x1))
-        out: Tensor = self.model_out(x) * AB_SCALE
+        out: Tensor = self.model_out(x) * self.ab_scale
         return out
 
     def native(self, lightness: Tensor, *, hints: Tensor | None = None, **_: Any) -> Tensor:
@@ -103,11 +101,5 @@ class Siggraph17(Colorizer):
         ``hints`` is ``(N, 3, H, W)``: a*, b*, and 1 where they are given; all 0 elsewhere.
         """
         if hints is None:
-            return self.forward(lightness) / AB_SCALE
-        return self.forward(lightness, hints[:, :2], hints[:, 2:]) / AB_SCALE
-
-    def target(self, rgb: Tensor) -> Tensor:
-        return colors.srgb_to_lab(rgb)[:, 1:] / AB_SCALE
-
-    def to_chroma(self, answer: Tensor, lightness: Tensor) -> Tensor:
-        return answer * AB_SCALE
+            return self.forward(lightness) / self.ab_scale
+        return self.forward(lightness, hints[:, :2], hints[:, 2:]) / self.ab_scale
