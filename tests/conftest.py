@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[1]
 
 # Tests start processes in folders of their own, where a relative entry would mean another place.
@@ -25,3 +27,17 @@ def pytest_report_header() -> str:
     import colorcli
 
     return f"colorcli: {Path(colorcli.__file__).parent}"
+
+
+@pytest.fixture
+def faked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A folder of one's own, and a fake behind every model's name."""
+    from colorcli.pipeline import opening
+    from colorcli.registry import registry
+
+    from .fakes import CARD, FakeSession
+
+    monkeypatch.setattr(registry, "find", lambda name: CARD)
+    monkeypatch.setattr(opening, "open_model", lambda card, **_: FakeSession())
+    monkeypatch.chdir(tmp_path)
+    return tmp_path

@@ -10,10 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from colorcli.networks.size import SizeRule
+from colorcli.registry.card import ModelCard
 from colorcli.sessions.session import NO_CONTROLS, Controls, ModelInfo
 
 Answer = NDArray[np.float32]
 INFO = ModelInfo("fake@test", "fake", "ab" * 32, ("z", "class_index"), SizeRule(64, 16), "none", "1")
+CARD = ModelCard("fake", "fake", INFO.weights_sha256, "test", size=INFO.size_rule, controls=INFO.controls)
 
 
 class FakeSession:

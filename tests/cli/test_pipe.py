@@ -12,22 +12,9 @@ from PIL import Image
 
 from colorcli.cli import main
 from colorcli.images.read import decode_photo
-from colorcli.pipeline import opening
-from colorcli.registry import registry
-from colorcli.registry.card import ModelCard
 from tests.colorize.conftest import write_gray
-from tests.fakes import INFO, FakeSession
 
-CARD = ModelCard("fake", "fake", INFO.weights_sha256, "test", size=INFO.size_rule, controls=INFO.controls)
-
-
-@pytest.fixture(autouse=True)
-def place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """A folder of one's own, and a fake behind every model's name."""
-    monkeypatch.setattr(registry, "find", lambda name: CARD)
-    monkeypatch.setattr(opening, "open_model", lambda card, **_: FakeSession())
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+pytestmark = pytest.mark.usefixtures("faked")
 
 
 def pipe(monkeypatch: pytest.MonkeyPatch, content: bytes, *arguments: str) -> int:
@@ -38,23 +25,23 @@ def pipe(monkeypatch: pytest.MonkeyPatch, content: bytes, *arguments: str) -> in
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".tif"])
 def test_an_image_goes_through_a_pipe(
-    place: Path, monkeypatch: pytest.MonkeyPatch, capsysbinary: pytest.CaptureFixture[bytes], suffix: str
+    faked: Path, monkeypatch: pytest.MonkeyPatch, capsysbinary: pytest.CaptureFixture[bytes], suffix: str
 ) -> None:
     """The image alone is on stdout, in its own format, with the colours that a folder's run gives it."""
-    path = write_gray(place / "in" / f"stdin{suffix}")
+    path = write_gray(faked / "in" / f"stdin{suffix}")
     assert main(["colorize", "in", "-q"]) == 0
-    expected = (place / "in_colorized" / path.name).read_bytes()
+    expected = (faked / "in_colorized" / path.name).read_bytes()
     assert pipe(monkeypatch, path.read_bytes()) == 0
     out, err = capsysbinary.readouterr()
     made, wanted = decode_photo(out, path), decode_photo(expected, path)
     assert made.format == wanted.format
     np.testing.assert_array_equal(made.pixels, wanted.pixels)
     assert err == b""
-    assert sorted(entry.name for entry in place.iterdir()) == ["in", "in_colorized"]
+    assert sorted(entry.name for entry in faked.iterdir()) == ["in", "in_colorized"]
 
 
-def test_a_file_goes_to_stdout(place: Path, capsysbinary: pytest.CaptureFixture[bytes]) -> None:
-    write_gray(place / "a.png")
+def test_a_file_goes_to_stdout(faked: Path, capsysbinary: pytest.CaptureFixture[bytes]) -> None:
+    write_gray(faked / "a.png")
     assert main(["colorize", "a.png", "-o", "-", "--format", "jpeg"]) == 0
     assert Image.open(io.BytesIO(capsysbinary.readouterr().out)).format == "JPEG"
 
@@ -71,7 +58,7 @@ def test_a_file_goes_to_stdout(place: Path, capsysbinary: pytest.CaptureFixture[
     ],
 )
 def test_what_cannot_go_through_a_pipe_leaves_stdout_empty(
-    place: Path,
+    faked: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsysbinary: pytest.CaptureFixture[bytes],
     content: bytes | None,
@@ -80,7 +67,7 @@ def test_what_cannot_go_through_a_pipe_leaves_stdout_empty(
     said: str,
 ) -> None:
     """The next program in the pipe must not take half an answer for an image."""
-    whole = write_gray(place / "a.png").read_bytes()
+    whole = write_gray(faked / "a.png").read_bytes()
     assert pipe(monkeypatch, whole if content is None else content, *arguments) == code
     out, err = capsysbinary.readouterr()
     assert out == b""

@@ -20,9 +20,8 @@ from colorcli.colorize import photograph
 from colorcli.images import write
 from colorcli.pipeline import opening
 from colorcli.registry import registry
-from colorcli.registry.card import ModelCard
 
-from ..fakes import INFO, FakeSession
+from ..fakes import CARD, FakeSession
 
 
 def die() -> None:
@@ -59,15 +58,14 @@ def run(seconds: float, deadly: str, arguments: list[str]) -> int:
 
     def colour(*_: Any) -> None:
         if mark := os.environ.get("DRIVER_MARK"):
-            Path(mark).touch()
+            Path(mark).write_text("begun")
         time.sleep(seconds)
 
     session = FakeSession(colour)
     if deadly != "no":
         stage, _, number = deadly.partition(":")
         inject(stage, int(number), session)
-    card = ModelCard("fake", "fake", INFO.weights_sha256, "test", size=INFO.size_rule, controls=INFO.controls)
-    registry.find = lambda name: card
+    registry.find = lambda name: CARD
     opening.open_model = lambda *args, **kwargs: session
     return main(arguments)
 

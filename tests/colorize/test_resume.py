@@ -8,8 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -18,6 +16,7 @@ from PIL import Image
 from colorcli.colorize.journal import read_journal
 
 from ..conftest import ROOT
+from ..processes import await_done, await_word
 from .conftest import contents, write_gray
 
 pytestmark = pytest.mark.slow
@@ -62,17 +61,6 @@ def finished(root: Path) -> set[str]:
     return {str(r["output"]) for r in read_journal(root) if r["event"] == "photo.done"}
 
 
-def has_finished(root: Path, count: int) -> bool:
-    return len(finished(root)) >= count
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = 120) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not happen"
-        time.sleep(0.01)
-
-
 @pytest.fixture
 def many(tmp_path: Path) -> Path:
     """Twenty photographs, coloured once without disturbance into ``reference``."""
@@ -92,9 +80,9 @@ def test_kill_9_at_any_moment_loses_nothing(many: Path) -> None:
     while kills < 5 and len(finished(root)) < 14:
         kills += 1
         before = {name: (root / name).stat().st_mtime_ns for name in finished(root)}
-        process = start(many, 0.15)
-        wait_for(partial(has_finished, root, len(before) + rng.randint(1, 2)))
-        time.sleep(rng.random() * 0.15)
+        process = start(many, 0.15, "no", "--json")
+        await_done(process, rng.randint(1, 2))
+        time.sleep(rng.random() * 0.15)  # not a wait: any moment will do
         process.kill()
         process.communicate()
         assert {name: (root / name).stat().st_mtime_ns for name in before} == before
@@ -138,8 +126,8 @@ def test_a_killed_overwrite_is_continued(many: Path) -> None:
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_the_first_signal_finishes_what_is_in_flight(many: Path, number: int, code: int) -> None:
     root = many.with_name("in_colorized")
-    process = start(many, 0.5)
-    wait_for(partial(has_finished, root, 2))
+    process = start(many, 0.5, "no", "--json")
+    await_done(process, 2)
     process.send_signal(number)
     _, err = process.communicate(timeout=300)
     assert process.returncode == code
@@ -154,10 +142,11 @@ def test_the_first_signal_finishes_what_is_in_flight(many: Path, number: int, co
 def test_the_second_signal_aborts_even_a_network_that_hangs(many: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody has to look for kill -9."""
     mark = many.with_name("begun")
+    os.mkfifo(mark)
     monkeypatch.setenv("DRIVER_MARK", str(mark))
     process = start(many, 600.0)
     assert process.stderr is not None
-    wait_for(mark.is_file)
+    await_word(mark)
     process.send_signal(signal.SIGINT)
     assert any("once more aborts" in line for line in process.stderr), "it ended at the first signal"
     assert process.poll() is None

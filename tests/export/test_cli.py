@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 import tomllib
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from colorcli.registry.card import ModelCard
 from colorcli.requirements import NOT_NEEDED, without_torch
 
 from ..conftest import ROOT
+from ..processes import await_word
 
 pytestmark = pytest.mark.slow
 
@@ -110,8 +110,7 @@ _ENDLESS = """
 import os, pathlib, sys, time
 
 if "export" in sys.argv[0]:
-    pathlib.Path({mark!r} + ".part").write_text(str(os.getpid()))
-    os.rename({mark!r} + ".part", {mark!r})
+    pathlib.Path({mark!r}).write_text(str(os.getpid()))
     time.sleep(3600)
 """
 
@@ -130,12 +129,11 @@ def test_an_end_asked_for_while_a_copy_is_made_comes_at_once(
 ) -> None:
     """Ctrl-C, and half a minute of nothing; or a process that goes on by itself."""
     mark, module = tmp_path / "mark", tmp_path / "site" / "small_network.py"
+    os.mkfifo(mark)
     module.write_text(_ENDLESS.format(mark=str(mark)) + module.read_text())
     with _start(tmp_path, *arguments, str(small.folder)) as process:
         try:
-            while not mark.exists():
-                assert process.poll() is None, process.communicate()
-                time.sleep(0.05)
+            exporter = int(await_word(mark))
             process.send_signal(number)
             _, err = process.communicate(timeout=120)
         finally:
@@ -145,7 +143,7 @@ def test_an_end_asked_for_while_a_copy_is_made_comes_at_once(
     assert list((tmp_path / "cache" / "onnx").iterdir()) == []
     assert not (tmp_path / "out" / ".colorcli" / "lock").exists()
     with pytest.raises(ProcessLookupError):
-        os.kill(int(mark.read_text()), 0)
+        os.kill(exporter, 0)
 
 
 def test_an_exported_file_is_scored_like_its_model(small: ModelCard, tmp_path: Path) -> None:

@@ -19,22 +19,18 @@ from colorcli.registry.card import ModelCard
 from colorcli.report import colouring
 from tests.colorize.conftest import contents, write_gray
 
-from ..fakes import INFO, FakeSession
+from ..fakes import CARD, INFO, FakeSession
 from .conftest import Open, page_data, picks_of
 
 SEED = 2**60 + 1
-CARD = ModelCard("fake", "fake", INFO.weights_sha256, "test", size=INFO.size_rule, controls=INFO.controls)
 
 
 @pytest.fixture(autouse=True)
-def place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+def place(faked: Path) -> Path:
     """Every model's name leads to a fake; photographs lie in ``old``."""
-    monkeypatch.setattr(registry, "find", lambda name: CARD)
-    monkeypatch.setattr(opening, "open_model", lambda card, **_: FakeSession())
-    monkeypatch.chdir(tmp_path)
     for name in ("a.png", "b.jpg", "<script>window.hacked = 1<", "sub/c.tif"):
-        write_gray(tmp_path / "old" / (name if "." in name[-4:] else f"{name}.png"))
-    return tmp_path
+        write_gray(faked / "old" / (name if "." in name[-4:] else f"{name}.png"))
+    return faked
 
 
 def colour(*arguments: object) -> int:
