@@ -117,8 +117,12 @@ def choose_parameters(
     if samples > 1:
         if not any(one.random for one in controls(model.controls)):
             raise UsageError(f"{model.name} gives every sample the same colours, so --samples has no effect.")
-        if settings.get("sigma") == 0:
-            raise UsageError("With --sigma 0 all samples are the same; ask for one, or for a larger sigma.")
+        for _, setting in declared_settings():
+            if setting.still is not None and settings.get(setting.name) == setting.still:
+                raise UsageError(
+                    f"With {setting.option} {setting.still} all samples are the same; ask for one, or for a larger "
+                    f"{setting.word}."
+                )
     if samples * variants(settings) > MAX_SAMPLES:
         raise UsageError(f"A photograph can have {MAX_SAMPLES} colourings at most, of all classes together.")
     return Parameters(settings, size or model.size_rule.size, strength, vividness, format, quality)

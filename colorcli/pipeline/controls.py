@@ -50,6 +50,7 @@ class Setting:
         help: for ``--help``; the default is added to it.
         parse: makes the value that is recorded of what a person gave. Raises UsageError.
         several: whether it may hold several values, as a tuple: every photograph is then coloured with each.
+        still: value with which every sample is the same; None where there is none.
         chance: whether its values are equally good, and a number is measured over several of them.
         title: in reports.
         show: the value in words.
@@ -66,6 +67,7 @@ class Setting:
     high: float | None = None
     parse: Callable[[Any], Any] = lambda value: value
     several: bool = False
+    still: Any = None
     chance: bool = False
     title: str = ""
     show: Callable[[Any], str] = str
@@ -204,7 +206,9 @@ def _class_shown(index: int) -> str:
     return "the network’s own choice" if index == -1 else f"{class_names()[index]} ({index})"
 
 
-SIGMA = Setting("sigma", "--sigma", float, 0.8, "How far colours stray from the expected.", low=0, high=100, title="σ")
+SIGMA = Setting(
+    "sigma", "--sigma", float, 0.8, "How far colours stray from the expected.", low=0, high=100, still=0, title="σ"
+)
 SEED = Setting("seed", "--seed", int, 0, "Random seed.", chance=True, title="Seed")
 CLASS = Setting(
     "class_index",

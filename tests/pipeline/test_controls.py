@@ -50,6 +50,13 @@ def test_what_is_not_asked_for_has_its_default_and_what_a_model_lacks_is_refused
         controls.choose(INFO, {"hue": 1})
 
 
+def test_samples_that_would_all_be_the_same_are_refused() -> None:
+    """Four files of one colouring, and a person who looks for the difference."""
+    with pytest.raises(UsageError, match="With --sigma 0 all samples are the same"):
+        choose_parameters(INFO, samples=2, sigma=0)
+    assert choose_parameters(INFO, samples=1, sigma=0).settings["sigma"] == 0
+
+
 def test_every_window_is_given_the_controls_of_its_photograph() -> None:
     """A panorama whose parts have different codes changes colour along its way."""
     settings = controls.choose(INFO, {"class_name": "207"})
