@@ -1,4 +1,4 @@
-"""What photographs show, for networks that take a class: pseudo-labels, and the classes that gray ones may show."""
+"""Classes of photographs, for networks that take one: pseudo-labels, and the likeliest classes of gray photographs."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class Classifier:
     """Names the classes of photographs before they are coloured.
 
     Args:
-        pseudo: whether a photograph without a label gets the answer of a classifier on the colour original.
-        likely: how many classes are named that the gray photograph may show, the likeliest first; 0: none.
+        pseudo: whether to label photographs that have no label by classifying the colour original.
+        likely: number of likeliest classes to find for each gray photograph; 0: none.
 
     Raises:
         ModelError: the weights of a classifier are not on this machine.
@@ -33,7 +33,7 @@ class Classifier:
 
     def __init__(self, *, pseudo: bool, likely: int) -> None:
         self._pseudo, self._likely = pseudo, likely
-        # Now, and not after an hour of another model.
+        # Load now, so that missing weights show before an hour of another model.
         if pseudo:
             self._colour.eval()
         if likely:
@@ -52,7 +52,7 @@ class Classifier:
 
     @torch.inference_mode()
     def named(self, prepared: ProtocolImage) -> ProtocolImage:
-        """The photograph with its classes."""
+        """Add the photograph's classes."""
         label, likely = prepared.label, prepared.likely
         if self._pseudo and label < 0:
             picture = fit(prepared.original, Protocol("pseudo", "", "crop", _SIDE))

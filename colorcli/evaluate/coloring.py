@@ -1,4 +1,4 @@
-"""Having photographs coloured: which colourings an evaluation needs, and the networks' answers."""
+"""The colourings that an evaluation needs, and the networks' answers."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class Take(NamedTuple):
     """One colouring of a photograph.
 
     Attributes:
-        model: whose it is.
-        repeat: which seed, or which sample of those for diversity.
+        model: name of the model.
+        repeat: index of the seed, or of the sample where diversity is measured.
         sigma: for diversity, the scale of the random code; None for the colourings that are compared with the original.
-        rank: for diversity over classes, which of the likeliest classes is given; -1 for the other colourings.
+        rank: for diversity over classes, index into the likeliest classes; -1 for other colourings.
     """
 
     model: str
@@ -34,7 +34,7 @@ class Take(NamedTuple):
 
     @property
     def spread(self) -> str:
-        """Which diversity it is for; empty where it is compared with the original."""
+        """The diversity that it is for; empty where it is compared with the original."""
         if self.rank >= 0:
             return "classes"
         return "" if self.sigma is None else f"{self.sigma:g}"
@@ -48,7 +48,7 @@ class Answer:
         chroma: a*, b* ``(2, h, w)``.
         seconds: that the network took.
         rgb: with ``native``, the picture ``(h, w, 3)`` of a network that answers in RGB, lightness included.
-        enlarge: how the network's size rule says that the chroma comes to the photograph's size.
+        enlarge: how the chroma is enlarged to the photograph's size, by the network's size rule.
         error: with ``native``, the mean squared error against its target in its own units; NaN for classes.
     """
 
@@ -62,7 +62,7 @@ class Answer:
 def color(
     session: Session, batch: Sequence[ProtocolImage], controls: Sequence[Sequence[Controls]]
 ) -> list[Answer | PhotoError]:
-    """A network's answers for photographs, each with its controls; what is unusable as the error that says why."""
+    """Run a network on photographs, each with its controls; an unusable answer becomes the error that says why."""
     rule = session.info.size_rule
     layouts = [prepared.windows[rule] for prepared in batch]
     start = time.perf_counter()

@@ -1,4 +1,4 @@
-"""What a model costs, beside what it is worth: parameters, multiply-adds, time, memory."""
+"""What a model costs: parameters, multiply-adds, time and memory."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ _TIMED = 5
 
 
 def measure(session: Session) -> Cost:
-    """Parameters, multiply-adds, milliseconds and memory of one photograph of 1:1 at the working size; None: unknown.
+    """Measure one square photograph at the working size; None where a cost is unknown.
 
     Multiply-adds are those of convolutions and matrix products, in the weights' own dtype. Milliseconds are the median
-    of five runs with nothing beside them, unlike during an evaluation. Memory is what the process (on CUDA the device)
-    holds at most while the network runs, above what it held before, and the weights.
+    of five runs in an otherwise idle process, unlike during an evaluation. Memory is the peak of the process (on CUDA,
+    of the device) while the network runs, less what it held before, plus the weights.
     """
     rule = session.info.size_rule
     lightness = np.full((1, 1, *rule.working_shape(1, 1)), 50, np.float32)
@@ -73,7 +73,7 @@ def _measure_pytorch(session: Session, network: Any, run: Callable[[], None]) ->
 
 
 def _measure_onnx(session: OnnxSession, run: Callable[[], None]) -> Cost:
-    """What a file says of the network it was made from, and memory where it is this process's own."""
+    """Costs that the file records, and memory where the network runs in this process's memory."""
     peak = _Peak(session.device) if session.device == "cpu" else None
     run()
     held = None if peak is None else peak.bytes()
@@ -85,7 +85,7 @@ def _measure_onnx(session: OnnxSession, run: Callable[[], None]) -> Cost:
 
 
 class _Peak:
-    """The most memory held from here on, above what is held now."""
+    """Peak memory from here on, above what is held now."""
 
     def __init__(self, device: str) -> None:
         self._cuda = device if device.startswith("cuda") else ""
@@ -105,7 +105,7 @@ class _Peak:
                 self._before = None
 
     def bytes(self) -> int | None:
-        """None where it cannot be known."""
+        """The peak; None where it cannot be measured."""
         if self._before is None:
             return None
         if self._cuda:
@@ -116,9 +116,9 @@ class _Peak:
 
 
 def _release() -> None:
-    """Give back to the system what is free: in what one network has left, the next would seem to need nothing."""
+    """Return free memory to the system, or the next network would seem to need none: it would reuse the last one's."""
     gc.collect()
-    # glibc's own; other libraries have none
+    # glibc only
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)

@@ -26,9 +26,9 @@ class File:
     """A file on the disk, or a part of one.
 
     Attributes:
-        path: of the file; its part has ``size`` bytes from ``offset`` on.
-        sha256: that its content must have, where that is known.
-        label: its ImageNet class, where the shard says so; else -1.
+        path: of the file; the part is ``size`` bytes from ``offset``.
+        sha256: expected hash of the content; empty where unknown.
+        label: ImageNet class that the shard gives; else -1.
     """
 
     path: Path
@@ -38,10 +38,10 @@ class File:
     label: int = -1
 
     def read(self) -> bytes:
-        """Its content.
+        """Read it.
 
         Raises:
-            PhotoError: it cannot be read, or is another than it was.
+            PhotoError: it cannot be read, or has changed.
         """
         try:
             with self.path.open("rb") as handle:
@@ -60,9 +60,9 @@ class Item:
 
     Attributes:
         name: relative, in POSIX form; it keys the random code as in ``colorize``.
-        read: gives the file's bytes.
-        other: gives the bytes of another tool's colouring of it, where pairs are scored.
-        label: its ImageNet class, -1 where none is known.
+        read: returns the file's bytes.
+        other: returns the bytes of another tool's colouring, where pairs are scored.
+        label: ImageNet class; -1 where unknown.
     """
 
     name: str
@@ -73,7 +73,7 @@ class Item:
 
 @dataclass(frozen=True)
 class Dataset:
-    """What there is to score, in the order of names, and what is left out of it: name and reason."""
+    """The photographs to score, sorted by name, and those that cannot be: name and reason."""
 
     roots: tuple[str, ...]
     items: tuple[Item, ...]
@@ -81,13 +81,13 @@ class Dataset:
 
 
 def find(roots: Sequence[Path], selection: Selection, classes: str = "none") -> Dataset:
-    """The photographs in folders (with all that is in them), tar shards and single files; without any, the built-in.
+    """Find the photographs in folders (recursively), tar shards and single files; without roots, the built-in ones.
 
     ``RUN#SET`` stands for a set of photographs of a run folder: ``training``, ``held-back`` or ``test``. Classes are
-    those of ``Protocol.labels``, but for pseudo-labels, which only a look at the photograph gives.
+    those of ``Protocol.labels``; pseudo-labels come later, from the photographs themselves.
 
     Raises:
-        UsageError: one of ``roots`` is not there.
+        UsageError: one of ``roots`` does not exist.
         NothingToDoError: they hold no photograph.
     """
     if not roots:
@@ -112,7 +112,7 @@ def _name(pair: tuple[str, File]) -> str:
 
 
 def _classes(files: Sequence[tuple[str, File]], source: str) -> dict[str, int]:
-    """The class of each photograph by a protocol's ``labels``; those that have none are left out."""
+    """The class of each photograph that has one, by the protocol's ``labels``."""
     if source.endswith(".csv"):
         return read_classes(Path(source))
     if source != "folders":
@@ -127,12 +127,12 @@ def _classes(files: Sequence[tuple[str, File]], source: str) -> dict[str, int]:
 
 
 def find_pairs(roots: Sequence[Path], truth: Path, selection: Selection) -> Dataset:
-    """Another tool's colourings and the photographs they should look like, matched by relative path.
+    """Match another tool's colourings with the original photographs by relative path.
 
-    A colouring may have another suffix than its truth; one without truth is a failure, a truth without colouring too.
+    Suffixes may differ. A colouring without an original is a failure, and so is an original without a colouring.
 
     Raises:
-        UsageError: a folder is not there.
+        UsageError: a folder does not exist.
         NothingToDoError: nothing matches.
     """
     failures: list[tuple[str, str]] = []
@@ -161,7 +161,7 @@ def find_pairs(roots: Sequence[Path], truth: Path, selection: Selection) -> Data
 
 
 def decode(content: bytes, name: str) -> tuple[Photo, str]:
-    """A photograph, and the hexadecimal SHA-256 of its file.
+    """Decode a photograph; also returns the hexadecimal SHA-256 of its file.
 
     Raises:
         PhotoError: it cannot be read.
@@ -170,7 +170,7 @@ def decode(content: bytes, name: str) -> tuple[Photo, str]:
 
 
 def _files(root: Path, failures: list[tuple[str, str]]) -> Iterator[tuple[str, File]]:
-    """The photographs of a root; damaged tar files in a folder join the failures, one that was named is an error."""
+    """The photographs of a root. Damaged tar files in a folder are failures; one that was named is an error."""
     named = splits.named(str(root))
     if named is not None:
         yield from _of_run(*named, failures)
@@ -196,7 +196,7 @@ def _files(root: Path, failures: list[tuple[str, str]]) -> Iterator[tuple[str, F
 
 
 def _of_run(folder: Path, name: str, failures: list[tuple[str, str]]) -> Iterator[tuple[str, File]]:
-    """The photographs that a run calls ``name``; those that are gone join the failures."""
+    """The photographs of the set ``name`` of a run; missing ones are failures."""
     split = splits.read(folder, name)
     there = {relative: file for root in split.roots for relative, file in _files(Path(root), failures)}
     for relative, digest in split.photographs.items():

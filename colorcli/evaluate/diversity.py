@@ -1,4 +1,4 @@
-"""How different the colours are that a model gives one photograph over its random code."""
+"""How much a model's colours for one photograph vary with the random code."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ def segments(lightness: NDArray[np.float64]) -> NDArray[np.int64]:
 
 
 def diversity(samples: Sequence[NDArray[np.float64]], regions: NDArray[np.int64]) -> float:
-    """Mean ab distance between samples inside regions, after each sample's mean ab has been taken off.
+    """Mean ab distance between samples inside regions, after subtracting each sample's mean ab.
 
-    A tint over the whole picture is no diversity, so it does not count: for a pair of samples it is the mean over
+    A tint over the whole image is not diversity and does not count: for a pair of samples it is the mean over
     regions, weighted by their pixels, of the distance between the regions' mean a*, b*; then the mean over pairs.
 
     Args:

@@ -40,10 +40,10 @@ class EvaluationOptions:
     """How an evaluation is carried out.
 
     Attributes:
-        seed: of the first colouring by a model that takes a random code; further seeds follow it.
-        seeds: with how many seeds such models are scored.
-        samples: colourings of each photograph for diversity, where that is measured.
-        classes: over how many of a photograph's likeliest classes diversity is measured; 0: over none.
+        seed: first seed of models that take a random code; further seeds follow it.
+        seeds: number of seeds to score such models with.
+        samples: colourings of each photograph where diversity is measured.
+        classes: number of likeliest classes over which diversity is measured; 0: none.
         jobs: threads that prepare and score.
         save_ab: folder for the chroma of every colouring, or None.
     """
@@ -58,7 +58,7 @@ class EvaluationOptions:
 
 @dataclass
 class Outcome:
-    """What was measured, in the order of names; what failed and why."""
+    """Scores sorted by name; failures with their reasons."""
 
     images: list[ImageScores] = field(default_factory=list)
     failures: list[tuple[str, str]] = field(default_factory=list)
@@ -68,13 +68,13 @@ class Evaluation:
     """Scores photographs with a set of models.
 
     Args:
-        protocol: how.
-        models: sessions by the name that they have in the report.
-        scorer: takes the numbers.
-        options: the rest.
+        protocol: of the evaluation.
+        models: sessions by their name in the report.
+        scorer: computes the scores.
+        options: everything else.
         spread: whether colourings for diversity are needed.
-        stop: whether somebody has asked for an end: what is in flight is still scored, and nothing else.
-        observe: is told what became of each photograph, in the calling thread.
+        stop: whether to stop: photographs in flight are still scored.
+        observe: called with the result of each photograph, in the calling thread.
     """
 
     def __init__(
@@ -106,7 +106,7 @@ class Evaluation:
         self._outcome = Outcome()
 
     def run(self, dataset: Dataset) -> Outcome:
-        """Score a data set. Photographs that cannot be scored are counted, and the rest goes on.
+        """Score a data set. A photograph that cannot be scored is counted as failed, and the others go on.
 
         Raises:
             OutputError: chroma cannot be saved.
@@ -132,7 +132,7 @@ class Evaluation:
         return self._outcome
 
     def _batches(self, pool: ThreadPoolExecutor, items: Sequence[Item]) -> Iterator[list[ProtocolImage]]:
-        """Prepared photographs in order, so many at a time as go through a network together."""
+        """Batches of prepared photographs, in order."""
         coming: deque[tuple[str, Future[ProtocolImage]]] = deque()
         batch: list[ProtocolImage] = []
         for item in items:
@@ -158,7 +158,7 @@ class Evaluation:
             return []
 
     def _takes(self) -> list[tuple[Take, Settings, int]]:
-        """Every colouring that a photograph needs, with its settings and its sample index."""
+        """All colourings that a photograph needs, with settings and sample index."""
         takes: list[tuple[Take, Settings, int]] = []
         seed = self._options.seed
         of_classes: list[tuple[Take, Settings, int]] = []
@@ -180,10 +180,10 @@ class Evaluation:
         return takes + of_classes
 
     def _color(self, batch: list[ProtocolImage], turn: int) -> Iterator[tuple[ProtocolImage, dict[Take, Answer]]]:
-        """Run every network on the photographs of a batch; those for which one fails are counted and left out.
+        """Run every network on a batch; photographs for which one fails are counted and left out.
 
-        Another one begins each turn: the first has the scoring of the photographs before beside it, and would always
-        seem the slowest.
+        A different network starts each turn: the first one shares the CPU with the scoring of the previous batch and
+        would always seem the slowest.
         """
         answered: list[dict[Take, Answer]] = [{} for _ in batch]
         wrong: dict[int, str] = {}
@@ -253,17 +253,17 @@ class Evaluation:
 
 
 def _of_class(settings: Settings, take: Take, prepared: ProtocolImage) -> Settings:
-    """The settings with the class that a photograph is known to have, or that a colouring for diversity tries."""
+    """Settings with the photograph's known class, or with the class that a colouring for diversity tries."""
     label = prepared.likely[take.rank] if take.rank >= 0 else prepared.label
     return {**settings, CLASS.name: label} if label >= 0 and CLASS.name in settings else settings
 
 
 def _reason(error: Exception, name: str) -> str:
-    """Why, as a clause to be put after the name of the photograph."""
+    """The reason as a clause that follows the photograph's name."""
     text = str(error).removeprefix(f"{printable(name)} ").rstrip(".")
     return f"does not fit into memory {text and f'({text})'}".rstrip() if isinstance(error, MemoryError) else text
 
 
 def folder_name(model: str) -> str:
-    """A model's name as the name of a folder."""
+    """A folder name for a model."""
     return model.strip("/").replace("/", "_").replace("\\", "_").replace(":", "_") or "model"

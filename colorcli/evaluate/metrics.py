@@ -1,6 +1,6 @@
-"""What is measured: every metric, with its formula and where it comes from.
+"""The metrics, each with its formula and source.
 
-Pictures are compared as 8-bit sRGB, rounded, after the protocol's geometry. A metric *of an image* is averaged over
+Images are compared as 8-bit sRGB, rounded, at the protocol's geometry. A metric *of an image* is averaged over
 images; a metric *of a set* has one value for all of them.
 """
 
@@ -34,7 +34,7 @@ _GRID = 27
 
 
 class Picture:
-    """A picture and what several metrics need of it, computed once. ``rgb`` is uint8 ``(H, W, 3)``."""
+    """An image, uint8 ``(H, W, 3)``, with intermediate results that several metrics share."""
 
     def __init__(self, rgb: Rgb8) -> None:
         self.rgb = rgb
@@ -71,7 +71,7 @@ def psnr(picture: Picture, scene: Scene) -> float:
 def ssim(picture: Picture, scene: Scene) -> float:
     """Structural similarity, 11 x 11 Gaussian of sigma 1.5, mean over R, G, B (Wang et al. 2004, equation 13).
 
-    Not a number for pictures smaller than the window.
+    NaN for images smaller than the window.
     """
     small = min(picture.rgb.shape[:2]) < SSIM_WINDOW
     return math.nan if small else ssim_rgb8(picture.rgb, scene.original.rgb)
@@ -174,9 +174,9 @@ def _within(picture: Picture, scene: Scene) -> NDArray[np.float64]:
 
 
 def _within_steps(picture: Picture, scene: Scene) -> NDArray[np.float64]:
-    """The share of the thresholds 0, 1, 2 … 150 that each pixel is within."""
+    """Share of the thresholds 0, 1, 2 … 150 that each pixel meets."""
     a, b = picture.lab[1:] - scene.original.lab[1:]
-    # Rounding errors of equal colours would cost them the threshold 0.
+    # Tolerate rounding errors, or equal colours would miss threshold 0.
     missed = np.ceil(np.hypot(a, b) - 1e-9)
     return np.asarray(np.maximum(0, AUC_TO + 1 - missed) / (AUC_TO + 1))
 
@@ -208,13 +208,13 @@ class Metric:
     """A metric as reports show it.
 
     Attributes:
-        id: as it is asked for.
-        label: heading of a column.
-        unit: of the numbers.
-        better: whether higher or lower numbers are better, or neither.
-        decimals: that are worth printing.
+        id: name on the command line.
+        label: column heading.
+        unit: of the values.
+        better: whether higher or lower values are better, or neither.
+        decimals: to print.
         per_image: whether each image has a value.
-        measure: its formula, where it compares one picture with its original; the others are made elsewhere.
+        measure: its formula, where it compares one image with its original; the others are computed elsewhere.
         alone: whether it needs no original, so that the original has a value too.
         weighted: whether images count by the sum of their ``Scene.rarity``.
     """
@@ -299,7 +299,7 @@ METRICS: dict[str, Metric] = {
 
 
 def choose(names: Sequence[str], sigmas: Sequence[float]) -> list[Metric]:
-    """The metrics of these names, once each; diversity metrics once for each sigma, as ``diversity@0.8``.
+    """Look up metrics by name, without repeats; diversity metrics once for each sigma, as ``diversity@0.8``.
 
     Raises:
         UsageError: there is no such metric.

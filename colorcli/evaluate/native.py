@@ -1,4 +1,4 @@
-"""Scoring what a network itself answers, before its chroma is joined with the photograph's lightness."""
+"""Scoring a network's own output, before its chroma is joined with the photograph's lightness."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from colorcli.sessions.session import Controls, OutOfMemoryError, Session
 def ask(
     session: Session, batch: Sequence[ProtocolImage], controls: Sequence[Sequence[Controls]]
 ) -> list[Answer | PhotoError]:
-    """``coloring.color``, with the networks' own answers beside their chroma.
+    """Like ``coloring.color``, with the network's own output beside its chroma.
 
     Raises:
-        UsageError: the session runs something else than a network of this package.
+        UsageError: the session does not run a network of this package.
     """
     if not isinstance(session, PyTorchSession):
         raise UsageError(f"{session.info.name} runs on {session.backend}, which only gives chroma: no --native for it.")
@@ -69,7 +69,7 @@ def _error(network: Colorizer, own: torch.Tensor, truth: torch.Tensor) -> float:
         return math.nan
     wanted = network.target(truth)
     if wanted.shape[-2:] != own.shape[-2:]:
-        # A network that answers at a part of its working size is compared with the original at that size.
+        # A network whose output is smaller than its working size is compared with the original at that size.
         wanted = network.target(_sized(truth, own.shape[-2:]))
     return float((own - wanted).square().mean())
 

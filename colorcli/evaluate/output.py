@@ -20,19 +20,19 @@ _QUALITY = 92
 
 
 class Pictures:
-    """The pictures that were scored, kept on the disk for the gallery, at most 1024 pixels a side."""
+    """The scored images, kept on disk for the gallery, at most 1024 pixels a side."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     def keep(self, name: str, model: str, rgb: Rgb8) -> None:
-        """Keep a picture ``(H, W, 3)``."""
+        """Keep an image ``(H, W, 3)``."""
         image = Image.fromarray(rgb)
         image.thumbnail((_LARGEST, _LARGEST))
         image.save(self._path(name, model), "JPEG", quality=_QUALITY, subsampling=0)
 
     def __call__(self, name: str, model: str) -> Rgb8:
-        """The picture of a photograph and model.
+        """The kept image of a photograph and model.
 
         Raises:
             PhotoError: it was not kept.
@@ -49,10 +49,10 @@ class Pictures:
 
 
 def prepare_folder(folder: Path) -> None:
-    """Make the folder of a report, before hours are spent on what goes into it.
+    """Create the report's folder, before hours of work go into it.
 
     Raises:
-        OutputError: it cannot be made.
+        OutputError: it cannot be created.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -61,7 +61,7 @@ def prepare_folder(folder: Path) -> None:
 
 
 def write_report(folder: Path, report: Report, pictures: Pictures) -> None:
-    """Write all files of a report; those of an earlier one are replaced.
+    """Write all files of a report, replacing those of an earlier one.
 
     Raises:
         OutputError: the folder cannot be written.

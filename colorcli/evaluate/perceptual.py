@@ -42,7 +42,7 @@ _MEAN, _DEVIATION = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)
 _INCEPTION_SIDE = 299
 # AlexNet's poolings leave nothing of less than 31 pixels
 _LPIPS_SIDE = 32
-# What a metric network has to tell apart: below it, the numbers of any two sets of pictures are 0.00 to their decimals.
+# Distance that a metric network must give unrelated images; below it, every score would print as 0.00.
 _LEAST_SPREAD, _LEAST_DISTANCE = 1e-3, 1e-4
 
 
@@ -83,7 +83,7 @@ class LPIPS(nn.Module):
         return found
 
     def forward(self, first: Sequence[Tensor], second: Sequence[Tensor]) -> Tensor:
-        """Distances ``(N,)`` of embedded pictures, pair by pair; one of them may be a single picture."""
+        """Pairwise distances ``(N,)`` of embedded images; either side may be a single image."""
         layers = zip(self.heads, first, second, strict=True)
         return torch.stack([head((a - b).square()).mean((1, 2, 3)) for head, a, b in layers]).sum(0)
 
@@ -209,12 +209,12 @@ class Perceptual:
 
     Args:
         names: any of ``lpips-alex``, ``lpips-vgg`` and ``inception-fid``.
-        given: files that the user named, in place of those that were pulled.
+        given: files to use instead of the pulled ones.
         device: as PyTorch names it.
 
     Raises:
-        ModelError: weights are not on this machine (the sentence says how to get them), do not fit, or make a network
-            that cannot tell pictures apart.
+        ModelError: weights are missing (the message says how to get them), do not fit, or give a network that cannot
+            tell images apart.
     """
 
     def __init__(self, names: Sequence[str], given: Mapping[str, Path], device: str = "cpu") -> None:
@@ -239,7 +239,7 @@ class Perceptual:
                 )
 
     def _tells_apart(self, name: str) -> bool:
-        """Whether a network answers pictures that have nothing in common differently; without weights it does not."""
+        """Whether a network tells unrelated images apart, which one without real weights does not."""
         probes = _probes()
         if name == "inception-fid":
             spread = self.inception(probes).std(0).mean()
@@ -249,7 +249,7 @@ class Perceptual:
     @torch.inference_mode()
     @memory_errors()
     def lpips(self, name: str, pictures: Sequence[Rgb8], original: Rgb8) -> list[float]:
-        """Distance of each picture ``(H, W, 3)`` from the original; not a number below 32 pixels.
+        """Distance of each image ``(H, W, 3)`` from the original; NaN below 32 pixels.
 
         Raises:
             OutOfMemoryError: the device has too little memory for it.
@@ -264,7 +264,7 @@ class Perceptual:
     @torch.inference_mode()
     @memory_errors()
     def mean_pairwise_lpips(self, name: str, pictures: Sequence[Rgb8]) -> float:
-        """Mean distance over all pairs of the pictures ``(H, W, 3)``, of which there are at least two; as ``lpips``."""
+        """Mean distance over all pairs of two or more images ``(H, W, 3)``; see ``lpips``."""
         if min(pictures[0].shape[:2]) < _LPIPS_SIDE:
             return math.nan
         network = self._lpips[name]
@@ -278,7 +278,7 @@ class Perceptual:
     @torch.inference_mode()
     @memory_errors()
     def inception(self, pictures: Sequence[Rgb8]) -> Features:
-        """Features of FID, ``(N, 2048)``, of pictures of one size ``(H, W, 3)``."""
+        """FID features ``(N, 2048)`` of images of one size ``(H, W, 3)``."""
         if self._inception is None:
             raise ModelError("The metric network inception-fid is not loaded.")
         return np.asarray(self._inception(self._batch(pictures)).double().cpu())
@@ -289,7 +289,7 @@ class Perceptual:
 
 
 def _probes() -> list[Rgb8]:
-    """Four pictures ``(96, 96, 3)``: noise, stripes, a gradient, and one colour."""
+    """Four test images ``(96, 96, 3)``: noise, stripes, a gradient, and one colour."""
     side = 96
     ramp = np.linspace(0, 255, side)
     gradient = np.stack([np.tile(ramp, (side, 1)), np.tile(ramp[:, None], (1, side)), np.full((side, side), 96)], -1)
@@ -317,7 +317,7 @@ def _fill(network: Network, path: Path, name: str) -> Network:
         tensors = safetensors.torch.load_file(path)
     except Exception as error:
         raise ModelError(f"The weights {path} are not a readable safetensors file: {error}.") from error
-    # Counters of training steps, which some conversions leave out; inference does not look at them.
+    # Step counters, which some conversions omit; inference ignores them.
     expected = {key: value for key, value in network.state_dict().items() if not key.endswith("num_batches_tracked")}
     found = {key: value for key, value in tensors.items() if not key.endswith("num_batches_tracked")}
     wrong = difference(

@@ -1,4 +1,4 @@
-"""Originals as a protocol sees them: 8-bit RGB at its size, and the gray photograph made of them."""
+"""Originals prepared by a protocol: 8-bit RGB at its size, and the gray version."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ class ProtocolImage:
         name: of the photograph.
         sha256: of its file.
         original: at the protocol's size, uint8 ``(H, W, 3)``.
-        gray: what is made of it by the protocol's rule, uint8 ``(H, W)``.
-        other: another tool's colouring of it at that size, where pairs are scored.
-        windows: what a network sees of the gray photograph, by the network's size rule.
-        seconds: that this took.
-        label: its ImageNet class, -1 where none is known.
-        likely: the classes that the gray photograph may show, the likeliest first, where they were asked for.
+        gray: the original by the protocol's gray rule, uint8 ``(H, W)``.
+        other: another tool's colouring at that size, where pairs are scored.
+        windows: the gray photograph at the network's working size, by size rule.
+        seconds: time that preparing took.
+        label: ImageNet class; -1 where unknown.
+        likely: classes of the gray photograph, the likeliest first, where asked for.
     """
 
     name: str
@@ -55,7 +55,7 @@ class ProtocolImage:
 
 
 def prepare(item: Item, protocol: Protocol, rules: Iterable[SizeRule]) -> ProtocolImage:
-    """Read a photograph and bring it to the protocol's size, in colour and in gray.
+    """Read a photograph and resize it by the protocol, in colour and in gray.
 
     Raises:
         PhotoError: it cannot be read, is gray, or has another size than its colouring.
@@ -89,7 +89,7 @@ def to_rgb8(pixels: Pixels) -> Rgb8:
 
 
 def fit(rgb: Rgb8, protocol: Protocol) -> Rgb8:
-    """A picture ``(H, W, 3)`` at the protocol's geometry.
+    """Resize and crop an image ``(H, W, 3)`` by the protocol.
 
     ``crop``: the short side becomes ``size`` (the long one rounded), then the centre is cut out, the odd pixel on the
     right and below being dropped; ``stretch``: both sides become ``size``; ``native``: unchanged.
@@ -108,7 +108,7 @@ def fit(rgb: Rgb8, protocol: Protocol) -> Rgb8:
 
 
 def to_gray(rgb: Rgb8, rule: GrayRule) -> Gray8:
-    """The gray photograph ``(H, W)``, 8 bits, sRGB-encoded, of a colour picture ``(H, W, 3)``.
+    """Turn a colour image ``(H, W, 3)`` gray: ``(H, W)``, 8 bits, sRGB-encoded.
 
     ``lightness``: the gray that has each pixel's CIE L*. ``luma601``: 0.299 R + 0.587 G + 0.114 B of the encoded
     values (ITU-R BT.601), as most papers do. ``panchromatic``: what film sensitive to all colours records, 0.25 R +

@@ -1,6 +1,6 @@
-"""Protocols: how photographs are brought to a size, turned gray and compared. Data files with versioned ids.
+"""Protocols: how photographs are resized, turned gray and compared. Data files with versioned ids.
 
-An id such as ``stretch256@1`` means the same for ever: a change of meaning is a new version.
+An id such as ``stretch256@1`` never changes its meaning; a change is a new version.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ class Selection:
     """Which of the photographs found are scored.
 
     Attributes:
-        pattern: where a name matches it (``fnmatch``, without folders), only those that do are taken.
-        first: only so many of them, by name; 0 means all.
-        random: so many, chosen by chance that depends on nothing but their names; 0 means all.
+        pattern: take only names that match it (``fnmatch``, without folders), where any does.
+        first: number of photographs to take, by name; 0: all.
+        random: number to take at random, reproducibly by their names; 0: all.
     """
 
     pattern: str = ""
@@ -47,26 +47,25 @@ class Selection:
 
 @dataclass(frozen=True)
 class Protocol:
-    """How numbers are taken.
+    """How an evaluation measures.
 
     Attributes:
         id: versioned name.
-        text: one line for people.
+        text: one-line description.
         fit: ``crop`` (short side to ``size``, centre crop), ``stretch`` (both sides to ``size``) or ``native``.
         size: in pixels; 0 for ``native``.
         interpolation: of the resizing, as Pillow names it, with its antialiasing.
         gray: how originals are turned gray, see ``gray.to_gray``.
-        metrics: ids of what is measured unless something else is asked for.
-        native: whether the network's own answer is scored in place of the picture that ``colorize`` makes.
-        controls: settings that it fixes for the models that take them, by name, such as ``sigma``; the others have
-            their defaults.
+        metrics: ids of the default metrics.
+        native: whether to score the network's own output instead of the image that ``colorize`` makes.
+        controls: settings that it fixes, by name, such as ``sigma``; others have their defaults.
         sigmas: for the diversity metrics.
         strength: factor on chroma, 0..2, of every model; ``vividness`` 0..1, where 0.5 changes nothing.
-        labels: the classes that networks which take one are given: ``none`` (they decide themselves), ``folders`` (the
-            folders' names, or a shard's files KEY.cls), ``pseudo`` (a classifier's answer on the colour photograph), or
-            a CSV file with the columns ``name`` and ``class``.
-        source: whose numbers it takes, and what they were.
-        data: which photographs.
+        labels: where classes come from: ``none`` (the network decides), ``folders`` (folder names, or KEY.cls files in
+            shards), ``pseudo`` (a classifier on the colour photograph), or a CSV file with the columns ``name`` and
+            ``class``.
+        source: the publication that it reproduces, and its numbers.
+        data: which photographs to score.
     """
 
     id: str
@@ -86,7 +85,7 @@ class Protocol:
     data: Selection = field(default_factory=Selection)
 
     def record(self) -> dict[str, Any]:
-        """The protocol as a report holds it, with the value of every setting that asks for something."""
+        """The protocol for the report, with the value of every setting that has an effect."""
         table = dataclasses.asdict(self)
         del table["controls"]
         unset = {setting.name: setting.unset for _, setting in declared_settings()}
@@ -98,9 +97,9 @@ class Protocol:
         return {name: self.controls.get(name, default) for name, default in _fixable().items()}
 
     def changed(self, **changes: Any) -> Protocol:
-        """The protocol with other fields, which its id and text then name: ``stretch256@1+gray=lightness``.
+        """The protocol with other fields, named in its id and text: ``stretch256@1+gray=lightness``.
 
-        Of ``controls``, those change that are given.
+        ``controls`` are updated, not replaced.
         """
         fields, controls = {}, {}
         said: list[str] = []
@@ -120,12 +119,12 @@ class Protocol:
 
 
 def names() -> list[str]:
-    """The ids of the protocols that are part of the package."""
+    """Ids of the bundled protocols."""
     return sorted(entry.name.removesuffix(".toml") for entry in _folder().iterdir() if entry.name.endswith(".toml"))
 
 
 def load(name: str) -> Protocol:
-    """A protocol by id (without its version: the newest), or from a TOML file.
+    """Load a protocol by id (without a version: the newest), or from a TOML file.
 
     Raises:
         UsageError: there is no such protocol, or the file does not describe one.
@@ -136,7 +135,7 @@ def load(name: str) -> Protocol:
             content = path.read_bytes()
         except OSError as error:
             raise UsageError(f"The protocol {path} cannot be read: {error.strerror or error}.") from error
-        # Whoever writes a protocol need not count versions: its content does.
+        # The version of a user's protocol is the hash of its content.
         return _parse(content, f"{path.stem}@{hashlib.sha256(content).hexdigest()[:8]}", str(path))
     versions = [known for known in names() if name in (known, known.split("@")[0])]
     if not versions:
@@ -176,7 +175,7 @@ def _parse(content: bytes, name: str, where: str) -> Protocol:
 
 
 def _fixable() -> Settings:
-    """The defaults of the settings that a protocol can fix: all but those of chance, over which it averages."""
+    """Defaults of the settings that a protocol can fix: all but seeds, over which it averages."""
     return {setting.name: setting.default for _, setting in declared_settings() if not setting.chance}
 
 

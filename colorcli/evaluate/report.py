@@ -1,4 +1,4 @@
-"""What an evaluation says: ``report.json``, made of the numbers of each photograph."""
+"""Builds ``report.json`` from the scores of each photograph."""
 
 from __future__ import annotations
 
@@ -59,16 +59,16 @@ def build(
     """The report of a finished evaluation.
 
     Args:
-        outcome: the numbers.
-        metrics: what was measured.
-        protocol: how.
-        models: facts of each model besides gray and the original, by the keys of the report's ``models``.
-        roots: where the photographs were.
-        options: how it was carried out.
+        outcome: the scores.
+        metrics: that were measured.
+        protocol: of the evaluation.
+        models: the models' rows, without gray and the original.
+        roots: folders and files of the photographs.
+        options: of the evaluation.
         command: the command line.
         device: that the networks ran on.
-        metric_networks: SHA-256 of the weights of each network that took numbers, by name.
-        left: photographs that an early end has left unscored.
+        metric_networks: SHA-256 of each metric network's weights, by name.
+        left: number of photographs left unscored by an early stop.
     """
     rows: list[ModelRecord] = [{"name": GRAY}, *models, {"name": ORIGINAL}]
     names = [row["name"] for row in rows]
@@ -103,12 +103,12 @@ def build(
 
 
 def to_json(report: Report) -> bytes:
-    """The report as JSON in ASCII, so that names which are not UTF-8 come back as they were."""
+    """The report as ASCII JSON, so that names that are not UTF-8 survive."""
     return json.dumps(report, ensure_ascii=True, allow_nan=False, indent=1).encode("ascii") + b"\n"
 
 
 class _Table:
-    """All numbers as arrays: for each model and metric one for each photograph and seed."""
+    """All scores as arrays, by model and metric."""
 
     def __init__(self, images: Sequence[ImageScores], metrics: Sequence[Metric], names: Sequence[str]) -> None:
         self._images, self._metrics, self._names = images, metrics, names
@@ -116,7 +116,7 @@ class _Table:
         self._weights = np.array([image.weight for image in images])
 
     def _values(self, name: str, metric: Metric) -> Numbers:
-        """Means over seeds, one for each photograph."""
+        """One mean over seeds for each photograph."""
         return np.array([_mean(image.values[name][metric.id]) for image in self._images])
 
     def _of(self, metric: Metric) -> Numbers | None:
@@ -150,14 +150,14 @@ class _Table:
         return float(np.average(values[used], weights=self._weights[used] if metric.weighted else None))
 
     def _of_means(self, differences: Numbers) -> Score:
-        """|mean of the differences|, which is |mean - mean|; its interval from the resampled means."""
+        """|mean of the differences| = |difference of the means|; the interval comes from resampled means."""
         if self._bootstrap is None or not np.isfinite(differences).any():
             return _NONE
         low, high = interval(np.abs(self._bootstrap.means(differences, np.ones(len(differences)))))
         return {**_NONE, "mean": abs(float(differences.mean())), "low": low, "high": high}
 
     def _fid(self, name: str) -> float | None:
-        """Of the first seed's pictures; a resampled FID would be biased, so it has no interval."""
+        """FID of the first seed's images. Resampling would bias it, so it has no interval."""
         from colorcli.evaluate.perceptual import frechet_distance
 
         if name == ORIGINAL or len(self._images) < 2:
@@ -167,7 +167,7 @@ class _Table:
         return frechet_distance(made.astype(np.float64), original.astype(np.float64))
 
     def paired(self) -> list[PairedRecord]:
-        """Differences of every two rows, in the order of the table, where a metric says which is better."""
+        """Differences between all pairs of rows, by metrics for which higher or lower is better."""
         found: list[PairedRecord] = []
         rows = [name for name in self._names if name != ORIGINAL]
         for metric in self._metrics:
@@ -192,7 +192,7 @@ class _Table:
         return found
 
     def extremes(self) -> dict[str, dict[str, Extremes]]:
-        """Names of the best and worst photographs by metric and model, the extreme one first."""
+        """Names of the best and worst photographs by metric and model, most extreme first."""
         found: dict[str, dict[str, Extremes]] = {}
         for metric in self._metrics:
             if not metric.per_image or metric.better == "none":

@@ -1,4 +1,4 @@
-"""A whole evaluation: photographs, models and metric networks together, and the report of it."""
+"""The front door of ``evaluate``: from a ``Request`` over a ``Run`` to a ``Report``."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Request:
-    """What is to be evaluated.
+    """What to evaluate.
 
     Attributes:
-        protocol: how.
+        protocol: how to measure.
         metrics: ids; empty for the protocol's.
         roots: folders, tar shards and files; empty for the built-in photographs.
         truth: folder of the originals, where ``roots`` are another tool's colourings of them.
         models: as ``registry.find`` takes them.
-        weights: files of metric networks, in place of those that were pulled.
-        force: whether to take FID of fewer photographs than it has features.
+        weights: files of metric networks, instead of the pulled ones.
+        force: whether to allow FID of fewer photographs than it has features.
         output: folder for the report, or None.
         command: the command line, for the report.
-        open_model: makes a model ready, given its name and for about how many photographs.
+        open_model: opens a model, given its name and roughly the number of photographs.
     """
 
     protocol: Protocol
@@ -59,11 +59,11 @@ class Request:
 
 
 class Run:
-    """An evaluation that is ready to go; making one checks all that can be checked before hours are spent.
+    """A checked evaluation, ready to run; whatever can be wrong shows before hours are spent.
 
     Attributes:
         dataset: the photographs.
-        models: sessions by the names that they have in the report.
+        models: sessions by their names in the report.
 
     Raises:
         UsageError: there is no such metric, or what is asked for makes no sense.
@@ -106,7 +106,7 @@ class Run:
             prepare_folder(request.output)
 
     def carry_out(self, observe: Observer = lambda _: None, stop: Callable[[], bool] = lambda: False) -> Report:
-        """Score everything, or what is there until a stop; write what is to be written, and return the report.
+        """Score everything, or until a stop; write the output folder, if any, and return the report.
 
         Raises:
             OutputError: the output folder cannot be written.
@@ -161,7 +161,7 @@ class Run:
         return made
 
     def _selection_notes(self, sha256: Mapping[str, str]) -> list[str]:
-        """Which models have seen these photographs before: one that was chosen on them, or learnt from them."""
+        """Notes on models that were chosen on these photographs, or trained on them."""
         runs = {
             name: card.folder
             for name, card in self._cards().items()
@@ -187,7 +187,7 @@ class Run:
         return found
 
     def _check_controls(self) -> None:
-        """Refuse settings that no model takes, or that a photograph's label or a second value contradicts."""
+        """Refuse settings that no model takes, several values of one, and classes from two sources."""
         fixed = self._request.protocol.controls
         for one, setting in declared_settings():
             if setting.name in fixed:
@@ -198,7 +198,7 @@ class Run:
             raise UsageError(f"{CLASS.option} and --labels both say what a photograph shows: omit one of them.")
 
     def _refuse_deaf(self, one: Control, options: str) -> None:
-        """Refuse options that mean something only to models with a control, where there is none."""
+        """Refuse options for a control that no model takes."""
         if not any(one.name in session.info.controls for session in self.models.values()):
             names = f", unlike {', '.join(self.models)}" if self.models else ""
             raise UsageError(f"{options} for models that take a {one.title}{names}.")
@@ -239,6 +239,6 @@ class Run:
 
 
 def _tool_name(roots: Sequence[Path], taken: Mapping[str, Session]) -> str:
-    """What to call another tool's colourings: their folder's name."""
+    """Name of another tool's colourings in the report: their folder's name."""
     name = roots[0].resolve().name or "other"
     return f"{name} (files)" if name in taken or name in (GRAY, ORIGINAL) else name

@@ -1,4 +1,4 @@
-"""One photograph's numbers: its colourings joined, compared with the original, and kept."""
+"""Scores one photograph: joins its colourings, compares them with the original, keeps them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Values = dict[str, dict[str, list[float]]]
 
 
 class Keep(Protocol):
-    """Takes a picture that was scored, for galleries."""
+    """Takes a scored image, for the gallery."""
 
     def __call__(self, name: str, model: str, rgb: Rgb8) -> None: ...
 
@@ -41,10 +41,10 @@ class ImageScores:
     Attributes:
         name: of the photograph.
         sha256: of its file.
-        width: of the pictures that were compared, in pixels; ``height`` likewise.
-        values: by model and metric, one for each seed; not a number where there is none.
+        width: of the compared images, in pixels; ``height`` likewise.
+        values: by model and metric, one for each seed; NaN where there is none.
         weight: of the photograph in weighted metrics.
-        features: for FID, of each model's pictures ``(seeds, 2048)``.
+        features: for FID, of each model's images ``(seeds, 2048)``.
         seconds: by stage.
     """
 
@@ -62,10 +62,10 @@ class Scorer:
     """Scores photographs; may be used by several threads.
 
     Args:
-        metrics: what is measured.
+        metrics: to measure.
         perceptual: the metric networks that they need.
-        pairs_as: name of the other tool whose colourings are given, or None.
-        keep: takes each picture.
+        pairs_as: name of the other tool whose colourings are scored, or None.
+        keep: takes each image.
         strength: factor on chroma; ``vividness`` as in ``color.vividness``.
     """
 
@@ -87,7 +87,7 @@ class Scorer:
         self._strength, self._vividness = strength, vividness
 
     def score(self, prepared: ProtocolImage, answers: Mapping[Take, Answer]) -> ImageScores:
-        """All numbers of one photograph, of which these are the answers."""
+        """Score one photograph, given the networks' answers."""
         start = time.perf_counter()
         scene = Scene(Picture(prepared.original), Picture(to_rgb8(prepared.gray)))
         rows: dict[str, list[Picture]] = {GRAY: [scene.gray]}
@@ -134,7 +134,7 @@ class Scorer:
     def _compared(self, pictures: Sequence[Picture], scene: Scene) -> dict[str, list[float]]:
         values = {m.id: [m.measure(picture, scene) for picture in pictures] for m in self._metrics if m.measure}
         if "delta-colorfulness-mean" in self._ids:
-            # of each image; the means are taken when all images are there
+            # per image; means follow when all images are done
             values["delta-colorfulness-mean"] = [p.colorfulness - scene.original.colorfulness for p in pictures]
         return values
 
@@ -162,7 +162,7 @@ class Scorer:
         return {metric.id: found.get(metric.id, [math.nan] * count) for metric in self._metrics}
 
     def _picture(self, prepared: ProtocolImage, answer: Answer) -> Picture:
-        """The picture that ``colorize`` makes, or with ``native`` the one that the network itself makes."""
+        """The image that ``colorize`` makes, or with ``native`` the network's own."""
         if answer.rgb is None:
             joined = Join(
                 prepared.gray,

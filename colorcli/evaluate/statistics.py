@@ -1,4 +1,4 @@
-"""Means with their intervals, and differences that are called one only where they are shown to be.
+"""Means with intervals, and differences that are named only where they are significant.
 
 Intervals are percentile bootstraps (Efron 1979) over images: 95 %, 2,000 resamplings from a fixed seed, the same
 resamplings for every model and metric, so that a run repeats and paired differences are paired.
@@ -24,7 +24,7 @@ LEAST_FOR_VERDICT = 10
 LEAST_SEEDS = 3
 """With fewer trainings nothing is known of what another seed would have given: there is no verdict."""
 _CHUNK = 1 << 22
-# Two-sided 95 % quantiles of Student's t by degrees of freedom; beyond the last one it serves, being a little wider.
+# Two-sided 95 % quantiles of Student's t by degrees of freedom; the last serves for more, being slightly wider.
 _STUDENT = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
 
 Values = NDArray[np.float64]
@@ -33,7 +33,7 @@ Verdict = Literal["better", "worse", "no difference shown", "too few photographs
 
 @dataclass(frozen=True)
 class Summary:
-    """Mean and median over images and the mean's interval; ``infinite`` of the images were left out as infinite."""
+    """Mean and median over images, and the mean's interval; ``infinite`` images were left out."""
 
     mean: float
     median: float
@@ -44,7 +44,7 @@ class Summary:
 
 @dataclass(frozen=True)
 class Difference:
-    """Mean of a - b over images that have both, its interval, and what that says of a."""
+    """Mean of a - b over images that have both, its interval, and the verdict on a."""
 
     difference: float
     low: float
@@ -54,12 +54,12 @@ class Difference:
 
 @dataclass(frozen=True)
 class Conclusion:
-    """What several trainings say of a document's claim that a number rises or falls.
+    """The verdict of several trainings on a paper's claim that a number rises or falls.
 
     Attributes:
         mean: of the differences.
-        low: end of their 95 % interval over seeds (Student's t); of fewer than two seeds not a number, as ``high``.
-        high: the other end.
+        low: lower end of their 95 % interval over seeds (Student's t); NaN for fewer than two seeds, as ``high``.
+        high: upper end.
         verdict: ``reproduced`` or ``not reproduced`` where the interval over photographs of every seed and that over
             seeds lie on one side of zero, else ``inconclusive``; ``one run`` or ``N runs`` where fewer than three seeds
             were trained, which allow no verdict.
@@ -72,11 +72,11 @@ class Conclusion:
 
 
 def conclude(differences: Sequence[tuple[float, float, float]], expected: Literal["higher", "lower"]) -> Conclusion:
-    """Set the differences of trainings with several seeds against a claim.
+    """Test a claim against the differences of trainings with several seeds.
 
     Args:
-        differences: of each seed the mean over photographs and both ends of its interval over them.
-        expected: what the document claims of the number.
+        differences: for each seed the mean over photographs and both ends of its interval.
+        expected: the direction that the paper claims.
 
     Raises:
         ValueError: there is no difference.
@@ -101,13 +101,13 @@ class Bootstrap:
 
     def __init__(self, count: int, resamplings: int = RESAMPLINGS, seed: int = 0) -> None:
         rng = np.random.Generator(np.random.Philox(key=seed))
-        # How often each image is drawn; more than 255 times does not happen where there are more than 255.
+        # How often each image is drawn. With more than 255 images, none is drawn more than 255 times.
         self._times = np.empty((resamplings, count), np.uint8)
         for times in self._times:
             times[:] = np.bincount(rng.integers(0, count, count), minlength=count)
 
     def means(self, values: Values, weights: Values) -> Values:
-        """Weighted mean of each resampling; those in which nothing is left are dropped."""
+        """Weighted mean of each resampling; empty resamplings are dropped."""
         both = np.stack([np.where(weights > 0, values, 0) * weights, weights], axis=1)
         step = max(1, _CHUNK // max(1, len(values)))
         parts = [self._times[start : start + step] @ both for start in range(0, len(self._times), step)]
@@ -115,7 +115,7 @@ class Bootstrap:
         return np.asarray(sums[totals > 0] / totals[totals > 0])
 
     def summary(self, values: Values, weights: Values | None = None) -> Summary | None:
-        """Of values ``(N,)``, not-a-number where an image has none; None if no image has a finite one."""
+        """Summarize values ``(N,)``, NaN where an image has none; None if no value is finite."""
         weights = _usable(values, weights)
         if not weights.any():
             return None
@@ -125,7 +125,7 @@ class Bootstrap:
         return Summary(mean, float(np.median(values[used])), low, high, int(np.isinf(values).sum()))
 
     def difference(self, a: Values, b: Values, better: Better, weights: Values | None = None) -> Difference | None:
-        """Of two models' values for the same images; None if no image has both."""
+        """Compare two models' values for the same images; None if no image has both."""
         with np.errstate(invalid="ignore"):
             gap = a - b
         weights = _usable(gap, weights)

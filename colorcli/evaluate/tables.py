@@ -1,4 +1,4 @@
-"""The table of an evaluation as text: CSV, Markdown, LaTeX, and one line for each photograph."""
+"""The table of an evaluation as CSV, Markdown and LaTeX, and one line for each photograph as CSV."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _LATEX = str.maketrans(
 
 
 def headings(report: Report) -> list[str]:
-    """Of the columns after the model's name: label, unit, and which way is better."""
+    """Column headings after the model's name: label, unit, and which way is better."""
     arrows = {"higher": " ↑", "lower": " ↓", "none": ""}
     return [
         metric["label"] + (f", {metric['unit']}" if metric["unit"] else "") + arrows[metric["better"]]
@@ -33,26 +33,26 @@ def headings(report: Report) -> list[str]:
 
 
 def rows(report: Report, *, intervals: bool = True) -> Iterator[tuple[str, list[str]]]:
-    """Each model's name and its numbers as people read them: mean, ± sd over seeds, and the interval."""
+    """Each model's name and formatted numbers: mean, ± sd over seeds, and interval."""
     for model in report["models"]:
         summary = report["summary"][model["name"]]
         yield str(model["name"]), [_cell(summary[m["id"]], m["decimals"], intervals) for m in report["metrics"]]
 
 
 def cost_headings(report: Report) -> list[str]:
-    """Of the columns that say what a model costs; none where no model does."""
+    """Headings of the cost columns; none where no cost is known."""
     return [_COSTS[key][0] for key in _known_costs(report)]
 
 
 def costs(report: Report) -> Iterator[list[str]]:
-    """What each model costs, in the order of ``rows``; empty where that is unknown, or it is none."""
+    """Each row's formatted costs, in the order of ``rows``; empty where unknown."""
     for model in report["models"]:
         values = ((model.get(key), *_COSTS[key][1:]) for key in _known_costs(report))
         yield ["" if value is None else f"{value * factor:.{decimals}f}" for value, factor, decimals in values]
 
 
 def to_csv(report: Report) -> str:
-    """All numbers at full precision, one line for each model, with what it costs."""
+    """All numbers and costs at full precision, one line for each model."""
     columns = ("mean", "median", "low", "high", "sd_over_seeds")
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
@@ -66,7 +66,7 @@ def to_csv(report: Report) -> str:
 
 
 def to_markdown(report: Report) -> str:
-    """A Markdown table with a line below that says how the numbers were taken."""
+    """A Markdown table with a caption on the method."""
     heads = ["model", *headings(report), *cost_headings(report)]
     lines = [heads, ["---", *["---:"] * (len(heads) - 1)], *_whole_rows(report)]
     table = "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)
@@ -74,7 +74,7 @@ def to_markdown(report: Report) -> str:
 
 
 def to_latex(report: Report) -> str:
-    """A LaTeX ``tabular`` (package booktabs) with a comment that says how the numbers were taken."""
+    """A LaTeX ``tabular`` (package booktabs) with a comment on the method."""
     heads = [label.replace(" ↑", "").replace(" ↓", "") for label in headings(report)]
     arrows = {"higher": r" $\uparrow$", "lower": r" $\downarrow$", "none": ""}
     marked = [_tex(head) + arrows[metric["better"]] for head, metric in zip(heads, report["metrics"], strict=True)]
@@ -86,7 +86,7 @@ def to_latex(report: Report) -> str:
 
 
 def images_csv(report: Report) -> str:
-    """One line for each photograph and model, with all its numbers; empty where there is none."""
+    """One line for each photograph and model; cells are empty where there is no value."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     ids = [metric["id"] for metric in report["metrics"] if metric["per_image"]]
@@ -99,7 +99,7 @@ def images_csv(report: Report) -> str:
 
 
 def caption(report: Report) -> str:
-    """How the numbers were taken, in one line."""
+    """The method in one line."""
     data = report["data"]
     failed = f", {data['failed']} failed" if data["failed"] else ""
     return (
