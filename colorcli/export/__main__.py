@@ -13,7 +13,7 @@ from colorcli.registry.registry import find
 
 def main(weights: str, target: str) -> int:
     """Export a model; a failure is one sentence on stderr and its exit code."""
-    # Ended like this, it leaves no half of a file behind.
+    # Unwinding removes the temporary file.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         export(find(weights), Path(target), ExportOptions(overwrite=True))

@@ -1,4 +1,4 @@
-"""A model as one ONNX file: traced, made smaller, compared with the network, described, and only then written."""
+"""Exports a model as one ONNX file: trace, shrink, compare with the network, describe, and only then write."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ class ExportOptions:
 
     Attributes:
         precision: ``fp32``, ``fp16`` or ``int8``.
-        size: side in pixels of the only, square size that the graph takes; None for all that the model takes.
-        opset: version of ONNX's operators.
-        calibrate: folder of photographs that give ``int8`` its ranges, and on which the file is verified; None takes
-            the ones that ship with scikit-image, for verifying only.
+        size: side in pixels of a fixed square input; None: all sizes that the model takes.
+        opset: ONNX operator set version.
+        calibrate: folder of photographs for calibrating ``int8`` and for verification; None: verify on those that ship
+            with scikit-image.
         overwrite: whether to replace a file.
     """
 
@@ -55,7 +55,7 @@ class ExportOptions:
 
 @dataclass(frozen=True)
 class Exported:
-    """A file that was made: where, what it says of itself, how exact it is, its bytes, and how it was made smaller."""
+    """An exported file: path, header, verification, size in bytes, and a note on how it was shrunk."""
 
     path: Path
     header: onnx_file.Header
@@ -67,13 +67,13 @@ class Exported:
 def export(
     card: ModelCard, target: Path, options: ExportOptions = ExportOptions(), notify: Notify = lambda _: None
 ) -> Exported:
-    """Write a model as an ONNX file. The file appears under its name only if it is as exact as its precision allows.
+    """Write a model as an ONNX file. The file appears only if it is within the tolerance of its precision.
 
     Args:
         card: of the model.
         target: the file.
-        options: how.
-        notify: is told what is being done.
+        options: of the export.
+        notify: called with each step.
 
     Raises:
         UsageError: the options make no sense for this model.
@@ -110,7 +110,7 @@ def export(
 
 
 def _check(card: ModelCard, target: Path, options: ExportOptions) -> SizeRule:
-    """The sizes that the graph shall take."""
+    """Check the options; returns the sizes that the graph will take."""
     if card.is_onnx:
         raise UsageError(f"{card.reference} is an ONNX file already; name the model that it was made from.")
     if target.suffix.lower() != ".onnx":
@@ -168,13 +168,13 @@ def _multiply_adds(network: Colorizer, card: ModelCard, rule: SizeRule) -> int:
 def _variants(
     traced: ModelProto, options: ExportOptions, card: ModelCard, rule: SizeRule
 ) -> Iterable[tuple[str, ModelProto]]:
-    """Graphs of a precision, the one to be preferred first, each with a word on how it was made."""
+    """Candidate graphs of a precision, in order of preference, each with a note on how it was made."""
     if options.precision == "fp32":
         return [("", traced)]
     from colorcli.export.precision import to_half, to_int8, with_half_weights
 
     if options.precision == "fp16":
-        # Rounding in every layer can add up to another colour; then the file is half as large, and no faster.
+        # Where rounding in every layer changes colours: half the size, but no faster.
         makers = {
             "all of it in half precision": to_half,
             "large weights alone in half precision": with_half_weights,
@@ -189,7 +189,7 @@ def _variants(
 
 
 def _finished(model: ModelProto, header: onnx_file.Header) -> bytes:
-    """A graph, made quick, checked and serialized, with the words that other programs show of it."""
+    """A graph optimized, checked and serialized, with a description for other programs."""
     from colorcli.export.rewriting import rewrite
 
     rewrite(model)
@@ -206,7 +206,7 @@ def _finished(model: ModelProto, header: onnx_file.Header) -> bytes:
 
 
 def _with_metadata(content: bytes, metadata: dict[str, str]) -> bytes:
-    """Metadata appended to a serialized model: Protocol Buffers allow it, and the graph's bytes stay as they are."""
+    """Append metadata to a serialized model, which Protocol Buffers allow, leaving the graph's bytes unchanged."""
     import onnx
 
     model = onnx.ModelProto()
@@ -216,7 +216,7 @@ def _with_metadata(content: bytes, metadata: dict[str, str]) -> bytes:
 
 
 def _write(target: Path, content: bytes, *, overwrite: bool) -> None:
-    if not overwrite and target.exists():  # it may have come meanwhile
+    if not overwrite and target.exists():  # it may have appeared meanwhile
         raise OutputError(f"{target} exists; --overwrite replaces it.")
     try:
         write_atomically(target, content)

@@ -1,4 +1,4 @@
-"""From a network to an ONNX graph that holds the whole contract: lightness and controls in, chroma out."""
+"""Traces a network into an ONNX graph with the full contract: lightness and controls in, chroma out."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class _Contract(nn.Module):
 
 
 def trace(network: Colorizer, controls: tuple[str, ...], rule: SizeRule, opset: int = OPSET) -> ModelProto:
-    """The graph of a network that is prepared for inference.
+    """Trace a network that is prepared for inference.
 
     Its inputs are ``lightness`` float32 ``(batch, 1, height, width)``, CIE L* 0..100, and the ``controls``, each with
     the name, shape and type that ``pipeline.controls`` declares. Its output is ``chroma``, float32
@@ -52,9 +52,9 @@ def trace(network: Colorizer, controls: tuple[str, ...], rule: SizeRule, opset: 
 
     Args:
         network: on the CPU.
-        controls: those of the network's that become inputs.
-        rule: the sizes that the graph shall take; a fixed one is written into it.
-        opset: version of ONNX's operators.
+        controls: that become inputs.
+        rule: sizes that the graph will take; a fixed size is built in.
+        opset: ONNX operator set version.
 
     Raises:
         ModelError: the packages onnx and onnxscript are missing, or the network cannot be exported.
@@ -79,7 +79,7 @@ def trace(network: Colorizer, controls: tuple[str, ...], rule: SizeRule, opset: 
                 verbose=False,
             )
     except Exception as error:
-        # The exporter wraps what went wrong in pages of advice.
+        # The exporter buries the cause in pages of advice.
         reason: BaseException = error
         while reason.__cause__ is not None:
             reason = reason.__cause__
@@ -91,7 +91,7 @@ def trace(network: Colorizer, controls: tuple[str, ...], rule: SizeRule, opset: 
 
 
 def require_packages() -> None:
-    """Make sure that what an export needs is installed. Raises ModelError."""
+    """Check that the packages for exporting are installed. Raises ModelError."""
     try:
         import onnx  # noqa: F401
         import onnxscript  # type: ignore[import-untyped,unused-ignore]  # noqa: F401
@@ -100,10 +100,10 @@ def require_packages() -> None:
 
 
 def check(model: ModelProto) -> None:
-    """Make sure that any runtime can run a graph from one file: valid, standard operators only, below 2 GB.
+    """Check that any runtime can run the graph from one file: valid, standard operators only, below 2 GB.
 
     Raises:
-        ModelError: it is not so.
+        ModelError: it cannot.
     """
     import onnx
 
@@ -120,7 +120,7 @@ def check(model: ModelProto) -> None:
 
 
 def _example(controls: tuple[str, ...], rule: SizeRule) -> tuple[Tensor, ...]:
-    # No two sides are alike, and none is 1: the exporter would take them for one, or for a constant.
+    # All sides differ and none is 1, or the exporter would merge them or make them constant.
     short = max(2, 128 // rule.multiple_of) * rule.multiple_of
     height, width = (rule.size, rule.size) if rule.fixed else (short, short + rule.multiple_of)
     seen = Windows((np.full((height, width), 50, np.float32),), (0,), width, 1)
@@ -129,10 +129,10 @@ def _example(controls: tuple[str, ...], rule: SizeRule) -> tuple[Tensor, ...]:
 
 
 def _name_sides(model: ModelProto) -> None:
-    """Give the symbols of the inputs' sides the names that people know them by, in the outputs too."""
+    """Rename the symbols of the inputs' sides to readable names, in the outputs too."""
     given = model.graph.input[0].type.tensor_type.shape.dim
     names = {dim.dim_param: side for dim, side in zip(given, _SIDES, strict=True) if dim.dim_param and side}
-    # The shapes of what lies between would keep the old names, and can be inferred anew.
+    # Intermediate shapes would keep the old names; they can be inferred again.
     del model.graph.value_info[:]
     for value in (*model.graph.input, *model.graph.output):
         for dim in value.type.tensor_type.shape.dim:

@@ -17,7 +17,7 @@ import onnx_ir
 from numpy.typing import NDArray
 from onnx import ModelProto, helper, numpy_helper
 
-# The colour formulas' powers lose the shadows in half precision, and what decides on a class loses its ties.
+# In half precision the colour formulas' powers lose shadows, and class scores tie.
 _FULL = ("Pow", "ArgMax", "Softmax", "Exp", "ReduceMean")
 _QUANTIZED = ("Conv", "Gemm", "MatMul")
 _LARGEST_LAYERS = (8, 4, 2)
@@ -27,12 +27,12 @@ Inputs = dict[str, NDArray[Any]]
 
 
 def to_half(model: ModelProto) -> ModelProto:
-    """The graph with weights and arithmetic in float16; inputs and output stay float32."""
+    """Convert weights and arithmetic to float16; inputs and output stay float32."""
     from onnxruntime.transformers import float16
 
     blocked = [*float16.DEFAULT_OP_BLOCK_LIST, *_FULL]
     half = float16.convert_float_to_float16(model, keep_io_types=True, op_block_list=blocked)
-    # The casts of the inputs were put at the end, where ONNX does not allow them.
+    # The converter appends the inputs' casts at the end, where ONNX does not allow them.
     ordered = onnx_ir.from_proto(half)
     ordered.graph.sort()
     result: ModelProto = onnx_ir.to_proto(ordered)
@@ -40,9 +40,9 @@ def to_half(model: ModelProto) -> ModelProto:
 
 
 def with_half_weights(model: ModelProto) -> ModelProto:
-    """The graph with large weights stored in float16 and arithmetic in float32: half as large, and hardly rounded.
+    """Store large weights in float16, with arithmetic in float32: half the size, little rounding.
 
-    The first layers have few weights, and every later layer inherits the errors of theirs.
+    The first layers keep float32: they have few weights, and all later layers inherit their errors.
     """
     half = ModelProto()
     half.CopyFrom(model)
@@ -59,15 +59,15 @@ def with_half_weights(model: ModelProto) -> ModelProto:
 
 
 def to_int8(model: ModelProto, calibration: Sequence[Inputs]) -> Iterator[tuple[str, ModelProto]]:
-    """Graphs with eight-bit convolutions and matrix products (QDQ, static), from the smallest to the most exact.
+    """Graphs with 8-bit convolutions and matrix products (static QDQ), from the smallest to the most exact.
 
-    After all layers come those that no decision depends on: where a classifier's answer is part of the graph, another
-    class is another colour, and rounding changes the class of a photograph in doubt. Then the last layers are left as
-    they were, whose errors are errors of colour, and then the first, whose errors all others inherit. At last come the
-    few largest layers alone, which hold most of the weights.
+    First all layers are quantized; then only those that the choice of a class does not depend on, since rounding can
+    change the class, and with it the colours, of an ambiguous photograph. Then the last layers are spared too, whose
+    errors are errors of colour, then the first, whose errors all others inherit. Finally only the few largest layers
+    are quantized, which hold most of the weights.
 
     Yields:
-        which layers are quantized, in words, and the graph.
+        a description of the quantized layers, and the graph.
     """
     from onnxruntime import quantization
 
@@ -104,21 +104,21 @@ def to_int8(model: ModelProto, calibration: Sequence[Inputs]) -> Iterator[tuple[
 
 
 def _choices(layers: dict[str, int], deciding: set[str]) -> Iterator[list[str]]:
-    """Names of layers to quantize, from most to fewest; ``layers`` has the number of each one's weights."""
+    """Layers to quantize, from most to fewest; ``layers`` maps names to numbers of weights."""
     free = [name for name in layers if name not in deciding]
     choices = [list(layers), free, free[:-2], free[len(free) // 4 : -2], free[len(free) // 2 : -2]]
     by_size = sorted(free, key=layers.__getitem__, reverse=True)
     choices += [[name for name in free if name in by_size[:count]] for count in _LARGEST_LAYERS]
     seen: list[list[str]] = []
     for chosen in choices:
-        # An empty choice would mean all of them to the quantizer.
+        # The quantizer takes an empty list for all layers.
         if chosen and chosen not in seen:
             seen.append(chosen)
             yield chosen
 
 
 def _deciding(graph: onnx.GraphProto) -> set[str]:
-    """The names of all nodes that the graph's choice of a class depends on."""
+    """Names of all nodes that the graph's choice of a class depends on."""
     makers = {output: node for node in graph.node for output in node.output}
     names: set[str] = set()
     open_nodes = [node for node in graph.node if node.op_type == "ArgMax"]
@@ -131,7 +131,7 @@ def _deciding(graph: onnx.GraphProto) -> set[str]:
 
 
 class _Reader:
-    """Calibration inputs, as ONNX Runtime asks for them."""
+    """Calibration inputs for ONNX Runtime."""
 
     def __init__(self, inputs: Sequence[Inputs]) -> None:
         self._inputs = iter(inputs)

@@ -1,4 +1,4 @@
-"""Comparing an exported graph with the network it was made from, on photographs."""
+"""Compares an exported graph with its network, on photographs."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from colorcli.sessions.machine import available_cpus
 TOLERANCES = {"fp32": 0.1, "fp16": 1.0, "int8": 3.0}
 """The largest difference in a* or b* that a file may have, by its precision."""
 
-# Of the working size, height and width, number of photographs.
+# Scale of the working size, (height, width), number of photographs.
 _CASES = ((0.5, (3, 4), 1), (1.0, (1, 1), 3), (1.25, (4, 3), 2))
 COLORINGS = sum(count for *_, count in _CASES)
 """Photographs that a graph is compared on."""
@@ -35,7 +35,7 @@ COLORINGS = sum(count for *_, count in _CASES)
 
 @dataclass(frozen=True)
 class Verification:
-    """How far a graph's chroma is from its network's.
+    """Difference between a graph's chroma and its network's.
 
     Attributes:
         maximum: largest absolute difference in a* or b*.
@@ -49,7 +49,7 @@ class Verification:
     shapes: tuple[tuple[int, int, int], ...]
 
     def record(self) -> dict[str, Any]:
-        """As the metadata of the file holds it."""
+        """For the file's metadata."""
         return {
             "maximum": float(f"{self.maximum:.3g}"),
             "mean": float(f"{self.mean:.3g}"),
@@ -60,7 +60,7 @@ class Verification:
 
 @dataclass(frozen=True)
 class Expected:
-    """What a network is given, by the names of the graph's inputs, and what it answers, ``(N, 2, h, w)``."""
+    """A network's inputs, by the graph's names, and its output ``(N, 2, h, w)``."""
 
     inputs: dict[str, NDArray[Any]]
     chroma: NDArray[np.float32]
@@ -72,9 +72,9 @@ def bundled_photographs() -> list[Pixels]:
 
 
 def read_folder(folder: Path) -> Iterator[Pixels]:
-    """Photographs of a folder and those inside it, in order of their names; what cannot be read is passed over.
+    """Photographs below a folder, by name; unreadable ones are skipped.
 
-    They are read one by one, since scans are large.
+    They are read lazily, since scans are large.
 
     Raises:
         ModelError: there is none.
@@ -97,7 +97,7 @@ def read_folder(folder: Path) -> Iterator[Pixels]:
 
 
 def ask(network: Colorizer, controls: Sequence[str], rule: SizeRule, photographs: Sequence[Pixels]) -> list[Expected]:
-    """A prepared network's answers at three sizes, shapes and batch sizes; of a fixed size, at three batch sizes."""
+    """A prepared network's output at three sizes, shapes and batch sizes; at a fixed size, three batch sizes."""
     expected, at = [], 0
     for scale, aspect, count in _CASES:
         shape = rule.working_shape(*aspect, None if rule.fixed else max(1, round(rule.size * scale)))
@@ -114,7 +114,7 @@ def ask(network: Colorizer, controls: Sequence[str], rule: SizeRule, photographs
 def network_inputs(
     lightness: Sequence[NDArray[np.float32]], controls: Sequence[str], first: int = 0
 ) -> dict[str, NDArray[Any]]:
-    """Inputs of a graph for photographs of one shape, with values of its controls that differ from one to the next."""
+    """A graph's inputs for photographs of one shape, each with different values of its controls."""
     numbers = range(first, first + len(lightness))
     seen = Windows((lightness[0],), (0,), lightness[0].shape[1], 1)
     return {"lightness": np.stack(lightness)[:, None], **examples(controls, numbers, seen)}
@@ -124,7 +124,7 @@ def compare(content: bytes, expected: Sequence[Expected]) -> Verification:
     """Run a serialized model in ONNX Runtime, on the CPU, and compare.
 
     Raises:
-        VerificationError: ONNX Runtime cannot run it, or its answers have another shape.
+        VerificationError: ONNX Runtime cannot run it, or its output has another shape.
     """
     session = cpu_session(content)
     differences = []
@@ -140,7 +140,7 @@ def compare(content: bytes, expected: Sequence[Expected]) -> Verification:
             )
         differences.append(np.abs(answer - case.chroma))
     return Verification(
-        # Not Python's max, which passes over a NaN that is not the first.
+        # Not Python's max, which can miss a NaN.
         maximum=float(np.max([difference.max() for difference in differences])),
         mean=float(np.mean([difference.mean() for difference in differences])),
         colorings=sum(len(case.chroma) for case in expected),
@@ -149,8 +149,8 @@ def compare(content: bytes, expected: Sequence[Expected]) -> Verification:
 
 
 def require(found: Verification, precision: str, tolerances: Mapping[str, float] = TOLERANCES) -> None:
-    """Make sure that a graph is as exact as its precision allows. Raises VerificationError."""
-    # Not "greater than": a graph that answers NaN must not pass.
+    """Check that a graph is within the tolerance of its precision. Raises VerificationError."""
+    # Written so that NaN does not pass.
     if not found.maximum <= tolerances[precision]:
         raise VerificationError(
             f"The {precision} graph's a*, b* differ from the network's by up to {found.maximum:.3g} "
@@ -160,7 +160,7 @@ def require(found: Verification, precision: str, tolerances: Mapping[str, float]
 
 
 def cpu_session(content: bytes) -> Any:
-    """A serialized model in ONNX Runtime on the CPU. Raises VerificationError if it does not load."""
+    """Load a serialized model in ONNX Runtime on the CPU. Raises VerificationError if it fails."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()

@@ -1,8 +1,8 @@
-"""The road of one photograph: its lightness in, its colours out, and how true they are to it.
+"""Colouring one photograph: lightness in, coloured pixels and their fidelity out.
 
-``prepare``, ``infer`` and ``Join`` are its stages, for whoever batches photographs and has threads for them; ``color``
-walks all three. Nothing here knows a folder, a journal or a thread. What is not a result, is an error here: numbers
-that are none, a wrong shape, a picture without colour or with another lightness than the photograph's.
+``prepare``, ``infer`` and ``Join`` are the stages, for callers that batch photographs in threads; ``color`` runs all
+three. Nothing here knows folders, journals or threads. Unusable results are errors: NaN, a wrong shape, an image
+without colour, or one whose lightness is not the photograph's.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ Chroma = NDArray[np.float32]
 SIZES = (32, 4096)
 MOST_STRENGTH = 2.0
 
-# a* and b* below this leave 8-bit pixels gray; a mean of them below a tenth of it is no colour anybody sees
+# a* and b* below this leave 8-bit pixels gray; a mean below a tenth of it is invisible
 _LEAST_CHROMA = 0.5
 _LEAST_MEAN_CHROMA = 0.05
-# black and white have no chroma: a photograph of which fewer pixels lie between them has no room for colour
+# Black and white pixels cannot have chroma; with fewer pixels than this between them there is no room for colour.
 _LEAST_ROOM = 0.005
 _NEAR_BLACK, _NEAR_WHITE = 0.03, 0.97
-# what rounding to codes can cost, and some more: beyond it something is broken
+# Somewhat more than rounding to code values can cost; beyond it something is broken.
 _MOST_DELTA_L: dict[int, float] = {8: 0.75, 16: 0.05}
 
 
@@ -47,7 +47,7 @@ class Colored:
 
     Attributes:
         pixels: sRGB-encoded ``(H, W, 3)``, uint8 or uint16.
-        fidelity: how true it is to the photograph and to the network's chroma.
+        fidelity: to the photograph's lightness and to the network's chroma.
     """
 
     pixels: Codes
@@ -74,7 +74,7 @@ def check_amount(strength: float, vividness: float) -> None:
 
 
 def prepare(pixels: Pixels, rule: SizeRule, size: int | None = None) -> Windows:
-    """A photograph's lightness at the working size, by default that of the rule; in several windows if it is very long.
+    """A photograph's lightness at the working size (default: the rule's), in several windows if it is very long.
 
     Raises:
         PhotoError: it is more than 200 times as long as wide.
@@ -85,12 +85,12 @@ def prepare(pixels: Pixels, rule: SizeRule, size: int | None = None) -> Windows:
 def infer(
     session: Session, lightness: Sequence[NDArray[np.float32]], controls: Sequence[Controls]
 ) -> list[Chroma | PhotoError]:
-    """A network's answers for windows ``(h, w)`` of one shape, each with its controls, in one pass.
+    """Run a network once on windows ``(h, w)`` of one shape, each with its controls.
 
-    What is unusable of the answer is the error that says why.
+    An unusable answer becomes the error that says why.
 
     Raises:
-        OutOfMemoryError: they do not fit the device together.
+        OutOfMemoryError: the batch does not fit the device.
     """
     answer = np.asarray(session.chroma(np.stack(lightness)[:, None], batched(controls)))
     count = len(lightness)
@@ -109,9 +109,9 @@ def _finite(part: Chroma) -> Chroma | PhotoError:
 def infer_whole(
     session: Session, layouts: Sequence[Windows], controls: Sequence[Sequence[Controls]]
 ) -> list[Chroma | PhotoError]:
-    """The chroma of whole photographs; those whose windows have one shape go through the network together.
+    """The chroma of whole photographs; windows of one shape are batched.
 
-    Where they do not fit the device together they go one by one; what does not fit alone is an error.
+    A batch that does not fit the device is run one by one; a window that does not fit alone is an error.
     """
     by_shape: dict[tuple[int, int], list[int]] = {}
     for member, layout in enumerate(layouts):
@@ -145,7 +145,7 @@ def _blended(parts: Sequence[Chroma | PhotoError], layout: Windows) -> Chroma | 
 
 
 def too_large(session: Session, shape: tuple[int, int], cause: Exception) -> PhotoError:
-    """The error of a window ``(height, width)`` that does not fit the device by itself."""
+    """The error for a window ``(height, width)`` that does not fit the device alone."""
     error = PhotoError(
         f"out of memory: {session.device} has too little for it even alone, at its working size of "
         f"{shape[1]} x {shape[0]}; try a smaller --size or --device cpu"
@@ -155,7 +155,7 @@ def too_large(session: Session, shape: tuple[int, int], cause: Exception) -> Pho
 
 
 class Join:
-    """A photograph's own lightness with the chroma that a network gave it.
+    """Joins a photograph's own lightness with a network's chroma.
 
     Args:
         pixels: the photograph ``(H, W)`` or ``(H, W, 3)``, uint8 or uint16, sRGB-encoded.
@@ -163,13 +163,13 @@ class Join:
         bits: of the output.
         strength: factor on the chroma.
         vividness: 0..1, see ``color.vividness``; 0.5 leaves the chroma as it is.
-        measured: whether the picture is only to be measured: one without colour is then no error.
-        enlarge: how the chroma comes to the photograph's size, as the network's size rule says.
+        measured: whether the image is only measured; one without colour is then no error.
+        enlarge: how to enlarge the chroma to the photograph's size, by the network's size rule.
 
     Attributes:
-        fidelity: filled when the last strip has been made.
-        has_room: whether the photograph has tones between black and white, unlike blank pages and line drawings; one
-            that has none stays as it is.
+        fidelity: available after the last strip.
+        has_room: whether the photograph has tones between black and white, unlike blank pages and line drawings,
+            which stay as they are.
 
     Raises:
         PhotoError: there is room, and the network gave no colour.
@@ -196,10 +196,10 @@ class Join:
             raise PhotoError("got no colour from the network; a gray picture is not written as a result")
 
     def strips(self, out: Codes | None = None) -> Iterator[Codes]:
-        """The picture in strips ``(rows, W, 3)`` from the top, parts of ``out`` where that is given.
+        """The image in strips ``(rows, W, 3)`` from the top; views of ``out`` where given.
 
         Raises:
-            PhotoError: before the last strip is handed on, where the whole is no good result.
+            PhotoError: before the last strip, if the whole is unusable.
         """
         held: Codes | None = None
         for strip in join_strips(
@@ -222,7 +222,7 @@ class Join:
             yield held
 
     def picture(self) -> Codes:
-        """The picture in one piece ``(H, W, 3)``. Raises PhotoError as ``strips`` does."""
+        """The whole image ``(H, W, 3)``. Raises PhotoError as ``strips`` does."""
         out: Codes = np.empty((*self._pixels.shape[:2], 3), np.uint8 if self._bits == 8 else np.uint16)
         for _ in self.strips(out):
             pass
@@ -246,15 +246,15 @@ def color(
         session: the model.
         pixels: ``(H, W)`` or ``(H, W, 3)``, uint8 or uint16, sRGB-encoded.
         settings: of the controls that the model takes, each with one value; see ``controls.choose``.
-        relative: the photograph's path relative to the input, in POSIX form: its random code depends on it.
+        relative: the photograph's path relative to the input, in POSIX form; the random code depends on it.
         sample: index of the colouring, from 0.
         size: working size in pixels; None takes the model's own.
         strength: factor on the chroma, 0..2.
         vividness: 0..1; 0.5 leaves the chroma as the network gave it.
 
     Raises:
-        PhotoError: the network cannot take it, or answers with what is no result.
-        UsageError: the size, the strength or the vividness is not possible.
+        PhotoError: the network cannot take it, or its answer is unusable.
+        UsageError: the size, the strength or the vividness is out of range.
     """
     check(session.info, size=size, strength=strength, vividness=vividness)
     layout = prepare(pixels, session.info.size_rule, size)

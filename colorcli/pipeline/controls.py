@@ -1,7 +1,7 @@
-"""What networks can be steered by, beside the photograph itself.
+"""What steers a network, beside the photograph itself.
 
-A ``Control`` is one input of a network, made from one or several ``Setting``s, which are what a person says. Options of
-the command line, arguments of ``colorcli.load(...).colorize``, fields of journals, labels and picks, inputs of ONNX
+A ``Control`` is one input of a network, made from one or several ``Setting``s, which are what a person chooses. Options
+of the command line, arguments of ``colorcli.load(...).colorize``, fields of journals, labels and picks, inputs of ONNX
 graphs and lines of reports are all made from the declarations here. A network names the controls that it reads; a new
 control is one more declaration.
 
@@ -37,23 +37,23 @@ Settings = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Setting:
-    """What a person says to steer a network.
+    """What a person chooses to steer a network.
 
     Attributes:
         name: in journals, labels and picks.
         option: on the command line; ``argument`` in Python.
         argument: of ``Model.colorize``, and of the command's function.
-        kind: of the value on the command line.
-        default: value where the network takes the control and nothing is said.
-        unset: value that asks for nothing; None where every value asks for something.
+        kind: type of the value on the command line.
+        default: value if none is given.
+        unset: value without effect; None where every value has one.
         low: least value; ``high`` the largest.
-        help: for ``--help``; the default is added to it.
-        parse: makes the value that is recorded of what a person gave. Raises UsageError.
-        several: whether it may hold several values, as a tuple: every photograph is then coloured with each.
-        still: value with which every sample is the same; None where there is none.
-        chance: whether its values are equally good, and a number is measured over several of them.
+        help: for ``--help``, which appends the default.
+        parse: turns what a person gave into the recorded value. Raises UsageError.
+        several: whether a tuple of values is allowed; every photograph is then coloured with each.
+        still: value at which all samples are the same; None where there is none.
+        chance: whether it is a seed: its values are equally good, and evaluations average over several.
         title: in reports.
-        show: the value in words.
+        show: formats the value.
     """
 
     name: str
@@ -83,20 +83,20 @@ class Setting:
         return self.option.removeprefix("--")
 
     def taken(self, given: Any) -> Any:
-        """The value of what a person gave. Raises UsageError where it is none."""
+        """Parse and check what a person gave. Raises UsageError."""
         value = self.parse(given)
         if not self.holds(value):
             raise UsageError(f"{self.word} must be {self.range()}, not {given}.")
         return float(value) if self.kind is float else value
 
     def holds(self, value: object) -> bool:
-        """Whether a value, such as one read from a file, is one of this setting's."""
+        """Whether a value, for example from a file, is valid."""
         if self.several and isinstance(value, list | tuple):
             return len(value) > 1 and len(set(value)) == len(value) and all(self._holds_one(one) for one in value)
         return self._holds_one(value) or (self.unset is not None and value == self.unset)
 
     def range(self) -> str:
-        """What it may be, in words."""
+        """The valid range in words."""
         number = "a number" if self.kind is float else "a whole number"
         if self.low is None or self.high is None:
             return number
@@ -110,13 +110,13 @@ class Setting:
 
 @dataclass(frozen=True)
 class Place:
-    """What a control's value may depend on besides the settings.
+    """What a control's value may depend on, besides settings.
 
     Attributes:
         relative: POSIX path of the photograph relative to the input.
         sample: index of the colouring, from 0.
-        layout: the photograph at its working size, in one or several windows; None where there is no photograph.
-        window: which of them.
+        layout: the photograph at its working size, in windows; None without a photograph.
+        window: index of the window.
     """
 
     relative: str
@@ -133,12 +133,12 @@ class Control:
         name: of the network's argument and of the graph's input, in cards and in journals.
         title: in sentences: "takes no <title>".
         shape: of one photograph's value: numbers, and ``height`` and ``width`` for the sides of its lightness.
-        dtype: NumPy's name of the type.
-        neutral: the number that fills the value where nothing is asked for.
-        settings: what it is made from.
-        make: the value, ``shape`` and ``dtype``, from the settings.
-        random: whether the value differs from sample to sample.
-        examples: settings for tracing and verifying a graph, in turn; what they leave out has its default.
+        dtype: NumPy name of the type.
+        neutral: number that fills a value without effect.
+        settings: that it is made from.
+        make: makes the value, of ``shape`` and ``dtype``, from settings.
+        random: whether the value differs between samples.
+        examples: settings for tracing and verifying graphs, in turn; others have their defaults.
     """
 
     name: str
@@ -152,7 +152,7 @@ class Control:
     examples: tuple[Settings, ...] = field(default=({},))
 
     def neutral_values(self, lightness: NDArray[np.float32]) -> NDArray[Any]:
-        """Values that ask for nothing, for lightness ``(N, 1, H, W)``: ``(N, *shape)``."""
+        """Values without effect ``(N, *shape)``, for lightness ``(N, 1, H, W)``."""
         import numpy as np
 
         sides = dict(zip(("height", "width"), lightness.shape[2:], strict=True))
@@ -160,13 +160,13 @@ class Control:
         return np.full((len(lightness), *shape), self.neutral, self.dtype)
 
     def example(self, number: int, layout: Windows | None = None) -> NDArray[Any]:
-        """A value to try a network with, another for each ``number``."""
+        """An example value, different for each ``number``."""
         chosen = {setting.name: setting.default for setting in self.settings}
         place = Place("verification", number, layout)
         return self.make(chosen | dict(self.examples[number % len(self.examples)]), place)
 
     def record(self, settings: Settings, sample: int) -> Any:
-        """What the journal says of one colouring's value."""
+        """One colouring's value for the journal."""
         values = {setting.name: settings[setting.name] for setting in self.settings}
         if self.random:
             values["sample"] = sample
@@ -176,8 +176,8 @@ class Control:
 def random_code(seed: int, name: str, sample: int, sigma: float) -> NDArray[np.float32]:
     """The random code z of one colouring: ``sigma`` times 68 standard normal numbers, float32 ``(68,)``.
 
-    The numbers come from Philox keyed by the first 128 bits of SHA-256 of (seed, name, sample), so they depend on
-    nothing else: not on the order of photographs, the batch, the number of workers or the shard.
+    The numbers come from Philox keyed by the first 128 bits of SHA-256 of (seed, name, sample), so they do not depend
+    on the order of photographs, the batch, the number of workers or the shard.
 
     Args:
         seed: any integer.
@@ -238,7 +238,7 @@ _DECLARED = {control.name: control for control in (Z, CLASS_INDEX)}
 
 
 def control(name: str) -> Control:
-    """The control of a name. Raises ModelError where nobody has declared it."""
+    """Look up a control by name. Raises ModelError if it is not declared."""
     if name not in _DECLARED:
         for point in entry_points(group=GROUP, name=name):
             _DECLARED[name] = point.load()
@@ -248,33 +248,33 @@ def control(name: str) -> Control:
 
 
 def controls(names: Iterable[str]) -> tuple[Control, ...]:
-    """The controls of these names, which are those of a card or of a session's ``info``. Raises ModelError."""
+    """Look up the controls that a card or a session's ``info`` names. Raises ModelError."""
     return tuple(control(name) for name in names)
 
 
 def declared_settings() -> Iterator[tuple[Control, Setting]]:
-    """Every setting with the control that it belongs to."""
+    """All settings, each with its control."""
     for point in entry_points(group=GROUP):
         control(point.name)
     return ((one, setting) for one in _DECLARED.values() for setting in one.settings)
 
 
 def option_names(names: Iterable[str]) -> list[str]:
-    """The options that steer a model which takes these controls."""
+    """Options for these controls."""
     return [setting.option for one in controls(names) for setting in one.settings]
 
 
 def options(names: Iterable[str]) -> str:
-    """Those options in words."""
+    """Options for these controls, in words."""
     return ", ".join(option_names(names)) or "none"
 
 
 def choose(info: ModelInfo, asked: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of every control that a model takes: what was asked for, else the default.
+    """The settings of a model's controls: what was asked for, else the default.
 
     Args:
         info: of the model.
-        asked: what a person gave, by the settings' ``argument``; None where nothing.
+        asked: what a person gave, by ``Setting.keyword``; None where nothing.
 
     Raises:
         UsageError: a value is out of range, there is no such setting, or the model lacks the control.
@@ -287,7 +287,7 @@ def choose(info: ModelInfo, asked: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def settle(asked: Mapping[str, Any]) -> dict[str, Any]:
-    """What was asked for as settings by name, for whichever model.
+    """Parse what was asked for into settings by name, for any model.
 
     Args:
         asked: as ``choose`` takes it.
@@ -308,7 +308,7 @@ def settle(asked: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def settings_of(names: Iterable[str], given: Settings) -> dict[str, Any]:
-    """The settings of these controls: those ``given``, else the default; what is given of other controls is left out.
+    """The settings of these controls: those ``given``, else the default. Settings of other controls are dropped.
 
     Args:
         names: the controls that a model takes.
@@ -320,14 +320,14 @@ def settings_of(names: Iterable[str], given: Settings) -> dict[str, Any]:
 
 
 def refuse(info: ModelInfo, one: Control, option: str) -> None:
-    """Raise the UsageError of a model that lacks a control."""
+    """Raise the UsageError for a control that the model does not take."""
     raise UsageError(
         f"{info.name} takes no {one.title}, so {option} means nothing to it; what steers it: {options(info.controls)}."
     )
 
 
 def variant(settings: Settings, output: int) -> tuple[dict[str, Any], int]:
-    """The settings of a photograph's output ``output``, each with one value, and its sample index.
+    """Settings with single values, and the sample index, of a photograph's output ``output``.
 
     Settings with several values change fastest, the random code slowest.
     """
@@ -340,7 +340,7 @@ def variant(settings: Settings, output: int) -> tuple[dict[str, Any], int]:
 
 
 def variants(settings: Settings) -> int:
-    """How many colourings the settings with several values give each photograph."""
+    """Number of colourings of each photograph, from settings with several values."""
     count = 1
     for value in settings.values():
         count *= len(value) if isinstance(value, tuple) else 1
@@ -348,7 +348,7 @@ def variants(settings: Settings) -> int:
 
 
 def draw(names: Iterable[str], settings: Settings, relative: str, sample: int, layout: Windows) -> list[Controls]:
-    """What a network is given beside the lightness of each of a photograph's windows, without the batch's axis.
+    """The controls of each of a photograph's windows, without the batch axis.
 
     Args:
         names: the controls that the network takes.
@@ -365,21 +365,21 @@ def draw(names: Iterable[str], settings: Settings, relative: str, sample: int, l
 
 
 def batched(values: Sequence[Controls]) -> Controls:
-    """The controls of several windows as those of a batch."""
+    """Stack the controls of several windows into a batch."""
     import numpy as np
 
     return {name: np.stack([one[name] for one in values]) for name in (values[0] if values else ())}
 
 
 def complete(names: Iterable[str], given: Controls, lightness: NDArray[np.float32]) -> Controls:
-    """``given`` with neutral values for what it lacks of the controls ``names``, for lightness ``(N, 1, H, W)``."""
+    """Fill in neutral values for missing controls ``names``, for lightness ``(N, 1, H, W)``."""
     return {
         one.name: given[one.name] if one.name in given else one.neutral_values(lightness) for one in controls(names)
     }
 
 
 def examples(names: Iterable[str], numbers: Sequence[int], layout: Windows | None = None) -> Controls:
-    """Values to try a network with, one for each number, as those of a batch."""
+    """A batch of example values, one for each number."""
     import numpy as np
 
     return {one.name: np.stack([one.example(number, layout) for number in numbers]) for one in controls(names)}

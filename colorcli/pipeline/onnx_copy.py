@@ -32,14 +32,14 @@ _EXPORTERS = ("onnx", "onnxscript")
 _ERRORS: dict[int, type[ColorcliError]] = {
     error.exit_code: error for error in (UsageError, OutputError, VerificationError)
 }
-# Between looks at whether to stop, and until a process that was asked to end is ended.
+# Seconds between checks for a stop, and until a process that was asked to end is killed.
 _GLANCE, _PATIENCE = 0.1, 3.0
 
 
 def copy_path(card: ModelCard) -> Path:
-    """Where the ONNX copy of a model is kept: under the hash of its weights and of all that else decides its answers.
+    """Path of a model's ONNX copy: named by the hash of its weights and of everything else that decides its output.
 
-    That includes this program's code for networks and their export, so that a copy never outlives a change of it.
+    That includes the code of networks and export, so that no copy outlives a change of it.
     """
     facts = {
         "format": onnx_file.FORMAT,
@@ -58,7 +58,7 @@ def copy_path(card: ModelCard) -> Path:
 
 
 def _plugin(system: str) -> list[Path]:
-    """The file of a network that comes from another package."""
+    """Source file of a network from another package."""
     module = systems().module(system)
     if module is None or module.startswith("colorcli."):
         return []
@@ -71,7 +71,7 @@ def _plugin(system: str) -> list[Path]:
 
 
 def is_usable(copy: Path) -> bool:
-    """Whether a copy is there and whole; a damaged one is made anew."""
+    """Whether a copy exists and is intact; a damaged one is replaced."""
     if not copy.is_file():
         return False
     try:
@@ -90,16 +90,16 @@ def is_installed(package: str) -> bool:
 
 
 def make_copy(card: ModelCard, copy: Path, waiting: Waiting, stopped: Callable[[], bool]) -> None:
-    """Export a model into the cache, in a process of its own, so that the gigabyte which that takes is given back.
+    """Export a model into the cache, in a separate process, whose gigabyte of memory is returned.
 
     Args:
         card: of the model.
-        copy: where to, from ``copy_path``.
-        waiting: is told how long it has taken so far.
-        stopped: whether somebody has asked for an end.
+        copy: target, from ``copy_path``.
+        waiting: called with the time taken so far.
+        stopped: whether to stop.
 
     Raises:
-        StoppedError: somebody has; there is no copy then.
+        StoppedError: ``stopped`` became true; there is no copy.
         ModelError: it cannot be exported, or a package is missing; UsageError, OutputError and VerificationError as
             the export raises them.
     """
@@ -118,7 +118,7 @@ def make_copy(card: ModelCard, copy: Path, waiting: Waiting, stopped: Callable[[
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
-            start_new_session=True,  # Ctrl-C is the run's to answer
+            start_new_session=True,  # The parent handles Ctrl-C.
         )
     except OSError as error:
         raise ModelError(f"No ONNX copy could be made: {error}.") from error
@@ -131,7 +131,7 @@ def make_copy(card: ModelCard, copy: Path, waiting: Waiting, stopped: Callable[[
 
 
 def _waited_for(child: subprocess.Popen[bytes], what: str, waiting: Waiting, stopped: Callable[[], bool]) -> bytes:
-    """What a process has said on stderr until its end, which comes early if somebody asks to stop."""
+    """A process's stderr, once it has ended or been stopped."""
     start = time.monotonic()
     try:
         while not stopped():

@@ -42,26 +42,26 @@ def open_model(
     waiting: Waiting = lambda what, seconds: None,
     stopped: Callable[[], bool] = lambda: False,
 ) -> Session:
-    """A model ready to colour.
+    """Open a model, ready to colour.
 
     Args:
         model: as for ``registry.find``, or a card it returned.
         backend: ``pytorch``, ``onnx``, or ``auto``: on a CPU an ONNX copy where there is one, or where there are many
             photographs; PyTorch otherwise. An ONNX file is always run by ONNX Runtime.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N``, ``mps``; for ONNX Runtime also those it knows.
-        precision: ``auto``, ``fp32``, ``fp16`` or ``bf16``; an ONNX file has one of its own.
-        threads: CPU threads; None leaves the choice to the backend.
-        photographs: how many will be coloured, about.
-        compile: whether PyTorch compiles the network first, and so runs it.
-        notify: is told in a sentence what takes long, or is not as one might expect.
-        waiting: is told what is being waited for, while an ONNX copy is made.
-        stopped: whether somebody has asked for an end; looked at while an ONNX copy is made.
+        precision: ``auto``, ``fp32``, ``fp16`` or ``bf16``; an ONNX file has its own.
+        threads: CPU threads; None: the backend's choice.
+        photographs: approximate number to be coloured.
+        compile: whether PyTorch compiles the network first.
+        notify: called with a sentence when something takes long or is unexpected.
+        waiting: called while an ONNX copy is made.
+        stopped: whether to stop; checked while an ONNX copy is made.
 
     Raises:
-        StoppedError: somebody has; there is no copy then.
-        UsageError: the backend cannot do what is asked for.
+        StoppedError: ``stopped`` became true; there is no copy.
+        UsageError: the backend does not support the options.
         ModelError: there is no such model, its weights are damaged, or a package is missing.
-        DeviceError: the device is not there, or the network cannot be compiled for it.
+        DeviceError: the device is missing, or the network cannot be compiled for it.
     """
     if backend not in BACKENDS:
         raise UsageError(f"There is no backend '{backend}'; use {', '.join(BACKENDS)}.")
@@ -100,7 +100,7 @@ class _Opening:
         return self.card.reference or self.card.exact_name
 
     def automatic(self) -> Session:
-        """On a CPU the ONNX copy where there is one or where it pays to make one, else PyTorch."""
+        """On a CPU the ONNX copy, if it exists or is worth making; else PyTorch."""
         has_torch = onnx_copy.is_installed("torch")
         if has_torch and not _means_cpu(self.device):
             return self.pytorch()
@@ -132,7 +132,7 @@ class _Opening:
         return session
 
     def copy(self) -> Session:
-        """ONNX Runtime with the copy in the cache, which is made where there is none."""
+        """ONNX Runtime with the cached copy, which is made if missing."""
         copy = onnx_copy.copy_path(self.card)
         if not onnx_copy.is_usable(copy):
             if not onnx_copy.is_installed("torch"):
@@ -161,10 +161,10 @@ class _Opening:
 
 
 def _without_trying(device: str) -> str:
-    """``cpu`` for ``auto`` where no GPU is in sight.
+    """``cpu`` instead of ``auto`` where no GPU is in sight.
 
-    To find that out by trying, ONNX Runtime loads the libraries of CUDA, hundreds of megabytes of them. Elsewhere than
-    on Linux there are GPUs that ``gpu_in_sight`` does not know.
+    Otherwise ONNX Runtime would load hundreds of megabytes of CUDA libraries just to find no GPU. Not on Windows and
+    macOS, where ``gpu_in_sight`` does not know all GPUs.
     """
     return "cpu" if device == "auto" and sys.platform == "linux" and not gpu_in_sight() else device
 
@@ -181,7 +181,7 @@ def _means_cpu(device: str) -> bool:
 
 
 def gpu_in_sight() -> bool:
-    """Whether this machine may have a GPU that PyTorch can use; cheap, and wrong rather by a yes than by a no."""
+    """Whether PyTorch may find a GPU on this machine; cheap, and errs on the side of yes."""
     if sys.platform == "darwin":
         return platform.machine() == "arm64"
     if Path("/dev/kfd").exists():
