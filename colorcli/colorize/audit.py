@@ -26,7 +26,7 @@ COLUMNS = (
 
 @dataclass
 class Status:
-    """What the journal says: the last record of every output with its state, and the last run's own records."""
+    """State of an output folder: the last record of every output, and those of the last run itself."""
 
     records: list[tuple[State, dict[str, object]]] = field(default_factory=list)
     runs: int = 0
@@ -41,7 +41,7 @@ class Status:
 
 @dataclass(frozen=True)
 class Mismatch:
-    """A file that is not what the journal says: the path as journalled, what is wrong, and which side it is on."""
+    """A file that differs from the journal: its journalled path, what is wrong, and whether it is input or output."""
 
     path: str
     fault: Fault
@@ -49,7 +49,7 @@ class Mismatch:
 
 
 def read_status(root: Path) -> Status:
-    """The state of every photograph that a run has taken up in an output folder.
+    """Read the state of every photograph of an output folder.
 
     Raises:
         UsageError: the folder has no journal.
@@ -96,12 +96,12 @@ def verify(
 
     Args:
         root: the output folder.
-        inputs: whether to compare the originals as well, where they lay when they were coloured.
+        inputs: whether to compare the originals too, at their journalled paths.
         jobs: threads.
-        report: is told how many of how many files have been compared.
+        report: called with the numbers of compared files and of all files.
 
     Returns:
-        The number of files that were compared, and those that differ.
+        Number of compared files, and those that differ.
 
     Raises:
         UsageError: the folder has no journal.

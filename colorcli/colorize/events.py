@@ -17,7 +17,7 @@ class _Made(TypedDict):
 
 
 class Notice(_Made):
-    """Word of something that a person should know of; ``batch_size`` where it was lowered."""
+    """Something that a person should know; ``batch_size`` if it was lowered."""
 
     event: Literal["notice"]
     message: str
@@ -25,7 +25,7 @@ class Notice(_Made):
 
 
 class RunStart(_Made):
-    """The beginning of a run: what it was asked for, with what it is done, and how much there is."""
+    """Start of a run: request, environment, and amount of work."""
 
     event: Literal["run.start"]
     colorcli: str
@@ -83,13 +83,13 @@ class _Output(_Made):
 
 
 class PhotoStart(_Output):
-    """An output is about to get its name."""
+    """An output is about to be renamed to its final name."""
 
     event: Literal["photo.start"]
 
 
 class PhotoDone(_Output):
-    """A finished output: from what it was made and how, and how true it is to its photograph."""
+    """A finished output: its input, how it was made, and its fidelity to the photograph."""
 
     event: Literal["photo.done"]
     input_size: int
@@ -113,7 +113,7 @@ class PhotoDone(_Output):
 
 
 class PhotoTouched(_Made):
-    """An input has another modification time than it had, and the same content."""
+    """An input whose modification time changed, but not its content."""
 
     event: Literal["photo.touched"]
     input: str
@@ -123,9 +123,9 @@ class PhotoTouched(_Made):
 
 
 class PhotoUnmade(_Made):
-    """An output that was skipped or failed, and why; ``code`` of the reason where others act on it.
+    """An output that was skipped or failed, and why; ``code`` identifies reasons that other code acts on.
 
-    ``trace`` says where in the code, for ``--debug``; it is in no journal.
+    ``trace`` is the place in the code, for ``--debug``; it is not journalled.
     """
 
     event: Literal["photo.skipped", "photo.failed"]
@@ -147,18 +147,18 @@ Observer = Callable[[Event], None]
 
 
 def now() -> str:
-    """The time at which an event is made: UTC, ISO 8601."""
+    """The current time: UTC, ISO 8601."""
     return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
 def notice(message: str) -> Notice:
-    """Word of something that a person should know of."""
+    """A notice with this message."""
     return {"v": VERSION, "event": "notice", "time": now(), "message": message}
 
 
 def to_line(record: Mapping[str, Any]) -> str:
-    """One line of JSON in ASCII, so that file names which are not UTF-8 come back as they were.
+    """One line of ASCII JSON, so that file names that are not UTF-8 survive.
 
-    Raises ValueError for NaN and infinity, which are not JSON.
+    Raises ValueError for NaN and infinity, which JSON lacks.
     """
     return json.dumps(record, ensure_ascii=True, allow_nan=False, separators=(",", ":")) + "\n"

@@ -1,4 +1,4 @@
-"""What keeps a run within bounds: how much is in flight, and what memory it takes."""
+"""Bounds the photographs in flight and their memory."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _LEAST_PIXELS = 1 << 20
 
 
 class PixelBudget:
-    """Admits photographs as long as their pixels together stay within a limit; a larger one travels alone.
+    """Admits photographs while the sum of their pixels stays within a limit; a larger one goes alone.
 
     Small photographs count as one megapixel, which bounds their number too.
     """
@@ -26,7 +26,7 @@ class PixelBudget:
         self._changed = threading.Condition()
 
     def acquire(self, pixels: int, stopped: Callable[[], bool] = lambda: False) -> bool:
-        """Wait for room; False where ``stopped`` became true meanwhile, and nothing was taken."""
+        """Wait for room; False, without acquiring, if ``stopped`` became true meanwhile."""
         pixels = max(pixels, _LEAST_PIXELS)
         with self._changed:
             while self._count and self._used + pixels > self._limit:
@@ -54,10 +54,10 @@ class PixelBudget:
 
 
 class Canvases:
-    """Arrays that pictures are made in, used again: new memory is first cleared by the system, which takes its time.
+    """Reuses arrays for finished images: fresh memory is cleared by the system first, which takes time.
 
     Args:
-        keep: most bytes to keep that nobody uses.
+        keep: most unused bytes to keep.
     """
 
     def __init__(self, keep: int) -> None:
@@ -67,7 +67,7 @@ class Canvases:
 
     @contextmanager
     def taken(self, shape: tuple[int, ...], bits: int) -> Iterator[NDArray[Any]]:
-        """An array of a shape, uint8 or uint16 as ``bits`` says, with anything in it; another's after this."""
+        """An uninitialized array of a shape, uint8 or uint16 by ``bits``; reused afterwards."""
         size = math.prod(shape) * bits // 8
         memory = self._found(size)
         if memory is None:
@@ -84,6 +84,6 @@ class Canvases:
             for place, memory in enumerate(self._free):
                 if memory.nbytes >= size:
                     return self._free.pop(place)
-            # What is too small makes room for what will be large enough.
+            # Drop arrays that are too small in favour of one that fits.
             self._free.clear()
             return None

@@ -1,4 +1,4 @@
-"""What a run was asked for: parameters that decide the result, and how the work is done."""
+"""Options of a run: parameters that decide the result, and how the work is done."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from colorcli.sessions.machine import available_cpus, available_memory
 from colorcli.sessions.session import ModelInfo
 
 MAX_SAMPLES = 1000
-# A pixel in flight takes up to 3 bytes each when decoded, coloured and encoded, and twice that with 16 bits; the rest
-# is for the network.
+# A pixel in flight takes up to 3 bytes each decoded, coloured and encoded, twice that at 16 bits; the rest is for the
+# network.
 _BYTES_PER_PIXEL = 48
 
 
@@ -29,11 +29,10 @@ def _most_pixels() -> int:
 
 @dataclass(frozen=True)
 class Parameters:
-    """Everything besides the input and the weights that decides what an output looks like.
+    """Everything that decides an output, besides the input and the weights.
 
     Attributes:
-        settings: of the controls that the model takes, by name; one with several values colours each photograph with
-            every one of them.
+        settings: of the model's controls, by name; a setting with several values colours each photograph with each.
         size: working size in pixels.
         strength: factor on chroma, 0..2.
         vividness: 0..1, see ``color.vividness``; 0.5 changes nothing.
@@ -49,7 +48,7 @@ class Parameters:
     quality: int = 95
 
     def record(self) -> dict[str, Any]:
-        """The parameters as the journal and the label hold them; a vividness that changes nothing is left out."""
+        """The parameters for journals and labels, without a neutral vividness."""
         rest = {name: value for name, value in vars(self).items() if name != "settings"}
         if self.vividness == NEUTRAL:
             del rest["vividness"]
@@ -65,10 +64,10 @@ class Execution:
         jobs: threads that decode, and as many that encode.
         recolor: colour photographs that are in colour already.
         fail_fast: stop at the first photograph that fails.
-        max_pixels: bound on the pixels of all photographs in flight; a larger photograph travels alone.
-        fsync: whether to wait until outputs and journal are on the disk.
-        verify: decode every output in full before it counts, not only its header.
-        salvage: colour what is left of damaged photographs, with a note on what is missing.
+        max_pixels: bound on the pixels in flight; a larger photograph goes alone.
+        fsync: whether to sync outputs and journal to disk.
+        verify: decode every output in full, not only its header.
+        salvage: colour the readable part of damaged photographs, with a note on what is missing.
         largest: pixels above which a photograph is refused before it is decoded.
     """
 
@@ -84,10 +83,10 @@ class Execution:
 
 
 def fingerprint(weights_sha256: str, parameters: Mapping[str, object]) -> str:
-    """Weights and parameters as one string; two outputs of one input are alike when theirs are equal.
+    """Weights and parameters as a string; equal strings mean equal outputs of one input.
 
-    What asks for nothing is left out, so that controls which a model lacks, or which were declared later, make no
-    difference.
+    Values without effect are left out, so that controls which a model lacks, or which were declared later, do not
+    matter.
     """
     neutral = {setting.name: setting.unset for _, setting in declared_settings()}
     said = {name: value for name, value in parameters.items() if value not in (None, neutral.get(name))}
@@ -105,9 +104,9 @@ def choose_parameters(
     quality: int = 95,
     **asked: Any,
 ) -> Parameters:
-    """Fill in what was not asked for, and refuse what the model cannot be steered by.
+    """Fill in defaults, and refuse controls that the model does not take.
 
-    ``asked`` are the controls, as ``pipeline.controls.choose`` takes them.
+    ``asked`` are the controls, as for ``pipeline.controls.choose``.
 
     Raises:
         UsageError: the model lacks a control or a size that was asked for, or a value is out of range.

@@ -1,7 +1,7 @@
-"""Choices among samples: the file that a report saves, and what it means for a run.
+"""Picks: choices among samples, saved by a report and carried out by a run.
 
-A pick says of one photograph which sample to make. Model and parameters are those that the samples were made with, so
-the colouring that was chosen comes out again, byte for byte where format and quality are the same too.
+A pick names the sample to make of one photograph. Model, parameters, backend and precision are those of the sample, so
+the chosen colouring is made again, byte for byte if format and quality are the same.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ class Chosen:
 
     Attributes:
         input: the photograph's relative path.
-        source: where it lay.
+        source: its absolute path at that time.
         input_sha256: hexadecimal SHA-256 of the file.
-        sample: index of the chosen one.
-        backend: that made it, as ``open_model`` takes it; ``precision`` likewise. ``auto`` where that is unknown.
+        sample: index of the chosen sample.
+        backend: that made it, as for ``open_model``; ``precision`` likewise. ``auto`` if unknown.
     """
 
     input: str
@@ -54,11 +54,11 @@ class Picks:
     """The choices of one or several files.
 
     Attributes:
-        path: the first of the files, for messages.
+        path: the first file, for messages.
         model: exact name of the model that made the samples.
         weights_sha256: of its weights.
-        parameters: that decided what the samples look like.
-        choices: in the files' order, no photograph twice.
+        parameters: of the samples.
+        choices: in the files' order; no photograph twice.
     """
 
     path: Path
@@ -68,13 +68,13 @@ class Picks:
     choices: tuple[Chosen, ...]
 
     def follow(self, asked: Mapping[str, tuple[str, object]]) -> None:
-        """Refuse what would not give the colourings that were chosen.
+        """Refuse options that contradict the samples' parameters.
 
         Args:
-            asked: options that were given, by the name of the parameter: as they are called, and their value.
+            asked: given options by parameter name: option and value.
 
         Raises:
-            UsageError: one of them is another than the samples were made with.
+            UsageError: one differs from the samples' value.
         """
         for name, (option, value) in asked.items():
             made = {**vars(self.parameters), **self.parameters.settings}.get(name)
@@ -85,11 +85,11 @@ class Picks:
                 )
 
     def follow_backend(self, name: str, asked: str) -> None:
-        """Refuse another backend, or another ``precision``, than a sample was made with.
+        """Refuse a backend or a precision that differs from a sample's.
 
         Args:
             name: ``backend`` or ``precision``.
-            asked: the value that was asked for; ``auto`` goes with all.
+            asked: the given value; ``auto`` fits all.
 
         Raises:
             UsageError: a sample was made with another.
@@ -102,7 +102,7 @@ class Picks:
             )
 
     def follow_weights(self, name: str, weights_sha256: str) -> None:
-        """Refuse another model, or other weights, than the samples were made with. Raises UsageError."""
+        """Refuse a model or weights that differ from the samples'. Raises UsageError."""
         if weights_sha256 != self.weights_sha256:
             raise UsageError(
                 f"The samples of {self.path} were made by {self.model} with weights {self.weights_sha256[:8]}…, and "
@@ -112,17 +112,17 @@ class Picks:
     def find(
         self, found: Discovery, *, include: Sequence[str] = (), exclude: Sequence[str] = ()
     ) -> tuple[Discovery, dict[Found, Pick]]:
-        """The photographs that the choices mean.
+        """Find the chosen photographs among the inputs.
 
         Args:
-            found: what the inputs hold.
-            include: the patterns that it was discovered with, ``exclude`` likewise: what they leave out is not missed.
+            found: the photographs of the inputs.
+            include: patterns that they were discovered with, ``exclude`` likewise; excluded choices are not missed.
 
         Returns:
-            What was found, without what is unusable and was not chosen; and the pick of each photograph.
+            ``found`` without unusable files that were not chosen, and the pick of each photograph.
 
         Raises:
-            UsageError: a choice is of a photograph that is not among the inputs, or of two of them.
+            UsageError: a chosen photograph is not among the inputs, or is ambiguous.
         """
         photographs: dict[str, list[Found]] = {}
         for photograph in found.photographs:
@@ -150,7 +150,7 @@ class Picks:
 
 
 def header(model: str, weights_sha256: str, parameters: Parameters) -> dict[str, object]:
-    """What the file says besides the choices themselves, which are its ``picks``."""
+    """The picks file without the choices themselves, its ``picks``."""
     return {
         "version": VERSION,
         "colorcli": colorcli.__version__,
@@ -161,11 +161,11 @@ def header(model: str, weights_sha256: str, parameters: Parameters) -> dict[str,
 
 
 def read_picks(paths: Sequence[Path]) -> Picks:
-    """Read choices; those of several files together, where they are of the same samples.
+    """Read picks; several files are merged if their samples were made alike.
 
     Raises:
-        UsageError: a file cannot be read or is no such file, the files are of samples made differently, or two choices
-            of one photograph differ.
+        UsageError: a file cannot be read or is not a picks file, samples were made differently, or two choices of one
+            photograph differ.
     """
     first, *others = [_read(path) for path in paths]
     choices = {(choice.input, choice.source): choice for choice in first.choices}
@@ -192,7 +192,7 @@ def _read(path: Path) -> Picks:
             raise UsageError(f"{path} was saved from a report of a newer colorcli; upgrade to use it.")
         choices: dict[tuple[str, str], Chosen] = {}
         for item in content["picks"]:
-            # Once they stood in the file's head, and before that nowhere.
+            # Earlier versions had them once for the whole file, or not at all.
             made_by = {"backend": "auto", "precision": "auto", **content, **item}
             choice = Chosen(
                 _text(item, "input"),
@@ -255,7 +255,7 @@ def _parameters(record: Mapping[str, object]) -> Parameters:
             raise ValueError(f"its {setting.name} cannot be {_shown(value)}")
         # 3 and 3.0 are one number to JSON and to a person, but not in the label of the outputs
         settings[setting.name] = float(value) if setting.kind is float else _several(value)  # type: ignore[arg-type]
-    # Files of earlier versions know no vividness.
+    # Earlier versions had no vividness.
     rest = {name: record[name] for name in _VALID if name != "vividness"}
     rest["vividness"] = record.get("vividness", NEUTRAL)
     for name, value in rest.items():

@@ -51,7 +51,7 @@ Progress = Callable[[int, int], None]
 
 
 def check_places(plan: Plan) -> None:
-    """Make sure, before a run, that its reports can be written. Raises OutputError."""
+    """Check before a run that its reports can be written. Raises OutputError."""
     for root in plan.roots:
         check_place(root / NAME)
 
@@ -64,14 +64,14 @@ def write_reports(
     inputs: Sequence[str] = (),
     progress: Progress = lambda done, total: None,
 ) -> list[Path]:
-    """Write the report of each output folder of a plan, as its journal now is: run it after the run, or at any time.
+    """Write the report of each output folder of a plan from its journal, after the run or at any time.
 
     Args:
-        plan: what was asked for; what it names is in the report, whenever it was made.
-        model: that was asked for.
-        parameters: likewise.
-        inputs: as they were named on the command line, for the line that says how to make what is chosen.
-        progress: is told how many photographs of how many are in the report.
+        plan: of the run; the report has all of its outputs, whenever they were made.
+        model: of the run.
+        parameters: of the run.
+        inputs: as named on the command line, for the command that makes the picks.
+        progress: called with the numbers of photographs done and in all.
 
     Returns:
         The files; the first of each folder is ``report.html``.
@@ -153,7 +153,7 @@ class _Folder:
         return write_colouring(self._root / NAME, self.colouring, pictures)
 
     def _pictures(self, index: int, bounds: Bounds, budget: PixelBudget) -> dict[str, bytes]:
-        """The pictures of one photograph; one whose file is gone or was changed is left out."""
+        """Thumbnails of one photograph, without those whose file is missing or changed."""
         found, done = self._done[index]
         first = next(iter(done.values()))
         pixels = int(str(first["width"])) * int(str(first["height"]))
@@ -182,10 +182,10 @@ class _Folder:
         path: Path,
         size: object,
     ) -> bytes:
-        """A thumbnail of a file as the journal knows it, made once."""
+        """The cached thumbnail of a journalled file."""
         if not _has_size(path, size):
             raise PhotoError("is not there any more, or was changed")
-        # hashed again, since what a journal says must not become a path
+        # hashed again, since a journal's content must not become a path
         name = hashlib.sha256(str(sha256).encode()).hexdigest()[:32]
         kept = self._root / STATE_FOLDER / _FOLDER / f"{name}-{bounds.edge}.webp"
         with suppress(OSError):
@@ -204,7 +204,7 @@ def _is(place: Path, root: Path, status: str, wanted: str) -> bool:
 
 
 def _outputs(plan: Plan, root: Path) -> dict[Found, list[Output]]:
-    """The outputs of each photograph of a folder, those that are finished and those that were to be made."""
+    """The outputs of each photograph of a folder, finished or planned."""
     pairs = [*plan.finished, *((task.found, output) for task in plan.tasks for output in task.outputs)]
     outputs: dict[Found, list[Output]] = {}
     for found, output in sorted(pairs, key=lambda pair: (pair[0].relative, pair[0].target, pair[1].sample)):
@@ -214,7 +214,7 @@ def _outputs(plan: Plan, root: Path) -> dict[Found, list[Output]]:
 
 
 def _last_records(root: Path, wanted: Iterable[str]) -> dict[str, Record]:
-    """The last thing that the journal says of each output, and the backend and precision of its run."""
+    """The last journal record of each output, with the backend and precision of its run."""
     names = set(wanted)
     last, running = {}, {}
     for record in read_journal(root):
@@ -226,7 +226,7 @@ def _last_records(root: Path, wanted: Iterable[str]) -> dict[str, Record]:
 
 
 def _made_by(record: Record) -> dict[str, str]:
-    """The backend and the precision that an output was made with, as options; ``auto`` where they are unknown."""
+    """Backend and precision of an output as option values; ``auto`` if unknown."""
     return {
         "backend": _BACKENDS.get(str(record.get("backend")), "auto"),
         "precision": str(record.get("precision") or "auto"),
@@ -238,7 +238,7 @@ def _column(sample: int, samples: int) -> str:
 
 
 def _label(output: int, samples: int, parameters: Parameters) -> str:
-    """What an output's column is called, as its files are; with the value of a setting that has several."""
+    """An output's column heading: its sample mark, and the values of settings that have several."""
     settings, _ = variant(parameters.settings, output)
     names = [
         setting.show(settings[setting.name])
@@ -298,7 +298,7 @@ def _has_size(path: Path, size: object) -> bool:
 
 
 def _link(root: Path, path: Path) -> str:
-    """From the report to a file: relative, so that it holds when both are moved together."""
+    """Relative link from the report to a file, which survives moving both."""
     try:
         relative = os.path.relpath(path, root)
     except ValueError:  # another drive
@@ -314,7 +314,7 @@ def _line(done: int, failed: int, skipped: int, model: str) -> str:
 
 
 def _summary(root: Path, done: int, failed: int, skipped: int, model: str) -> dict[str, object]:
-    """How things stand and how the last run ended, failures first."""
+    """Counts and the end of the last run, failures first."""
     ends = [record for record in read_journal(root) if record["event"] == "run.end"]
     counts: dict[str, object] = {"Failed": failed or None, "Coloured": done, "Left alone": skipped or None}
     if not ends:
@@ -344,7 +344,7 @@ def _original(path: Path, _edge: int) -> NDArray[np.uint8]:
 
 
 def _output(path: Path, edge: int) -> NDArray[np.uint8]:
-    """An output's pixels; of a JPEG, which is ours and so upright and sRGB, no more of them than are needed."""
+    """An output's pixels; a JPEG, which we wrote upright in sRGB, is decoded at reduced size."""
     try:
         with Image.open(path, formats=("JPEG",)) as image:
             image.draft("RGB", (2 * edge, 2 * edge))
@@ -354,7 +354,7 @@ def _output(path: Path, edge: int) -> NDArray[np.uint8]:
 
 
 def _gray(pixels: NDArray[np.uint8], edge: int) -> NDArray[np.uint8]:
-    """The lightness of a colouring, which is its photograph's own."""
+    """A colouring's lightness, which equals its photograph's."""
     small = Image.fromarray(pixels)
     small.thumbnail((edge, edge))
     lightness = srgb_to_lightness(np.asarray(small, np.float32) / 255)

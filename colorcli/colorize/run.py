@@ -76,11 +76,11 @@ class Request:
         shard: (i, n): only the i-th of n parts.
         limit: only so many photographs.
         picks: files of choices among samples; only what was chosen is made.
-        insisted: names of attributes and of controls that a person has given, and that picks may not replace.
+        insisted: names of attributes and controls given on the command line, which picks must not override.
         overwrite: replace outputs of other parameters, or of unknown origin.
         report: whether a report will be written.
         execution: how the work is done.
-        configuration: all of this as it was given, for the journal.
+        configuration: all options as given, for the journal.
     """
 
     inputs: tuple[Path, ...]
@@ -112,7 +112,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Failure:
-    """A photograph that failed or was skipped: its relative path, why, and where in the code for ``--debug``."""
+    """A photograph that failed or was skipped: its relative path, the reason, and the place in the code."""
 
     input: str
     reason: str
@@ -128,7 +128,7 @@ class Report:
         done: made in this run.
         already: finished before it.
         skipped: left alone, for a reason.
-        conflicts: those of the skipped that stand in the way of what was asked for.
+        conflicts: skipped because an existing file is in the way.
         failures: what failed, in order; ``skips`` likewise.
         seconds: that the run took, of which ``setup_seconds`` before the first photograph.
         megapixels: of what was done.
@@ -161,12 +161,12 @@ class Report:
 
     @property
     def photographs_per_second(self) -> float:
-        """How fast it was, once everything was ready."""
+        """Speed after setup."""
         return self.done / max(self.seconds - self.setup_seconds, 1e-3)
 
     @property
     def exit_code(self) -> ExitCode:
-        """What the process should exit with."""
+        """Exit code of the process."""
         if self.fatal is not None:
             return self.fatal.exit_code
         if self.signal_number is not None:
@@ -176,7 +176,7 @@ class Report:
         return ExitCode.SOME_FAILED if self.failed or self.conflicts else ExitCode.OK
 
     def add(self, later: Report) -> None:
-        """Take in how another part of the run ended, which came after this one."""
+        """Add the report of a later part of the run."""
         self.done += later.done
         self.already += later.already
         self.skipped += later.skipped
@@ -189,7 +189,7 @@ class Report:
         self.signal_number, self.fatal = later.signal_number, later.fatal
 
     def count(self, record: Event) -> None:
-        """Take the end of an output in."""
+        """Count the end of an output."""
         if record["event"] == "photo.done":
             self.done += 1
             self.megapixels += record["width"] * record["height"] / 1e6
@@ -223,20 +223,20 @@ class Report:
 
 
 def run(request: Request, *, observe: Observer = lambda _: None, stop: Stop | None = None) -> Report:
-    """Do what is asked for; see ``Run`` for what can be wrong with it."""
+    """Carry out a request; raises as ``Run`` and ``Run.carry_out`` do."""
     return Run(request).carry_out(observe=observe, stop=stop)
 
 
 class Run:
-    """A request that has been checked: its model and parameters are known, and what there is to do.
+    """A checked request, with its model, parameters and plan.
 
     Attributes:
-        plan: what will be made, and what will not and why.
+        plan: outputs to make, and those not to make and why.
         info: of the model.
-        parameters: what decides the results.
+        parameters: that decide the results.
 
     Raises:
-        UsageError: what is asked for makes no sense.
+        UsageError: the request is contradictory.
         ModelError: there is no such model.
         NothingToDoError: no photograph matches.
         OutputError: a journal cannot be read, or a report cannot be written.
@@ -273,9 +273,9 @@ class Run:
             report.check_places(self.plan)
 
     def _choose(self, chosen: picks.Picks) -> None:
-        """Narrow the run to the choices, with the parameters that the samples were made with.
+        """Narrow the run to the picks, with the samples' parameters.
 
-        Format and quality may be others, since the colours are the same.
+        Format and quality may differ, since the colours stay the same.
         """
         request = self._request
         chosen.follow_weights(self.info.name, self.info.weights_sha256)
@@ -320,17 +320,17 @@ class Run:
         stop: Stop | None = None,
         executor: Callable[[Work], Executor] = LocalExecutor,
     ) -> Report:
-        """Colour what the plan says.
+        """Carry out the plan.
 
         Args:
-            observe: is told every event, in the calling thread.
-            waiting: is told what is being waited for, several times a second.
+            observe: called with every event, in the calling thread.
+            waiting: called several times a second while something is waited for.
             stop: may be requested at any time.
-            executor: where the work is done.
+            executor: does the work.
 
         Raises:
             OutputError: an output folder cannot be written, or is locked by another run.
-            ModelError: the weights are missing or damaged; DeviceError: the device is not there.
+            ModelError: the weights are missing or damaged; DeviceError: the device is missing.
         """
         request, ready = self._request, stop or Stop()
 
@@ -359,7 +359,7 @@ class Run:
                 again=lambda: self._part(self._make_plan(), number, engine),
             )
 
-        # One, but for picks among samples that several backends have made.
+        # More than one only for picks whose samples were made by several backends.
         engines = list(dict.fromkeys(map(self._engine, self.plan.tasks))) or [(request.backend, request.precision)]
         outcome = turn(0, engines[0])
         for number, engine in enumerate(engines[1:], 1):
@@ -369,7 +369,7 @@ class Run:
         return outcome
 
     def _engine(self, task: Task) -> Engine:
-        """The backend and the precision that a photograph is to be coloured with."""
+        """The backend and the precision for a photograph."""
         asked = (self._request.backend, self._request.precision)
         pick = (self._selection.picks or {}).get(task.found)
         if pick is None:
@@ -380,7 +380,7 @@ class Run:
         )
 
     def _part(self, plan: Plan, number: int, engine: Engine) -> Plan:
-        """The photographs of a plan that are coloured with one backend; the first part has all that is not coloured."""
+        """The part of a plan for one engine; the first part also has everything that needs no engine."""
         plan = replace(plan, tasks=[task for task in plan.tasks if self._engine(task) == engine])
         return plan if number == 0 else replace(plan, verdicts=[], finished=[], touched=[])
 
@@ -404,16 +404,16 @@ def carry_out(
     configuration: Mapping[str, Any] | None = None,
     again: Callable[[], Plan] | None = None,
 ) -> Report:
-    """Have a plan carried out: lock and journal its folders, count what becomes of it, and say so.
+    """Carry out a plan: lock and journal its folders, count and announce results.
 
     Args:
-        plan: what to do.
-        executor: who does it; it is made ready only if there is something to do, and once the folders are locked.
+        plan: the work.
+        executor: does it; prepared only if there is work, after the folders are locked.
         info: of the model.
-        work: what the executor works with.
-        observe: is told every event, in the calling thread.
-        configuration: what the run was asked for, for the journal.
-        again: plans again where a journal grew until the folders were locked: another run has finished more.
+        work: the executor's inputs.
+        observe: called with every event, in the calling thread.
+        configuration: all options as given, for the journal.
+        again: makes a new plan if another run finished more before the folders were locked.
 
     Raises:
         OutputError: an output folder cannot be written, or is locked by another run.
@@ -481,7 +481,7 @@ def _lock(roots: Sequence[Path], stack: ExitStack, observe: Observer) -> None:
 
 
 def _record_times(plan: Plan, execution: Execution) -> None:
-    """Journal the new times of inputs that have the content they had, so that they are not hashed again."""
+    """Journal the new times of inputs with unchanged content, so that they are not hashed again."""
     for root in sorted({found.root for found, _ in plan.touched}):
         journal = Journal(root, fsync=execution.fsync)
         for found, output in plan.touched:
@@ -500,7 +500,7 @@ def _record_times(plan: Plan, execution: Execution) -> None:
 
 
 def _as_chosen(request: Request, chosen: picks.Picks) -> Request:
-    """The request with the model that the samples were made with; backend and precision are those of each."""
+    """The request with the samples' model; backend and precision follow each pick."""
     if request.samples != 1:
         raise UsageError("--picks makes the one chosen colouring of each photograph; omit --samples.")
     for name in ("backend", "precision"):
@@ -510,7 +510,7 @@ def _as_chosen(request: Request, chosen: picks.Picks) -> Request:
 
 
 def _with_format_of_file(request: Request, sources: list[discover.Source]) -> Request:
-    """The request with the format that the name of a single output asks for."""
+    """The request with the format of a single output's suffix."""
     output = request.output
     if output is None or len(sources) != 1 or sources[0].target != output.name or output.is_dir():
         return request

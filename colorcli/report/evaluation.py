@@ -31,18 +31,17 @@ _COSTS: tuple[tuple[CostName, str, float, int, str], ...] = (
 def write_evaluation(path: Path, report: Report, pictures: Pictures) -> None:
     """Write an evaluation as one HTML file that works offline; an earlier report there is replaced.
 
-    Every photograph is in the tables, plots and the gallery. Pictures are in it of as many as keep the file below
-    40 MB: where that is not all, of the best and worst by every metric, and of an even choice among the others.
+    Every photograph is in the tables, plots and the gallery. The file stays below 40 MB: if not all images fit, it
+    holds those of the best and worst photographs by every metric, and an even selection of the others.
 
     Args:
         path: the file, such as ``report.html``.
         report: what ``report.json`` holds.
-        pictures: gives one picture by the image's name and the model's (``gray`` and ``original`` too): uint8
-            ``(H, W, 3)`` or ``(H, W)``, sRGB-encoded. Called once for each pair that is shown, image by image in the
-            report's order; one for which it raises PhotoError is left out.
+        pictures: returns an image by photograph and model (``gray`` and ``original`` too): uint8 ``(H, W, 3)`` or
+            ``(H, W)``, sRGB-encoded. Called once for each pair, in the report's order; PhotoError leaves one out.
 
     Raises:
-        OutputError: the file cannot be written, or something stands there that is no report.
+        OutputError: the file cannot be written, or a file that is not a report exists there.
     """
     columns = _columns(report["models"])
     images = report["images"]
@@ -96,7 +95,7 @@ def _entry(image: ImageRecord) -> GalleryItem:
 
 
 def _shown(report: Report, most: int) -> set[int]:
-    """Indices of the images whose pictures the page holds."""
+    """Indices of the photographs whose images the page holds."""
     images = report["images"]
     if len(images) <= most:
         return set(range(len(images)))
@@ -115,7 +114,7 @@ def _shown(report: Report, most: int) -> set[int]:
 
 
 def _rankings(report: Report, model: str) -> Iterator[list[int]]:
-    """The images from one end of each metric to the other."""
+    """Indices of the photographs sorted by each metric."""
     if model in _ROLES:
         return
     for metric in report["metrics"]:
@@ -203,7 +202,7 @@ def _number(value: float, decimals: int, *, sign: bool = False) -> str:
 
 
 def _score(report: Report, model: str, metric: MetricRecord) -> str:
-    """A table cell: the mean, its interval, its spread over seeds, and whether it is proven against gray."""
+    """A table cell: mean, interval, spread over seeds, and the verdict against gray."""
     found = report["summary"][model][metric["id"]]
     mean, low, high = (rounded(value) for value in (found["mean"], found["low"], found["high"]))
     decimals = metric["decimals"]
@@ -226,7 +225,7 @@ def _score(report: Report, model: str, metric: MetricRecord) -> str:
 
 
 def _against_gray(report: Report) -> list[PairedRecord]:
-    """Paired differences of a model from gray, whichever way round they are stated."""
+    """Paired differences of models from gray, in either direction."""
     turned = {"better": "worse", "worse": "better"}
     found: list[PairedRecord] = []
     for row in report["paired"]:
@@ -270,7 +269,7 @@ def _differences(report: Report) -> str:
 
 
 def _method(report: Report) -> str:
-    """How the numbers were taken, so that somebody else can take them again."""
+    """How to reproduce the numbers."""
     protocol = {
         f"protocol: {key}": _plain(value) for key, value in report["protocol"].items() if key not in ("id", "text")
     }
@@ -293,7 +292,7 @@ def _method(report: Report) -> str:
 
 
 def _plain(value: object) -> str:
-    """JSON-like values as people write them."""
+    """JSON-like values in plain text."""
     if isinstance(value, Mapping):
         return ", ".join(f"{key} {_plain(item)}" for key, item in value.items())
     if isinstance(value, str):

@@ -1,4 +1,4 @@
-"""What the page's gallery is given: its columns (pictures of a photograph), measures and photographs, as plain data."""
+"""Data of a page's gallery: columns (versions of a photograph), measures and photographs."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ Role = Literal["input", "result", "truth"]
 
 @dataclass(frozen=True)
 class Column:
-    """One picture of each photograph.
+    """One version of each photograph.
 
     Attributes:
-        id: what values, links and pictures are keyed by.
+        id: key of values, links and images.
         label: for people.
         role: ``input`` (gray), ``result`` (a colouring) or ``truth`` (the original's colours).
-        sample: index of the colouring, where one can be chosen among several.
+        sample: index of the colouring, if samples can be chosen.
     """
 
     id: str
@@ -35,7 +35,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Measure:
-    """A number that each picture may have; ``better`` is ``higher``, ``lower`` or ``none``."""
+    """A number for each version; ``better`` is ``higher``, ``lower`` or ``none``."""
 
     id: str
     label: str
@@ -53,12 +53,12 @@ class GalleryItem:
         size: such as ``640 × 480``.
         values: measures by column.
         links: of the files, relative to the page, by column.
-        notes: what a person should know, each a clause.
-        missing: in place of a picture that the page does not hold.
-        key: what the browser remembers a choice by.
-        samples: the colourings that can be chosen.
-        made_by: what ``picks.json`` says of each of the samples besides, in their order.
-        identity: how it names the photograph.
+        notes: remarks, each a clause.
+        missing: shown instead of an image that the page does not hold.
+        key: of a choice in the browser's storage.
+        samples: indices that can be chosen.
+        made_by: entries of ``picks.json`` for each of the samples, in their order.
+        identity: entries of ``picks.json`` that name the photograph.
     """
 
     name: str
@@ -73,26 +73,26 @@ class GalleryItem:
     identity: dict[str, object] = field(default_factory=dict)
 
     def data(self) -> dict[str, object]:
-        """As the page holds it: without what is empty."""
+        """For the page, without empty fields."""
         return {key: value for key, value in asdict(self).items() if value}
 
 
 def rounded(value: object) -> float | None:
-    """A number as a page shows it, to six digits; None where it is none, or not finite."""
+    """A number rounded to six digits; None if it is not a finite number."""
     if not isinstance(value, int | float) or not math.isfinite(value):
         return None
     return float(f"{value:.6g}")
 
 
 def facts(pairs: Mapping[str, object], style: str = "facts") -> str:
-    """Names and what they stand for, as an HTML description list; what is None or empty is left out."""
+    """Name-value pairs as an HTML description list, without empty values."""
     stated = {name: value for name, value in pairs.items() if value not in (None, "")}
     items = "".join(f"<div><dt>{escaped(name)}</dt><dd>{escaped(value)}</dd></div>" for name, value in stated.items())
     return f'<dl class="{style}">{items}</dl>'
 
 
 def reasons(title: str, pairs: list[tuple[str, str]], *, opened: bool = True) -> str:
-    """A section that lists photographs with the reason why each is missing; nothing where there are none."""
+    """A section listing photographs with reasons; empty if there are none."""
     if not pairs:
         return ""
     items = "".join(f"<li><bdi>{escaped(name)}</bdi>: {escaped(reason)}</li>" for name, reason in pairs)

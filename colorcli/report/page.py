@@ -1,9 +1,8 @@
-"""One HTML file that holds all it shows: style, scripts, data and pictures. It is streamed, so memory stays flat.
+"""A self-contained HTML file: style, scripts, data and images. It is streamed, so memory use is constant.
 
-The page allows itself nothing but what it brings: its Content-Security-Policy names the hashes of its own style and
-scripts and admits pictures from ``data:`` only, so a name that smuggles markup in could still not run or send
-anything. Data travels as JSON in elements that no browser executes, pictures in one such element for each photograph,
-from which the page takes them when that photograph is looked at.
+The Content-Security-Policy allows only the page's own style and scripts, by hash, and ``data:`` images, so that
+injected markup could neither run nor send anything. Data is JSON in elements that browsers do not execute, with one
+such element for the images of each photograph, decoded when that photograph is shown.
 """
 
 from __future__ import annotations
@@ -30,12 +29,12 @@ _ASSETS = "colorcli.report"
 
 
 def escaped(text: object) -> str:
-    """Text as HTML, in an element or an attribute; characters that cannot be printed as backslash escapes."""
+    """Escape text for HTML elements and attributes; unprintable characters become backslash escapes."""
     return html.escape(printable(str(text)))
 
 
 def is_page(path: Path) -> bool:
-    """Whether a file is a page of ours. Raises OSError where that cannot be found out; False where there is none."""
+    """Whether a file is a colorcli page; False if it does not exist. Raises OSError if it cannot be read."""
     try:
         with path.open("rb") as file:
             return _GENERATOR.encode() in file.read(_HEAD_BYTES)
@@ -44,10 +43,10 @@ def is_page(path: Path) -> bool:
 
 
 def check_place(path: Path) -> None:
-    """Make sure that a page may be written to ``path``.
+    """Check that a page may be written to ``path``.
 
     Raises:
-        OutputError: something stands there that is no page of ours.
+        OutputError: a file that is not a colorcli page exists there.
     """
     try:
         free = is_page(path) or not os.path.lexists(path)
@@ -66,18 +65,18 @@ def write_page(
     pictures: Iterable[Mapping[str, bytes]],
     scripts: Sequence[str],
 ) -> None:
-    """Write a page, complete under its name or not at all; an earlier page of ours is replaced.
+    """Write a page atomically, replacing an earlier colorcli page.
 
     Args:
         path: the file.
         title: plain text.
-        body: HTML, with whatever it quotes escaped already.
-        data: what the scripts work on; anything JSON can hold but NaN and infinity.
+        body: escaped HTML.
+        data: for the scripts; JSON without NaN and infinity.
         pictures: WebP files of each photograph by column, in the order of ``data["photos"]``.
         scripts: names of files in ``assets``, in the order in which they run.
 
     Raises:
-        OutputError: the file cannot be written, or something stands there that is no page of ours.
+        OutputError: the file cannot be written, or a file that is not a colorcli page exists there.
     """
     check_place(path)
     part = part_path(path)
@@ -138,11 +137,11 @@ def _asset(name: str) -> str:
 
 
 def _source(text: str) -> str:
-    """What a Content-Security-Policy calls an inline style or script."""
+    """Content-Security-Policy source of an inline style or script."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
 def _json(value: object) -> str:
-    """JSON in ASCII that cannot end the element it stands in."""
+    """ASCII JSON that cannot close its HTML element."""
     text = json.dumps(value, allow_nan=False, separators=(",", ":"))
     return text.replace("<", "\\u003c")

@@ -36,7 +36,7 @@ _MEMORY = re.compile(
     re.IGNORECASE,
 )
 _FATAL_ONLY = 4
-# Multiply-adds of a photograph from which on one at a time fills many CPUs well, and several would take much memory.
+# Above these multiply-adds, one photograph at a time fills many CPUs well, and several would take much memory.
 _LARGE = 20e9
 
 
@@ -45,24 +45,24 @@ class OnnxSession:
 
     Args:
         path: a file that ``colorcli export`` has made.
-        info: what the pipeline needs to know of the model.
+        info: of the model.
         device: ``auto``, ``cpu``, ``cuda``, ``tensorrt``, ``rocm``, ``directml`` (these four with ``:N``), ``coreml``,
             or PyTorch's name for the last, ``mps``.
         precision: ``auto``, or the file's own.
-        threads: CPU threads; None takes as many as the process may use CPUs.
-        photographs: how many will be coloured, about. On a CPU, a small network colours several at a time with a
-            thread for each, which loses nothing to waiting; answers are the same.
-        cache: folder for compiled engines; None keeps none.
+        threads: CPU threads; None: all CPUs that the process may use.
+        photographs: approximate number to be coloured. On a CPU, a small network colours several at a time with one
+            thread each, which wastes no time on synchronization; results are the same.
+        cache: folder for compiled engines; None: no cache.
 
     Attributes:
-        header: what the file says of itself.
-        weights_bytes: size of the file, nearly all of which is weights.
+        header: the file's metadata.
+        weights_bytes: size of the file, which is nearly all weights.
         threads: CPU threads for one photograph.
         streams: photographs that may be coloured at a time.
 
     Raises:
-        ModelError: the file is damaged, no export of ours, or newer than this program; or there is no ONNX Runtime.
-        DeviceError: the device was asked for by name and is not there, or its memory does not hold the model.
+        ModelError: the file is damaged, was not exported by colorcli or by a newer version, or ONNX Runtime is missing.
+        DeviceError: a named device is missing, or its memory is too small for the model.
         UsageError: there is no such device, or the file has another precision.
     """
 
@@ -96,7 +96,7 @@ class OnnxSession:
         self.device = f"{kind}:{index}" if kind in _NUMBERED else kind
         if kind != "cpu":
             self.streams = 1
-        # Only these two have memory of their own that ONNX Runtime's Python interface can fill.
+        # Only these two have device memory that ONNX Runtime's Python API can fill.
         self._place = ("cuda", index) if kind in ("cuda", "tensorrt") else None
         self._inputs = {given.name for given in self._session.get_inputs()}
 
@@ -110,7 +110,7 @@ class OnnxSession:
         if self._place is None:
             answer: NDArray[np.float32] = self._session.run(["chroma"], given)[0]
             return answer
-        # Bound to the device, inputs go there once and no intermediate comes back.
+        # With bound inputs, nothing but the result is copied back.
         binding = self._session.io_binding()
         for name, value in given.items():
             binding.bind_ortvalue_input(name, self._runtime.OrtValue.ortvalue_from_numpy(value, *self._place))
@@ -120,7 +120,7 @@ class OnnxSession:
         return bound
 
     def _open(self, path: Path, kind: str, index: int, cache: Path | None) -> tuple[Any, str]:
-        """A session of the runtime, and the kind of device it is on."""
+        """Create the runtime's session; also returns its kind of device."""
         offered = set(self._runtime.get_available_providers())
         wanted = [known for known, provider in _PROVIDERS.items() if provider in offered] if kind == "auto" else [kind]
         for attempt in wanted:
@@ -135,9 +135,9 @@ class OnnxSession:
                 session = self._create(path, self._providers(attempt, index, cache))
             except DeviceError:
                 if kind == "auto" and attempt != "cpu":
-                    continue  # others have filled the GPU
+                    continue  # the GPU's memory is taken
                 raise
-            # A provider that cannot start is replaced by the next one without a word.
+            # A provider that cannot start is silently replaced by the next one.
             if session is not None and session.get_providers()[0] == provider:
                 return session, attempt
             if kind != "auto":
@@ -150,7 +150,7 @@ class OnnxSession:
     def _create(self, path: Path, providers: list[Any]) -> Any:
         options = self._runtime.SessionOptions()
         options.intra_op_num_threads = self.threads
-        # Threads that wait in a loop for their next part take the CPU from those that decode and encode.
+        # Threads that spin while they wait take the CPU from decoding and encoding.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = _FATAL_ONLY
         try:
@@ -183,10 +183,10 @@ class OnnxSession:
         return [cpu] if kind == "cpu" else [(_PROVIDERS[kind], place), cpu]
 
     def _preload(self) -> None:
-        """Load the CUDA libraries that came with PyTorch or as packages, which the system's loader does not find."""
+        """Load CUDA libraries from PyTorch or other packages, which the system's loader does not find."""
         preload = getattr(self._runtime, "preload_dlls", None)
         if preload is not None:
-            # It prints what it does not find; whether that was needed shows when the provider starts.
+            # It prints missing libraries; whether they matter shows when the provider starts.
             with contextlib.redirect_stdout(io.StringIO()):
                 preload()
 
@@ -203,14 +203,14 @@ def _runtime() -> Any:
         runtime = importlib.import_module("onnxruntime")
     except ImportError as error:
         raise ModelError(f"ONNX Runtime cannot be imported ({error}): pip install onnxruntime.") from error
-    # What goes wrong is said by the exceptions; the library would also print it.
+    # Errors are raised as exceptions; the library would print them as well.
     runtime.set_default_logger_severity(_FATAL_ONLY)
     return runtime
 
 
 @contextmanager
 def _memory_errors() -> Iterator[None]:
-    """ONNX Runtime has no class of errors for a lack of memory: its messages tell."""
+    """Turn out-of-memory errors, which only their messages identify, into OutOfMemoryError."""
     try:
         yield
     except MemoryError as error:

@@ -24,13 +24,13 @@ from colorcli.sessions.session import NO_CONTROLS, Controls, ModelInfo, OutOfMem
 _PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 _OTHERWISE = "Use --device auto for the best that is there."
-# While one batch is worked on, another is copied to the GPU or from it.
+# While one batch is computed, another is copied to or from the GPU.
 _LANES = 2
 
 
 @contextlib.contextmanager
 def memory_errors() -> Iterator[None]:
-    """Raises OutOfMemoryError where PyTorch finds no memory, on a GPU or not."""
+    """Turn PyTorch's out-of-memory errors, on any device, into OutOfMemoryError."""
     try:
         yield
     except torch.OutOfMemoryError as error:
@@ -43,7 +43,7 @@ def memory_errors() -> Iterator[None]:
 
 
 def resolve_device(name: str) -> torch.device:
-    """The device that ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps`` stands for on this machine.
+    """Resolve ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps`` to a device of this machine.
 
     Raises:
         DeviceError: a device was asked for by name and is not there; ``auto`` never raises.
@@ -70,11 +70,11 @@ class PyTorchSession:
     """A network on a device. Up to ``streams`` threads run it at a time.
 
     Args:
-        network: any ``Colorizer``; it is prepared for inference and owned by the session from here on.
+        network: any ``Colorizer``; the session takes ownership and prepares it for inference.
         info: what the pipeline needs to know of the model.
         device: see ``resolve_device``.
         precision: ``auto`` (fp32 on CPU and MPS, fp16 on CUDA), ``fp32``, ``fp16`` or ``bf16``.
-        threads: CPU threads of PyTorch; None leaves its choice, within what a container grants.
+        threads: CPU threads of PyTorch; None: its own choice, within a container's quota.
 
     Attributes:
         compiled: whether the network was compiled.
@@ -106,8 +106,8 @@ class PyTorchSession:
         if precision == "fp16" and self._device.type == "cpu":
             raise UsageError("Precision fp16 is slower and less exact on the CPU; use fp32 or bf16 there.")
         self.precision = precision
-        # said aloud even where it is PyTorch's own choice: results repeat for a number of threads, and a thread that
-        # has not been told chooses for itself
+        # set even to PyTorch's own choice: results repeat for a number of threads, and each Python thread would
+        # otherwise choose for itself
         self.threads = threads or min(torch.get_num_threads(), available_cpus())
         torch.set_num_threads(self.threads)
         network.prepare()
@@ -149,13 +149,13 @@ class PyTorchSession:
         return torch.autocast(self._device.type, dtype, cache_enabled=False)
 
     def compile(self, lightness: NDArray[np.float32], controls: Controls, cache: Path | None) -> None:
-        """Have PyTorch compile the network, which takes a minute or so; answers are the same to within rounding.
+        """Compile the network with PyTorch, which takes about a minute; results agree to within rounding.
 
         Args:
-            lightness: a batch to run at once, with its ``controls``: PyTorch compiles at the first call, and what it
-                lacks shows only then.
+            lightness: a batch to run at once, with its ``controls``: PyTorch compiles at the first call, and only then
+                do missing tools show.
             controls: of that batch.
-            cache: folder for what was compiled; None leaves PyTorch's choice.
+            cache: folder for compiled code; None: PyTorch's choice.
 
         Raises:
             DeviceError: it cannot be compiled for the device.
@@ -175,41 +175,41 @@ class PyTorchSession:
 
 
 class _Lane:
-    """The way of a batch to the device and back; one thread uses it at a time."""
+    """Moves batches to the device and back, for one thread at a time."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
 
     def used(self) -> AbstractContextManager[object]:
-        """While this is entered, the device works for this lane."""
+        """Context in which the device works for this lane."""
         return contextlib.nullcontext()
 
     def send(self, name: str, value: NDArray[Any]) -> Tensor:
-        """An input on the device."""
+        """Copy an input to the device."""
         return _placed(torch.from_numpy(value), self._device, wait=True)
 
     def receive(self, answer: Tensor) -> NDArray[np.float32]:
-        """The answer, float32, in memory that is the caller's."""
+        """Copy the output, as float32, to memory that the caller owns."""
         received: NDArray[np.float32] = answer.cpu().numpy()
         return received
 
 
 class _PinnedLane(_Lane):
-    """A lane with a stream of its own, and memory that the GPU copies from and to while another lane's batch runs.
+    """A lane with its own stream and pinned memory, copied while another lane's batch runs.
 
-    Pageable memory would be copied twice, and everything would wait for it.
+    Pageable memory would be copied twice and block the device.
     """
 
     def __init__(self, device: torch.device) -> None:
         super().__init__(device)
         self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
-        # The weights may still be on their way.
+        # The weights may still be copying.
         self._stream.wait_stream(torch.cuda.current_stream(device))
         self._pinned: dict[str, Tensor] = {}
 
     def used(self) -> AbstractContextManager[object]:
         """See ``_Lane.used``."""
-        # After a batch that failed, copies from the pinned memory may still be under way.
+        # After a failed batch, copies from pinned memory may still be running.
         self._stream.synchronize()
         return torch.cuda.stream(self._stream)
 
@@ -222,11 +222,11 @@ class _PinnedLane(_Lane):
         """See ``_Lane.receive``."""
         target = self._memory("chroma", answer).copy_(answer.contiguous(), non_blocking=True)
         self._stream.synchronize()
-        # Copied: the next batch of this lane is written to the same place.
+        # Copied, since the next batch of this lane reuses the memory.
         return target.numpy().copy()
 
     def _memory(self, name: str, like: Tensor) -> Tensor:
-        """Pinned memory of a tensor's shape and type; allocating it takes milliseconds, so it is kept."""
+        """Pinned memory of a tensor's shape and type, kept because allocating it takes milliseconds."""
         count = math.prod(like.shape)
         kept = self._pinned.get(name)
         if kept is None or len(kept) < count:
@@ -235,6 +235,6 @@ class _PinnedLane(_Lane):
 
 
 def _placed(value: Tensor, device: torch.device, *, wait: bool) -> Tensor:
-    """On the device, images in the order that convolutions there are fastest in."""
+    """Copy to the device, images in the memory format that is fastest for convolutions."""
     layout = torch.channels_last if value.ndim == 4 else torch.preserve_format
     return value.to(device, memory_format=layout, non_blocking=not wait)

@@ -20,7 +20,7 @@ NO_CONTROLS: Controls = MappingProxyType({})
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """What the pipeline needs to know about a loaded model, whatever runs it.
+    """What the pipeline needs to know about a model, independent of the backend.
 
     Attributes:
         name: exact name, such as ``bigcolor@lite`` (or the path of a run folder or file).
@@ -29,9 +29,9 @@ class ModelInfo:
         controls: names of the controls that the network takes; see ``pipeline.controls``.
         size_rule: the input sizes it takes.
         licence: one line.
-        version: the model's version as its card states it.
-        backbones: SHA-256 of the weights that the model shares with others, by the backbone's name.
-        origin: of imported weights, whether they are the published file; empty of others.
+        version: of the weights, from the card.
+        backbones: SHA-256 of shared weights, by backbone.
+        origin: for imported weights, whether they are the published file; else empty.
     """
 
     name: str

@@ -1,7 +1,6 @@
-"""Where the photographs of a plan are coloured: threads of this process; another engine is another file beside them.
+"""Executors colour the photographs of a plan: here in threads; a distributed engine would be another file beside.
 
-Every executor is given the same tasks and gives the same records; the journal, and all that a run knows of folders,
-stays with ``colorize.run``.
+All take the same tasks and yield the same records; the journal and the output folders stay with ``colorize.run``.
 """
 
 from __future__ import annotations
@@ -29,10 +28,10 @@ class Work:
     """What an executor works with.
 
     Attributes:
-        open_model: makes the model ready.
-        parameters: what decides the results.
+        open_model: opens the model.
+        parameters: that decide the results.
         execution: how the work is done.
-        stop: may be requested at any time: what is in flight is finished, and nothing new begun.
+        stop: may be requested at any time; photographs in flight are finished.
     """
 
     open_model: OpenModel
@@ -43,7 +42,7 @@ class Work:
 
 @dataclass(frozen=True)
 class Facts:
-    """How the model is run, as the journal has it; see ``sessions.session.Session``."""
+    """How the model runs, for the journal; see ``sessions.session.Session``."""
 
     device: str
     precision: str
@@ -56,19 +55,19 @@ class Executor(Protocol):
     """Colours the tasks of a plan."""
 
     def prepare(self, observe: Callable[[Event], None]) -> Facts:
-        """Make everything ready before the clock of the run starts.
+        """Prepare everything that does not count as colouring time.
 
-        ``observe`` is told what takes long. Raises as ``Work.open_model`` does.
+        ``observe`` is called with notices. Raises as ``Work.open_model`` does.
         """
         ...
 
     def carry_out(self, tasks: Sequence[Task], append: Append) -> Generator[Event, None, None]:
-        """Colour every task, or as many as there are until a stop.
+        """Colour all tasks, or until a stop.
 
-        A ``photo.start`` is appended before an output gets its name, and the record of its end after that. What is
-        yielded, in the caller's thread, is that end, and notices; a photograph that fails does not keep the others.
+        A ``photo.start`` is appended before an output gets its final name, and its end record afterwards. End records
+        and notices are yielded in the caller's thread. A failed photograph does not stop the others.
 
         Raises:
-            OutputError: an output folder or a journal cannot be written; what was in flight has been yielded.
+            OutputError: an output folder or a journal cannot be written; photographs in flight have been yielded.
         """
         ...
