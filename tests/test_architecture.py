@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+import colorcli
+from colorcli.pipeline.controls import SEED, declared_settings
 
 from .conftest import ROOT
 
@@ -20,6 +24,24 @@ def test_imports_point_downwards_only() -> None:
     script = Path(sys.executable).with_name("lint-imports")
     result = subprocess.run([str(script)], cwd=ROOT, capture_output=True, text=True)
     assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_what_steers_a_network_is_spelled_where_it_is_declared_and_where_it_is_read() -> None:
+    """A new control would again be a change of two dozen files, and be forgotten in one of them."""
+    names = {
+        text
+        for one, setting in declared_settings()
+        if setting is not SEED  # training and statistics have seeds, too
+        for text in (one.name, setting.name, setting.option, setting.keyword)
+    }
+    package = Path(colorcli.__file__).parent
+    spelled = {
+        path.relative_to(package).as_posix()
+        for path in package.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value in names
+    }
+    assert spelled == {"pipeline/controls.py", "networks/bigcolor.py", "networks/biggan_encoder.py"}
 
 
 @pytest.mark.parametrize(

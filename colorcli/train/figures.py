@@ -17,7 +17,7 @@ from colorcli.color import bins
 from colorcli.color import tensors as colors
 from colorcli.networks.biggan_encoder import BigGANEncoder, distance_from_prior
 from colorcli.networks.colorizer import Colorizer
-from colorcli.pipeline.controls import Z
+from colorcli.pipeline.controls import SIGMA, Z
 from colorcli.train.objectives.base import Setup
 from colorcli.train.statistics import statistics
 from colorcli.train.validation import at_working_size, codes, groups, to_uint8
@@ -38,7 +38,7 @@ def figures(network: Colorizer, setup: Setup) -> dict[str, Image.Image]:
     """
     drawn: dict[str, Image.Image] = {}
     if Z.name in network.controls:
-        drawn["sigma"] = _sigma(network, setup)
+        drawn[SIGMA.name] = _sigma(network, setup)
     if isinstance(network, BigGANEncoder):
         drawn["latents"] = _latents(network, setup)
     mixes = [phase.rebalance for phase in setup.recipe.phases if phase.rebalance]

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from colorcli.errors import UsageError
 from colorcli.networks.backbones import EfficientNetLite0
+from colorcli.pipeline.controls import CLASS_INDEX
 from colorcli.registry.teacher import load_teacher
 from colorcli.train import losses, plugins
 from colorcli.train.data import Batch, Entry, PhotoSet
@@ -201,7 +202,7 @@ class Objective(ABC):
 
     def _score(self, image: Tensor, classes: Tensor) -> Tensor:
         discriminator = self.parts["discriminator"]
-        conditional = "class_index" in inspect.signature(discriminator.forward).parameters
+        conditional = CLASS_INDEX.name in inspect.signature(discriminator.forward).parameters
         score: Tensor = discriminator(image, classes) if conditional else discriminator(image)
         return score
 
