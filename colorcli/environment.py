@@ -1,4 +1,4 @@
-"""The user's surroundings: ``COLORCLI_*`` variables, and the folders for weights and caches."""
+"""The environment: ``COLORCLI_*`` variables, and the folders for weights and caches."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ _PACKAGE = Path(__file__).parent
 
 
 def data_dir() -> Path:
-    """Where imported and pulled weights live: ``$COLORCLI_DATA_DIR``, else the platform's user data folder."""
+    """Folder of imported and pulled weights: ``$COLORCLI_DATA_DIR``, else the platform's user data folder."""
     return _folder("COLORCLI_DATA_DIR", platformdirs.user_data_path("colorcli", appauthor=False))
 
 
 def cache_dir() -> Path:
-    """Where files live that can be made again: ``$COLORCLI_CACHE_DIR``, else the platform's cache folder."""
+    """Folder of files that can be made again: ``$COLORCLI_CACHE_DIR``, else the platform's cache folder."""
     return _folder("COLORCLI_CACHE_DIR", platformdirs.user_cache_path("colorcli", appauthor=False))
 
 
 def bundled_models_dir() -> Path:
-    """The models that ship with the program: in the wheel, or ``models/`` of a checkout."""
+    """Folder of the bundled models: in the wheel, or ``models/`` of a checkout."""
     inside = _PACKAGE / "bundled"
     return inside if inside.is_dir() else _PACKAGE.parent / "models"
 
 
 def user_models_dir() -> Path:
-    """The models that this user has imported or pulled."""
+    """Folder of the models that this user has imported or pulled."""
     return data_dir() / "models"
 
 
@@ -56,7 +56,7 @@ def install_command(extra: str) -> str:
 
     A checkout, a wheel and a repository are installed from again; the name alone is for an index.
     """
-    # For an error's sentence alone, which every start of the program should not pay for.
+    # Imported here, since only error messages need it.
     import importlib.metadata
     import json
     import re
@@ -77,7 +77,7 @@ def install_command(extra: str) -> str:
     parts = urlsplit(url)
     if parts.scheme != "file" or Path(url2pathname(parts.path)).exists():
         return _pip(f"{_NAME}[{extra}] @ {url}")
-    # Where it came from has gone; what the extra consists of has not.
+    # The source has gone; name the extra's packages instead.
     found = (re.fullmatch(r"(.*?)\s*;\s*extra == .(.+).", text) for text in distribution.requires or ())
     return _pip(*(match.group(1) for match in found if match and match.group(2) == extra))
 
@@ -90,15 +90,15 @@ def _is_checkout(folder: Path) -> bool:
 def _pip(*requirements: str) -> str:
     import shlex
 
-    # In quotes, without which shells take brackets for a pattern.
+    # Quoted, since shells expand brackets.
     return f"pip install {' '.join(map(shlex.quote, requirements))}"
 
 
 def calm_threads() -> None:
-    """Have OpenMP's threads sleep while they wait for each other, unless the user has chosen; before PyTorch is loaded.
+    """Let OpenMP threads sleep while they wait, unless the user chose otherwise; call it before PyTorch is loaded.
 
-    By default they spin, for each of a network's hundreds of loops: where another program has one of the CPUs, PyTorch
-    burns its whole share so, and is 4 to 8 times slower than with one thread.
+    By default they spin after each of a network's hundreds of loops. If another program uses one of the CPUs, PyTorch
+    wastes its share that way and is 4 to 8 times slower than with one thread.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
@@ -109,5 +109,5 @@ def _is_set(variable: str) -> bool:
 
 def _folder(variable: str, default: Path) -> Path:
     chosen = os.environ.get(variable)
-    # A shell expands ~ only at the start of a word: in a config file, or after "=", it arrives as it was typed.
+    # Shells expand ~ only at the start of a word, not in config files or after "=".
     return Path(chosen).expanduser() if chosen else default

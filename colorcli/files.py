@@ -1,4 +1,4 @@
-"""Files as everyone here writes, hashes and finds them."""
+"""File primitives: atomic writes, hashes, walks."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ def write_atomically(target: Path, content: bytes) -> None:
     Raises:
         OSError: the folder cannot be written.
     """
-    # Cut short: a name may be as long as the file system takes.
+    # Cut short, since the name may already have the maximal length.
     handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name[:40]}.")
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        # mkstemp makes files that only their owner may read.
+        # mkstemp makes files private to their owner.
         Path(name).chmod(0o644)
         Path(name).replace(target)
     except BaseException:
@@ -50,16 +50,17 @@ def write_atomically(target: Path, content: bytes) -> None:
 
 
 def part_path(target: Path) -> Path:
-    """Where ``target`` is written before it is renamed: the same folder, and the same name for every attempt.
+    """Temporary path of ``target``: in the same folder, with the same name for every attempt.
 
-    The name is a hash, so that targets of 255 bytes have one; what a killed run left there is overwritten by the next.
+    The name is a hash, so that targets with names of 255 bytes have one too. The next run overwrites what a killed run
+    left.
     """
     digest = hashlib.sha256(os.fsencode(target.name)).hexdigest()[:16]
     return target.with_name(f"{_PART_PREFIX}{digest}{_PART_SUFFIX}")
 
 
 def sync_folder(folder: Path) -> None:
-    """Make a rename last through a power cut, where the system lets folders be synced."""
+    """Sync a folder, so that a rename survives a power cut, where the system supports it."""
     with contextlib.suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:
@@ -79,12 +80,12 @@ def file_sha256(path: Path) -> str:
 
 
 def name_digest(name: str) -> bytes:
-    """SHA-256 of a name, UTF-8 or not: how lots are drawn among photographs, the same on every machine."""
+    """SHA-256 of a name, UTF-8 or not: for random choices among photographs that are the same on every machine."""
     return hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest()
 
 
 def identity(path: Path) -> Identity | None:
-    """Device and inode of what ``path`` leads to, or None where it leads nowhere."""
+    """Device and inode of ``path``, following links; None if it does not exist."""
     try:
         status = path.stat()
     except OSError:
@@ -102,15 +103,15 @@ def walk(
 ) -> Iterator[tuple[Path, str]]:
     """Every file below a folder with its POSIX path relative to it, in an order that depends on names only.
 
-    Links to folders are followed, each folder is entered once, and a folder goes by its own name, whatever links to
-    it. Our own state folders and those of systems (``SYSTEM_FOLDERS``) are left out.
+    Links to folders are followed, but each folder is entered only once, under its own name. Our state folders and
+    ``SYSTEM_FOLDERS`` are skipped.
 
     Args:
-        folder: where to begin.
-        skip: folders that are not entered.
-        regular: leave out pipes, devices and links that lead nowhere.
-        unreadable: is told the relative path of a folder that cannot be read, and why.
-        left_out: is told the relative path of a system's folder.
+        folder: to start from.
+        skip: folders not to enter.
+        regular: skip pipes, devices and broken links.
+        unreadable: called with the relative path of an unreadable folder, and the error.
+        left_out: called with the relative path of a skipped system folder.
     """
     visited = set(skip)
     pending: list[tuple[Path, str]] = [(folder, "")]
@@ -122,7 +123,7 @@ def walk(
             continue
         visited.add(known)
         try:
-            # The kinds of files come with their names: nothing is asked of the disk for each of a million.
+            # scandir gives file types with the names, which saves a million calls of stat.
             with os.scandir(current) as scan:
                 entries = sorted(scan, key=lambda entry: entry.name)
         except OSError as error:
@@ -144,7 +145,7 @@ def walk(
 def _is_folder(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()
-    except OSError:  # a link that leads to itself, or through a folder that is closed to us
+    except OSError:  # a link loop, or a link through an unreadable folder
         return False
 
 
@@ -156,5 +157,5 @@ def _is_regular(entry: os.DirEntry[str]) -> bool:
 
 
 def is_debris(name: str) -> bool:
-    """Whether a name is that of an unfinished file of ours, or of what macOS keeps of ``x.jpg`` in ``._x.jpg``."""
+    """Whether a name is that of a temporary file of ours, or of a macOS resource fork such as ``._x.jpg``."""
     return name.startswith("._") or (name.startswith(_PART_PREFIX) and name.endswith(_PART_SUFFIX))

@@ -1,4 +1,4 @@
-"""How work is asked to stop: the first signal finishes what is in flight, the second aborts."""
+"""Stopping: the first signal lets work in flight finish, the second aborts."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from colorcli.errors import ExitCode
 
 
 def ended_by(signal_number: int | None) -> ExitCode:
-    """The exit code of a run that a signal has ended."""
+    """Exit code of a run that a signal ended."""
     return ExitCode.TERMINATED if signal_number == signal.SIGTERM else ExitCode.INTERRUPTED
 
 
 class Stop:
-    """A request to finish what is in flight and begin nothing new; ``signal_number`` says which signal asked for it."""
+    """A request to finish work in flight and start nothing new; ``signal_number`` is its signal, if any."""
 
     def __init__(self) -> None:
         self._event = threading.Event()
@@ -28,7 +28,7 @@ class Stop:
         return self._event.is_set()
 
     def request(self, signal_number: int | None = None) -> None:
-        """Ask for it."""
+        """Request the stop."""
         self.signal_number = self.signal_number or signal_number
         self._event.set()
 

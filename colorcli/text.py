@@ -1,4 +1,4 @@
-"""What is printed: names from disks and files on one line, sizes for people, names that may have been meant."""
+"""Text for people: printable names, sizes, suggestions."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ def near(name: str, known: Iterable[str], listing: str = "") -> str:
     """The end of a sentence that begins "There is no X": what the user may have meant, or what there is.
 
     Args:
-        name: what was asked for.
-        known: what there is.
-        listing: a command that lists it, named where nothing is near and there is too much for a sentence.
+        name: that was asked for.
+        known: valid names.
+        listing: a command that lists them, named if no name is near and there are too many for a sentence.
     """
     known = sorted(known)
     close = difflib.get_close_matches(name, known, 3) or [entry for entry in known if name and name in entry][:3]

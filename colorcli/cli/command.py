@@ -1,4 +1,4 @@
-"""How every command runs: stdout kept for data, a closed pipe taken quietly, ``--debug`` anywhere."""
+"""Common behaviour of commands: stdout for data only, quiet on closed pipes, ``--debug`` anywhere."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ class Command(TyperCommand):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         for param in self.params:
-            # Every option can be set by the environment; saying so at each of them would bury the help.
+            # Every option has an environment variable; naming each would bury the help.
             vars(param)["show_envvar"] = False
-            # Rich would take "[default: 0.8]" for markup and leave it out.
+            # Rich would drop "[default: 0.8]" as markup.
             vars(param)["help"] = (getattr(param, "help", None) or "").replace("[", r"\[")
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Parse as usual; a ``--debug`` that the command itself does not know is for the program as a whole."""
+        """Parse as usual; ``--debug`` applies to the program unless the command defines it."""
         for param in self.params:
             if ctx.auto_envvar_prefix and (variable := _variable(param, ctx.auto_envvar_prefix)):
                 vars(param)["envvar"] = variable
@@ -58,7 +58,7 @@ class Command(TyperCommand):
 
 
 def sources(ctx: Any) -> dict[str, str]:
-    """Where each parameter's value came from if not from the command line: its option and variable or file, by name."""
+    """For parameters not set on the command line: the option, and the variable or file that set it, by name."""
     found = {}
     for param in ctx.command.params:
         source = ctx.get_parameter_source(param.name)
@@ -70,13 +70,13 @@ def sources(ctx: Any) -> dict[str, str]:
 
 
 def misspelt(root: Any) -> Iterator[str]:
-    """A sentence for each environment variable that was probably meant for this program and that nothing reads."""
+    """A sentence for each unknown environment variable that was probably meant for this program."""
     if not hasattr(root.command, "commands"):
         return
     known = {*environment.VARIABLES, *_variables(root.command, PREFIX)}
     commands = tuple(f"{PREFIX}_{name.upper()}_" for name in root.command.commands)
     for variable in sorted(name for name in os.environ if name.startswith(f"{PREFIX}_") and name not in known):
-        # What all names begin with says nothing about which one was meant.
+        # Compare without the common prefix.
         close = difflib.get_close_matches(_bare(variable), map(_bare, known), 1, cutoff=0.8)
         if close:
             yield f"The environment variable {variable} sets nothing; did you mean {PREFIX}_{close[0]}?"
@@ -98,7 +98,7 @@ def _variables(group: Any, prefix: str) -> Iterator[str]:
 
 
 def _variable(param: Any, prefix: str) -> str | None:
-    """The environment variable of an option, named after the option that people see, not the function's parameter."""
+    """Environment variable of an option, named after the option, not after the function's parameter."""
     option = _option(param)
     return f"{prefix}_{option[2:].replace('-', '_').upper()}" if option.startswith("--") else None
 
@@ -108,7 +108,7 @@ def _option(param: Any) -> str:
 
 
 class Group(TyperGroup):
-    """The program itself: its own options are not set by the environment, where COLORCLI_VERSION may mean anything."""
+    """The program itself, whose own options have no variables: COLORCLI_VERSION may mean anything."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

@@ -1,4 +1,4 @@
-"""Shell completion of what only this machine knows. Imports neither torch nor anything slow."""
+"""Shell completion of names on this machine. Imports nothing slow."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ def complete_model(incomplete: str) -> list[str]:
     try:
         cards = list_models()
     except ColorcliError:
-        # A shell that waits for completions is no place for an error.
+        # Completion must not print errors.
         return []
     names = {name for card in cards for name in (card.name, card.exact_name)}
     return sorted(name for name in names if name.startswith(incomplete))
 
 
 def complete_weights(incomplete: str) -> list[str]:
-    """Names of installed models, and of backbones and the like, installed or not."""
+    """Names of installed models, and of all backbones and metric networks."""
     from colorcli.registry.backbones import folders, known
 
     others = {*folders(), *known()}
@@ -27,21 +27,21 @@ def complete_weights(incomplete: str) -> list[str]:
 
 
 def complete_release(incomplete: str) -> list[str]:
-    """Names of what can be pulled or imported."""
+    """Names of released models that can be pulled or imported."""
     from colorcli.registry.releases import releases
 
     return [name for name in releases() if name.startswith(incomplete)]
 
 
 def complete_recipe(incomplete: str) -> list[str]:
-    """Names of the recipes that are part of the package."""
+    """Names of the bundled recipes."""
     from colorcli.train.recipe import names
 
     return [name for name in names() if name.startswith(incomplete)]
 
 
 def complete_protocol(incomplete: str) -> list[str]:
-    """Ids of the protocols, without a version (the newest) and with it."""
+    """Ids of the protocols, without a version (the newest) and with one."""
     from colorcli.evaluate.protocols import names
 
     known = {form for name in names() for form in (name, name.split("@")[0])}
@@ -49,7 +49,7 @@ def complete_protocol(incomplete: str) -> list[str]:
 
 
 def complete_metrics(incomplete: str) -> list[str]:
-    """The list so far with each metric that may come next: ``psnr,ss`` becomes ``psnr,ssim``."""
+    """The list so far, extended by each possible metric: ``psnr,ss`` becomes ``psnr,ssim``."""
     from colorcli.evaluate.metrics import METRICS
 
     so_far, comma, last = incomplete.rpartition(",")

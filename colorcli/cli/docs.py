@@ -1,4 +1,4 @@
-"""``colorcli docs``: the documentation, readable where there is no network."""
+"""``colorcli docs``: the documentation, offline."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from colorcli.cli import output
 from colorcli.errors import UsageError
 
 _PACKAGE = Path(__file__).parents[1]
-# Page: its file in a checkout, and what it is about. Pages from outside the package are in ``pages`` of the wheel.
+# Page: file in a checkout, and description. The wheel has pages from outside the package in ``pages``.
 PAGES = {
     "readme": ("README.md", "what colorcli does, and how to start"),
     "colorize": ("colorcli/colorize/README.md", "every way to colour, reports and picks, status and verify"),
@@ -51,7 +51,7 @@ def docs(
 
 
 def page_path(page: str) -> Path:
-    """Where a page of ``PAGES`` is, installed or in a checkout."""
+    """Path of a page of ``PAGES``, installed or in a checkout."""
     place = Path(PAGES[page][0])
     if place.parts[0] == "colorcli":
         return _PACKAGE.joinpath(*place.parts[1:])

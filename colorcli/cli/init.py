@@ -54,19 +54,19 @@ def _tables(group: Any, parent: str) -> Iterator[str]:
 
 
 def _setting(param: Any) -> Iterator[str]:
-    """What an option is for, and its default; nothing of a parameter that is no option."""
+    """Help and default of an option; empty for other parameters."""
     option = next((option for option in param.opts if option.startswith("--")), None)
     if option is None or param.is_eager:
         return
-    # Commands escape what Rich would take for markup.
+    # Help texts escape Rich markup.
     text = (param.help or "").replace(r"\[", "[")
     yield from textwrap.wrap(text, 115, initial_indent="## ", subsequent_indent="## ")
     yield f"# {option.removeprefix('--')} = {_value(param, text)}".rstrip()
 
 
 def _value(param: Any, text: str) -> str:
-    """The default in TOML; nothing where a command chooses by what it finds."""
-    # Typer 0.26 describes types in its own way; before, parameters were those of Click.
+    """The default as TOML; empty where the command chooses at run time."""
+    # Typer 0.26 has parameter types of its own; earlier versions used Click's.
     kind = getattr(getattr(param, "type_descriptor", None), "annotation", None)
     if param.multiple or get_origin(kind) is list:
         return "[]"

@@ -1,4 +1,4 @@
-"""What goes to stdout: data, and nothing but data.
+"""Output: data on stdout, everything else on stderr.
 
 While a command runs, libraries that print, in Python or in C, reach stderr instead; ``emit`` and ``line`` alone
 reach the real stdout.
@@ -24,7 +24,7 @@ _PATIENCE = 2.0
 
 
 class _Protection:
-    """Where data goes while stdout is protected."""
+    """The data stream while stdout is protected."""
 
     data: TextIO | None = None
 
@@ -38,12 +38,12 @@ def stdout() -> TextIO:
 
 
 def emit(event: str, **fields: Any) -> None:
-    """Write one JSON object in a line: ``{"v": 1, "event": event, ...}``."""
+    """Write one JSON object on a line: ``{"v": 1, "event": event, ...}``."""
     line(json.dumps({"v": VERSION, "event": event, **fields}))
 
 
 def line(text: str) -> None:
-    """Write a line of data, at once: a reader may be waiting for it."""
+    """Write a line of data and flush it, since a reader may be waiting."""
     stream = stdout()
     stream.write(f"{text}\n")
     stream.flush()
@@ -58,7 +58,7 @@ def emit_bytes(content: bytes) -> None:
 
 
 def note(text: str) -> None:
-    """Write a line for people, to stderr; where whoever read it has gone, the work goes on without."""
+    """Write a line for people to stderr; a closed stderr is ignored."""
     try:
         print(fitted(text, sys.stderr), file=sys.stderr, flush=True)  # noqa: T201
     except OSError:
@@ -67,9 +67,9 @@ def note(text: str) -> None:
 
 @contextlib.contextmanager
 def waiting(what: str) -> Iterator[None]:
-    """On a terminal, show what is being waited for and for how long, once it takes over two seconds.
+    """On a terminal, show what is being waited for and for how long, after two seconds.
 
-    Not around what shows progress of its own.
+    Do not nest it with other progress displays.
     """
     screen = console(stderr=True)
     if not screen.is_terminal or screen.is_dumb_terminal:
@@ -92,7 +92,7 @@ def waiting(what: str) -> Iterator[None]:
 
 
 def fitted(text: str, stream: TextIO) -> str:
-    """Text for people, wrapped between words where ``stream`` is a terminal, which would wrap within them."""
+    """Text wrapped between words if ``stream`` is a terminal, which would break words."""
     try:
         width = os.get_terminal_size(stream.fileno()).columns if stream.isatty() else 0
     except (OSError, ValueError, AttributeError):
@@ -106,7 +106,7 @@ def fitted(text: str, stream: TextIO) -> str:
 
 
 def listing(rows: Iterable[tuple[str, str]], heading: str = "") -> None:
-    """Write names, each with what it is; a terminal gets them in two columns, wrapped to its width."""
+    """Write names with descriptions; on a terminal in two columns, wrapped to its width."""
     rows = list(rows)
     if not stdout().isatty():
         width = max(len(name) for name, _ in rows)
@@ -125,7 +125,7 @@ def listing(rows: Iterable[tuple[str, str]], heading: str = "") -> None:
 
 
 def silence(stream: TextIO) -> None:
-    """Let what a stream still holds, and all that follows, go nowhere: its reader has gone or its disk is full."""
+    """Discard a stream's buffer and all further output: its reader has gone or its disk is full."""
     with contextlib.suppress(OSError, ValueError, AttributeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
@@ -141,7 +141,7 @@ def console(*, stderr: bool = False) -> Console:
 
 @contextlib.contextmanager
 def protected() -> Iterator[None]:
-    """Keep stdout for data: meanwhile, file descriptor 1 and ``sys.stdout`` lead to stderr."""
+    """Keep stdout for data: redirect file descriptor 1 and ``sys.stdout`` to stderr meanwhile."""
     if _protection.data is not None:
         yield
         return
@@ -159,7 +159,7 @@ def protected() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _keep_descriptor(original: TextIO) -> Iterator[TextIO]:
-    """Point descriptor 1 at stderr; the stream that still leads to where it pointed."""
+    """Redirect descriptor 1 to stderr; returns a stream to its former target."""
     original.flush()
     kept = os.dup(1)
     os.dup2(2, 1)
@@ -169,7 +169,7 @@ def _keep_descriptor(original: TextIO) -> Iterator[TextIO]:
     finally:
         os.dup2(kept, 1)
         os.close(kept)
-        # Closing flushes, which fails where the reader has gone or the disk is full; that was raised before.
+        # Closing flushes, which fails if the reader has gone or the disk is full; that error was raised before.
         with contextlib.suppress(OSError):
             stream.close()
 

@@ -1,4 +1,4 @@
-"""``colorcli colorize - -o -``: one image from stdin to stdout, by the same run as any folder."""
+"""``colorcli colorize - -o -``: one image from stdin to stdout, through the same run as folders."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ def colorize_one(run: Callable[..., None], ctx: typer.Context, inputs: Sequence[
 
     Args:
         run: the command's function.
-        ctx: whose parameters are those that were given.
+        ctx: with the given parameters.
         inputs: of the command.
 
     Raises:
-        UsageError: there are several inputs or outputs, or an option that goes with folders only.
+        UsageError: there are several inputs or outputs, or an option is for folders only.
         PhotoError: nothing was made, and why.
     """
     _check(ctx.params, inputs)
@@ -52,7 +52,7 @@ def colorize_one(run: Callable[..., None], ctx: typer.Context, inputs: Sequence[
         images = [path for path in made.rglob("*") if path.is_file() and made / STATE_FOLDER not in path.parents]
         if not images:
             image = "The image on stdin" if source.parent == folder else str(source)
-            # An image that was skipped is no failure in a folder; here it leaves stdout empty.
+            # In a folder a skipped image is not a failure; here stdout would stay empty.
             raise _NotMadeError(f"{image} {_reason(made)}.", code or ExitCode.SOME_FAILED)
         if len(images) > 1:
             raise UsageError("stdout takes one image: ask for one sample and one class.")
@@ -91,7 +91,7 @@ def _exit_code(run: Callable[..., None], ctx: typer.Context, params: Mapping[str
 
 
 def _reason(made: Path) -> str:
-    """What the journal says of the image that was not made."""
+    """The journalled reason why there is no image."""
     from colorcli.colorize.journal import read_journal
 
     reasons = [str(record["reason"]) for record in read_journal(made) if "reason" in record]

@@ -1,4 +1,4 @@
-"""What a person sees of a run on stderr: a bar on a terminal, a line now and then elsewhere, nothing when quiet."""
+"""Progress of a run on stderr: a bar on a terminal, occasional lines elsewhere, nothing when quiet."""
 
 from __future__ import annotations
 
@@ -31,20 +31,20 @@ class Display(Protocol):
     ) -> None: ...
 
     def show(self, record: Mapping[str, object]) -> None:
-        """Take an event in."""
+        """Show an event."""
 
     def say(self, text: str) -> None:
         """Write a line for people."""
 
     def wait(self, what: str, seconds: float) -> None:
-        """Show what is being waited for before the first photograph, and for how long so far."""
+        """Show what is being waited for, and for how long, before the first photograph."""
 
 
 def display(total: int, *, quiet: bool, verbose: bool, work: Iterable[tuple[str, float]] = ()) -> Display:
-    """The display that fits stderr, for a run that has ``total`` outputs to make.
+    """The display for stderr, for a run with ``total`` outputs.
 
-    ``work`` is the input's absolute path and the seconds, about, of each output that takes any: of a large photograph
-    and a small one, the time left is not half the time. Without it all are taken to be alike.
+    ``work`` has the absolute input path and the estimated seconds of each output to be made, so that large photographs
+    weigh more in the time left. Without it all weigh the same.
     """
     tally = _Tally(total, work)
     if quiet:
@@ -106,7 +106,7 @@ class _Tally:
 
     @property
     def share_done(self) -> float:
-        """Of the work, 0..1."""
+        """Share of the work that is done, 0..1."""
         done, total = (self._work_done, self._total_work) if self._total_work else (self.ended, self.total)
         return min(done / total, 1.0) if total else 1.0
 
@@ -114,12 +114,12 @@ class _Tally:
         return ", ".join(f"{count} {status}" for status, count in self.counts.items())
 
     def shown_rate(self, elapsed: float) -> str:
-        """How many photographs a second have been coloured; nothing before the first."""
+        """Photographs per second; empty before the first."""
         done = self.counts["done"]
         return f"{done / max(elapsed, 1e-3):.2f} photos/s" if done else ""
 
     def shown_stages(self) -> str:
-        """What each stage takes of one photograph: several threads share the work, so rates would not add up."""
+        """Seconds of each stage for one photograph; rates would not add up, since several threads share the work."""
         times = ", ".join(f"{stage} {seconds:.2f} s" for stage, seconds in self._seconds.items())
         return f"each: {times}" if times else ""
 
@@ -134,13 +134,13 @@ def photo_line(record: Mapping[str, object]) -> str:
 
 
 class WaitingLines:
-    """A plain line now and then while something is waited for."""
+    """Occasional plain lines while something is waited for."""
 
     def __init__(self) -> None:
         self._what, self._next = "", 0.0
 
     def __call__(self, what: str, seconds: float) -> None:
-        """Say what is being waited for, and for how long so far."""
+        """Print what is being waited for, and for how long, if it is time for a line."""
         if what != self._what:
             self._what, self._next = what, 0.0
         if seconds >= self._next:
@@ -167,7 +167,7 @@ class _Lines:
 
     def show(self, record: Mapping[str, object]) -> None:
         if record["event"] == "run.start":
-            self._start = time.monotonic()  # until now the model was loaded, which says nothing about the time left
+            self._start = time.monotonic()  # loading the model must not count towards the time left
         if not self._tally.take(record):
             return
         if self._verbose:
@@ -204,7 +204,7 @@ class _TwoLines(Progress):
 
 
 class _Bar:
-    """One bar, with photographs per second and the time left; below it the counts and how fast each stage is."""
+    """A bar with photographs per second and the time left; below it counts and the seconds of each stage."""
 
     def __init__(self, tally: _Tally, console: Console, *, verbose: bool) -> None:
         self._tally, self._verbose = tally, verbose

@@ -99,7 +99,7 @@ def train(
     from colorcli.train.loop import run_recipe
     from colorcli.train.processes import leads
 
-    # One of several processes speaks for all.
+    # Only the main process reports.
     quiet = quiet or not leads()
     stop = Stop()
 
@@ -197,7 +197,7 @@ def _tell_what_was_left_out(folder: Path) -> None:
 
 
 def _made(system: str, folder: Path) -> str:
-    """What is in the folder of a finished run, and what comes next."""
+    """Contents of a finished run folder, and the next steps."""
     from colorcli.registry import backbones
 
     if not (folder / backbones.CARD).is_file():
@@ -209,7 +209,7 @@ def _made(system: str, folder: Path) -> str:
 
 
 def _list() -> None:
-    """The recipes, and what each of them is."""
+    """List the recipes with descriptions."""
     from colorcli.train import recipe as recipes
 
     listing((name, recipes.describe(name)) for name in recipes.names())

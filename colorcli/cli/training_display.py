@@ -1,4 +1,4 @@
-"""What a person sees of training on stderr: a live table on a terminal, a line now and then elsewhere."""
+"""Progress of training on stderr: a live table on a terminal, occasional lines elsewhere."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ class TrainingDisplay(Protocol):
     ) -> None: ...
 
     def show(self, record: dict[str, Any]) -> None:
-        """Take a record of the log in."""
+        """Show a log record."""
 
 
 def training_display(recipe: Recipe, folder: Path, *, quiet: bool) -> TrainingDisplay:
-    """The display that fits stderr."""
+    """The display for stderr."""
     if quiet:
         return _Silent()
     console = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -53,10 +53,10 @@ class _Silent:
 
 
 class _Progress:
-    """Where the run is, and when it will be done at the speed of late."""
+    """Position of the run, and the time left at its recent speed."""
 
     def __init__(self, recipe: Recipe) -> None:
-        # Phases given in epochs have no length before the photographs are counted.
+        # The length of phases in epochs is unknown until the photographs are counted.
         self.total = sum(phase.steps for phase in recipe.phases) if all(p.steps for p in recipe.phases) else 0
         self.step = 0
         self.phase = recipe.phases[0].name
@@ -70,7 +70,7 @@ class _Progress:
         self.total = int(record.get("of", self.total))
         numbers = {key: float(value) for key, value in record.items() if key not in ("step", "phase", "of")}
         if not numbers:
-            # Word of something that is no step, in place of the phase.
+            # A message instead of a step, shown in place of the phase.
             return
         measures = {key.removeprefix("val_"): value for key, value in numbers.items() if key.startswith("val_")}
         if measures:
@@ -139,7 +139,7 @@ class _Table:
     def show(self, record: dict[str, Any]) -> None:
         self._progress.take(record)
         if len(record) == 2:
-            # Word of something that is no step: the next record would wipe it away.
+            # A message, not a step: keep it, since the next record would overwrite it.
             self._live.console.print(Text(f"step {record['step']}: {record['phase']}"))
         self._live.update(self._render())
 
@@ -164,7 +164,7 @@ class _Table:
 
 
 def _bar(progress: _Progress) -> Table:
-    # A bar alone does not end its line: the row below would be lost.
+    # A bar does not end its line, and would swallow the row below.
     row = Table.grid(expand=True)
     row.add_row(ProgressBar(total=progress.total, completed=progress.step))
     return row

@@ -1,4 +1,4 @@
-"""One photograph's way through a run: decoded, coloured, joined, written. No threads here."""
+"""The steps of one photograph in a run: decode, colour, join, write. No threads here."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from colorcli.text import printable
 
 
 class SkippedError(Exception):
-    """A photograph is left alone; carries the reason and its code."""
+    """A photograph is skipped; has the reason and its code."""
 
     def __init__(self, code: str, reason: str) -> None:
         super().__init__(reason)
@@ -47,7 +47,7 @@ class SkippedError(Exception):
 
 @dataclass(frozen=True)
 class Input:
-    """The file that was read: its size, modification time and hexadecimal SHA-256."""
+    """The input file: size, modification time and hexadecimal SHA-256."""
 
     size: int
     mtime_ns: int
@@ -68,7 +68,7 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Result:
-    """A finished output and how true it is to the photograph."""
+    """A finished output and its fidelity to the photograph."""
 
     written: Written
     format: Format
@@ -82,7 +82,7 @@ def prepare(task: Task, info: ModelInfo, parameters: Parameters, execution: Exec
     """Hash and decode a photograph and bring its lightness to the network's size.
 
     Raises:
-        SkippedError: it is in colour, and to recolour is not asked for.
+        SkippedError: it is in colour and ``recolor`` is off.
         PhotoError: it cannot be read, changed while it was, or is not the file whose colouring was chosen.
     """
     start = time.perf_counter()
@@ -124,7 +124,7 @@ def finish(
 
     Raises:
         OutputError: the output folder cannot be written or the disk is full.
-        PhotoError: the picture came out gray, has lost its lightness, or cannot be written.
+        PhotoError: the result is gray, its lightness is wrong, or it cannot be written.
     """
     photo = prepared.photo
     form: Format = parameters.format or output_format(photo.format, output.relative)
@@ -142,7 +142,7 @@ def finish(
     clock = _Clock()
     try:
         output.path.parent.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError) as error:  # elsewhere in the tree there may be no such obstacle
+    except (FileExistsError, NotADirectoryError) as error:  # other folders of the tree may be writable
         raise PhotoError(f"has no folder to go to: {output.path.parent} is, or is below, a file") from error
     except OSError as error:
         raise OutputError(f"{output.path.parent} cannot be made: {error.strerror or error}.") from error
@@ -179,13 +179,13 @@ def finish(
 
 
 def draw_controls(prepared: Prepared, output: Output, info: ModelInfo, parameters: Parameters) -> list[Controls]:
-    """What steers the network in one output of a photograph, for each of its windows."""
+    """The controls of one output of a photograph, for each window."""
     settings, sample = variant(parameters.settings, output.sample)
     return draw(info.controls, settings, prepared.task.found.relative, sample, prepared.windows)
 
 
 def start_record(task: Task, output: Output, info: ModelInfo, parameters: Parameters) -> PhotoStart:
-    """The record that an output is about to get its name."""
+    """The record before an output is renamed to its final name."""
     return {
         "v": VERSION,
         "event": "photo.start",
@@ -240,7 +240,7 @@ def done_record(
 
 
 def unmade_record(task: Task, output: Output, error: Exception, prepared: Prepared | None) -> PhotoUnmade:
-    """The record of an output that was not made; ``prepared`` as far as the photograph got."""
+    """The record of an output that was not made; ``prepared`` if the photograph was decoded."""
     skipped = isinstance(error, SkippedError)
     record: PhotoUnmade = {
         "v": VERSION,
@@ -263,7 +263,7 @@ def unmade_record(task: Task, output: Output, error: Exception, prepared: Prepar
 
 
 def trace_of(error: Exception) -> str:
-    """Where in the code an error comes from; nothing of one that says in words what is wrong."""
+    """The place in the code that an error comes from; empty for errors that explain themselves."""
     return "" if isinstance(error, SkippedError | ColorcliError) else "".join(traceback.format_exception(error))
 
 
@@ -272,7 +272,7 @@ def _source(task: Task) -> str:
 
 
 def _reason(error: Exception, path: Path) -> str:
-    """Why, as a clause to be put after the name of the photograph."""
+    """The reason as a clause that follows the photograph's name."""
     if isinstance(error, MemoryError):
         return "out of memory: this machine has too little for it; try --jobs 1"
     if isinstance(error, ColorcliError | SkippedError):
@@ -281,7 +281,7 @@ def _reason(error: Exception, path: Path) -> str:
 
 
 class _Clock:
-    """The time that an iterator takes to make its items."""
+    """Measures the time that an iterator takes for its items."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
@@ -313,7 +313,7 @@ def _notes(photo: Photo, tiles: int) -> tuple[str, ...]:
 
 def _provenance(prepared: Prepared, output: Output, info: ModelInfo, parameters: Parameters) -> Provenance:
     settings, sample = variant(parameters.settings, output.sample)
-    # without the time of day: the same input and parameters give the same bytes; the journal has the time
+    # without a time, so that the same input and parameters give the same bytes; the journal has the time
     return Provenance(
         model=info.name,
         version=info.version,

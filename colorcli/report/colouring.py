@@ -1,4 +1,4 @@
-"""The page of a colouring run: every photograph beside what became of it, and a choice where it has several samples."""
+"""The page of a colouring run: every photograph beside its colourings, with a choice among samples."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ MEASURES = (
 
 @dataclass
 class Colouring:
-    """What a page of a colouring run shows.
+    """Contents of the page of a colouring run.
 
     Attributes:
         title: plain text, such as the output folder's name.
-        line: one sentence: by what, and when.
-        summary: how the run ended, by name: counts, seconds, exit code.
-        facts: what was used, by name.
+        line: one line on the model and the time.
+        summary: end of the run, by name: counts, seconds, exit code.
+        facts: model and parameters, by name.
         columns: the photograph itself, then its colourings.
         entries: photographs with at least one colouring.
-        failures: name and reason of each that failed; ``skips`` of each that was left alone.
-        picks: what ``picks.json`` says besides the choices; None where there is nothing to choose.
-        command: the command line that writes what was chosen.
+        failures: name and reason of each failed photograph; ``skips`` of each skipped one.
+        picks: ``picks.json`` without the choices; None if there is nothing to choose.
+        command: the command line that makes the picks.
     """
 
     title: str
@@ -52,18 +52,18 @@ class Colouring:
 
 
 def write_colouring(path: Path, colouring: Colouring, thumbnails: Thumbnails) -> list[Path]:
-    """Write the pages of a colouring run: one file, or where it would pass 40 MB, several that link to each other.
+    """Write the page of a colouring run: one file, or several linked ones of up to 40 MB.
 
     Args:
         path: the first file, such as ``report.html``; others are ``report-2.html`` and so on beside it.
         colouring: what to show.
-        thumbnails: gives WebP files by column for the entries of these indices, in their order, each within bounds.
+        thumbnails: returns WebP files by column for the entries of these indices, in order, within bounds.
 
     Returns:
         The files, in order. Later ones of an earlier, longer report are removed.
 
     Raises:
-        OutputError: a file cannot be written, or something stands there that is no report.
+        OutputError: a file cannot be written, or a file that is not a report exists there.
     """
     columns, count = len(colouring.columns), len(colouring.entries)
     each = max(1, MAX_PICTURES // columns)
@@ -99,9 +99,9 @@ def _write(
     choice = None
     if colouring.picks is not None:
         name = "picks.json" if number == 0 else f"picks-{number + 1}.json"
-        # as text, which a browser passes on as it is: its numbers would lose 3.0 to 3, and seeds beyond 2**53
+        # as text: JavaScript numbers would turn 3.0 into 3, and lose seeds beyond 2**53
         header = json.dumps(dict(colouring.picks), indent=1)
-        # a browser keeps choices for all files on this machine together
+        # browsers share one storage among all local files
         identity = hashlib.sha256(f"{place.absolute()}\0{header}".encode("utf-8", "surrogateescape")).hexdigest()
         choice = {"id": identity[:16], "filename": name, "header": header}
     data = {
@@ -147,7 +147,7 @@ def _body(colouring: Colouring, number: int, links: str) -> str:
 
 
 def _links(paths: Sequence[Path], parts: Sequence[range], number: int) -> str:
-    """Links to the files of a report that has several."""
+    """Links between the files of a report."""
     links = []
     for index, (path, part) in enumerate(zip(paths, parts, strict=True)):
         target = ' aria-current="page"' if index == number else f' href="{escaped(path.name)}"'

@@ -1,4 +1,4 @@
-"""Curves with axes that say what they are: small multiples, one panel a quantity."""
+"""Curves with labelled axes: small multiples, one panel for each quantity."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ def ticks(low: float, high: float, count: int = 5) -> list[float]:
 def curves(
     series: Mapping[str, Mapping[str, Points]], x_label: str = "step", starts: Sequence[float] = ()
 ) -> Image.Image:
-    """Draw each quantity in a panel of its own, all over the same horizontal axis.
+    """Draw each quantity in its own panel, over a common horizontal axis.
 
     Args:
-        series: by quantity, its lines by their names; of a single line the name is not shown.
+        series: lines by name, by quantity; the name of a single line is not shown.
         x_label: of the horizontal axis.
-        starts: where on it a phase begins; lines break there, but for quantities that begin with ``val``, which measure
-            the same thing in all phases.
+        starts: positions where phases begin. Lines break there, except for quantities that begin with ``val``, which
+            mean the same in all phases.
     """
     rows = -(-len(series) // _COLUMNS)
     image = Image.new("RGB", (min(_COLUMNS, len(series)) * _WIDTH, rows * _HEIGHT), "white")
@@ -106,7 +106,7 @@ class _Panel:
 
 
 def _parts(points: Points, breaks: Sequence[float]) -> Iterator[Points]:
-    """The points between one break and the next."""
+    """Split points at the breaks."""
     edges = [-math.inf, *breaks, math.inf]
     for low, high in pairwise(edges):
         part = [point for point in points if low < point[0] <= high]

@@ -1,4 +1,4 @@
-"""Small pictures for pages: bounded in pixels and in bytes, so that a page of a thousand photographs stays light."""
+"""Thumbnails for pages, bounded in pixels and bytes, so that a page of a thousand photographs stays small."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ _MIN_EDGE = 16
 
 @dataclass(frozen=True)
 class Bounds:
-    """Of one picture: pixels along its longer side, and bytes of its file."""
+    """Bounds of a thumbnail: pixels of the longer side, and bytes of the file."""
 
     edge: int
     bytes: int
 
 
-# as base64, at most 36 MB a page, whatever the pictures show
+# at most 36 MB of base64 a page, whatever the images show
 _BOUNDS = ((300, Bounds(640, 90_000)), (800, Bounds(480, 33_750)), (MAX_PICTURES, Bounds(360, 13_500)))
 
 
 def bounds_for(pictures: int) -> Bounds:
-    """The bounds that keep a page of so many pictures, at most ``MAX_PICTURES``, below 40 MB."""
+    """Bounds that keep a page of ``pictures`` images, at most ``MAX_PICTURES``, below 40 MB."""
     return next((bounds for most, bounds in _BOUNDS if pictures <= most), _BOUNDS[-1][1])
 
 
 def thumbnail(pixels: NDArray[np.uint8], bounds: Bounds) -> bytes:
-    """A picture as a small WebP file; never enlarged.
+    """An image as a small WebP file; never enlarged.
 
     Args:
         pixels: ``(H, W)`` or ``(H, W, 3)``, uint8, sRGB-encoded.
-        bounds: quality is lowered, and at last the size, until the file keeps within.
+        bounds: first quality, then size is lowered until the file fits.
     """
     small = Image.fromarray(pixels)
     edge = bounds.edge
