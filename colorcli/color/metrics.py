@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 
 def colorfulness(rgb: NDArray[np.uint8], *, absolute: bool = False) -> float:
-    """How colourful an 8-bit sRGB picture ``(H, W, 3)`` is; 0 for gray, above 80 for the most vivid photographs.
+    """How colourful an 8-bit sRGB image ``(H, W, 3)`` is; 0 for gray, above 80 for the most vivid photographs.
 
     Hasler and Suesstrunk, "Measuring colourfulness in natural images" (2003), section 7: with rg = R - G and
     yb = (R + G) / 2 - B on codes 0..255, it is sqrt(std(rg)^2 + std(yb)^2) + 0.3 * sqrt(mean(rg)^2 + mean(yb)^2).
@@ -31,7 +31,7 @@ def colorfulness(rgb: NDArray[np.uint8], *, absolute: bool = False) -> float:
 
 
 def psnr_rgb8(picture: NDArray[np.uint8], reference: NDArray[np.uint8]) -> float:
-    """Peak signal-to-noise ratio in dB of two 8-bit sRGB pictures ``(H, W, 3)``; infinite when they are equal.
+    """Peak signal-to-noise ratio in dB of two 8-bit sRGB images ``(H, W, 3)``; infinite when they are equal.
 
     10 * log10(255^2 / MSE), the mean squared error taken over pixels and channels of the codes 0..255 (ISO/IEC
     29170-1; as ``skimage.metrics.peak_signal_noise_ratio``). Average it over pictures, never the MSE.

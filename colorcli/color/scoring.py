@@ -249,7 +249,7 @@ def _window() -> NDArray[np.float64]:
 
 
 def lab_rgb8(rgb: Rgb8) -> Lab:
-    """CIELAB of an 8-bit sRGB picture ``(H, W, 3)``: float64 ``(3, H, W)``; as ``spaces.srgb_to_lab`` to 1e-11.
+    """CIELAB of an 8-bit sRGB image ``(H, W, 3)``: float64 ``(3, H, W)``; as ``spaces.srgb_to_lab`` to 1e-11.
 
     Raises:
         ValueError: the picture is not uint8 ``(H, W, 3)``, or empty.
@@ -274,7 +274,7 @@ def mean_delta_e_2000(lab: Lab, reference: Lab) -> float:
 
 
 def ssim_rgb8(picture: Rgb8, reference: Rgb8) -> float:
-    """Structural similarity of two 8-bit sRGB pictures ``(H, W, 3)``: at most 1, which means equal.
+    """Structural similarity of two 8-bit sRGB images ``(H, W, 3)``: at most 1, which means equal.
 
     Wang, Bovik, Sheikh and Simoncelli, "Image quality assessment: from error visibility to structural similarity"
     (2004), equation 13 with K1 = 0.01, K2 = 0.03, L = 255 on codes, moments weighted by an 11 x 11 Gaussian of sigma

@@ -47,7 +47,7 @@ class Answer:
     Attributes:
         chroma: a*, b* ``(2, h, w)``.
         seconds: that the network took.
-        rgb: with ``native``, the picture ``(h, w, 3)`` of a network that answers in RGB, lightness included.
+        rgb: with ``native``, the image ``(h, w, 3)`` of a network that answers in RGB, lightness included.
         enlarge: how the chroma is enlarged to the photograph's size, by the network's size rule.
         error: with ``native``, the mean squared error against its target in its own units; NaN for classes.
     """

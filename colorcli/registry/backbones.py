@@ -1,4 +1,4 @@
-"""Weights that several models or metrics share: where they are on this machine. Imports no torch.
+"""Weights that several models or metrics share. Imports no torch.
 
 They are stored once, as ``<name>/weights.safetensors``, under the bundled ``models/backbones`` or the user's data
 folder, with the tensor names of the library that defines the network (torchvision's or timm's ``state_dict``; for
@@ -25,24 +25,24 @@ from colorcli.text import near
 
 CARD = "backbone.toml"
 
-# Made with this program, by recipes of the same names.
+# Trained with colorcli, by recipes of the same names.
 TRAINED = {"efficientnet-lite0-gray": "backbone", "biggan-lite-64": "generator"}
 
 
 @dataclass(frozen=True)
 class Backbone:
-    """What ``backbone.toml`` beside the weights says.
+    """The content of ``backbone.toml`` beside the weights.
 
     Attributes:
-        name: as models and commands name it.
-        sha256: hexadecimal SHA-256 of the weights file when it was made; empty where there is no ``backbone.toml``.
+        name: used by models and commands.
+        sha256: hexadecimal SHA-256 of the weights file when it was made; empty without ``backbone.toml``.
         kind: ``backbone``, ``generator``, ``discriminator`` or ``metric network``.
-        title: what it is, in one line.
+        title: one-line description.
         licence: one line.
-        files: SHA-256 of the files it was made from, by their names.
-        origin: of an imported one, whether it is the published file; empty where that was not asked.
-        training: where it was trained with this program: recipe, photographs, steps and so on.
-        folder: where it was read.
+        files: SHA-256 of its source files, by name.
+        origin: if imported, whether it is the published file; empty if unchecked.
+        training: if trained with colorcli: recipe, photographs, steps and so on.
+        folder: of the file.
     """
 
     name: str
@@ -75,7 +75,7 @@ def known() -> dict[str, Release]:
 
 
 def folders() -> dict[str, Path]:
-    """The folders of all that is on this machine, by name; what the user installed comes before what is bundled."""
+    """Folders of all installed backbones, by name; the user's take precedence over bundled ones."""
     found: dict[str, Path] = {}
     for root in _roots():
         if root.is_dir():
@@ -90,17 +90,17 @@ def _roots() -> tuple[Path, Path]:
 
 
 def user_backbones_dir() -> Path:
-    """Where pulled and imported backbones live."""
+    """Folder of pulled and imported backbones."""
     return data_dir() / "backbones"
 
 
 def locate(name: str, sha256: str = "") -> Path:
-    """The weights file of a backbone, generator or metric network.
+    """Find the weights file of a backbone, generator or metric network.
 
     Args:
         name: of the backbone.
-        sha256: which one, where the user has installed another one of the name of a bundled one. New networks are
-            built on the user's; a model is run with the one that its card names.
+        sha256: which one, if the user has installed another of a bundled one's name. New networks are built on the
+            user's; a model runs with the one that its card names.
 
     Raises:
         ModelError: it is not on this machine; the sentence says how to get it.
@@ -122,7 +122,7 @@ def locate(name: str, sha256: str = "") -> Path:
 
 
 def installed() -> dict[str, Backbone]:
-    """All that is on this machine, by name.
+    """All installed backbones, by name.
 
     Raises:
         ModelError: a ``backbone.toml`` cannot be read.
@@ -131,7 +131,7 @@ def installed() -> dict[str, Backbone]:
 
 
 def read_card(folder: Path) -> Backbone:
-    """What is known of the backbone in ``folder``.
+    """Read ``backbone.toml`` in ``folder``.
 
     Raises:
         ModelError: there is a ``backbone.toml`` that cannot be read.

@@ -1,6 +1,6 @@
-"""What every card of the package has to say, field by field; checked when the package is built, and in a test.
+"""Required fields of bundled cards; checked when the package is built, and in a test.
 
-The standard library is all that this needs: a build happens before anything is installed.
+Only the standard library is used, since a build happens before anything is installed.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Check = Callable[[Any], str]
 
 
 def _that(kind: type | tuple[type, ...], right: Callable[[Any], bool], what: str) -> Check:
-    """A check of a value's type and of what must hold for it; ``what`` is what it should be."""
+    """A check of a value's type and condition; ``what`` describes valid values."""
 
     def check(value: Any) -> str:
         whole = isinstance(value, kind) and not (isinstance(value, bool) and kind is not bool)
@@ -63,7 +63,7 @@ _TRAINING: dict[str, Check] = {
     "selection": _LINE,
 }
 _MEASURES = {"psnr": _NUMBER, "psnr_over_gray": _NUMBER, "ab_error": _NUMBER, "colorfulness_ratio": _NUMBER}
-# Fields by their dotted path; those in the second table may be absent.
+# Fields by dotted path; those in the second table are optional.
 _OF_MODEL: dict[str, Check] = {
     "name": _NAME,
     "tag": _NAME,
@@ -96,12 +96,12 @@ _OF_BACKBONE: dict[str, Check] = {
     "weights.sha256": _SHA256,
     **{f"training.{key}": check for key, check in _TRAINING.items()},
 }
-# Tables whose fields are those of something else: the network's arguments, measures of another kind.
+# Tables with free fields: network arguments, other measures.
 _FREE = {"network", "files", "training.validation", "backbones"}
 
 
 def faults(models: Path) -> list[str]:
-    """What is wrong with the models and backbones that are bundled, one sentence each; none if all is well.
+    """Faults of the bundled models and backbones, one sentence each.
 
     Args:
         models: the folder with a folder for each model, and ``backbones`` with one for each backbone.
@@ -162,7 +162,7 @@ def _read(path: Path) -> tuple[dict[str, Any], str]:
 
 
 def _fields(table: Mapping[str, Any], known: Mapping[str, Check], path: str = "") -> Iterator[tuple[str, Any]]:
-    """The values in a card by their dotted paths; a table that is checked as a whole is one value."""
+    """A card's values by dotted path; a table that is checked as a whole is one value."""
     for key, value in table.items():
         field = f"{path}{key}"
         if isinstance(value, dict) and field not in known:

@@ -25,7 +25,7 @@ _SIZE: dict[str, type] = {
 
 @dataclass(frozen=True)
 class Shared:
-    """Weights that a model shares with others: the name of the backbone, and the SHA-256 of its weights file."""
+    """Shared weights: the backbone's name and the SHA-256 of its weights file."""
 
     name: str
     sha256: str
@@ -33,25 +33,25 @@ class Shared:
 
 @dataclass(frozen=True)
 class ModelCard:
-    """Everything that is known of a model without reading its weights.
+    """A model's metadata.
 
     Attributes:
         name: of the system's weights as a user types it, such as ``bigcolor``.
-        tag: which of the weights of that name, such as ``lite`` or ``official``; empty for a run folder without one.
-        system: the network's registered name; ``preset`` says which of its presets was used, for people.
+        tag: of these weights, such as ``lite`` or ``official``; empty for a run folder without one.
+        system: registered name of the network; ``preset`` is informative.
         version: of the weights.
         licence: one line, true to where the training photographs came from.
         network: keyword arguments of the network's constructor.
         size: the input sizes the network takes.
-        controls: names of what it can be steered by; see ``pipeline.controls``.
-        source: paper, address, and what it was made from.
+        controls: names of its controls; see ``pipeline.controls``.
+        source: paper, address, and source files.
         training: data, command, steps, metrics.
-        backbones: the network's frozen parts whose weights are not in the model's own file, by the part's name.
+        backbones: frozen parts whose weights are stored elsewhere, by part.
         weights_sha256: hexadecimal SHA-256 of the model's own weights file.
-        weights_dtype: how the tensors are stored; they are always run from float32.
-        folder: where the card was read, or None for a card not yet written.
+        weights_dtype: of the stored tensors, which are converted to float32.
+        folder: of the card; None if not yet written.
         weights_file: name of the weights file in that folder.
-        reference: how the user may name it: ``name@tag``, or the path of a run folder or file.
+        reference: name for users: ``name@tag``, or the path of a run folder or file.
     """
 
     name: str
@@ -79,7 +79,7 @@ class ModelCard:
 
     @property
     def is_onnx(self) -> bool:
-        """Whether the model is an exported ONNX file, which can be run and no more."""
+        """Whether the model is an exported ONNX file, which can only be run."""
         return self.weights_file.lower().endswith(".onnx")
 
     @property
@@ -94,7 +94,7 @@ class ModelCard:
         return self.folder / self.weights_file
 
     def to_dict(self) -> dict[str, Any]:
-        """The card as ``model.toml`` holds it."""
+        """The content of ``model.toml``."""
         size: dict[str, Any] = {
             "size": self.size.size, "multiple_of": self.size.multiple_of, "fixed": self.size.fixed
         }  # fmt: skip
@@ -156,7 +156,7 @@ def write_card(card: ModelCard, folder: Path) -> Path:
 
 
 def read_hashed(path: Path) -> tuple[bytes, str]:
-    """A weights file and its hexadecimal SHA-256. It is read once: the bytes that are checked are those that are used.
+    """Read a weights file once, so that the checked bytes are the used ones; also returns its hexadecimal SHA-256.
 
     Raises:
         ModelError: it cannot be read.

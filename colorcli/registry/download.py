@@ -34,7 +34,7 @@ _DRIVE_HOSTS = {"drive.google.com", "drive.usercontent.google.com", "docs.google
 
 
 class _BrokenOffError(Exception):
-    """The connection ended before the file did."""
+    """The connection ended before the file was complete."""
 
 
 _LINE_FAULTS = (
@@ -49,7 +49,7 @@ _LINE_FAULTS = (
 
 @dataclass(frozen=True)
 class Fetched:
-    """A file that was fetched: where it is, its SHA-256, and whether that was ``pinned`` (seen for the first time)."""
+    """A fetched file: path, SHA-256, and whether the hash was ``pinned`` (recorded for the first time)."""
 
     path: Path
     sha256: str
@@ -62,20 +62,20 @@ def fetch(
     progress: Progress | None = None,
     stopped: Callable[[], bool] = lambda: False,
 ) -> Fetched:
-    """Fetch a file into ``folder``, going on where an earlier attempt stopped.
+    """Fetch a file into ``folder``, resuming an earlier attempt.
 
-    The SHA-256 must be the published one, as far as that is known, and the one recorded when this file was first
-    fetched; the first time it is recorded ("pinned") in the data folder.
+    The SHA-256 must match the published one, if known, and the one recorded ("pinned") in the data folder when this
+    file was first fetched.
 
     Args:
         remote: what to fetch.
-        folder: made if need be; the unfinished file is ``name.part`` there.
-        progress: called with (name, bytes so far, bytes in all or None).
-        stopped: whether somebody has asked for an end; what was fetched until then is gone on with the next time.
+        folder: created if missing; the unfinished file is ``name.part`` there.
+        progress: called with (name, bytes so far, total bytes or None).
+        stopped: whether to stop; the next call resumes.
 
     Raises:
-        StoppedError: somebody has.
-        ModelError: offline, not reachable, refused, too large, broken off, or another file than expected.
+        StoppedError: ``stopped`` became true.
+        ModelError: offline, not reachable, refused, too large, incomplete, or not the expected file.
     """
     target, part = folder / remote.name, folder / f"{remote.name}.part"
     try:
@@ -117,7 +117,7 @@ def _fetch_part(remote: Remote, part: Path, progress: Progress, stopped: Callabl
             if error.code < 500 or attempt == _ATTEMPTS:
                 raise ModelError(f"{remote.url} answered {error.code} {error.reason}; try again later.") from error
         except _LINE_FAULTS as error:
-            # Without a first byte there is no network, and waiting would only hide it.
+            # No first byte means no network; retrying would only hide that.
             if attempt == _ATTEMPTS or not part.exists():
                 raise _unreachable(remote, part, error) from error
         else:
@@ -144,7 +144,7 @@ def _transfer(remote: Remote, part: Path, opener: urllib.request.OpenerDirector,
             raise
         if _total(error.headers.get("Content-Range")) == have:
             return
-        # The file there is shorter than what we have: ours is another one.
+        # The remote file is shorter than our part, which must be of another file.
         part.unlink()
         have = 0
         response = _open(remote, part, have, opener)
@@ -176,7 +176,7 @@ def _open(remote: Remote, part: Path, have: int, opener: urllib.request.OpenerDi
     if have:
         headers["Range"] = f"bytes={have}-"
         validator = _validator(part).read_text(encoding="utf-8") if _validator(part).exists() else ""
-        # Weak validators do not promise the same bytes.
+        # Weak validators do not guarantee equal bytes.
         if validator and not validator.startswith("W/"):
             headers["If-Range"] = validator
     url = remote.url

@@ -36,7 +36,7 @@ BUILT_IN = (
 )
 
 
-# Open weights that people use beside the papers' systems: loaded to the tensor, in none of the papers' tables.
+# Widely used systems with open weights, which are in none of the papers' tables.
 OUTSIDE = (
     EntryPoint("ddcolor", "colorcli.networks.ddcolor:DDColor", GROUP),
     EntryPoint("deoldify", "colorcli.networks.deoldify:DeOldify", GROUP),
@@ -45,7 +45,7 @@ OUTSIDE = (
 
 
 class Systems:
-    """The registered systems. Registering is cheap: a network is imported when it is first asked for."""
+    """The registered systems. Networks are imported on first use."""
 
     def __init__(self, points: Iterable[EntryPoint] = ()) -> None:
         self._points: dict[str, EntryPoint] = {}
@@ -59,7 +59,7 @@ class Systems:
             ModelError: the name is taken by another network; the table stays as it was.
         """
         known = self._points.get(point.name)
-        # The same network twice is one installed twice (a checkout and a wheel), which is nobody's fault.
+        # The same network twice is one installed twice (a checkout and a wheel), which is harmless.
         if known is not None and known.value != point.value:
             raise ModelError(
                 f"Two networks are called '{point.name}': {_origin(known)} and {_origin(point)}; uninstall one of them."

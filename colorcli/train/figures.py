@@ -65,7 +65,7 @@ def _sigma(network: Colorizer, setup: Setup) -> Image.Image:
 
 
 def strips(columns: Sequence[Sequence[NDArray[np.uint8]]], titles: Sequence[str]) -> Image.Image:
-    """Pictures ``(H, W, 3)`` of one size in columns under their titles, a row for each photograph."""
+    """Images ``(H, W, 3)`` of one size in columns under their titles, a row for each photograph."""
     grid = Image.fromarray(np.concatenate([np.concatenate(list(column), 0) for column in columns], 1))
     image = Image.new("RGB", (grid.width, grid.height + 20), "white")
     image.paste(grid, (0, 20))

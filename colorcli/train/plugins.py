@@ -3,7 +3,7 @@
 ``colorcli.objectives``
     subclasses of ``train.objectives.base.Objective``, which recipes name as their ``objective``.
 ``colorcli.losses``
-    functions ``term(made, truth)`` of pictures ``(N, 3, h, w)`` in sRGB 0..1, which give a scalar tensor; the
+    functions ``term(made, truth)`` of images ``(N, 3, h, w)`` in sRGB 0..1, which give a scalar tensor; the
     ``weights`` of a recipe's phase may name them.
 """
 

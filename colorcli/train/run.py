@@ -255,7 +255,7 @@ class Run:
         return None
 
     def sample_grid(self, step: int, rows: list[list[NDArray[np.uint8]]]) -> None:
-        """Save rows of pictures ``(H, W, 3)``, one row a photograph: gray, outputs, original."""
+        """Save rows of images ``(H, W, 3)``, one row a photograph: gray, outputs, original."""
         grid = np.concatenate([np.concatenate(row, 1) for row in rows], 0)
         with self._writing("sample grid"):
             Image.fromarray(grid).save(self.folder / "samples" / f"step-{step:06d}.png")

@@ -26,7 +26,7 @@ class Tracker(Protocol):
         """Numbers of a step."""
 
     def picture(self, step: int, name: str, rgb: NDArray[np.uint8]) -> None:
-        """A picture ``(H, W, 3)``."""
+        """An image ``(H, W, 3)``."""
 
     def close(self) -> None:
         """The run has ended, or stops."""

@@ -142,7 +142,7 @@ def groups(setup: Setup, count: int = COUNT) -> Iterator[Batch]:
 
 
 def to_uint8(images: Tensor) -> list[NDArray[np.uint8]]:
-    """sRGB 0..1 ``(N, 3, H, W)`` as pictures ``(H, W, 3)``."""
+    """sRGB 0..1 ``(N, 3, H, W)`` as images ``(H, W, 3)``."""
     array = (images.clamp(0, 1) * 255).round().byte().cpu().permute(0, 2, 3, 1).numpy()
     return list(array)
 

@@ -450,7 +450,7 @@ def test_the_released_networks_layers_can_be_trained(
 
 @pytest.mark.parametrize(
     ("discriminator", "said"),
-    [('{kind = "critic"}', "there are projection"), ('{kind = "patchgan", depth = 3}', "depth")],
+    [('{kind = "judge"}', "there are projection"), ('{kind = "patchgan", depth = 3}', "depth")],
 )
 def test_a_discriminator_that_cannot_be_made_is_refused(
     photos: Path, tmp_path: Path, discriminator: str, said: str
