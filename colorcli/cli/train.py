@@ -97,10 +97,10 @@ def train(
     from colorcli.cli.training_display import training_display
     from colorcli.stopping import Stop, ended_by, stopping_on_signals
     from colorcli.train.loop import run_recipe
-    from colorcli.train.processes import leads
+    from colorcli.train.processes import is_main
 
     # Only the main process reports.
-    quiet = quiet or not leads()
+    quiet = quiet or not is_main()
     stop = Stop()
 
     def announce() -> None:

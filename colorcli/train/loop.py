@@ -118,7 +118,7 @@ class Trainer:
             if self.phase < len(self.recipe.phases):
                 self._start_phase()
         self._refuse_worse()
-        if self.processes.first:
+        if self.processes.is_main:
             with self._uncached():
                 for name, figure in self.objective.figures(self.average).items():
                     self.run.figure(name, figure)
@@ -156,7 +156,7 @@ class Trainer:
                     self._check(observe)
                 return False
         if self.done < phase.steps:
-            if self.processes.first:
+            if self.processes.is_main:
                 observe({"step": self.step, "phase": f"{phase.name} ends early: no gain lately"})
             self.step, self.done = self.step + phase.steps - self.done, phase.steps
         return True
@@ -261,7 +261,7 @@ class Trainer:
     # The record
 
     def _log(self, values: dict[str, float], observe: Observer) -> None:
-        if not self.processes.first:
+        if not self.processes.is_main:
             return
         phase = self.recipe.phases[min(self.phase, len(self.recipe.phases) - 1)].name
         record = {"step": self.step, "phase": phase} | {key: float(f"{value:.6g}") for key, value in values.items()}
@@ -271,8 +271,8 @@ class Trainer:
     def _check(self, observe: Observer, *, save: bool = True) -> None:
         """Validate, and keep the state of the run and the model."""
         self._checked = self.step
-        if not self.processes.first:
-            self._since_best = self.processes.tell(self._since_best)
+        if not self.processes.is_main:
+            self._since_best = self.processes.broadcast(self._since_best)
             return
         if save and not all(bool(torch.isfinite(p).all()) for p in self.network.parameters() if p.requires_grad):
             raise self._diverged("a weight is not a finite number")
@@ -306,7 +306,7 @@ class Trainer:
             self.run.save(self._state(), self._tensors())
             self.run.draw_curves()
             self.run.leave_out(self.photos.left_out)
-        self._since_best = self.processes.tell(self._since_best)
+        self._since_best = self.processes.broadcast(self._since_best)
 
     def _is_best(self, measured: dict[str, float]) -> bool:
         """Whether the weights are the best so far by the recipe's metric."""
@@ -389,9 +389,9 @@ class Trainer:
         restored = self.run.restore()
         if restored is not None:
             self._take_over(*restored)
-        if self.processes.tell(self.step) != self.step:
+        if self.processes.broadcast(self.step) != self.step:
             raise UsageError(f"Every machine that trains has to see the same run folder: {self.run.folder}.")
-        if self.processes.first:
+        if self.processes.is_main:
             self.run.truncate_log(self.step if restored else -1)
 
     def _take_over(self, state: dict[str, Any], tensors: dict[str, dict[str, Tensor]]) -> None:
@@ -435,7 +435,7 @@ def _means(window: Sequence[dict[str, Tensor]]) -> dict[str, float]:
 
 def _refuse_uneven_shares(recipe: Recipe, processes: Processes) -> None:
     """A batch that does not divide would be learnt from in part, or its parts with unequal weight."""
-    count = processes.share[1]
+    count = processes.world_size
     for index, phase in enumerate(recipe.phases):
         if phase.batch % (count * phase.accumulate):
             raise UsageError(
@@ -562,17 +562,17 @@ def run_recipe(
     trainer: Trainer | None = None
 
     def say(what: str) -> None:
-        if processes.first:
+        if processes.is_main:
             observe({"step": trainer.step if trainer else 0, "phase": what})
 
-    setup = Setup(recipe, photos, processes.device, processes.share, teacher, network, say)
+    setup = Setup(recipe, photos, processes.device, (processes.rank, processes.world_size), teacher, network, say)
     try:
         trainer = Trainer(setup, run, processes, keep_worse=keep_worse)
     except BaseException:
         run.discard()
         raise
     facts = {"roots": [str(root) for root in data], "train": len(photos.train), "validation": len(photos.validation)}
-    if processes.first:
+    if processes.is_main:
         if resume and not trainer.step:
             say(f"there is no checkpoint in {folder} yet: starting anew")
         changed = run.describe(trainer.recipe, facts, list(command), trainer.step)

@@ -25,23 +25,25 @@ _BUCKET = 25 << 20
 """Bytes of gradients that travel together: as many as overlap well with the rest of the backward pass."""
 
 
-def leads() -> bool:
+def is_main() -> bool:
     """Whether this process is alone, or the first of those that ``accelerate launch`` (or torchrun) has started."""
     return os.environ.get("RANK", "0") == "0"
 
 
 class Processes:
-    """The processes that train together, as one of them sees them.
+    """The processes that train together, seen from one of them.
 
     Attributes:
         device: of this process.
-        share: (index, count).
+        rank: index of this process.
+        world_size: number of processes.
     """
 
     def __init__(self, device: torch.device, accelerator: Any = None) -> None:
         self._accelerator = accelerator
         self.device = device if accelerator is None else accelerator.device
-        self.share = (0, 1) if accelerator is None else (accelerator.process_index, accelerator.num_processes)
+        self.rank: int = 0 if accelerator is None else accelerator.process_index
+        self.world_size: int = 1 if accelerator is None else accelerator.num_processes
 
     @classmethod
     def alone(cls) -> Processes:
@@ -64,17 +66,17 @@ class Processes:
         return cls(device, Accelerator(cpu=device.type == "cpu"))
 
     @property
-    def first(self) -> bool:
-        """Whether this process is the one that keeps the record."""
-        return self.share[0] == 0
+    def is_main(self) -> bool:
+        """Whether this process writes the record."""
+        return self.rank == 0
 
     @contextlib.contextmanager
     def averaging_gradients(self, parameters: Sequence[nn.Parameter]) -> Iterator[None]:
-        """Make every process's gradients the mean over all; they travel while the backward pass within goes on."""
+        """Average gradients over all processes, sending them while the backward pass within is running."""
         if self._accelerator is None:
             yield
             return
-        buckets = _Buckets(self.share[1])
+        buckets = _Buckets(self.world_size)
         hooks = [
             parameter.register_post_accumulate_grad_hook(buckets.add)  # type: ignore[no-untyped-call]
             for parameter in parameters
@@ -87,11 +89,11 @@ class Processes:
         buckets.finish()
 
     def synchronized_batch_norm(self) -> AbstractContextManager[Any]:
-        """Within, batch norm that learns takes its statistics over the photographs of all processes."""
-        return contextlib.nullcontext() if self._accelerator is None else SynchronizedBatchNorm(self.share[1])
+        """Context in which training batch norm uses the statistics of all processes' photographs."""
+        return contextlib.nullcontext() if self._accelerator is None else SynchronizedBatchNorm(self.world_size)
 
     def close(self) -> None:
-        """Part from the others once all have come here: one that leaves early takes the connection with it."""
+        """Disconnect once all processes are here; leaving earlier would break the others' connection."""
         if self._accelerator is not None:
             self._accelerator.wait_for_everyone()
             self._accelerator.end_training()
@@ -104,17 +106,17 @@ class Processes:
         return dict(zip(values, self._accelerator.reduce(mine, reduction="mean").tolist(), strict=True))
 
     def any(self, flag: bool) -> bool:
-        """Whether the flag is up in any process."""
+        """Whether the flag is true in any process."""
         if self._accelerator is None:
             return flag
         raised: Tensor = self._accelerator.reduce(torch.tensor(float(flag), device=self.device), reduction="sum")
         return bool(raised > 0)
 
-    def tell(self, value: int) -> int:
-        """The first process's value, in all of them; they also wait for each other here."""
+    def broadcast(self, value: int) -> int:
+        """The main process's value; all processes wait for each other here."""
         if self._accelerator is None:
             return value
-        mine = torch.tensor(float(value if self.first else 0), device=self.device)
+        mine = torch.tensor(float(value if self.is_main else 0), device=self.device)
         return int(self._accelerator.reduce(mine, reduction="sum"))
 
 

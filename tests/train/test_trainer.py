@@ -389,7 +389,7 @@ def test_a_batch_that_does_not_divide_among_processes_is_refused(photos: Path, t
     """Photographs would be left out, or count more than others."""
     recipe = recipes.load(TOY, ["phases.0.accumulate=4"])
     three, four = Processes.alone(), Processes.alone()
-    three.share, four.share = (0, 3), (0, 4)
+    three.world_size, four.world_size = 3, 4
     for processes in (three, four):
         with pytest.raises(UsageError, match="batch of 8 in phase 'regression' does not divide"):
             Trainer(Setup(recipe, PhotoSet([photos], held_back=0.2)), Run(tmp_path / "run"), processes)
