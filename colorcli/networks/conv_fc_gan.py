@@ -45,7 +45,7 @@ class ConvFCGAN(RGBColorizer):
     def forward(self, gray: Tensor) -> Tensor:
         """The report's input and output: gray ``(N, 1, 256, 256)`` to RGB ``(N, 3, 256, 256)``, both in 0..1.
 
-        While training, RGB is not clamped: where it is, no gradient says which way leads back.
+        RGB is not clamped in training, since clamped values have no gradient.
         """
         small = self.linear(self.features(gray).flatten(1)).unflatten(1, (3, SIDE // 4, SIDE // 4))
         rgb = F.interpolate(small, scale_factor=4.0, mode="nearest")
@@ -60,8 +60,8 @@ class Discriminator(nn.Module):
     """The report's discriminator of RGB at 256 x 256.
 
     Args:
-        width: channels of the first convolution, half of those of the second; 64 in the report. The time goes with its
-            square, and at 64 is many times that of the generator.
+        width: channels of the first convolution, half of those of the second; 64 in the report. Cost is
+            quadratic in width, and at 64 many times the generator's.
     """
 
     def __init__(self, width: int = 64) -> None:

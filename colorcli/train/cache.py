@@ -1,4 +1,4 @@
-"""Answers of frozen backbones, kept on disk so that each photograph passes through them once."""
+"""Disk cache of frozen backbones' outputs, so that each photograph passes through them once."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from colorcli.train.statistics import fingerprint
 
 
 class FeatureCache:
-    """Puts a store in front of the frozen parts of a network that the recipe names.
+    """Caches the frozen parts of a network that the recipe names.
 
     A frozen part's answer to a batch is a tensor or a (named) tuple of tensors whose first axis is the batch. It is
     stored in float16, a file for each photograph, under the cache folder; what it depends on (the photographs, the
@@ -66,7 +66,7 @@ class FeatureCache:
             self._wrap(network.get_submodule(part), folder)
 
     def expect(self, names: Sequence[str]) -> None:
-        """The photographs of the batch that comes next.
+        """Announce the photographs of the next batch.
 
         Raises:
             UsageError: the batch before went past the store: the network does not call the part as a whole.
@@ -77,7 +77,7 @@ class FeatureCache:
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
-        """Let photographs through that are not of the training set."""
+        """Context for photographs outside the training set, which are not cached."""
         names, self._names = self._names, None
         try:
             yield

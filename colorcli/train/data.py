@@ -1,7 +1,7 @@
-"""Training photographs: folders and tar shards, read at random, degraded like old prints, repeatable to the byte.
+"""Training photographs: folders and tar shards, in random order, degraded like old prints, reproducible to the byte.
 
-What the k-th example of a run looks like depends on (seed, k) alone, so a resumed run sees what an unbroken one
-would have seen, whatever the number of loader threads.
+The k-th example of a run depends on (seed, k) alone, so a resumed run sees the same examples as an uninterrupted one,
+with any number of loader threads.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from colorcli.sessions.classes import classes_of_folders, read_classes
 from colorcli.sessions.machine import available_cpus
 
 _NEAR_GRAY = 4.0
-# How much of red, green and blue an orthochromatic film sees on average, times how alike such films are.
+# Mean sensitivity of orthochromatic films to red, green and blue, times the concentration of the Dirichlet draw.
 _ORTHOCHROMATIC = (0.6, 5.0, 5.0)
 
 
@@ -107,7 +107,7 @@ class Batch:
 
 
 class PhotoSet:
-    """Colour photographs in folders and tar shards, split by a hash of each name so that the split is stable."""
+    """Colour photographs in folders and tar shards, with a stable split by a hash of each name."""
 
     def __init__(
         self, roots: Sequence[Path], *, held_back: float = 0.02, test: float = 0.0, labels: str = "none"
@@ -123,7 +123,7 @@ class PhotoSet:
         entries.sort(key=lambda entry: entry.name)
         self.train = [entry for entry in entries if _fraction(entry.name) >= held_back + test]
         self.test = [entry for entry in entries if held_back <= _fraction(entry.name) < held_back + test]
-        # In the order of their hashes, so that the first few are a fair sample.
+        # Sorted by hash, so that the first few are a random sample.
         self.validation = sorted((e for e in entries if _fraction(e.name) < held_back), key=lambda e: _fraction(e.name))
         self.left_out: dict[str, str] = {}
         self._colourful: set[Entry] = set()
@@ -136,12 +136,12 @@ class PhotoSet:
         return next((share for share in shares if share <= fractions[-1]), 0.0)
 
     def read(self, entry: Entry, short_side: int) -> Image.Image | None:
-        """The photograph in RGB and upright, or None (and counted in ``left_out``) if it is unreadable or near-gray.
+        """Read a photograph, upright in RGB; None, and listed in ``left_out``, if it is unreadable or near-gray.
 
         Args:
-            entry: which one.
-            short_side: what will be asked of it: a JPEG that is far larger is decoded at a half, a quarter or an
-                eighth of its size, but at no less than twice this.
+            entry: to read.
+            short_side: that is needed: a much larger JPEG is decoded at a half, a quarter or an eighth of its size,
+                but not below twice this.
         """
         try:
             with entry.path.open("rb") as file:
@@ -157,13 +157,13 @@ class PhotoSet:
                 self.left_out[entry.name] = "near-gray"
                 return None
             self._colourful.add(entry)
-            # It may have been repaired since the run began.
+            # The file may have been repaired since.
             self.left_out.pop(entry.name, None)
         return image
 
 
 def _decoded(content: bytes, entry: Entry, short_side: int) -> Image.Image:
-    """The photograph as ``colorize`` reads it, upright and in sRGB; a large JPEG at a fraction of its size."""
+    """Decode a photograph as ``colorize`` does, upright and in sRGB; a large JPEG at reduced size."""
     if format_of_content(content[:32]) is not JPEG:
         return _in_rgb(decode_photo(content, entry.path).pixels)
     opened = Image.open(io.BytesIO(content), formats=(JPEG.name,))
@@ -178,7 +178,7 @@ def _decoded(content: bytes, entry: Entry, short_side: int) -> Image.Image:
 
 
 def _in_rgb(pixels: Pixels) -> Image.Image:
-    """Gray or RGB of 8 or 16 bits as an 8-bit RGB image."""
+    """Convert gray or RGB of 8 or 16 bits to an 8-bit RGB image."""
     eight = pixels if pixels.dtype == np.uint8 else np.rint(pixels / 257).astype(np.uint8)
     return Image.fromarray(eight.astype(np.uint8, copy=False)).convert("RGB")
 
@@ -248,7 +248,7 @@ class Augment:
         short = int(rng.integers(self.short_side[0], self.short_side[1] + 1))
         turns = float(rng.uniform(-self.rotation, self.rotation)) if self.rotation else 0.0
         if min(image.size) >= 2 * short:
-            # Of a large photograph most pixels are gone afterwards: turning them first is most of the work.
+            # Rotate after resizing where possible: rotating a large photograph would be most of the work.
             image = _resize_short(image, short)
         if turns:
             image = _rotate(image, turns)
@@ -260,7 +260,7 @@ class Augment:
             rgb = rgb ** np.float32(np.exp(rng.normal(0, self.exposure)))
         weights = LUMA601.astype(np.float32)
         if rng.random() < 0.3 and self.films:
-            # Films see colours differently: orthochromatic ones hardly see red.
+            # Films differ in sensitivity: orthochromatic ones hardly see red.
             sensitivity = _ORTHOCHROMATIC if rng.random() < 0.35 else 12 * weights / weights.sum()
             weights = rng.dirichlet(sensitivity).astype(np.float32)
         gray = rgb @ (weights / weights.sum())
@@ -306,15 +306,15 @@ def _resize_short(image: Image.Image, short: int) -> Image.Image:
 
 
 def _rotate(image: Image.Image, turns: float) -> Image.Image:
-    """Rotate about the centre; what comes in at the corners is the mirrored picture, as in Keras."""
+    """Rotate about the centre; corners are filled by mirroring the image, as in Keras."""
     cos, sin = math.cos(2 * math.pi * turns), math.sin(2 * math.pi * turns)
-    # As much as the turned corners reach out, and a pixel for the interpolation.
+    # Padding for the rotated corners, plus a pixel for interpolation.
     x, y = (
         min(side, math.ceil(max(0.0, side * (abs(cos) - 1) + other * abs(sin)) / 2) + 1)
         for side, other in (image.size, image.size[::-1])
     )
     padded = Image.fromarray(np.pad(np.asarray(image), ((y, y), (x, x), (0, 0)), mode="symmetric"))
-    # From places in the result to those in the padded picture, which is turned about its centre.
+    # Maps result positions to positions in the padded image.
     middle = padded.width / 2, padded.height / 2
     left, top = x - middle[0], y - middle[1]
     matrix = (cos, -sin, cos * left - sin * top + middle[0], sin, cos, sin * left + cos * top + middle[1])
@@ -322,7 +322,7 @@ def _rotate(image: Image.Image, turns: float) -> Image.Image:
 
 
 def _old_print(gray: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
-    """What lens, film, decades and the scanner do to a photograph, each by chance; gray in 0..1.
+    """Randomly degrade gray 0..1 as lens, film, age and scanner do.
 
     Blur, halation, the film's curve, uneven fading, grain, scratches and dust.
     """
@@ -330,21 +330,21 @@ def _old_print(gray: NDArray[np.float32], rng: np.random.Generator) -> NDArray[n
     if rng.random() < 0.5:
         gray = gaussian_filter(gray, rng.uniform(0.3, 1.2))
     if rng.random() < 0.25:
-        # Light that went through the film comes back from its base around what is bright.
+        # Halation: light reflected from the film base around highlights.
         glow = gaussian_filter(np.clip(gray - 0.6, 0, 1), side * rng.uniform(0.02, 0.06))
         gray = gray + np.float32(rng.uniform(0.3, 1.0)) * glow
     gray = np.clip(gray, 0, 1) ** np.float32(np.exp(rng.normal(0, 0.25)))
     black, white = np.float32(rng.uniform(0, 0.15)), np.float32(rng.uniform(0.8, 1.0))
     gray = black + gray * (white - black)
     if rng.random() < 0.35:
-        # Where a print has faded, everything comes nearer to one tone.
+        # Fading compresses tones.
         tone, most = np.float32(rng.uniform(0.5, 0.95)), rng.uniform(0.2, 0.7)
         faded = _smooth_field(gray.shape, rng) * np.float32(most)
         gray = gray + (tone - gray) * faded
     if rng.random() < 0.6:
         grain = rng.normal(0, rng.uniform(0.005, 0.04), gray.shape).astype(np.float32)
         if rng.random() < 0.4:
-            # Clumped grain: as deep, but several pixels wide.
+            # Clumped grain: the same amplitude, but several pixels wide.
             grain = np.float32(2.5) * gaussian_filter(grain, 0.8)
         gray = gray + grain
     if rng.random() < 0.25:
@@ -353,14 +353,14 @@ def _old_print(gray: NDArray[np.float32], rng: np.random.Generator) -> NDArray[n
 
 
 def _smooth_field(shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.float32]:
-    """A random field in 0..1 that changes over a third of the image or more."""
+    """A smooth random field in 0..1, with a scale of a third of the image or more."""
     coarse = Image.fromarray(rng.uniform(0, 1, (4, 4)).astype(np.float32))
     field: NDArray[np.float32] = np.asarray(coarse.resize((shape[1], shape[0]), Image.Resampling.BICUBIC), np.float32)
     return np.clip(field, np.float32(0), np.float32(1))
 
 
 def _scratched(gray: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
-    """Lines and specks, a pixel or two wide, lighter or darker than what they cover."""
+    """Add scratches and specks, one or two pixels wide, lighter or darker than the image."""
     height, width = gray.shape
     layer = Image.new("L", (width, height))
     draw = ImageDraw.Draw(layer)
@@ -376,17 +376,17 @@ def _scratched(gray: NDArray[np.float32], rng: np.random.Generator) -> NDArray[n
 
 
 class Loader:
-    """Batches by index, prepared ahead by threads; batch k is the same whenever and wherever it is asked for.
+    """Loads batches by index, ahead in threads; batch k is always the same.
 
     Args:
-        photos: where from.
-        augment: how a photograph becomes an example.
+        photos: to read from.
+        augment: turns photographs into examples.
         batch: photographs in a batch, over all processes.
-        seed: of the order and the augmentation.
+        seed: of order and augmentation.
         share: (index, count): this process prepares the ``index``-th of ``count`` equal parts of every batch.
-        fixed: every photograph becomes the same example each time.
-        entries: the photographs to train on; by default all of ``photos.train``.
-        ahead: batches prepared in advance.
+        fixed: whether a photograph always gives the same example.
+        entries: to train on; default: all of ``photos.train``.
+        ahead: number of batches to prepare ahead.
     """
 
     def __init__(
@@ -411,7 +411,7 @@ class Loader:
         self._lock = threading.Lock()
 
     def stream(self, first: int, count: int) -> Iterator[Batch]:
-        """Batches ``first`` to ``first + count - 1``, in order; ``waited`` adds up the seconds they kept us waiting."""
+        """Batches ``first`` to ``first + count - 1``, in order; ``waited`` sums the seconds spent waiting for them."""
         index, of = self.share
         own = range(index * self.size // of, (index + 1) * self.size // of)
         pending: list[list[Future[Example]]] = []

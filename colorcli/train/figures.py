@@ -1,4 +1,4 @@
-"""The figures of the source documents, drawn of a finished run into its folder."""
+"""The papers' figures, drawn for a finished run into its folder."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _EXTENT = 110
 
 
 def figures(network: Colorizer, setup: Setup) -> dict[str, Image.Image]:
-    """The papers' figures of such a network, by the figure's name.
+    """The papers' figures for this kind of network, by name.
 
     ``sigma``: a photograph at growing sigma (García et al. 2024, figure 5). ``latents``: histogram of an encoder's
     latent values beside a truncated normal distribution (Wang, figure 4). ``rebalancing``: the training set's ab
@@ -77,8 +77,8 @@ def strips(columns: Sequence[Sequence[NDArray[np.uint8]]], titles: Sequence[str]
 def variants(folder: Path) -> Image.Image | None:
     """The same held-back photographs by a run and those beside it (as in Beyer Bruvik and Penfold), or None.
 
-    Beside it are the finished runs in the same parent folder that train the same system and hold the same photographs
-    back: what is seen are their last samples.
+    These are the last samples of the finished runs in the same parent folder that train the same system and hold back
+    the same photographs.
     """
     own = _held_back(folder)
     runs = sorted(path.parent for path in folder.absolute().parent.glob("*/model.toml"))
@@ -93,7 +93,7 @@ def variants(folder: Path) -> Image.Image | None:
 
 
 def _held_back(folder: Path) -> tuple[Any, ...] | None:
-    """What two runs must have in common for their samples to show the same; None where a run has no samples yet."""
+    """Settings that runs must share for comparable samples; None if a run has no samples yet."""
     try:
         recipe = json.loads((folder / "recipe.json").read_text(encoding="utf-8"))
         data = json.loads((folder / "environment.json").read_text(encoding="utf-8"))[-1]["data"]

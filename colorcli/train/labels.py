@@ -1,4 +1,4 @@
-"""Pseudo-labels: the classes that the teacher sees in colour photographs, found once and kept in the cache."""
+"""Pseudo-labels: the teacher's classes of colour photographs, computed once and cached."""
 
 from __future__ import annotations
 
@@ -20,15 +20,14 @@ from colorcli.train.statistics import fingerprint, once
 
 _SIDE = 160
 _GROUP = 16
-# Decoded side by side while the teacher is busy; no more, as there may be a million.
+# Decoded in parallel while the teacher is busy; bounded, since there may be a million.
 _AHEAD = 256
 
 
 def pseudo_labelled(setup: Setup, entries: Sequence[Entry]) -> list[Entry]:
-    """The entries with the teacher's answers as classes; a photograph that is left out has none (-1).
+    """The entries with the teacher's classes; unusable photographs have none (-1).
 
-    The teacher sees the middle of the whole photograph rather than a crop of the moment: it knows more of that, and
-    need not be asked in every step.
+    The teacher sees the centre of the whole photograph, not a random crop: that is more accurate, and is computed once.
     """
     asked = hashlib.sha256(fingerprint(entries).encode())
     for tensor in setup.teacher.state_dict().values():
@@ -44,7 +43,7 @@ def pseudo_labelled(setup: Setup, entries: Sequence[Entry]) -> list[Entry]:
 
 @torch.no_grad()
 def _answers(setup: Setup, entries: Sequence[Entry]) -> Iterator[NDArray[np.int64]]:
-    """The classes of a few photographs at a time."""
+    """Classes, a few photographs at a time."""
     with ThreadPoolExecutor(available_cpus()) as pool:
         for start in range(0, len(entries), _AHEAD):
             pictures = pool.map(partial(_picture, setup), entries[start : start + _AHEAD])

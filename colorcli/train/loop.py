@@ -35,7 +35,7 @@ from colorcli.train.trackers import trackers
 _WINDOW = 50
 LEAST_HELD_BACK = 20
 """Fewer photographs held back say little about the others."""
-# A discriminator that is right about everything for so long teaches the generator nothing any more.
+# After so many steps without an error, the discriminator no longer teaches the generator.
 _WON_LOSS = 0.01
 _WON_STEPS = 1000
 # A gradient that is exactly zero for so many steps in a row stays zero: every ReLU is off, or every tanh saturated.
@@ -52,15 +52,15 @@ class Trainer:
     """One training run.
 
     Attributes:
-        step: how many have been taken; a phase that ends early counts in full.
-        phase: the index of the current one.
-        done: how many steps of it have been taken.
+        step: number of steps taken; a phase that ends early counts in full.
+        phase: index of the current phase.
+        done: number of its steps taken.
 
     Args:
-        setup: what the objective works with.
-        run: where the record goes.
-        processes: those that train together; by default this one alone.
-        keep_worse: whether a model is also written where it is worse than the network that training began with.
+        setup: inputs of the objective.
+        run: the run folder.
+        processes: that train together; default: this one alone.
+        keep_worse: whether to write a model that is worse than the initial network.
     """
 
     def __init__(self, setup: Setup, run: Run, processes: Processes | None = None, *, keep_worse: bool = False) -> None:
@@ -69,7 +69,7 @@ class Trainer:
         _refuse_uneven_shares(setup.recipe, self.processes)
         self.photos = setup.photos
         self.entries = _entries(setup)
-        # Now, because naming their classes takes all processes.
+        # Now, because pseudo-labelling needs all processes.
         self.held_back = setup.held_back
         self.recipe = setup.recipe = _in_steps(setup.recipe, len(self.entries))
         self.objective = objective(setup)
@@ -128,7 +128,7 @@ class Trainer:
         return True
 
     def _run_phase(self, stop: Callable[[], bool], observe: Observer) -> bool:
-        """Run what is left of the current phase; False when told to stop before its end."""
+        """Run the rest of the current phase; False if stopped before its end."""
         phase = self.recipe.phases[self.phase]
         loader = self._loader(phase)
         window: list[dict[str, Tensor]] = []
@@ -162,7 +162,7 @@ class Trainer:
         return True
 
     def _without_gain(self, phase: Phase) -> bool:
-        """Whether the phase's patience is at its end."""
+        """Whether the phase has run out of patience."""
         return 0 < phase.patience <= self._since_best
 
     def _loader(self, phase: Phase) -> Loader:
@@ -170,7 +170,7 @@ class Trainer:
             self.photos,
             augmentation(self.recipe.data),
             batch=phase.batch,
-            # With cached features a photograph has to look the same in all phases.
+            # Cached features require the same crop of a photograph in all phases.
             seed=self.recipe.seed + (0 if self._cache else 1000 * self.phase),
             share=self.setup.share,
             fixed=self._cache is not None,
@@ -184,7 +184,7 @@ class Trainer:
                 group["lr"] = group["peak"] * phase.rate(index)
         terms: dict[str, Tensor] = {}
         for part in range(phase.accumulate):
-            # Dropout and codes depend on the step alone, so that a resumed run repeats them.
+            # Seed dropout and codes by the step, so that a resumed run repeats them.
             torch.manual_seed((self.recipe.seed * 1_000_003 + self.step) * 64 + part)
             last = part == phase.accumulate - 1
             piece = batch.part(part, phase.accumulate)
@@ -204,7 +204,7 @@ class Trainer:
         return terms
 
     def _update(self, phase: Phase, name: str, loss: Tensor, last: bool) -> Tensor:
-        """Add the gradients of a loss, and with the last part of a batch take the optimizer's step; their norm."""
+        """Accumulate a loss's gradients; after a batch's last part, step the optimizer. Returns the gradient norm."""
         optimizer = self.optimizers[name]
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
         with self.processes.averaging_gradients(parameters if last else []):
@@ -214,7 +214,7 @@ class Trainer:
         self._scaler.unscale_(optimizer)
         limit = phase.clip if name == "generator" and phase.clip else math.inf
         norm = nn.utils.clip_grad_norm_(parameters, limit)
-        # A scaler skips steps whose gradients overflowed, and lowers its scale: that is no divergence.
+        # A gradient scaler skips overflowing steps and lowers its scale; that is not divergence.
         if not (torch.isfinite(loss) and (torch.isfinite(norm) or self._scaler.is_enabled())):
             raise self._diverged("a loss is not a finite number")
         if name == "generator":
@@ -248,7 +248,7 @@ class Trainer:
             )
 
     def _update_average(self) -> None:
-        # Early on a long memory would average in the untrained start.
+        # Early on, a long memory would average in untrained weights.
         decay = min(self.recipe.ema, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
             theirs = learnt(self.network)
@@ -269,7 +269,7 @@ class Trainer:
         observe(record)
 
     def _check(self, observe: Observer, *, save: bool = True) -> None:
-        """Validate, and keep the state of the run and the model."""
+        """Validate, and save the checkpoint and the model."""
         self._checked = self.step
         if not self.processes.is_main:
             self._since_best = self.processes.broadcast(self._since_best)
@@ -291,7 +291,7 @@ class Trainer:
             kept = "written all the same" if self.keep_worse else "no model is written"
             observe({"step": self.step, "phase": f"worse than at its start ({worse}): {kept}"})
         self._worse = worse
-        # A model that is being adapted may turn out to be the best there is; a network that never learnt is no model.
+        # The initial weights may be the best if a model is adapted; an untrained network is not a model.
         if better and (self.keep_worse or not worse) and (save or (self.recipe.best and self._adapts)):
             facts = {
                 "photographs": sum(entry.name not in self.photos.left_out for entry in self.entries),
@@ -302,7 +302,7 @@ class Trainer:
             with self._uncached():
                 self.objective.write(self.run, self.average, facts)
         if save:
-            # After the model: whoever resumes a run that was killed in between makes the same model again.
+            # After the model: a run killed in between resumes and writes the same model again.
             self.run.save(self._state(), self._tensors())
             self.run.draw_curves()
             self.run.leave_out(self.photos.left_out)
@@ -319,7 +319,7 @@ class Trainer:
                 f"Recipe '{self.recipe.name}' chooses by '{name}', which is not measured; there are {known}."
             )
         if not self.step and self.keep_worse and not self._adapts:
-            # Any network that was trained will do.
+            # With keep_worse, any trained network will do, but not the untrained one.
             return False
         value = measured[f"val_{name}"] * (-1 if self.recipe.best.startswith("-") else 1)
         if value > self.best.get("value", -math.inf):
@@ -329,7 +329,7 @@ class Trainer:
         return False
 
     def _selection(self) -> str:
-        """What the weights that ship were chosen by, and on what."""
+        """How and on what the shipped weights were chosen."""
         count = len(self.photos.validation)
         if not self.recipe.best:
             return f"the last step; {count} photographs were held back and nothing was chosen on them"
@@ -338,11 +338,11 @@ class Trainer:
 
     @property
     def _adapts(self) -> bool:
-        """Whether the network that training began with is a model already."""
+        """Whether training started from a model."""
         return self.setup.start is not None
 
     def _worse_than_start(self, measured: dict[str, float]) -> str:
-        """How a network is no better than what training began with; empty where it is better."""
+        """In what the network is not better than the initial one; empty if it is."""
         if not self.recipe.best:
             return self.objective.worse(measured, self.start)
         if not self.step or self.best["step"] or self._adapts:
@@ -350,7 +350,7 @@ class Trainer:
         return f"{self.recipe.best.removeprefix('-').replace('_', ' ')} was best before the first step"
 
     def _refuse_worse(self) -> None:
-        """Raise an error, in every process, where training has made a network worse.
+        """Raise an error, in every process, if training has made the network worse.
 
         Raises:
             DivergedError: it has, and ``keep_worse`` is not set.
@@ -395,17 +395,17 @@ class Trainer:
             self.run.truncate_log(self.step if restored else -1)
 
     def _take_over(self, state: dict[str, Any], tensors: dict[str, dict[str, Tensor]]) -> None:
-        """Go on from a checkpoint."""
+        """Resume from a checkpoint."""
         self.step, self.phase = state["step"], state["phase"]
         self.done = state.get("done", self.step - sum(earlier.steps for earlier in self.recipe.phases[: self.phase]))
         self._checked = self.step
         if self.phase < len(self.recipe.phases):
             self._start_phase()
         self.best, self._since_best = state["best"], state["since_best"]
-        # A run of an earlier version did not keep how it began; then nothing is held against that.
+        # Earlier versions did not record the initial scores; then there is nothing to compare with.
         self.start, self._worse = state.get("start", {}), state.get("worse", "")
         if self.keep_worse and self._worse:
-            # The model that was withheld at the last check is written at the next, which comes at once.
+            # A model withheld at the last check is written at the next, which follows at once.
             self._checked = -1
             self.best = {}
         self.photos.left_out |= self.run.left_out
@@ -424,7 +424,7 @@ class Trainer:
 
 
 def learnt(module: nn.Module) -> dict[str, Tensor]:
-    """A network's tensors without those of its frozen parts, which are kept elsewhere."""
+    """A network's tensors without its frozen parts, which are stored elsewhere."""
     return own_tensors(module, getattr(module, "frozen_parts", ()))
 
 
@@ -434,7 +434,7 @@ def _means(window: Sequence[dict[str, Tensor]]) -> dict[str, float]:
 
 
 def _refuse_uneven_shares(recipe: Recipe, processes: Processes) -> None:
-    """A batch that does not divide would be learnt from in part, or its parts with unequal weight."""
+    """Refuse batches that do not divide evenly: photographs would be dropped or weigh unequally."""
     count = processes.world_size
     for index, phase in enumerate(recipe.phases):
         if phase.batch % (count * phase.accumulate):
@@ -445,7 +445,7 @@ def _refuse_uneven_shares(recipe: Recipe, processes: Processes) -> None:
 
 
 def _in_steps(recipe: Recipe, photographs: int) -> Recipe:
-    """The recipe with the length of every phase in steps."""
+    """The recipe with all phase lengths in steps."""
     phases = tuple(
         phase
         if phase.steps
@@ -516,20 +516,20 @@ def run_recipe(
     """Train by a recipe into a run folder; True when the recipe is finished, False when time ran out before.
 
     Args:
-        recipe: what to do.
+        recipe: to follow.
         data: folders of colour photographs, and tar shards.
         folder: the run folder.
         teacher: weights of the teacher, if not those of the extra ``colorcli[train]``.
         start: a model to start from, as ``colorize --model`` takes it.
-        resume: go on where the folder's checkpoint is.
-        seconds: stop after about so long.
-        stop: is asked after every step whether to stop there.
+        resume: continue from the folder's checkpoint.
+        seconds: stop after about this time.
+        stop: checked after every step.
         device: see ``sessions.pytorch.resolve_device``.
         threads: CPU threads of PyTorch.
         keep_worse: see ``Trainer``.
-        track: names of programs that show the run as it goes, see ``trackers``.
+        track: names of experiment trackers, see ``trackers``.
         command: the command line, for the record.
-        observe: is given every record of the log.
+        observe: called with every log record.
 
     Raises:
         UsageError: the folder holds a run already and ``resume`` is not set.

@@ -10,7 +10,7 @@ from colorcli.color.spaces import LUMA601
 
 
 def distance(kind: str, answer: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
-    """How far each native answer is from its target: ``(N,)``.
+    """Distance of each native answer from its target: ``(N,)``.
 
     Args:
         kind: ``mse``, ``l1``, ``smooth_l1`` (quadratic below 0.1), or ``cross_entropy`` of logits against
@@ -60,7 +60,7 @@ def vivid(rgb: Tensor, gain: float) -> Tensor:
 
 
 def diversity_shortfall(outputs: tuple[Tensor, Tensor], codes: tuple[Tensor, Tensor], target: float) -> Tensor:
-    """How far two colourings of a photograph are from differing enough, given how far their codes are apart.
+    """Shortfall of the difference between two colourings of a photograph, given the distance of their codes.
 
     Each sample's mean a*, b* is removed first, so that a global tint does not count, and chroma is averaged over
     cells of 1/16 of a side, so that noise does not count. ``target`` is the wanted distance in CIELAB units for

@@ -26,7 +26,7 @@ _BUCKET = 25 << 20
 
 
 def is_main() -> bool:
-    """Whether this process is alone, or the first of those that ``accelerate launch`` (or torchrun) has started."""
+    """Whether this process is alone, or the main one of those that ``accelerate launch`` (or torchrun) started."""
     return os.environ.get("RANK", "0") == "0"
 
 
@@ -99,7 +99,7 @@ class Processes:
             self._accelerator.end_training()
 
     def mean(self, values: dict[str, float]) -> dict[str, float]:
-        """The mean of each number over all processes, which give the same names."""
+        """Mean of each number over all processes, which must have the same names."""
         if self._accelerator is None:
             return values
         mine = torch.tensor(list(values.values()), dtype=torch.float64, device=self.device)
@@ -121,7 +121,7 @@ class Processes:
 
 
 class _Buckets:
-    """Gradients on their way: full buckets are sent off at once, and all are waited for at the end."""
+    """Gradient buckets: full ones are reduced at once, and all are awaited at the end."""
 
     def __init__(self, processes: int) -> None:
         self._processes = processes
@@ -129,7 +129,7 @@ class _Buckets:
         self._sent: list[tuple[list[Tensor], Tensor, Any]] = []
 
     def add(self, parameter: Tensor) -> None:
-        """Take in the finished gradient of a parameter. Backward passes finish them in one order in all processes."""
+        """Add a parameter's finished gradient. The order is the same in all processes."""
         assert parameter.grad is not None
         self._filling.append(parameter.grad)
         if sum(gradient.nbytes for gradient in self._filling) >= _BUCKET:
@@ -141,7 +141,7 @@ class _Buckets:
         self._filling = []
 
     def finish(self) -> None:
-        """Wait for all that was sent, and put the means in place."""
+        """Wait for all reductions, and store the means."""
         if self._filling:
             self._send()
         for gradients, flat, work in self._sent:
@@ -201,7 +201,7 @@ class SynchronizedBatchNorm(TorchFunctionMode):
         return out.to(input.dtype)
 
     def _mean(self, value: Tensor) -> Tensor:
-        """The mean over processes, through which gradients flow back to all of them."""
+        """Differentiable mean over processes."""
         from torch.distributed.nn.functional import all_reduce
 
         total: Tensor = all_reduce(value)  # type: ignore[no-untyped-call]

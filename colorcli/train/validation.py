@@ -1,4 +1,4 @@
-"""How good a network is on the held-back photographs, while it trains.
+"""Validation on the held-back photographs during training.
 
 These numbers steer training; ``colorcli evaluate`` gives those to publish.
 """
