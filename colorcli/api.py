@@ -104,7 +104,7 @@ class Model:
             self._require_random()
         if any(isinstance(value, tuple) for value in settings.values()):
             raise UsageError("A control with several values gives several colourings; ask for one at a time.")
-        pixels, name = _pixels(photo)
+        pixels, name, other = _pixels(photo)
         path = name if relative is None else relative
         made = color(
             self._session,
@@ -115,6 +115,7 @@ class Model:
             size=size,
             strength=strength,
             vividness=vividness,
+            other=other,
         )
         return made.pixels
 
@@ -154,8 +155,8 @@ class Model:
             raise UsageError(f"{self.info.name} gives every sample the same colours; what steers it: {steers}.")
 
 
-def _pixels(photo: Photo | Path | str | Pixels) -> tuple[Pixels, str]:
-    """The pixels of whatever was given, and the name that keys its random code."""
+def _pixels(photo: Photo | Path | str | Pixels) -> tuple[Pixels, str, NDArray[np.uint8] | None]:
+    """The pixels of whatever was given, the name that keys its random code, and where it keeps its own colour."""
     from colorcli.images.photo import Photo
     from colorcli.images.read import read_photo
 
@@ -165,7 +166,7 @@ def _pixels(photo: Photo | Path | str | Pixels) -> tuple[Pixels, str]:
             raise UsageError(
                 f"pixels are uint8 or uint16, (H, W) or (H, W, 3), not {photo.dtype} of shape {photo.shape}."
             )
-        return photo, ""
+        return photo, "", None
     if not isinstance(photo, Photo):
         photo = read_photo(Path(photo))
-    return photo.pixels, photo.path.name
+    return photo.pixels, photo.path.name, photo.other

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import tempfile
+import time
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
+from typing import TypeVar
+
+T = TypeVar("T")
 
 Identity = tuple[int, int]
 """Device and inode: the same for two names of one file or folder."""
@@ -24,7 +29,35 @@ SYSTEM_FOLDERS = frozenset(
 )  # fmt: skip
 """Folders in which storage devices and systems keep thumbnails, trash and indexes: no photographs of anybody's."""
 
+PASSING_FAULTS = frozenset((errno.EBUSY, errno.ESTALE, errno.EAGAIN, errno.EIO, getattr(errno, "ETIMEDOUT", errno.EIO)))
+"""Errors of network shares, removable disks and virus scanners, which are often gone a moment later."""
+
+_WAITS = (0.1, 0.3, 1.0, 3.0)  # seconds between attempts
+
 _PART_PREFIX, _PART_SUFFIX = ".colorcli-", ".part"
+
+
+def patiently(
+    action: Callable[[], T], faults: Collection[int] = PASSING_FAULTS, *, going_on: Callable[[], bool] = lambda: True
+) -> T:
+    """What ``action`` returns, tried again after growing waits (4.4 seconds in all) where it raises a passing fault.
+
+    Args:
+        action: may be done again after it failed.
+        faults: error numbers that may pass.
+        going_on: whether it is worth another attempt.
+
+    Raises:
+        OSError: of the last attempt, or of the first with another error number.
+    """
+    for wait in _WAITS:
+        try:
+            return action()
+        except OSError as error:
+            if error.errno not in faults or not going_on():
+                raise
+            time.sleep(wait)
+    return action()
 
 
 def write_atomically(target: Path, content: bytes) -> None:

@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
 
 import typer
 
@@ -20,8 +20,10 @@ from colorcli.images import formats
 
 if TYPE_CHECKING:
     from colorcli.colorize.events import Event, RunStart
+    from colorcli.colorize.options import Pages
     from colorcli.colorize.plan import Plan
     from colorcli.colorize.run import Report, Run
+    from colorcli.images.output_profile import OutputProfile
 
 _MANY = 20
 _LONG = 60.0
@@ -67,6 +69,13 @@ def colorize(
         ),
     ] = None,
     quality: Annotated[int, typer.Option(help="JPEG and WebP quality.", min=1, max=100)] = 95,
+    output_profile: Annotated[
+        str, typer.Option(metavar="NAME|FILE.icc", help="srgb, adobe-rgb, display-p3, prophoto or an ICC file.")
+    ] = "srgb",
+    pages: Annotated[
+        str, typer.Option(metavar="first|all|largest", help="Of a TIFF with several pages; all makes one TIFF again.")
+    ] = "largest",
+    negative: Annotated[bool, typer.Option("--negative", help="Photographs are negatives: invert them first.")] = False,
     include: Annotated[
         list[str] | None, typer.Option(help="Only names that match, such as '*.tif'; repeatable.")
     ] = None,
@@ -87,6 +96,9 @@ def colorize(
     verify: Annotated[bool, typer.Option("--verify", help="Decode every output in full, not only its header.")] = False,
     salvage: Annotated[
         bool, typer.Option("--salvage", help="Colour what is left of damaged photographs; a note says what is missing.")
+    ] = False,
+    keep_times: Annotated[
+        bool, typer.Option("--keep-times", help="Give outputs the modification times of their photographs.")
     ] = False,
     max_megapixels: Annotated[
         float, typer.Option("--max-megapixels", min=0.01, help="Refuse photographs larger than this.")
@@ -132,6 +144,9 @@ def colorize(
             vividness=vividness,
             format=formats.format_of_option(form) if form is not None else None,
             quality=quality,
+            negative=negative,
+            pages=_pages(pages),
+            profile=_profile(output_profile),
             backend=backend,
             device=device,
             precision=precision,
@@ -150,6 +165,7 @@ def colorize(
                 fail_fast=fail_fast,
                 verify=verify,
                 salvage=salvage,
+                keep_times=keep_times,
                 largest=round(max_megapixels * 1e6),
                 jobs=jobs or Execution.jobs,
             ),
@@ -187,6 +203,20 @@ def _working_size(size: int | None, render_factor: int | None) -> int | None:
     return RENDER_BASE * render_factor
 
 
+def _pages(asked: str) -> Pages:
+    from colorcli.colorize.options import Pages
+
+    if asked not in get_args(Pages):
+        raise UsageError(f"--pages is first, all or largest, not '{asked}'.")
+    return cast("Pages", asked)
+
+
+def _profile(asked: str) -> OutputProfile | None:
+    from colorcli.images.output_profile import output_profile
+
+    return output_profile(asked)
+
+
 def _batch_size(text: str) -> int | None:
     if text == "auto":
         return None
@@ -208,7 +238,9 @@ def _inputs(inputs: Sequence[Path], files_from: Path | None) -> tuple[list[Path]
     except OSError as error:
         raise UsageError(f"The list {files_from} cannot be read: {error.strerror or error}.") from error
     if formats.format_of_content(content[:32]) is not None:
-        raise UsageError("A list of file names is expected, not a photograph's content; give the file itself.")
+        raise UsageError(
+            "A list of file names is expected, not a photograph's content; add -o - to colour it to stdout."
+        )
     text = content.decode(sys.getfilesystemencoding(), "surrogateescape")
     names = text.split("\0") if "\0" in text else [line.removesuffix("\r") for line in text.split("\n")]
     return folders, [name for name in names if name]
@@ -341,6 +373,7 @@ def _emit_plan(plan: Plan) -> None:
         estimated_bytes=plan.estimated_bytes,
         ignored=plan.ignored,
         left_out=plan.left_out,
+        earlier_outputs=plan.earlier,
     )
 
 
@@ -356,6 +389,7 @@ def _show_plan(plan: Plan) -> None:
         names = printable(", ".join(collision.inputs))
         data.line(f"would share a name: {names}; named {printable(', '.join(collision.outputs))}")
     left_out = f", {plan.left_out} folders of systems passed over" if plan.left_out else ""
+    left_out += f", {plan.earlier} outputs of earlier runs passed over" if plan.earlier else ""
     basis = "as fast as the last run" if plan.seconds_per_megapixel else "on an ordinary CPU"
     data.note(
         f"{plan.pending} to colour ({plan.megapixels:.1f} megapixels), {plan.already} done already, "

@@ -16,6 +16,7 @@ _PACKAGE = Path(__file__).parents[1]
 PAGES = {
     "readme": ("README.md", "what colorcli does, and how to start"),
     "colorize": ("colorcli/colorize/README.md", "every way to colour, reports and picks, status and verify"),
+    "formats": ("colorcli/images/README.md", "what is read, kept and written; damage, pages, profiles"),
     "settings": ("colorcli/cli/README.md", "configuration file, environment, exit codes, JSON"),
     "models": ("models/README.md", "the models and how they measure"),
     "train": ("colorcli/train/README.md", "recipes, data, fine-tuning"),

@@ -19,7 +19,7 @@ Fault = Literal["missing", "changed", "unreadable"]
 
 COLUMNS = (
     "state", "input", "output", "sample", "reason", "kind", "input_sha256", "output_sha256", "model", "weights_sha256",
-    "max_delta_l", "fitted_share", "mean_chroma", "time",
+    "max_delta_l", "written_max_delta_l", "written_share", "fitted_share", "mean_chroma", "time",
 )  # fmt: skip
 """Fields of a record that ``status --csv`` lists, in order."""
 
@@ -107,7 +107,8 @@ def verify(
         UsageError: the folder has no journal.
     """
     files = list(_finished_files(root, inputs=inputs))
-    journal = journal_path(root).relative_to(root).as_posix()
+    path = journal_path(root)
+    journal = path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
     mismatches = [Mismatch(f"{journal}, line {number}", "changed", "journal") for number in altered_lines(root)]
     with ThreadPoolExecutor(jobs) as pool:
         for done, mismatch in enumerate(pool.map(_compare, files), 1):

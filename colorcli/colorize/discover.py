@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
+from colorcli.colorize.journal import JOURNAL_NAME, made_outputs
 from colorcli.errors import OutputError, UsageError
-from colorcli.files import Identity, identity, walk
+from colorcli.files import STATE_FOLDER, Identity, identity, walk
 from colorcli.images.formats import SUFFIXES, is_photograph_name
 
 
@@ -50,13 +51,15 @@ class Unusable:
 class Discovery:
     """What was found: photographs sorted by root and relative path, what is unusable, and how many other files.
 
-    ``left_out`` are folders of systems, for thumbnails and trash.
+    ``left_out`` are folders of systems, for thumbnails and trash; ``earlier`` what runs of ours have made, as the
+    journals among the inputs say.
     """
 
     photographs: list[Found] = field(default_factory=list)
     unusable: list[Unusable] = field(default_factory=list)
     ignored: int = 0
     left_out: list[str] = field(default_factory=list)
+    earlier: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,7 @@ class Source:
         prefix: folder below ``root`` for what is found here; empty for none.
         relative: of a file, what to call it; None for a folder.
         target: of a file, where below ``root`` its output goes.
+        beside: whether ``root`` is the folder of the original itself.
     """
 
     path: Path
@@ -76,6 +80,7 @@ class Source:
     prefix: str = ""
     relative: str | None = None
     target: str | None = None
+    beside: bool = False
 
 
 def sources(inputs: Sequence[Path], listed: Sequence[str], output: Path | None) -> list[Source]:
@@ -168,7 +173,7 @@ def _source(path: Path, output: Path | None, *, several: bool) -> Source:
     if output is not None:
         return Source(path, _absolute(output), relative=path.name, target=path.name)
     target = f"{path.stem}_colorized{path.suffix}"
-    return Source(path, absolute.parent, relative=path.name, target=target)
+    return Source(path, absolute.parent, relative=path.name, target=target, beside=True)
 
 
 def _listed(name: str, root: Path) -> Source:
@@ -188,11 +193,36 @@ def _photographs(source: Source, outputs: set[Identity | None], discovery: Disco
         reason = f"cannot be read: {error.strerror or error}"
         discovery.unusable.append(Unusable(relative, source.root, reason, failed=True))
 
+    made = _Made(source.path)
     for path, relative in walk(source.path, skip=outputs, unreadable=unreadable, left_out=discovery.left_out.append):
-        if is_photograph_name(path.name):
-            yield path, relative
-        else:
+        if not is_photograph_name(path.name):
             discovery.ignored += 1
+        elif made.has(path):
+            discovery.earlier.append(relative)
+        else:
+            yield path, relative
+
+
+class _Made:
+    """What runs into a folder, or into one below it, have made; read from their journals, each once."""
+
+    def __init__(self, top: Path) -> None:
+        self._top = top
+        self._known: dict[Path, frozenset[str]] = {}
+
+    def has(self, path: Path) -> bool:
+        """Whether a file below the folder is an output."""
+        folder = path.parent
+        while True:
+            if folder not in self._known:
+                journal = folder / STATE_FOLDER / JOURNAL_NAME
+                self._known[folder] = made_outputs(folder) if journal.is_file() else frozenset()
+            made = self._known[folder]
+            if made and path.relative_to(folder).as_posix() in made:
+                return True
+            if folder in (self._top, folder.parent):
+                return False
+            folder = folder.parent
 
 
 def matches(relative: str, include: Sequence[str], exclude: Sequence[str]) -> bool:

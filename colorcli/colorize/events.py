@@ -89,7 +89,11 @@ class PhotoStart(_Output):
 
 
 class PhotoDone(_Output):
-    """A finished output: its input, how it was made, and its fidelity to the photograph."""
+    """A finished output: its input, how it was made, and its fidelity to the photograph.
+
+    ``max_delta_l`` and ``mean_delta_l`` are of the codes as computed, the ``written_`` ones of the file, of which
+    ``written_share`` was compared: a lossy coder changes lightness too.
+    """
 
     event: Literal["photo.done"]
     input_size: int
@@ -102,12 +106,16 @@ class PhotoDone(_Output):
     bits: int
     width: int
     height: int
+    pages: NotRequired[int]
     kind: str
     notes: list[str]
     controls: dict[str, Any]
     seconds: dict[str, float]
     max_delta_l: float
     mean_delta_l: float
+    written_max_delta_l: NotRequired[float]
+    written_mean_delta_l: NotRequired[float]
+    written_share: NotRequired[float]
     fitted_share: float
     mean_chroma: float
 

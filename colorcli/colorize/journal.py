@@ -23,10 +23,10 @@ from pathlib import Path
 
 from colorcli.colorize.events import VERSION, to_line
 from colorcli.colorize.options import fingerprint
+from colorcli.colorize.state import state_folder
 from colorcli.errors import OutputError
-from colorcli.files import STATE_FOLDER
 
-_NAME = "journal.jsonl"
+JOURNAL_NAME = "journal.jsonl"
 _SEAL = b',"chain":"%s"}\n'
 _SEALED = re.compile(rb',"chain":"([0-9a-f]{32})"\}\r?\n\Z')
 _TAIL = 1 << 20
@@ -34,7 +34,7 @@ _TAIL = 1 << 20
 
 def journal_path(root: Path) -> Path:
     """Where the journal of an output folder lies."""
-    return root / STATE_FOLDER / _NAME
+    return state_folder(root) / JOURNAL_NAME
 
 
 class Journal:
@@ -189,6 +189,14 @@ def read_journal(root: Path) -> Iterator[dict[str, object]]:
         return
     except OSError as error:
         raise OutputError(f"{path} cannot be read: {error.strerror or error}.") from error
+
+
+def made_outputs(root: Path) -> frozenset[str]:
+    """What the journal of a folder says was made there, by path relative to it; nothing where it cannot be read."""
+    try:
+        return frozenset(str(record["output"]) for record in read_journal(root) if record["event"] == "photo.done")
+    except OutputError:
+        return frozenset()
 
 
 def _parse(line: bytes) -> dict[str, object] | None:

@@ -13,8 +13,9 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from colorcli.colorize.state import state_folder
 from colorcli.errors import OutputError
-from colorcli.files import STATE_FOLDER, write_atomically
+from colorcli.files import write_atomically
 
 _HOLDER = "lock"
 _HELD = "lock.held"
@@ -31,7 +32,7 @@ def locked(root: Path) -> Iterator[str | None]:
     Raises:
         OutputError: another run holds the lock, or the folder cannot be written.
     """
-    folder = root / STATE_FOLDER
+    folder = state_folder(root)
     path = folder / _HOLDER
     lock = FileLock(folder / _HELD, timeout=0, thread_local=False)
     try:

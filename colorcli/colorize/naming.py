@@ -71,7 +71,7 @@ def _suffixed(target: str, form: Format | None, *, whole: bool) -> str:
     named = format_of_name(target)
     if form is None:
         form = output_format(named, target) if named is not None else None
-    if form in (None, named):
+    if form is None or (form == named and path.suffix.lower() in FORMATS[form].suffixes):
         return target
     keeps = whole or named is None
     return str(path.with_name((path.name if keeps else path.stem) + FORMATS[form].suffixes[0]))

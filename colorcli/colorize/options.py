@@ -5,16 +5,20 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from colorcli.color.vividness import NEUTRAL
 from colorcli.errors import UsageError
+from colorcli.images.output_profile import OutputProfile
 from colorcli.images.photo import Format
 from colorcli.images.read import MAX_PIXELS
 from colorcli.pipeline.coloring import check
 from colorcli.pipeline.controls import Settings, choose, controls, declared_settings, variants
 from colorcli.sessions.machine import available_cpus, available_memory
 from colorcli.sessions.session import ModelInfo
+
+Pages = Literal["largest", "first", "all"]
+"""Which pages are coloured of a file that holds several."""
 
 MAX_SAMPLES = 1000
 # A pixel in flight takes up to 3 bytes each decoded, coloured and encoded, twice that at 16 bits; the rest is for the
@@ -38,6 +42,9 @@ class Parameters:
         vividness: 0..1, see ``color.vividness``; 0.5 changes nothing.
         format: of the outputs; None keeps each input's own.
         quality: of JPEG and WebP, 1..100.
+        negative: whether photographs are inverted first.
+        profile: colour space of the outputs; None is sRGB.
+        pages: of a file that holds several: ``largest``, ``first`` or ``all``.
     """
 
     settings: Settings = field(default_factory=dict)
@@ -46,12 +53,17 @@ class Parameters:
     vividness: float = NEUTRAL
     format: Format | None = None
     quality: int = 95
+    negative: bool = False
+    profile: OutputProfile | None = None
+    pages: Pages = "largest"
 
     def record(self) -> dict[str, Any]:
-        """The parameters for journals and labels, without a neutral vividness."""
+        """The parameters for journals and labels, without later ones that have their neutral value."""
         rest = {name: value for name, value in vars(self).items() if name != "settings"}
-        if self.vividness == NEUTRAL:
-            del rest["vividness"]
+        later = {"vividness": NEUTRAL, "negative": False, "profile": None, "pages": "largest"}
+        rest = {name: value for name, value in rest.items() if name not in later or value != later[name]}
+        if self.profile is not None:
+            rest["profile"] = self.profile.name
         return {**self.settings, **rest}
 
 
@@ -68,6 +80,7 @@ class Execution:
         fsync: whether to sync outputs and journal to disk.
         verify: decode every output in full, not only its header.
         salvage: colour the readable part of damaged photographs, with a note on what is missing.
+        keep_times: give outputs the modification times of their inputs.
         largest: pixels above which a photograph is refused before it is decoded.
     """
 
@@ -79,6 +92,7 @@ class Execution:
     fsync: bool = True
     verify: bool = False
     salvage: bool = False
+    keep_times: bool = False
     largest: int = MAX_PIXELS
 
 
@@ -102,6 +116,9 @@ def choose_parameters(
     vividness: float = NEUTRAL,
     format: Format | None = None,
     quality: int = 95,
+    negative: bool = False,
+    profile: OutputProfile | None = None,
+    pages: Pages = "largest",
     **asked: Any,
 ) -> Parameters:
     """Fill in defaults, and refuse controls that the model does not take.
@@ -124,4 +141,5 @@ def choose_parameters(
                 )
     if samples * variants(settings) > MAX_SAMPLES:
         raise UsageError(f"A photograph can have {MAX_SAMPLES} colourings at most, of all classes together.")
-    return Parameters(settings, size or model.size_rule.size, strength, vividness, format, quality)
+    working = size or model.size_rule.size
+    return Parameters(settings, working, strength, vividness, format, quality, negative, profile, pages)

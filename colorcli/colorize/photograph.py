@@ -9,7 +9,7 @@ import time
 import traceback
 from collections.abc import Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from io import BufferedReader
 from pathlib import Path
 from typing import Literal
@@ -24,17 +24,22 @@ from colorcli.colorize.memory import Canvases
 from colorcli.colorize.options import Execution, Parameters
 from colorcli.colorize.plan import IN_COLOR, Output, Task
 from colorcli.errors import ColorcliError, OutputError, PhotoError
-from colorcli.images.formats import FORMATS, format_of_name, output_format
+from colorcli.files import patiently
+from colorcli.images.as_written import AsWritten
+from colorcli.images.content import Content, content_of
+from colorcli.images.formats import FORMATS, PhotoFormat, format_of_name, output_format
 from colorcli.images.photo import Format, Photo, Pixels
-from colorcli.images.provenance import Provenance
-from colorcli.images.read import read_photo
+from colorcli.images.provenance import Provenance, is_labelled, merged
+from colorcli.images.read import inverted, page_count, read_photo
 from colorcli.images.tiles import Windows, blend
-from colorcli.images.write import Written, write_photo
+from colorcli.images.write import FurtherPage, Written, write_photo
 from colorcli.pipeline.coloring import Join
 from colorcli.pipeline.coloring import prepare as windows_of
 from colorcli.pipeline.controls import controls, draw, variant
 from colorcli.sessions.session import Controls, ModelInfo
 from colorcli.text import printable
+
+_MAX_SIDECAR = 1 << 24
 
 
 class SkippedError(Exception):
@@ -63,7 +68,20 @@ class Prepared:
     input: Input
     windows: Windows
     notes: tuple[str, ...]
+    content: Content
+    sidecar: bool = False
     seconds: dict[str, float] = field(default_factory=dict)
+    more: list[Prepared] = field(default_factory=list)
+
+    @property
+    def pages(self) -> list[Prepared]:
+        """This and the further pages of the file that are coloured."""
+        return [self, *self.more]
+
+    @property
+    def lightness(self) -> list[NDArray[np.float32]]:
+        """The windows of all pages, as the network gets them."""
+        return [window for page in self.pages for window in page.windows.lightness]
 
 
 @dataclass(frozen=True)
@@ -88,11 +106,9 @@ def prepare(task: Task, info: ModelInfo, parameters: Parameters, execution: Exec
     start = time.perf_counter()
     path = task.found.path
     try:
-        with _opened(path) as handle:
-            before = os.fstat(handle.fileno())
-            sha256 = hashlib.file_digest(handle, "sha256").hexdigest()
+        before, sha256 = patiently(lambda: _hashed(path))
         hashed = time.perf_counter()
-        photo = read_photo(path, max_pixels=execution.largest, salvage=execution.salvage)
+        photo, *others = _read(path, parameters, execution)
         after = path.stat()
     except OSError as error:
         raise PhotoError(f"cannot be read: {error.strerror or error}") from error
@@ -100,13 +116,47 @@ def prepare(task: Task, info: ModelInfo, parameters: Parameters, execution: Exec
         raise PhotoError("changed while it was read; run again when it is complete")
     if task.expected_sha256 not in ("", sha256):
         raise PhotoError("is not the file whose colouring was chosen: it has changed since; make its samples again")
-    if photo.kind == "color" and not execution.recolor:
+    if is_labelled(photo.metadata.xmp) and not execution.recolor:
+        raise SkippedError("made_here", "was coloured by colorcli, as its label says; --recolor colours it anew")
+    photo, beside = _with_sidecar(photo)
+    if any(page.kind == "color" for page in (photo, *others)) and not execution.recolor:
         raise SkippedError("in_color", IN_COLOR)
     decoded = time.perf_counter()
-    layout = windows_of(photo.pixels, info.size_rule, parameters.size)
-    seconds = {"hash": hashed - start, "decode": decoded - hashed, "resize": time.perf_counter() - decoded}
     digest = Input(before.st_size, before.st_mtime_ns, sha256)
-    return Prepared(task, photo, digest, layout, _notes(photo, len(layout.starts)), seconds)
+    seconds = {"hash": hashed - start, "decode": decoded - hashed}
+    prepared, *more = (_laid_out(task, page, digest, info, parameters) for page in (photo, *others))
+    prepared.seconds.update(seconds, resize=time.perf_counter() - decoded)
+    prepared.sidecar, prepared.more = beside, more
+    return prepared
+
+
+def _read(path: Path, parameters: Parameters, execution: Execution) -> list[Photo]:
+    """The pages of a file that are asked for, which together may not have more pixels than one photograph."""
+
+    def read(page: int | None, most: int = execution.largest) -> Photo:
+        return read_photo(path, max_pixels=most, salvage=execution.salvage, page=page)
+
+    count = page_count(path) if parameters.pages != "largest" else 1
+    if count == 1:
+        return [read(None)]
+    if parameters.pages == "first":
+        photo = read(0)
+        return [replace(photo, notes=(f"of its {count} pages the first was read", *photo.notes))]
+    pages: list[Photo] = []
+    for index in range(count):
+        pages.append(read(index, execution.largest - sum(page.height * page.width for page in pages)))
+    notes = [f"page {k}: {note}" for k, page in enumerate(pages[1:], 2) for note in page.notes]
+    pages[0] = replace(pages[0], notes=(f"all its {count} pages were read", *pages[0].notes, *notes))
+    return pages
+
+
+def _laid_out(task: Task, photo: Photo, digest: Input, info: ModelInfo, parameters: Parameters) -> Prepared:
+    if parameters.negative:
+        photo = inverted(photo)
+    layout = windows_of(photo.pixels, info.size_rule, parameters.size)
+    content = content_of(photo.pixels)
+    notes = _notes(photo, content, len(layout.starts), negative=parameters.negative)
+    return Prepared(task, photo, digest, layout, notes, content)
 
 
 def finish(
@@ -119,8 +169,12 @@ def finish(
     *,
     fsync: bool = True,
     verify: bool = False,
+    insist: bool = False,
+    keep_times: bool = False,
 ) -> Result:
     """Join the chroma of a photograph's windows with its lightness, in one of the canvases, and write it.
+
+    With ``insist`` what stays neutral by rule is coloured too; with ``keep_times`` the output gets the input's time.
 
     Raises:
         OutputError: the output folder cannot be written or the disk is full.
@@ -129,16 +183,15 @@ def finish(
     photo = prepared.photo
     form: Format = parameters.format or output_format(photo.format, output.relative)
     holds = FORMATS[form]
-    bits: Literal[8, 16] = 16 if min(photo.bits, holds.bits) == 16 else 8
-    chroma, enlarge = blend(parts, prepared.windows), info.size_rule.enlarge
-    joined = Join(
-        photo.pixels,
-        chroma,
-        bits=bits,
-        strength=parameters.strength,
-        vividness=parameters.vividness,
-        enlarge=enlarge,
-    )
+    bits = _depth(photo, holds)
+    if prepared.more and not holds.paged:
+        raise PhotoError(f"has {len(prepared.pages)} pages, which {holds.label} does not hold; ask for --format tiff")
+    joins, at = [], 0
+    for page in prepared.pages:
+        count = len(page.windows.lightness)
+        joins.append(_joined(page, parts[at : at + count], holds, info, parameters, insist=insist))
+        at += count
+    joined = joins[0]
     clock = _Clock()
     try:
         output.path.parent.mkdir(parents=True, exist_ok=True)
@@ -163,25 +216,78 @@ def finish(
             provenance=_provenance(prepared, output, info, parameters),
             alpha=None if photo.alpha is None or not holds.alpha else _at_depth(photo.alpha, bits),
             canvas=canvas,
+            more=[_further(page, join, holds) for page, join in zip(prepared.more, joins[1:], strict=True)],
+            sidecar=prepared.sidecar,
+            profile=parameters.profile,
+            original=None if prepared.more else photo.pixels,
+            mtime_ns=prepared.input.mtime_ns if keep_times else None,
             fsync=fsync,
             verify=verify,
         )
     seconds = {"join": clock.seconds, "encode": time.perf_counter() - start - clock.seconds}
-    lost = []
-    if parameters.strength > 0 and not joined.has_room:
-        lost.append("stays black and white: there is next to nothing between them that could hold colour")
+    mark = "page {}: " if prepared.more else ""
+    lost = [mark.format(number) + one.neutral for number, one in enumerate(joins, 1) if one.neutral]
     if photo.alpha is not None and not holds.alpha:
         lost.append(f"its transparency is left out: {holds.label} has none")
     if bits < photo.bits:
         lost.append(f"{photo.bits} bits per sample became {bits}: {holds.label} holds no more")
     notes = (*prepared.notes, *lost, *written.left_out)
-    return Result(written, form, bits, joined.fidelity, notes, seconds)
+    return Result(written, form, bits, _of_all(prepared, joins), notes, seconds)
+
+
+def _joined(
+    page: Prepared,
+    parts: list[NDArray[np.float32]],
+    holds: PhotoFormat,
+    info: ModelInfo,
+    parameters: Parameters,
+    *,
+    insist: bool,
+) -> Join:
+    return Join(
+        page.photo.pixels,
+        blend(parts, page.windows),
+        bits=_depth(page.photo, holds),
+        strength=parameters.strength,
+        vividness=parameters.vividness,
+        enlarge=info.size_rule.enlarge,
+        content=page.content,
+        other=page.photo.other,
+        insist=insist,
+    )
+
+
+def _depth(photo: Photo, holds: PhotoFormat) -> Literal[8, 16]:
+    return 16 if min(photo.bits, holds.bits) == 16 else 8
+
+
+def _further(page: Prepared, joined: Join, holds: PhotoFormat) -> FurtherPage:
+    photo, bits = page.photo, _depth(page.photo, holds)
+    alpha = None if photo.alpha is None else _at_depth(photo.alpha, bits)
+    return FurtherPage(joined.strips(), photo.height, photo.width, bits, alpha, photo.metadata)
+
+
+def _of_all(prepared: Prepared, joins: list[Join]) -> Fidelity:
+    """How true all pages are together; means are over their pixels."""
+    if len(joins) == 1:
+        return joins[0].fidelity
+    weights = [page.photo.height * page.photo.width for page in prepared.pages]
+
+    def mean(name: str) -> float:
+        return float(np.average([getattr(join.fidelity, name) for join in joins], weights=weights))
+
+    largest = max(join.fidelity.max_delta_l for join in joins)
+    return Fidelity(largest, mean("mean_delta_l"), mean("fitted_share"), mean("mean_chroma"))
 
 
 def draw_controls(prepared: Prepared, output: Output, info: ModelInfo, parameters: Parameters) -> list[Controls]:
     """The controls of one output of a photograph, for each window."""
     settings, sample = variant(parameters.settings, output.sample)
-    return draw(info.controls, settings, prepared.task.found.relative, sample, prepared.windows)
+    name = prepared.task.found.relative
+    drawn = draw(info.controls, settings, name, sample, prepared.windows)
+    for number, page in enumerate(prepared.more, 2):
+        drawn += draw(info.controls, settings, f"{name}#{number}", sample, page.windows)
+    return drawn
 
 
 def start_record(task: Task, output: Output, info: ModelInfo, parameters: Parameters) -> PhotoStart:
@@ -207,6 +313,8 @@ def done_record(
     settings, sample = variant(parameters.settings, start["sample"])
     photo, given, fidelity = prepared.photo, prepared.input, result.fidelity
     spent = {**prepared.seconds, "network": seconds, **result.seconds}
+    # a lossless file holds the codes that were computed, as its checksum says
+    written = result.written.lightness or AsWritten(float(fidelity.max_delta_l), float(fidelity.mean_delta_l), 1.0)
     return {
         "v": VERSION,
         "event": "photo.done",
@@ -228,12 +336,16 @@ def done_record(
         "bits": result.bits,
         "width": photo.width,
         "height": photo.height,
+        "pages": len(prepared.pages),
         "kind": photo.kind,
         "notes": list(result.notes),
         "controls": {one.name: one.record(settings, sample) for one in controls(info.controls)},
         "seconds": {stage: round(value, 4) for stage, value in spent.items()},
         "max_delta_l": round(float(fidelity.max_delta_l), 6),
         "mean_delta_l": round(float(fidelity.mean_delta_l), 6),
+        "written_max_delta_l": round(written.max_delta_l, 6),
+        "written_mean_delta_l": round(written.mean_delta_l, 6),
+        "written_share": round(written.share, 6),
         "fitted_share": round(float(fidelity.fitted_share), 6),
         "mean_chroma": round(float(fidelity.mean_chroma), 6),
     }
@@ -296,12 +408,32 @@ class _Clock:
             yield item
 
 
-def _notes(photo: Photo, tiles: int) -> tuple[str, ...]:
-    notes = list(photo.notes)
+def _with_sidecar(photo: Photo) -> tuple[Photo, bool]:
+    """The photograph with what an XMP file beside it says (``a.jpg.xmp``, or ``a.xmp``), and whether there is one."""
+    path = photo.path
+    for name in (f"{path.name}.xmp", f"{path.name}.XMP", f"{path.stem}.xmp", f"{path.stem}.XMP"):
+        try:
+            with _opened(path.with_name(name)) as file:
+                packet = file.read(_MAX_SIDECAR + 1)
+        except (OSError, PhotoError):
+            continue
+        both = merged(packet, photo.metadata.xmp) if len(packet) <= _MAX_SIDECAR else None
+        if both is None:
+            note = f"its sidecar {printable(name)} is left out: it is damaged or too large"
+            return replace(photo, notes=(*photo.notes, note)), False
+        note = f"its sidecar {printable(name)} was read and is written along"
+        return replace(photo, metadata=replace(photo.metadata, xmp=both), notes=(*photo.notes, note)), True
+    return photo, False
+
+
+def _notes(photo: Photo, content: Content, tiles: int, *, negative: bool) -> tuple[str, ...]:
+    notes = [*photo.notes, *([content.note] if content.note else [])]
     if format_of_name(photo.path.name) not in (None, photo.format):
         notes.append(f"is a {FORMATS[photo.format].label}, whatever its name says")
     if not FORMATS[photo.format].written:
         notes.append(f"{FORMATS[photo.format].label} is read only: made into another format")
+    if negative:
+        notes.append("a negative: inverted before it was coloured")
     if photo.kind == "toned":
         notes.append("toned: coloured from its lightness, the tone is left out")
     if photo.kind == "color":
@@ -329,6 +461,11 @@ def _at_depth(alpha: Pixels, bits: int) -> Pixels:
     if alpha.dtype.itemsize * 8 == bits:
         return alpha
     return (alpha >> 8).astype(np.uint8) if bits == 8 else alpha.astype(np.uint16) * np.uint16(257)
+
+
+def _hashed(path: Path) -> tuple[os.stat_result, str]:
+    with _opened(path) as handle:
+        return os.fstat(handle.fileno()), hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 def _opened(path: Path) -> BufferedReader:

@@ -11,11 +11,12 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import get_args
 
 import colorcli
 from colorcli.color.vividness import NEUTRAL
 from colorcli.colorize.discover import Discovery, Found, matches
-from colorcli.colorize.options import Parameters
+from colorcli.colorize.options import Pages, Parameters
 from colorcli.colorize.plan import Pick
 from colorcli.errors import UsageError
 from colorcli.images.formats import OPTIONS
@@ -262,6 +263,10 @@ def _parameters(record: Mapping[str, object]) -> Parameters:
         if not _VALID[name](value):
             raise ValueError(f"its {name} cannot be {_shown(value)}")
     rest |= {name: float(str(rest[name])) for name in ("strength", "vividness")}
+    pages = record.get("pages", "largest")
+    if pages not in get_args(Pages):
+        raise ValueError(f"its pages cannot be {_shown(pages)}")
+    rest |= {"negative": record.get("negative") is True, "pages": pages}
     return Parameters(settings, **rest)  # type: ignore[arg-type]
 
 

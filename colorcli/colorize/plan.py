@@ -86,6 +86,7 @@ class Plan:
         collisions: outputs that were given other names.
         ignored: number of files in the input folders that are no photographs.
         left_out: number of folders of systems, for thumbnails and trash, that were passed over.
+        earlier: number of files in the inputs that runs of ours have made, and that were passed over.
         seconds_per_megapixel: how fast an earlier run was, or None.
         journal_sizes: bytes of each root's journal when it was read.
     """
@@ -98,6 +99,7 @@ class Plan:
     collisions: list[Collision] = field(default_factory=list)
     ignored: int = 0
     left_out: int = 0
+    earlier: int = 0
     seconds_per_megapixel: float | None = None
     journal_sizes: dict[Path, int] = field(default_factory=dict)
 
@@ -219,6 +221,7 @@ def make_plan(
     histories = {root: History.of(root) for root in roots}
     plan = Plan(roots, collisions=collisions, ignored=discovery.ignored, journal_sizes=journal_sizes)
     plan.left_out = len(discovery.left_out)
+    plan.earlier = len(discovery.earlier)
     plan.verdicts = [_verdict_of(item) for item in discovery.unusable if selection.takes(item.relative)]
     plan.seconds_per_megapixel = next(
         (h.seconds_per_megapixel for h in histories.values() if h.seconds_per_megapixel), None

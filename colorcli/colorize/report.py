@@ -30,8 +30,10 @@ from colorcli.colorize.memory import PixelBudget
 from colorcli.colorize.naming import sample_mark
 from colorcli.colorize.options import Execution, Parameters
 from colorcli.colorize.plan import Output, Plan
+from colorcli.colorize.state import state_folder
 from colorcli.errors import PhotoError
-from colorcli.files import STATE_FOLDER, part_path
+from colorcli.files import part_path
+from colorcli.images.icc import srgb_profile
 from colorcli.images.read import read_photo
 from colorcli.pipeline.controls import declared_settings, variant
 from colorcli.report.colouring import Colouring, write_colouring
@@ -187,7 +189,7 @@ class _Folder:
             raise PhotoError("is not there any more, or was changed")
         # hashed again, since a journal's content must not become a path
         name = hashlib.sha256(str(sha256).encode()).hexdigest()[:32]
-        kept = self._root / STATE_FOLDER / _FOLDER / f"{name}-{bounds.edge}.webp"
+        kept = state_folder(self._root) / _FOLDER / f"{name}-{bounds.edge}.webp"
         with suppress(OSError):
             return kept.read_bytes()
         small = thumbnail(decode(path, bounds.edge), bounds)
@@ -265,6 +267,7 @@ def _entry(root: Path, found: Found, done: Mapping[str, Record], *, choosable: b
             "mean_chroma": float(str(record["mean_chroma"])),
             "fitted_share": 100 * float(str(record["fitted_share"])),
             "max_delta_l": float(str(record["max_delta_l"])),
+            "written_max_delta_l": float(str(record.get("written_max_delta_l", record["max_delta_l"]))),
         }
         for column, record in done.items()
     }
@@ -344,9 +347,11 @@ def _original(path: Path, _edge: int) -> NDArray[np.uint8]:
 
 
 def _output(path: Path, edge: int) -> NDArray[np.uint8]:
-    """An output's pixels; a JPEG, which we wrote upright in sRGB, is decoded at reduced size."""
+    """An output's pixels; a JPEG that we wrote upright in sRGB is decoded at reduced size."""
     try:
         with Image.open(path, formats=("JPEG",)) as image:
+            if image.info.get("icc_profile") != srgb_profile():
+                return _original(path, edge)
             image.draft("RGB", (2 * edge, 2 * edge))
             return np.asarray(image.convert("RGB"))
     except OSError:

@@ -34,10 +34,13 @@ from colorcli.colorize.executors import Executor, Facts, Work
 from colorcli.colorize.executors.local import LocalExecutor
 from colorcli.colorize.journal import Journal
 from colorcli.colorize.lock import locked
-from colorcli.colorize.options import Execution, choose_parameters
+from colorcli.colorize.options import Execution, Pages, choose_parameters
 from colorcli.colorize.plan import CONFLICTS, Plan, Selection, Task, Verdict, make_plan
+from colorcli.colorize.state import apart_folder
 from colorcli.errors import ColorcliError, ExitCode, NothingToDoError, OutputError, StoppedError, UsageError
+from colorcli.files import STATE_FOLDER
 from colorcli.images.formats import FORMATS, format_of_name, labels
+from colorcli.images.output_profile import OutputProfile
 from colorcli.images.photo import Format
 from colorcli.pipeline import opening
 from colorcli.pipeline.controls import declared_settings, variants
@@ -71,6 +74,9 @@ class Request:
         strength: factor on chroma, 0..2; ``vividness`` 0..1, where 0.5 changes nothing.
         format: of the outputs; None keeps each input's own.
         quality: of JPEG and WebP, 1..100.
+        negative: invert photographs first.
+        profile: colour space of the outputs; None is sRGB.
+        pages: of a file that holds several: ``largest``, ``first`` or ``all``.
         backend: ``auto``, ``pytorch`` or ``onnx``; ``device``, ``precision`` and ``compile`` as for ``open_model``.
         include: patterns of what is taken; empty for all. ``exclude`` of what is not.
         shard: (i, n): only the i-th of n parts.
@@ -94,6 +100,9 @@ class Request:
     vividness: float = NEUTRAL
     format: Format | None = None
     quality: int = 95
+    negative: bool = False
+    profile: OutputProfile | None = None
+    pages: Pages = "largest"
     backend: str = "auto"
     device: str = "auto"
     precision: str = "auto"
@@ -258,8 +267,12 @@ class Run:
             vividness=request.vividness,
             format=request.format,
             quality=request.quality,
+            negative=request.negative,
+            profile=request.profile,
+            pages=request.pages,
             **request.controls,
         )
+        self._beside = [source.root for source in sources if source.beside]
         self._found = discover.discover(sources, include=request.include, exclude=request.exclude)
         self._selection = Selection(request.shard, request.limit)
         self._samples = request.samples * variants(self.parameters.settings)
@@ -275,7 +288,7 @@ class Run:
     def _choose(self, chosen: picks.Picks) -> None:
         """Narrow the run to the picks, with the samples' parameters.
 
-        Format and quality may differ, since the colours stay the same.
+        Format, quality and profile may differ, since the colours stay the same.
         """
         request = self._request
         chosen.follow_weights(self.info.name, self.info.weights_sha256)
@@ -285,6 +298,8 @@ class Run:
             "render_factor": ("size", "--render-factor"),
             "strength": ("strength", "--strength"),
             "vividness": ("vividness", "--vividness"),
+            "negative": ("negative", "--negative"),
+            "pages": ("pages", "--pages"),
         }
         asked = {**vars(self.parameters), **self.parameters.settings}
         chosen.follow(
@@ -295,6 +310,7 @@ class Run:
             made,
             format=self.parameters.format if self.parameters.format is not None else made.format,
             quality=self.parameters.quality if "quality" in request.insisted else made.quality,
+            profile=self.parameters.profile,
         )
         self._found, picked = chosen.find(self._found, include=request.include, exclude=request.exclude)
         self._selection = replace(self._selection, picks=picked)
@@ -333,6 +349,7 @@ class Run:
             ModelError: the weights are missing or damaged; DeviceError: the device is missing.
         """
         request, ready = self._request, stop or Stop()
+        self._keep_state_apart()
 
         def turn(number: int, engine: Engine) -> Report:
             def open_model() -> Any:
@@ -383,6 +400,13 @@ class Run:
         """The part of a plan for one engine; the first part also has everything that needs no engine."""
         plan = replace(plan, tasks=[task for task in plan.tasks if self._engine(task) == engine])
         return plan if number == 0 else replace(plan, verdicts=[], finished=[], touched=[])
+
+    def _keep_state_apart(self) -> None:
+        """Make the place for the state of folders that hold originals, so that no journal lands among them."""
+        for root in self._beside:
+            if not (root / STATE_FOLDER).is_dir():
+                with contextlib.suppress(OSError):  # without it, the journal lies where the output does
+                    apart_folder(root).mkdir(parents=True, exist_ok=True)
 
     def write_reports(self, progress: Callable[[int, int], None] = lambda done, total: None) -> list[Path]:
         """Write the report of each output folder; the files, of each folder ``report.html`` first.

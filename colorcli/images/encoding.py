@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from colorcli.images.icc import srgb_profile
 from colorcli.images.photo import Metadata, Pixels
 
 
@@ -23,6 +24,8 @@ class Encoding:
         xmp: the packet.
         quality: of lossy coding, 1..100.
         lossless: whether to code without loss, where the format has both ways.
+        icc: the profile that the pixels are encoded by; None is sRGB.
+        more: further pages, where the format holds several: the strips and how they are written.
         canvas: array ``(height, width, 3)`` in which the picture may be put together; None makes one.
     """
 
@@ -34,7 +37,14 @@ class Encoding:
     xmp: bytes
     quality: int = 95
     lossless: bool = False
+    icc: bytes | None = None
     canvas: Pixels | None = None
+    more: tuple[tuple[Iterator[Pixels], Encoding], ...] = ()
+
+    @property
+    def profile(self) -> bytes:
+        """The profile to embed."""
+        return self.icc or srgb_profile()
 
     def assembled(self, strips: Iterator[Pixels]) -> Pixels:
         """The picture in one array; strips that are the canvas's rows already are not copied."""

@@ -17,6 +17,7 @@ EXIF_IFD = 0x8769
 GPS_IFD = 0x8825
 INTEROP_IFD = 0xA005
 MAKER_NOTE = 0x927C
+_COLOR_SPACE = 0xA001
 _POINTERS = (EXIF_IFD, GPS_IFD, INTEROP_IFD)
 _THUMBNAIL_OFFSET, _THUMBNAIL_LENGTH = 0x0201, 0x0202
 _PREFIX = b"Exif\0\0"
@@ -218,7 +219,7 @@ def with_pointers(entries: dict[int, IfdEntry], pointers: dict[int, int], big: b
     return entries | {tag: IfdEntry(tag, kind, 1, struct.pack(code, at)) for tag, at in pointers.items()}
 
 
-def directory(entries: dict[int, IfdEntry], offset: int, big: bool = False) -> bytes:
+def directory(entries: dict[int, IfdEntry], offset: int, big: bool = False, following: int = 0) -> bytes:
     """One little-endian directory, as bytes to be placed at the even offset ``offset``; an even number of bytes."""
     count, layout, inline = ("<Q", "<HHQ", 8) if big else ("<H", "<HHI", 4)
     pointer = "<Q" if big else "<I"
@@ -232,7 +233,7 @@ def directory(entries: dict[int, IfdEntry], offset: int, big: bool = False) -> b
         else:
             table += struct.pack(pointer, values_at + len(values))
             values += entry.data + b"\0" * (len(entry.data) % 2)
-    return table + struct.pack(pointer, 0) + values
+    return table + struct.pack(pointer, following) + values
 
 
 def strip_prefix(data: bytes | None) -> bytes | None:
@@ -307,6 +308,18 @@ def upright(block: bytes | None, *, width: int, height: int, turned: bool) -> by
         _swap_resolution(patched, main)
     if thumbnail:
         _remove_thumbnail(patched, reader, main + sub, next_at, thumbnail)
+    return bytes(patched)
+
+
+def uncalibrated(block: bytes | None) -> bytes | None:
+    """The block with a colour space that is not sRGB (EXIF 2.32, tag 0xA001: 65535), where it states one."""
+    reader = TiffReader.open(Source(block)) if block else None
+    if block is None or reader is None:
+        return block
+    patched = bytearray(block)
+    for slot in _below(reader, reader.slots(reader.first)[0]):
+        if slot.tag == _COLOR_SPACE and slot.count == 1 and slot.type == 3:
+            struct.pack_into(reader.order + "H", patched, slot.value_at, 65535)
     return bytes(patched)
 
 

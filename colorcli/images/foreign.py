@@ -10,8 +10,8 @@ import imageio.v3 as imageio
 import numpy as np
 from PIL import Image
 
-from colorcli.images import exif, formats
-from colorcli.images.photo import Decoded, Header, Pixels, UnreadableError
+from colorcli.images import exif, formats, strict_foreign
+from colorcli.images.photo import Decoded, Header, Pixels, UnreadableError, left_out_note, missing_note
 from colorcli.images.source import Source
 
 # What Pillow calls a format by the table's name: anything else it would recognize is refused before it is opened.
@@ -20,6 +20,7 @@ _EXTENSIONS = {"BMP": ".bmp", "GIF": ".gif", "AVIF": ".avif"}
 
 def header(source: Source) -> Header:
     """Size and depth, without decoding a pixel."""
+    strict_foreign.check_capacity(source)
     with _opened(source) as file:
         facts = file.metadata(exclude_applied=False)
         width, height = facts["shape"]
@@ -28,7 +29,11 @@ def header(source: Source) -> Header:
 
 def decode(source: Source, *, salvage: bool = False) -> Decoded:
     """The first picture and its metadata. Raises ``UnreadableError``."""
-    del salvage  # the libraries either decode a file or do not
+    missing = strict_foreign.missing_share(source)
+    if missing and not salvage:
+        raise UnreadableError(
+            f"is cut off or damaged: {100 * missing:.3g} % of the picture is missing; --salvage colours what is left"
+        )
     with _opened(source) as file:
         facts = file.metadata(exclude_applied=False)
         several = file.properties(index=...).n_images or 1
@@ -40,7 +45,11 @@ def decode(source: Source, *, salvage: bool = False) -> Decoded:
         exif=exif.strip_prefix(_bytes(facts.get("exif"))),
         xmp=_bytes(facts.get("xmp")),
         icc=_bytes(facts.get("icc_profile")),
-        notes=("only the first frame of an animation was read",) if several > 1 else (),
+        notes=(
+            *((missing_note(missing),) if missing else ()),
+            *left_out_note(("a comment",) if facts.get("comment") else ()),
+            *(("only the first frame of an animation was read",) if several > 1 else ()),
+        ),
     )
 
 

@@ -51,6 +51,7 @@ class PhotoFormat:
         name: as records and journals hold it.
         label: for people.
         suffixes: lower-case, the usual one first.
+        read_suffixes: of files that are read, and whose outputs get the usual suffix.
         signature: what the first 32 bytes of a file match.
         module: of its codec.
         options: what ``--format`` calls it; none for a format that is read only.
@@ -60,7 +61,10 @@ class PhotoFormat:
         alpha: whether it holds transparency.
         iptc: whether it holds IPTC datasets.
         max_xmp: bytes of XMP that it holds; ``max_exif`` likewise. None for no bound.
+        paged: whether it holds several pages.
         streamed: whether it is written strip by strip, so that the picture is never in memory as a whole.
+        lossy: whether pixels are coded with loss, unless a writer is asked not to.
+        block_rows: rows that are coded independently of all others, as JPEG's blocks are; 0 for none.
         bytes_per_pixel: that a photograph in colour takes, about, at 8 bits.
         deep_factor: how many times as much it takes at 16 bits.
     """
@@ -70,6 +74,7 @@ class PhotoFormat:
     suffixes: tuple[str, ...]
     signature: re.Pattern[bytes]
     module: str
+    read_suffixes: tuple[str, ...] = ()
     options: tuple[str, ...] = ()
     bits: int = 8
     max_side: int = (1 << 31) - 1
@@ -78,7 +83,10 @@ class PhotoFormat:
     iptc: bool = True
     max_xmp: int | None = None
     max_exif: int | None = None
+    paged: bool = False
     streamed: bool = False
+    lossy: bool = False
+    block_rows: int = 0
     bytes_per_pixel: float = 2.0
     deep_factor: float = 1.0
 
@@ -114,6 +122,8 @@ JPEG = PhotoFormat(
     # a segment holds 65,533 bytes, the first of which name its content
     max_xmp=65533 - 29,
     max_exif=65533 - 6,
+    lossy=True,
+    block_rows=8,  # of 4:4:4
     bytes_per_pixel=0.9,
 )
 PNG = PhotoFormat(
@@ -136,6 +146,7 @@ TIFF = PhotoFormat(
     "tiff",
     options=("tiff", "tif"),
     bits=16,
+    paged=True,
     streamed=True,
     bytes_per_pixel=2.1,
     deep_factor=2.5,
@@ -149,26 +160,37 @@ WEBP = PhotoFormat(
     options=("webp",),
     max_side=16383,
     iptc=False,
+    lossy=True,
     bytes_per_pixel=0.4,
 )
 
 JPEG2000 = PhotoFormat(
     "JPEG2000",
     "JPEG 2000",
-    (".jp2", ".j2k", ".jpf", ".jpx", ".j2c", ".jpc"),
+    (".jp2",),
     re.compile(rb"\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51"),
     "jpeg2000",
+    read_suffixes=(".j2k", ".jpf", ".jpx", ".j2c", ".jpc"),
+    options=("jp2",),
+    bits=16,
+    bytes_per_pixel=1.7,
+    deep_factor=2.7,
 )
 BMP = PhotoFormat("BMP", "BMP", (".bmp", ".dib"), re.compile(rb"BM.{12}[\x0c-\x7c]\0\0\0", re.DOTALL), "foreign")
 GIF = PhotoFormat("GIF", "GIF", (".gif",), re.compile(rb"GIF8[79]a"), "foreign")
 AVIF = PhotoFormat("AVIF", "AVIF", (".avif",), re.compile(rb"....ftypavi[fs]", re.DOTALL), "foreign")
+HEIF = PhotoFormat(
+    "HEIF", "HEIF", (".heic", ".heif"), re.compile(rb"....ftyp(?:hei[cxms]|hev[cxms]|mif1|msf1)", re.DOTALL), "heif"
+)
+# A DNG begins as any TIFF does; its directory tells (``read``).
+DNG = PhotoFormat("DNG", "DNG", (".dng",), re.compile(rb"(?!)"), "dng")
 
 FORMATS: dict[Format, PhotoFormat] = {
-    record.name: record for record in (JPEG, PNG, TIFF, WEBP, JPEG2000, BMP, GIF, AVIF)
+    record.name: record for record in (JPEG, PNG, TIFF, WEBP, JPEG2000, BMP, GIF, AVIF, HEIF, DNG)
 }
 """Every format by its name. What a file is, is read from its content, never from its name."""
 
-SUFFIXES = frozenset(suffix for record in FORMATS.values() for suffix in record.suffixes)
+SUFFIXES = frozenset(suffix for record in FORMATS.values() for suffix in (*record.suffixes, *record.read_suffixes))
 """Lower-case suffixes of files that are taken for photographs."""
 
 OPTIONS = {option: record.name for record in FORMATS.values() for option in record.options}
@@ -188,7 +210,9 @@ def format_of_content(head: bytes) -> PhotoFormat | None:
 def format_of_name(name: str) -> Format | None:
     """The format that a file name's suffix stands for, or None."""
     suffix = PurePosixPath(name).suffix.lower()
-    return next((record.name for record in FORMATS.values() if suffix in record.suffixes), None)
+    return next(
+        (record.name for record in FORMATS.values() if suffix in (*record.suffixes, *record.read_suffixes)), None
+    )
 
 
 def format_of_option(option: str) -> Format:

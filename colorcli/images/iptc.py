@@ -3,26 +3,45 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 
 PHOTOSHOP = b"Photoshop 3.0\0"
 TAG_MARKER = b"\x1c"  # every dataset begins with it
 _IPTC = 0x0404
+# resources that say something to people (Photoshop file formats, table of image resource IDs)
+_PATHS = range(2000, 2998)
+_SPOKEN = {2999: "the name of the clipping path"}
 
 
 def from_photoshop(resources: bytes) -> bytes | None:
     """The IPTC datasets in a run of image resources (without the ``Photoshop 3.0`` prefix), or None."""
+    return next((data for number, data in _walk(resources) if number == _IPTC and data), None)
+
+
+def _walk(resources: bytes) -> Iterator[tuple[int, bytes]]:
+    """Number and content of each resource that is all there."""
     at = 0
     while at + 12 <= len(resources) and resources[at : at + 4] in (b"8BIM", b"MeSa", b"AgHg", b"PHUT", b"DCSR"):
         number, name_length = struct.unpack_from(">HB", resources, at + 4)
         at += 6 + (name_length + 2) // 2 * 2
         if at + 4 > len(resources):
-            return None
+            return
         size = struct.unpack_from(">I", resources, at)[0]
         data = resources[at + 4 : at + 4 + size]
-        if number == _IPTC and len(data) == size and data:
-            return data
+        if len(data) == size:
+            yield number, data
         at += 4 + size + size % 2
-    return None
+
+
+def other_resources(resources: bytes) -> list[str]:
+    """What a run of image resources holds for people besides IPTC datasets: names of what is not kept."""
+    found = []
+    for number, _ in _walk(resources):
+        if number in _PATHS:
+            found.append("clipping paths")
+        elif number in _SPOKEN:
+            found.append(_SPOKEN[number])
+    return found
 
 
 def photoshop_resource(datasets: bytes) -> bytes:

@@ -18,7 +18,16 @@ from PIL import Image, ImageCms, JpegImagePlugin
 
 from colorcli.images import exif, formats, icc, iptc
 from colorcli.images.encoding import Encoding
-from colorcli.images.photo import Decoded, Header, Metadata, Pixels, Resolution, UnreadableError, missing_note
+from colorcli.images.photo import (
+    Decoded,
+    Header,
+    Metadata,
+    Pixels,
+    Resolution,
+    UnreadableError,
+    left_out_note,
+    missing_note,
+)
 from colorcli.images.source import Source
 from colorcli.images.strict_jpeg import decode_damaged, decode_deep, decode_strictly, sound_share
 
@@ -31,6 +40,11 @@ _XMP = b"http://ns.adobe.com/xap/1.0/\0"
 _EXTENDED_XMP = b"http://ns.adobe.com/xmp/extension/\0"
 _ICC = b"ICC_PROFILE\0"
 _SEGMENT = 65533
+_APPLICATIONS = range(0xE0, 0xF0)
+# segments about the coding, or a smaller copy, that say nothing of the photograph
+_TECHNICAL = (b"JFIF", b"JFXX", b"Adobe", b"Ducky", b"ICC_PROFILE", b"Exif", b"http://ns.adobe.com/", b"MPF")
+_JUMBF = "Content Credentials or other JUMBF"
+_ICC_PART = _SEGMENT - len(_ICC) - 2
 
 
 @dataclass
@@ -51,6 +65,7 @@ class _Segments:
     icc: dict[int, bytes] = field(default_factory=dict)
     density: Resolution | None = None
     comments: list[bytes] = field(default_factory=list)
+    others: list[str] = field(default_factory=list)
 
 
 def header(source: Source) -> Header:
@@ -79,6 +94,7 @@ def decode(source: Source, *, salvage: bool = False) -> Decoded:
     block = exif.strip_prefix(found.exif)
     if found.extended_xmp:
         notes += ("XMP beyond the first 64 KB was left out",)
+    notes += left_out_note((*found.others, *iptc.other_resources(found.photoshop)))
     return Decoded(
         pixels,
         exif=block,
@@ -120,17 +136,19 @@ def encode(handle: BinaryIO, strips: Iterator[Pixels], encoding: Encoding) -> No
     What does not fit JPEG's 64 KB segments is left out; the XMP packet must fit.
     """
     coded = imagecodecs.jpeg8_encode(encoding.assembled(strips), level=encoding.quality, subsampling="444")
-    for piece in _pieces(coded, encoding.metadata, encoding.xmp):
+    for piece in _pieces(coded, encoding.metadata, encoding.xmp, encoding.profile):
         handle.write(piece)
 
 
-def _pieces(coded: bytes | bytearray, metadata: Metadata, xmp: bytes) -> Iterator[bytes | memoryview]:
+def _pieces(coded: bytes | bytearray, metadata: Metadata, xmp: bytes, profile: bytes) -> Iterator[bytes | memoryview]:
     yield b"\xff\xd8" + _jfif(metadata.resolution)
     block = exif.at_most(metadata.exif, formats.JPEG.max_exif or 0)
     if block:
         yield _segment(0xE1, exif.with_prefix(block))
     yield _segment(0xE1, _XMP + xmp)
-    yield _segment(0xE2, _ICC + b"\x01\x01" + icc.srgb_profile())
+    parts = [profile[i : i + _ICC_PART] for i in range(0, len(profile), _ICC_PART)]
+    for number, part in enumerate(parts, 1):
+        yield _segment(0xE2, _ICC + bytes((number, len(parts))) + part)
     if metadata.iptc and len(resource := iptc.photoshop_resource(metadata.iptc)) <= _SEGMENT:
         yield _segment(0xED, resource)
     for name, content in metadata.texts:
@@ -220,6 +238,8 @@ def _read_application(found: _Segments, marker: int, content: bytes) -> None:
         found.comments.append(content)
     elif marker == 0xED:
         found.photoshop += content.removeprefix(iptc.PHOTOSHOP)
+    elif marker in _APPLICATIONS and not content.startswith(_TECHNICAL):
+        found.others.append(_JUMBF if content.startswith(b"JP") and marker == 0xEB else f"APP{marker - 0xE0} segment")
 
 
 def _decode_cmyk(data: bytes, profile: bytes | None) -> Pixels:

@@ -1,24 +1,34 @@
-"""JPEG 2000 files (ITU-T T.800), decoded by OpenJPEG through imagecodecs."""
+"""JPEG 2000 files (ITU-T T.800): boxes read and written here, pictures coded by OpenJPEG through imagecodecs.
+
+Written without loss (the reversible 5/3 wavelet), since whoever keeps JPEG 2000 keeps masters.
+"""
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, BinaryIO, cast
 
 import imagecodecs
 import numpy as np
 
 from colorcli.images import exif
-from colorcli.images.photo import Decoded, Header, Pixels, UnreadableError
+from colorcli.images.encoding import Encoding
+from colorcli.images.photo import Decoded, Header, Pixels, Resolution, UnreadableError, left_out_note, missing_note
 from colorcli.images.source import Source
 
 _CODESTREAM = b"\xff\x4f\xff\x51"
 _UUID_XMP = bytes.fromhex("be7acfcb97a942e89c71999491e3afac")
 _UUID_EXIF = b"JpgTiffExif->JP2"
 _UUID_IPTC = bytes.fromhex("33c7a4d2b81d4723a0baf1a3e097ad38")
+_SIGNATURE = b"\0\0\0\x0cjP  \r\n\x87\n"
+_ENUMERATED_SRGB = 16
 _MAX_BOX = 1 << 26
+_KEPT = ("xmp", "exif", "iptc", "icc", "resolution")
+_NOT_KEPT = {"xml": "XML boxes", "uuid d8fec3d61b0e483c92975828877ec481": "Content Credentials"}
+_TILE_PART = b"\xff\x90"
+_LEAST_TILE = 14  # bytes that the markers of a tile take
 
 
 @dataclass(frozen=True)
@@ -35,17 +45,76 @@ class _Size:
 def header(source: Source) -> Header:
     """Size and depth, from the codestream's first segment."""
     size = _size(source)
+    _tile_count(source, _codestream_at(source))
     return Header(size.width, size.height, 8 if size.bits <= 8 else 16)
+
+
+def check_codestream(source: Source) -> list[int]:
+    """The tiles, by number, whose parts are all there, of a codestream or a JP2 file.
+
+    The stream must be a chain of segments and tile parts from its beginning to its end marker. What OpenJPEG makes of
+    flipped bits inside a part cannot be told: its coder has no redundancy.
+
+    Raises:
+        UnreadableError: the chain breaks, or a tile is missing.
+    """
+    at, end = _codestream_at(source), source.size
+    tiles, found = _tile_count(source, at), set[int]()
+    at += 2
+    while True:
+        head = source.read(at, 12)
+        if len(head) < 2 or at >= end:
+            raise UnreadableError("is cut off: the end of the picture is missing")
+        marker = head[:2]
+        if marker == b"\xff\xd9":
+            break
+        if len(head) < 4 or marker[0] != 0xFF:
+            raise UnreadableError("is damaged: its segments do not follow each other")
+        if marker == _TILE_PART:
+            if len(head) < 12:
+                raise UnreadableError("is cut off: the end of the picture is missing")
+            tile, length = struct.unpack_from(">HI", head, 4)
+            found.add(tile)
+            if length == 0:  # the last part, up to the end marker
+                if source.read(end - 2, 2) != b"\xff\xd9" and b"\xff\xd9" not in source.read(end - 64, 64):
+                    raise UnreadableError("is cut off: the end of the picture is missing")
+                break
+            at += max(length, 14)
+        else:
+            at += 2 + struct.unpack_from(">H", head, 2)[0]
+    if len(found) < tiles:
+        raise UnreadableError(f"is damaged: {tiles - len(found)} of its {tiles} tiles are missing")
+    return sorted(found)
+
+
+def _tile_count(source: Source, at: int) -> int:
+    head = source.read(at, 48)
+    right, bottom, _, _, width, height, left, top = struct.unpack_from(">8I", head, 8)
+    if not (width and height) or left >= right or top >= bottom:
+        raise UnreadableError("has a damaged header")
+    tiles = -(-(right - left) // width) * -(-(bottom - top) // height)
+    if tiles > 65535 or tiles * _LEAST_TILE > source.size:
+        raise UnreadableError("is cut off or damaged: it cannot hold the tiles that it states")
+    return int(tiles)
 
 
 def decode(source: Source, *, salvage: bool = False) -> Decoded:
     """The picture and its metadata. Raises ``UnreadableError``."""
-    del salvage  # OpenJPEG either decodes a file or does not
     size = _size(source)
+    damage: tuple[str, ...] = ()
+    try:
+        check_codestream(source)
+    except UnreadableError as error:
+        if not salvage:
+            raise UnreadableError(f"{error}; --salvage colours what is left") from error
+        damage = (missing_note(None),)
     if size.signed or size.bits > 16:
         raise UnreadableError(f"is a JPEG 2000 of {size.bits} bits per sample, signed or not, which is not supported")
+    boxes = _boxes(source)
+    # with the boxes imagecodecs would convert what has a profile, and only about; sYCC and palettes need them
+    content = source.whole()[_codestream_at(source) :] if "icc" in boxes else source.whole()
     try:
-        array: np.ndarray[Any, Any] = np.asarray(imagecodecs.jpeg2k_decode(source.whole()))
+        array: np.ndarray[Any, Any] = np.asarray(imagecodecs.jpeg2k_decode(content))
     except (imagecodecs.Jpeg2kError, ValueError) as error:
         raise UnreadableError(f"cannot be decoded: {error}") from error
     if array.ndim == 3 and array.shape[2] not in (3, 4) and size.components != 2:
@@ -55,7 +124,6 @@ def decode(source: Source, *, salvage: bool = False) -> Decoded:
     if alpha is not None:
         array = array[..., 0] if array.shape[2] == 2 else array[..., :3]
         alpha = None if alpha.min() == np.iinfo(alpha.dtype).max else alpha
-    boxes = _boxes(source)
     return Decoded(
         cast(Pixels, np.ascontiguousarray(array)),
         cast("Pixels | None", alpha),
@@ -63,7 +131,65 @@ def decode(source: Source, *, salvage: bool = False) -> Decoded:
         xmp=boxes.get("xmp"),
         iptc=boxes.get("iptc"),
         icc=boxes.get("icc"),
+        resolution=_resolution(boxes.get("resolution", b"")),
+        notes=(*damage, *left_out_note(_NOT_KEPT.get(name, f"box {name}") for name in boxes if name not in _KEPT)),
     )
+
+
+def encode(handle: BinaryIO, strips: Iterator[Pixels], encoding: Encoding) -> None:
+    """Write a JP2 file, without loss, with profile, resolution and metadata before the picture."""
+    picture = encoding.assembled(strips)
+    coded = bytes(imagecodecs.jpeg2k_encode(picture, level=0, reversible=True, codecformat="j2k"))
+    metadata = encoding.metadata
+    channels = 4 if encoding.alpha else 3
+    inner = _box(
+        b"ihdr", struct.pack(">IIHBBBB", encoding.height, encoding.width, channels, encoding.bits - 1, 7, 0, 0)
+    )
+    if encoding.icc is None:
+        inner += _box(b"colr", struct.pack(">BBBI", 1, 0, 0, _ENUMERATED_SRGB))
+    else:
+        inner += _box(b"colr", b"\2\0\0" + encoding.icc)
+    if encoding.alpha:
+        colors = b"".join(struct.pack(">HHH", k, 0, k + 1) for k in range(3))
+        inner += _box(b"cdef", struct.pack(">H", 4) + colors + struct.pack(">HHH", 3, 1, 0))
+    if metadata.resolution is not None and metadata.resolution.unit != "none":
+        inner += _box(b"res ", _box(b"resc", _resolution_box(metadata.resolution)))
+    handle.write(_SIGNATURE + _box(b"ftyp", b"jp2 \0\0\0\0jp2 ") + _box(b"jp2h", inner))
+    contents = ((_UUID_XMP, encoding.xmp), (_UUID_EXIF, metadata.exif), (_UUID_IPTC, metadata.iptc))
+    for name, content in contents:
+        if content:
+            handle.write(_box(b"uuid", name + content))
+    if len(coded) + 8 < 1 << 32:
+        handle.write(_box(b"jp2c", coded))
+    else:
+        handle.write(struct.pack(">I4sQ", 1, b"jp2c", len(coded) + 16) + coded)
+
+
+def _box(name: bytes, content: bytes) -> bytes:
+    return struct.pack(">I4s", len(content) + 8, name) + content
+
+
+def _resolution_box(resolution: Resolution) -> bytes:
+    """Pixels per metre, y before x, each as numerator, denominator and exponent of ten."""
+    scale = 100 / 2.54 if resolution.unit == "inch" else 100.0
+    numbers, exponents = [], []
+    for value in (resolution.y * scale, resolution.x * scale):
+        exponent = 0
+        while value / 10**exponent >= 655:
+            exponent += 1
+        numbers += [max(1, round(100 * value / 10**exponent)), 100]
+        exponents.append(exponent)
+    return struct.pack(">HHHHBB", *numbers, *exponents)
+
+
+def _resolution(content: bytes) -> Resolution | None:
+    if len(content) != 10:
+        return None
+    y, y_below, x, x_below, y_exponent, x_exponent = struct.unpack(">HHHHbb", content)
+    if not (y and y_below and x and x_below):
+        return None
+    per_metre = [a / b * 10.0**e for a, b, e in ((x, x_below, x_exponent), (y, y_below, y_exponent))]
+    return Resolution(per_metre[0] / 100, per_metre[1] / 100, "cm")
 
 
 def _full_range(array: np.ndarray[Any, Any], bits: int) -> np.ndarray[Any, Any]:
@@ -125,11 +251,16 @@ def _boxes(source: Source) -> dict[str, bytes]:
         if name == b"uuid" and 16 < size <= _MAX_BOX:
             content = source.read(at, size)
             sort = {_UUID_XMP: "xmp", _UUID_EXIF: "exif", _UUID_IPTC: "iptc"}.get(content[:16])
-            if sort is not None:
-                found.setdefault(sort, content[16:])
+            found.setdefault(sort or f"uuid {content[:16].hex()}", content[16:])
+        elif name == b"xml ":
+            found.setdefault("xml", b"")
         elif name == b"jp2h":
             for inner, inner_at, inner_size in _walk(source, at, at + size):
                 head = source.read(inner_at, 3)
                 if inner == b"colr" and head[:1] == b"\x02" and inner_size <= _MAX_BOX:
                     found.setdefault("icc", source.read(inner_at + 3, inner_size - 3))
+                elif inner == b"res ":
+                    for kind, place, length in _walk(source, inner_at, inner_at + inner_size):
+                        if kind in (b"resc", b"resd"):
+                            found.setdefault("resolution", source.read(place, min(length, 10)))
     return found

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import maximum_filter, minimum_filter, uniform_filter
 
 from colorcli.color.spaces import srgb_to_lab
 from colorcli.images.photo import Kind, Pixels
@@ -29,16 +30,30 @@ _COARSE_SIDES = (64, 32)
 _CORE_RESIDUAL, _OTHER_COLOR = 2.5, 9.0
 _LEAST_PRINT, _MOST_SPOTS, _SCATTERED = 0.35, 0.10, 0.03
 _MOST_ONE_SIDED = 0.16  # of the height or width, for a margin or target on one side alone
+# what keeps its own colour: the longer side of the copy it is taken from, the residuals from which it begins and is
+# whole, pixels over which the transition goes, and the step between pixels of the print that tell its tone
+_OWN_SIDE, _OWN_FROM, _OWN_WHOLLY, _OWN_BLUR, _CURVE_STEP = 1024, 5.0, 10.0, 3, 16
 # of the difference of two channels, what their shift explains: above 0.5 where there is one, below 0.01 elsewhere
 _FRINGE_SHARE = 0.2
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """What a photograph is, and a note where not the whole picture says so."""
+    """What a photograph is, and a note where not the whole picture says so.
+
+    Attributes:
+        kind: gray, toned or in colour.
+        note: what was seen besides a monochrome print; empty where the whole picture says what it is.
+        other: a coarse map of the picture, uint8: 0 the print, ``MAYBE`` where another colour was seen in it or near,
+            ``OTHER`` what lies beside it; None where the whole picture is the print.
+    """
 
     kind: Kind
     note: str = ""
+    other: NDArray[np.uint8] | None = None
+
+
+MAYBE, OTHER = 1, 2
 
 
 def kind_of(pixels: Pixels) -> Kind:
@@ -55,6 +70,9 @@ def judge(pixels: Pixels) -> Judgement:
     and a few spots with one are stamps and stains. Colour fringes of channels that were not scanned in register are
     told by what no colour photograph shows: the difference of two channels follows the gradient of one.
 
+    What has another colour than the print keeps it (``own_color``): page, target, stamp and stain, and an object that
+    was coloured by hand.
+
     Args:
         pixels: ``(H, W)`` or ``(H, W, 3)``, uint8 or uint16, sRGB-encoded.
     """
@@ -70,25 +88,49 @@ def judge(pixels: Pixels) -> Judgement:
         return Judgement("gray")
     if _is_toned(srgb_to_lab(rgb).reshape(-1, 3)):
         return Judgement("toned")
-    note = _monochrome(sample, top)
-    return Judgement("color") if note is None else Judgement("toned", note)
+    return _monochrome(sample, top) or Judgement("color")
 
 
-def _monochrome(sample: Pixels, top: int) -> str | None:
-    """A note on the colour that a monochrome print is seen with; None where the picture is in colour."""
+def own_color(pixels: Pixels, other: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """The colour that parts of a monochrome print keep, and how much of it, on a copy of at most 1,024 pixels a side.
+
+    Args:
+        pixels: ``(H, W, 3)``, uint8 or uint16, sRGB-encoded.
+        other: the map of ``judge``.
+
+    Returns:
+        a*, b* ``(2, h, w)`` of the picture itself, and weights ``(h, w)``, 1 where it keeps them and 0 in the print.
+    """
+    step = max(1, max(pixels.shape[:2]) // (2 * _OWN_SIDE))
+    lab = srgb_to_lab(_block_means(pixels[::step, ::step], _OWN_SIDE) / np.iinfo(pixels.dtype).max)
+    height, width = lab.shape[:2]
+    rows, columns = (np.arange(n) * other.shape[k] // n for k, n in enumerate((height, width)))
+    spread = maximum_filter(other, 3)[np.ix_(rows, columns)]
+    print_ = lab[spread == 0]
+    curve = (print_ if len(print_) else lab.reshape(-1, 3))[::_CURVE_STEP]
+    tone = _tone_curve(curve[:, 0], curve[:, 1:], at=lab[..., 0].ravel()).reshape(height, width, 2)
+    residual = np.hypot(*np.moveaxis(lab[..., 1:] - tone, -1, 0))
+    weights = np.clip((residual - _OWN_FROM) / (_OWN_WHOLLY - _OWN_FROM), 0, 1) * (spread > 0)
+    whole = minimum_filter(other, 3)[np.ix_(rows, columns)] == OTHER
+    weights = uniform_filter(np.where(whole, 1, weights), _OWN_BLUR)
+    return np.ascontiguousarray(np.moveaxis(lab[..., 1:], -1, 0), np.float32), weights.astype(np.float32)
+
+
+def _monochrome(sample: Pixels, top: int) -> Judgement | None:
+    """What colour a monochrome print is seen with; None where the picture is in colour."""
     for side in _COARSE_SIDES:
-        note = _print_among_colors(srgb_to_lab(_block_means(sample, side) / top))
-        if note is not None:
-            return note
+        found = _print_among_colors(srgb_to_lab(_block_means(sample, side) / top))
+        if found is not None:
+            return found
     registered = _in_register(sample)
     if registered is None:
         return None
     fringes = "its channels were scanned out of register: colour fringes at edges"
     lab = srgb_to_lab(np.clip(_block_means(registered, _COARSE_SIDES[0]) / top, 0, 1))
     if _is_toned(lab.reshape(-1, 3)):
-        return fringes
-    note = _print_among_colors(lab)
-    return None if note is None else f"{fringes}; {note}"
+        return Judgement("toned", fringes)
+    found = _print_among_colors(lab)
+    return None if found is None else replace(found, note=f"{fringes}; {found.note}")
 
 
 def gray_channel(pixels: Pixels) -> Pixels | None:
@@ -159,8 +201,8 @@ def _fit(rows: NDArray[np.float64], values: NDArray[np.float64]) -> NDArray[np.f
     return np.asarray(np.linalg.lstsq(rows @ rows.T, rows @ values, rcond=None)[0])
 
 
-def _print_among_colors(lab: NDArray[np.floating]) -> str | None:
-    """A note on what else is to be seen where the picture is a monochrome print; None where it is not."""
+def _print_among_colors(lab: NDArray[np.floating]) -> Judgement | None:
+    """What else is to be seen where the picture is a monochrome print; None where it is not."""
     height, width = lab.shape[:2]
     inner = (slice(height // 4, height - height // 4), slice(width // 4, width - width // 4))
     core = lab[inner].reshape(-1, 3)
@@ -183,7 +225,10 @@ def _print_among_colors(lab: NDArray[np.floating]) -> str | None:
     seen = [] if (top, bottom, left, right) == (0, height, 0, width) else ["a coloured margin or target"]
     if share > 0:
         seen.append(f"colour in {max(100 * share, 0.1):.1f} % of it, as of a stamp or stain")
-    return f"judged by its inner part: {' and '.join(seen) or 'colour at its edges'}"
+    other = np.full(colored.shape, OTHER, np.uint8)
+    other[top:bottom, left:right] = np.where(inside, MAYBE, 0)
+    what = " and ".join(seen) or "colour at its edges"
+    return Judgement("toned", f"judged by its inner part: {what}; what has another colour keeps it", other)
 
 
 def _without_margins(colored: NDArray[np.bool_]) -> tuple[int, int, int, int]:

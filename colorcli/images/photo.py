@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -65,6 +66,7 @@ class Photo:
         alpha: opacity ``(H, W)`` of the pixels' type, not premultiplied, or None.
         lossless: whether its pixels were coded without loss, where the format has both ways (WebP).
         notes: what a person should know, such as that only the first page of several was read.
+        other: where something beside or on a monochrome print has a colour of its own, see ``kind.Judgement``.
     """
 
     path: Path
@@ -75,6 +77,7 @@ class Photo:
     alpha: Pixels | None = None
     lossless: bool = False
     notes: tuple[str, ...] = ()
+    other: NDArray[np.uint8] | None = None
 
     @property
     def height(self) -> int:
@@ -128,6 +131,12 @@ class Decoded:
 
 class UnreadableError(Exception):
     """The file is cut off, corrupt, or of a sort that is not supported; says which in one clause without the name."""
+
+
+def left_out_note(what: Iterable[str]) -> tuple[str, ...]:
+    """A sentence about metadata of a file that no output carries, as a tuple; none where there is nothing."""
+    names = list(dict.fromkeys(what))
+    return (f"left out of its metadata: {', '.join(names)}",) if names else ()
 
 
 def missing_note(share: float | None) -> str:

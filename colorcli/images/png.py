@@ -17,7 +17,16 @@ from PIL import PngImagePlugin
 from colorcli.images import exif, icc, iptc
 from colorcli.images.encoding import Encoding
 from colorcli.images.formats import PNG
-from colorcli.images.photo import Decoded, Header, Metadata, Pixels, Resolution, UnreadableError, missing_note
+from colorcli.images.photo import (
+    Decoded,
+    Header,
+    Metadata,
+    Pixels,
+    Resolution,
+    UnreadableError,
+    left_out_note,
+    missing_note,
+)
 from colorcli.images.source import Source
 from colorcli.text import printable
 
@@ -34,6 +43,10 @@ _NO_TEXTS = (_XMP_KEYWORD, _RAW_PROFILE)
 # zlib packs at most 1,032 bytes into one
 _MOST_PACKED = 1032
 _MAX_KEPT_TEXT = 1 << 20
+# chunks of the coding, or true of the gray original only
+_TECHNICAL = frozenset(
+    (b"IHDR", b"IDAT", b"IEND", b"cHRM", b"sBIT", b"bKGD", b"hIST", b"tIME", b"fcTL", b"fdAT", b"dSIG")
+)
 _KEPT = (b"PLTE", b"iCCP", b"sRGB", b"gAMA", b"pHYs", b"eXIf", b"iTXt", b"zTXt", b"tEXt", b"tRNS", b"acTL")
 
 
@@ -90,20 +103,20 @@ def decode(source: Source, *, salvage: bool = False) -> Decoded:
             if len(content) <= _MAX_KEPT_TEXT and not content.startswith(_NO_TEXTS)
         ),
         gamma=_gamma(chunks),
-        notes=notes + unread,
+        notes=(*notes, *unread, *left_out_note(_told(name) for name in chunks if name not in _KEPT)),
     )
 
 
 def encode(handle: BinaryIO, strips: Iterator[Pixels], encoding: Encoding) -> None:
     """Write the file, with sRGB profile and metadata before the picture."""
     coded = imagecodecs.png_encode(encoding.assembled(strips), level=_LEVEL)
-    for piece in _pieces(coded, encoding.metadata, encoding.xmp):
+    for piece in _pieces(coded, encoding.metadata, encoding.xmp, encoding.profile):
         handle.write(piece)
 
 
-def _pieces(coded: bytes | bytearray, metadata: Metadata, xmp: bytes) -> Iterator[bytes]:
+def _pieces(coded: bytes | bytearray, metadata: Metadata, xmp: bytes, profile: bytes) -> Iterator[bytes]:
     yield bytes(coded[:33])
-    yield _chunk(b"iCCP", b"sRGB\0\0" + zlib.compress(icc.srgb_profile(), 9))
+    yield _chunk(b"iCCP", (b"sRGB" if profile == icc.srgb_profile() else b"RGB") + b"\0\0" + zlib.compress(profile, 9))
     if metadata.resolution is not None:
         yield _chunk(b"pHYs", _physical(metadata.resolution))
     if metadata.exif:
@@ -115,6 +128,11 @@ def _pieces(coded: bytes | bytearray, metadata: Metadata, xmp: bytes) -> Iterato
         if name in PNG.texts:
             yield _chunk(name, content)
     yield bytes(memoryview(coded)[33:])
+
+
+def _told(name: bytes) -> str:
+    known = {b"caBX": "Content Credentials", b"sPLT": "a suggested palette"}
+    return known.get(name, f"chunk {printable(name.decode('latin-1'))}")
 
 
 def _read_chunks(data: bytes, *, salvage: bool) -> tuple[dict[bytes, list[bytes]], list[bytes]]:
@@ -134,12 +152,12 @@ def _read_chunks(data: bytes, *, salvage: bool) -> tuple[dict[bytes, list[bytes]
             picture += [data[at + 8 :]] if name == b"IDAT" else []
             return chunks, picture
         content = data[at + 8 : end - 4]
-        if name in _KEPT:
-            chunks.setdefault(name, []).append(content)
-        elif name == b"IDAT":
-            picture.append(content)
-        elif name == b"IEND":
+        if name == b"IEND":
             return chunks, picture
+        if name == b"IDAT":
+            picture.append(content)
+        if name in _KEPT or name not in _TECHNICAL:
+            chunks.setdefault(name, []).append(content)
         at = end
 
 

@@ -127,6 +127,43 @@ def provenance_packet(provenance: Provenance, existing_xmp: bytes | None = None)
     return wrapped.encode()
 
 
+def is_labelled(xmp: bytes | None) -> bool:
+    """Whether a packet is the label of a picture that this program has made."""
+    return bool(xmp) and DIGITAL_SOURCE_TYPE.encode() in (xmp or b"") and b"(colorcli " in (xmp or b"")
+
+
+def merged(sidecar: bytes, embedded: bytes | None) -> bytes | None:
+    """The properties of a sidecar's packet, and of the embedded one those that the sidecar lacks.
+
+    None where the sidecar is damaged or could be hostile.
+    """
+    first, second = _parse(sidecar), _parse(embedded)
+    if first is None:
+        return None
+    root = _rdf(first)
+    if second is None or root is None:
+        return sidecar
+    said = {key for description in _descriptions(root) for key in _properties(description)}
+    other = _rdf(second)
+    for description in _descriptions(other) if other is not None else []:
+        copy = first.importNode(description, True)
+        for attribute in list((copy.attributes or {}).values()):
+            if (attribute.namespaceURI, attribute.localName) in said:
+                copy.removeAttributeNode(attribute)
+        for child in [c for c in copy.childNodes if isinstance(c, minidom.Element)]:
+            if (child.namespaceURI, child.localName) in said:
+                copy.removeChild(child)
+        root.appendChild(copy)
+    return first.documentElement.toxml().encode() if first.documentElement is not None else None
+
+
+def _properties(description: minidom.Element) -> list[tuple[str | None, str | None]]:
+    """The names of what a description says, by namespace."""
+    children = [c for c in description.childNodes if isinstance(c, minidom.Element)]
+    attributes = [a for a in (description.attributes or {}).values() if a.namespaceURI not in (RDF, _XMLNS)]
+    return [(item.namespaceURI, item.localName) for item in (*children, *attributes)]
+
+
 def is_readable(xmp: bytes) -> bool:
     """Whether a packet is one that ``provenance_packet`` keeps."""
     return _parse(xmp) is not None

@@ -13,8 +13,9 @@ from typing import BinaryIO
 import numpy as np
 
 from colorcli.errors import PhotoError
-from colorcli.images import exif, icc, provenance
-from colorcli.images.formats import PhotoFormat, format_of_content, labels
+from colorcli.files import patiently
+from colorcli.images import dng, exif, icc, provenance
+from colorcli.images.formats import DNG, TIFF, PhotoFormat, format_of_content, labels
 from colorcli.images.kind import gray_channel, judge
 from colorcli.images.photo import Decoded, Format, Metadata, Photo, Pixels, Resolution, UnreadableError
 from colorcli.images.source import Source
@@ -38,22 +39,29 @@ def probe(path: Path) -> tuple[Format, int, int, int]:
         return form.name, header.width, header.height, header.bits
 
 
-def read_photo(path: Path, *, max_pixels: int = MAX_PIXELS, salvage: bool = False) -> Photo:
+def read_photo(path: Path, *, max_pixels: int = MAX_PIXELS, salvage: bool = False, page: int | None = None) -> Photo:
     """Decode a photograph: upright, sRGB-encoded, at its own depth.
 
-    The file is opened for reading only. What it is, is decided by its content, never by its name. Safe to call from
+    The file is opened for reading only, and again after growing waits where a share or disk fails for a moment. What
+    it is, is decided by its content, never by its name. Safe to call from
     several threads.
 
     Args:
         path: the file.
         max_pixels: refuse anything larger, before a pixel is decoded.
         salvage: read what is left of a damaged photograph; its notes say how much is missing.
+        page: index of the page of a file that holds several; None takes the largest.
 
     Raises:
         PhotoError: the file cannot be read, is damaged or cut off, too large, or of a sort that is not supported.
     """
-    with _opened(path) as source:
-        return _decode(source, path, max_pixels, salvage=salvage)
+
+    def read() -> Photo:
+        with _handle(path) as source:
+            return _decode(source, path, max_pixels, salvage=salvage, page=page)
+
+    with _explained(path):
+        return patiently(read)
 
 
 def decode_photo(content: bytes, path: Path, *, max_pixels: int = MAX_PIXELS, salvage: bool = False) -> Photo:
@@ -80,8 +88,18 @@ def too_large(width: int, height: int, max_pixels: int) -> str:
     )
 
 
-def _decode(source: Source, path: Path, max_pixels: int, *, salvage: bool) -> Photo:
+def page_count(path: Path) -> int:
+    """Pages of a file that are no smaller copies of others. Raises ``PhotoError`` where it cannot be read."""
+    from colorcli.images import tiff  # imports its library, which few photographs need
+
+    with _opened(path) as source:
+        return tiff.count_pages(source) if _sniff(source).paged else 1
+
+
+def _decode(source: Source, path: Path, max_pixels: int, *, salvage: bool, page: int | None = None) -> Photo:
     form = _sniff(source)
+    if page is not None and form.paged:
+        return _decode_page(source, path, max_pixels, page, salvage=salvage)
     header = form.decoder.header(source)
     if header.width * header.height > max_pixels:
         raise UnreadableError(too_large(header.width, header.height, max_pixels))
@@ -91,10 +109,25 @@ def _decode(source: Source, path: Path, max_pixels: int, *, salvage: bool) -> Ph
     return _finish(path, form.name, decoded)
 
 
+def _decode_page(source: Source, path: Path, max_pixels: int, page: int, *, salvage: bool) -> Photo:
+    from colorcli.images import tiff
+
+    header = tiff.header(source, page=page)
+    if header.width * header.height > max_pixels:
+        raise UnreadableError(too_large(header.width, header.height, max_pixels))
+    return _finish(path, TIFF.name, tiff.decode(source, salvage=salvage, page=page))
+
+
 @contextmanager
 def _opened(path: Path) -> Iterator[Source]:
     """The file, with every failure turned into a sentence that names it."""
-    with _explained(path), open(os.fspath(path), "rb", opener=_open_without_waiting) as handle:
+    with _explained(path), _handle(path) as source:
+        yield source
+
+
+@contextmanager
+def _handle(path: Path) -> Iterator[Source]:
+    with open(os.fspath(path), "rb", opener=_open_without_waiting) as handle:
         yield _regular(handle)
 
 
@@ -133,6 +166,8 @@ def _sniff(source: Source) -> PhotoFormat:
     form = format_of_content(head)
     if form is None:
         raise UnreadableError("is empty" if not head else f"is not a {labels('or')} file")
+    if form is TIFF and dng.is_dng(source):
+        return DNG
     return form
 
 
@@ -146,6 +181,7 @@ def _finish(path: Path, form: Format, decoded: Decoded) -> Photo:
         pixels = channel
     pixels = _upright(pixels, orientation)
     alpha = None if decoded.alpha is None else _upright(decoded.alpha, orientation)
+    other = None if judged.other is None else _upright(judged.other, orientation)
     block = exif.upright(decoded.exif, width=pixels.shape[1], height=pixels.shape[0], turned=turned)
     resolution = decoded.resolution
     if resolution is None:
@@ -156,7 +192,13 @@ def _finish(path: Path, form: Format, decoded: Decoded) -> Photo:
     notes = (*decoded.notes, judged.note) if judged.note else decoded.notes
     if decoded.exif and block is None:
         notes += ("its EXIF is left out: it is damaged",)
-    return Photo(path, form, pixels, kind, metadata, alpha, decoded.lossless, notes)
+    return Photo(path, form, pixels, kind, metadata, alpha, decoded.lossless, notes, other)
+
+
+def inverted(photo: Photo) -> Photo:
+    """A negative as the positive that it is of; what has a colour of its own on it is not kept."""
+    top = photo.pixels.dtype.type(np.iinfo(photo.pixels.dtype).max)
+    return replace(photo, pixels=top - photo.pixels, other=None)
 
 
 def _upright(pixels: Pixels, orientation: int) -> Pixels:

@@ -14,10 +14,19 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from colorcli.color.spaces import lab_to_srgb
-from colorcli.images import exif, icc, iptc
+from colorcli.images import exif, iptc, jpeg2000, strict_ccitt, webp
 from colorcli.images.encoding import Encoding
 from colorcli.images.jpeg import cmyk_to_rgb
-from colorcli.images.photo import Decoded, Header, Metadata, Pixels, Resolution, UnreadableError, missing_note
+from colorcli.images.photo import (
+    Decoded,
+    Header,
+    Metadata,
+    Pixels,
+    Resolution,
+    UnreadableError,
+    left_out_note,
+    missing_note,
+)
 from colorcli.images.source import Source
 from colorcli.images.strict_jpeg import decode_strictly, segment_with_tables
 
@@ -29,12 +38,37 @@ _MINISWHITE, _MINISBLACK, _RGB, _PALETTE, _CMYK, _YCBCR, _CIELAB = 0, 1, 2, 3, 5
 _SAMPLES = {_MINISWHITE: 1, _MINISBLACK: 1, _RGB: 3, _PALETTE: 1, _CMYK: 4, _YCBCR: 3, _CIELAB: 3}
 _COLOR_SPACES = {4: "a mask", 9: "ICCLAB", 10: "ITULAB", 32803: "raw sensor data", 34892: "linear raw"}
 _UNCOMPRESSED, _LZW, _OLD_JPEG, _JPEG, _PACKBITS = 1, 5, 6, 7, 32773
+_CCITT = (strict_ccitt.RLE, strict_ccitt.GROUP3, strict_ccitt.GROUP4)
+_ZSTD, _WEBP, _JPEG2000 = 50000, 50001, (33003, 33005, 34712)
+_FILL_ORDER, _T4_OPTIONS = 266, 292
 _JPEG_TABLES, _JPEG_STREAM, _JPEG_STREAM_LENGTH = 347, 513, 514
 # the most bytes that one byte can hold; what is not listed can hold next to nothing in any number of pixels
-_MOST_PACKED = {_UNCOMPRESSED: 1, _LZW: 2731, 8: 1032, 32946: 1032, _JPEG: 64 * 8 * 4, _PACKBITS: 64}
+_MOST_PACKED = {
+    _UNCOMPRESSED: 1,
+    _LZW: 2731,
+    8: 1032,
+    32946: 1032,
+    _JPEG: 64 * 8 * 4,
+    _PACKBITS: 64,
+    34925: 8000,
+    50000: 1 << 17,
+}
 _XMP, _IPTC, _PHOTOSHOP, _ICC, _DNG_VERSION = 700, 33723, 34377, 34675, 50706
 _RESOLUTION_TAGS = frozenset((0x011A, 0x011B, 0x0128))
 _DESCRIPTION = 0x010E
+# tags of how pixels are stored, which an output states of its own
+_UNDERSTOOD = frozenset(
+    (
+        *range(254, 270), 273, 274, 277, 278, 279, 280, 281, 284, 290, 291, 292, 293, 297, 301, 317, 318, 319, 320, 321,
+        322, 323, 324, 325, 326, 327, 328, 332, 338, 339, 340, 341, 347, *range(512, 522), 529, 530, 531, 532, 559,
+        32995, 32996, 32997, 32998, _XMP, _IPTC, _PHOTOSHOP, _ICC,
+    )
+)  # fmt: skip
+_TOLD = {
+    330: "sub-images", 333: "ink names", 33550: "georeferencing", 33922: "georeferencing", 34264: "georeferencing",
+    34735: "georeferencing", 34736: "georeferencing", 34737: "georeferencing", 37724: "Photoshop layers",
+    37510: "a user comment", 50838: "ImageJ data", 50839: "ImageJ data", 52545: "Content Credentials",
+}  # fmt: skip
 # programs that describe the layout of the gray samples there, which readers believe, and not the photograph
 _LAYOUTS = (b'{"shape":', b"ImageJ=")
 
@@ -45,11 +79,12 @@ logging.getLogger("tifffile").addHandler(logging.NullHandler())
 class _Page:
     """The tags of the directory that holds the photograph."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, wanted: int | None = None) -> None:
         reader = exif.TiffReader.open(source)
         if reader is None:
             raise UnreadableError("has a damaged header")
-        self.index, reader.first, self.rank, self.pages = _find_page(reader)
+        self.index, reader.first, self.rank, self.pages = _find_page(reader, wanted)
+        self.chosen = wanted is not None
         self.reader = reader
         self.slots = {slot.tag: slot for slot in reader.slots(reader.first)[0]}
         self.entries = {tag: reader.entry(slot) for tag, slot in self.slots.items()}
@@ -151,22 +186,33 @@ class _Page:
         """Raise ``UnreadableError`` where the file is too small for the picture that it states."""
         most = _MOST_PACKED.get(self.compression)
         row = -(-self.width * self.samples * self.bits // 8)
+        if self.compression in _CCITT and self.height > 8 * self.reader.source.size:  # a row takes a bit at least
+            most, row = 1, self.reader.source.size
         if most is not None and self.height * row > self.reader.source.size * most:
             raise UnreadableError(f"is cut off or damaged: it cannot hold the {self.width} x {self.height} it states")
 
     def find_damage(self, segments: list[tuple[int, int]]) -> set[int]:
         """The strips or tiles in which a strict decoder finds damage that the fast one passes over."""
-        if self.number(266, 1) != 1 or self.bits not in (1, 2, 4, 8, 16):
+        if self.bits not in (1, 2, 4, 8, 16):
             return set()
         return {index for index, place in enumerate(segments) if not place[1] or self._is_damaged(index, place)}
 
     def _is_damaged(self, index: int, place: tuple[int, int]) -> bool:
         content = self.reader.source.read(*place)
+        if self.number(_FILL_ORDER, 1) == 2:
+            content = bytes(imagecodecs.bitorder_decode(content))
         try:
-            if self.compression == _LZW:
-                return len(imagecodecs.lzw_decode(content)) < self.segment_bytes(index)
-            if self.compression == _PACKBITS:
-                return len(imagecodecs.packbits_decode(content)) < self.segment_bytes(index)
+            if self.compression in _UNPACKERS:
+                unpacked = _UNPACKERS[self.compression](content)
+                return len(unpacked) < self.segment_bytes(index)
+            if self.compression in _CCITT and self.samples == 1 and self.bits == 1:
+                rows, columns = self.segment_shape(index)
+                both = self.compression == strict_ccitt.GROUP3 and bool(self.number(_T4_OPTIONS, 0) & 1)
+                return not strict_ccitt.is_sound(content, self.compression, columns, rows, two_dimensional=both)
+            if self.compression in _JPEG2000:
+                jpeg2000.check_codestream(Source(content))
+            if self.compression == _WEBP:
+                webp.check_container(Source(content))
             if self.compression == _JPEG and self.bits == 8:
                 stream = segment_with_tables(self.bytes(_JPEG_TABLES), content)
                 decode_strictly(stream, 1 if self.planar else self.samples)
@@ -175,8 +221,19 @@ class _Page:
         return False
 
 
-def _find_page(reader: exif.TiffReader) -> tuple[int, int, int, int]:
-    """Index and offset of the largest full-size page (of equals the first), its number among them, and their count."""
+# decoders that raise, or come to too few bytes, where the strip is damaged
+_UNPACKERS: dict[int, Any] = {
+    _LZW: imagecodecs.lzw_decode,
+    _PACKBITS: imagecodecs.packbits_decode,
+    _ZSTD: imagecodecs.zstd_decode,
+}
+
+
+def _find_page(reader: exif.TiffReader, wanted: int | None) -> tuple[int, int, int, int]:
+    """Index and offset of a full-size page, its number among them, and their count.
+
+    ``wanted`` is its index among them; None takes the largest, of equals the first.
+    """
     full: list[tuple[int, int, int]] = []
     seen: set[int] = set()
     offset = reader.first
@@ -194,23 +251,36 @@ def _find_page(reader: exif.TiffReader) -> tuple[int, int, int, int]:
         raise UnreadableError("is cut off: it has no directory")
     if not full:
         return 0, reader.first, 1, 1
-    largest = max(full, key=lambda page: (page[0], -page[1]))
-    return largest[1], largest[2], full.index(largest) + 1, len(full)
+    if wanted is not None and not 0 <= wanted < len(full):
+        raise UnreadableError(f"has {len(full)} pages, not {wanted + 1}")
+    page = max(full, key=lambda page: (page[0], -page[1])) if wanted is None else full[wanted]
+    return page[1], page[2], full.index(page) + 1, len(full)
 
 
-def header(source: Source) -> Header:
-    """Size and depth, from the directory."""
-    page = _Page(source)
+def count_pages(source: Source) -> int:
+    """Pages that are neither masks nor smaller copies of others."""
+    return _Page(source).pages
+
+
+def header(source: Source, *, page: int | None = None) -> Header:
+    """Size and depth of a page, from its directory; of the largest, unless its index is given."""
+    return _header(_Page(source, page))
+
+
+def _header(page: _Page) -> Header:
     page.check_capacity()
     return Header(page.width, page.height, 8 if page.bits <= 8 and page.sample_format == 1 else 16)
 
 
-def decode(source: Source, *, salvage: bool = False) -> Decoded:
-    """The picture and its metadata. Raises ``UnreadableError``."""
-    page = _Page(source)
+def decode(source: Source, *, salvage: bool = False, page: int | None = None) -> Decoded:
+    """The picture of a page, by default the largest, and its metadata. Raises ``UnreadableError``."""
+    return _decode(source, _Page(source, page), salvage=salvage)
+
+
+def _decode(source: Source, page: _Page, *, salvage: bool) -> Decoded:
     page.check_capacity()
     values, notes = _decode_samples(source.handle, page, salvage=salvage)
-    if page.pages > 1:
+    if page.pages > 1 and not page.chosen:
         which = "the first" if page.rank == 1 else f"the largest, number {page.rank},"
         notes += (f"of its {page.pages} pages {which} was read",)
     profile = page.bytes(_ICC)
@@ -239,6 +309,12 @@ def decode(source: Source, *, salvage: bool = False) -> Decoded:
     tree.main = {tag: entry for tag, entry in tree.main.items() if tag in descriptive}
     if _DESCRIPTION in tree.main and tree.main[_DESCRIPTION].data.startswith(_LAYOUTS):
         del tree.main[_DESCRIPTION]
+    notes += left_out_note(
+        (
+            *(_told(tag) for tag in page.entries if tag not in descriptive and tag not in _UNDERSTOOD),
+            *iptc.other_resources(page.bytes(_PHOTOSHOP) or b""),
+        )
+    )
     orientation = page.number(exif.ORIENTATION, 1)
     return Decoded(
         pixels,
@@ -250,6 +326,10 @@ def decode(source: Source, *, salvage: bool = False) -> Decoded:
         orientation=orientation if 1 <= orientation <= 8 else 1,
         notes=notes,
     )
+
+
+def _told(tag: int) -> str:
+    return _TOLD.get(tag, f"TIFF tag {tag}")
 
 
 def _decode_samples(handle: BinaryIO, page: _Page, *, salvage: bool) -> tuple[NDArray[Any], tuple[str, ...]]:
@@ -405,31 +485,41 @@ def _from_lab(values: NDArray[Any], page: _Page) -> Pixels:
 
 def encode(handle: BinaryIO, strips: Iterator[Pixels], encoding: Encoding) -> None:
     """Write the file strip by strip (Deflate, horizontal predictor), so that it is never in memory as a whole."""
-    height, width, bits, metadata = encoding.height, encoding.width, encoding.bits, encoding.metadata
-    samples = 4 if encoding.alpha else 3
-    row_bytes = width * samples * bits // 8
-    rows = max(1, min(_STRIP_BYTES // row_bytes, height))
-    big = row_bytes * height + (64 << 20) > _CLASSIC_LIMIT
-    reader = exif.TiffReader.open(Source(metadata.exif)) if metadata.exif else None
-    tree = exif.Exif.of(reader) if reader else exif.Exif()
+    pages = [(strips, encoding), *encoding.more]
+    big = sum(_row_bytes(page) * page.height for _, page in pages) + (64 << 20) > _CLASSIC_LIMIT
     with tifffile.TiffWriter(handle, bigtiff=big, byteorder="<") as writer:
-        writer.write(
-            (_compress(block) for block in _regroup(strips, rows)),
-            shape=(height, width, samples),
-            dtype=np.uint8 if bits == 8 else np.uint16,
-            photometric="rgb",
-            planarconfig="contig",
-            extrasamples=["unassalpha"] if encoding.alpha else None,
-            rowsperstrip=rows,
-            compression="adobe_deflate",
-            predictor=True,
-            iccprofile=icc.srgb_profile(),
-            metadata=None,
-            software=False,
-            extratags=_extra_tags(tree, metadata, encoding.xmp),
-            **_resolution(metadata.resolution),
-        )
-    _append_below(handle, tree, big)
+        for rows, page in pages:
+            _write_page(writer, rows, page)
+    _append_below(handle, _tree(encoding.metadata), big)
+
+
+def _row_bytes(page: Encoding) -> int:
+    return page.width * (4 if page.alpha else 3) * page.bits // 8
+
+
+def _tree(metadata: Metadata) -> exif.Exif:
+    reader = exif.TiffReader.open(Source(metadata.exif)) if metadata.exif else None
+    return exif.Exif.of(reader) if reader else exif.Exif()
+
+
+def _write_page(writer: tifffile.TiffWriter, strips: Iterator[Pixels], page: Encoding) -> None:
+    rows = max(1, min(_STRIP_BYTES // _row_bytes(page), page.height))
+    writer.write(
+        (_compress(block) for block in _regroup(strips, rows)),
+        shape=(page.height, page.width, 4 if page.alpha else 3),
+        dtype=np.uint8 if page.bits == 8 else np.uint16,
+        photometric="rgb",
+        planarconfig="contig",
+        extrasamples=["unassalpha"] if page.alpha else None,
+        rowsperstrip=rows,
+        compression="adobe_deflate",
+        predictor=True,
+        iccprofile=page.profile,
+        metadata=None,
+        software=False,
+        extratags=_extra_tags(_tree(page.metadata), page.metadata, page.xmp),
+        **_resolution(page.metadata.resolution),
+    )
 
 
 def _resolution(resolution: Resolution | None) -> dict[str, Any]:
@@ -486,8 +576,9 @@ def _append_below(handle: BinaryIO, tree: exif.Exif, big: bool) -> None:
     if reader is None:
         raise UnreadableError("could not be read back")
     main = exif.with_pointers(reader.entries(reader.first), pointers, big)
+    following = reader.slots(reader.first)[2]
     main_at = start + len(body)
     handle.seek(end)
-    handle.write(b"\0" * (start - end) + body + exif.directory(main, main_at, big))
+    handle.write(b"\0" * (start - end) + body + exif.directory(main, main_at, big, following))
     handle.seek(8 if big else 4)
     handle.write(struct.pack("<Q" if big else "<I", main_at))

@@ -10,11 +10,15 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image, WebPImagePlugin
 
-from colorcli.images import exif, icc
+from colorcli.images import exif
 from colorcli.images.encoding import Encoding
-from colorcli.images.photo import Decoded, Header, Pixels, UnreadableError
+from colorcli.images.photo import Decoded, Header, Pixels, UnreadableError, left_out_note
 from colorcli.images.source import Source
+from colorcli.text import printable
 
+# macroblocks of 16 x 16 pixels that a byte can hold: four decisions each, the least probable of which takes 1/177 bit
+_MOST_BLOCKS = 8 * 177 // 4
+_CHUNKS = frozenset((b"VP8 ", b"VP8L", b"VP8X", b"ALPH", b"ANIM", b"ANMF", b"ICCP", b"EXIF", b"XMP "))
 _LOSSLESS_EFFORT = 25  # of 100, from where files hardly shrink and time doubles
 
 
@@ -37,12 +41,45 @@ def header(source: Source) -> Header:
         raise UnreadableError("is cut off")
     if not (width and height):
         raise UnreadableError("does not state its size")
+    if head[12:16] == b"VP8 " and -(-width // 16) * -(-height // 16) > source.size * _MOST_BLOCKS:
+        raise UnreadableError(f"is cut off or damaged: it cannot hold the {width} x {height} it states")
     return Header(width, height, 8)
+
+
+def check_container(source: Source) -> None:
+    """Make sure that the chunks follow each other to the file's stated end, and that each is whole.
+
+    What libwebp makes of flipped bits inside a picture cannot be told in general: its coder has no redundancy.
+
+    Raises:
+        UnreadableError: they do not.
+    """
+    end = struct.unpack_from("<I", source.read(0, 8).ljust(8, b"\0"), 4)[0] + 8
+    at, pictures = 12, 0
+    while at + 8 <= end:
+        name, size = struct.unpack_from("<4sI", source.read(at, 8).ljust(8, b"\0"))
+        if at + 8 + size > min(end, source.size):
+            raise UnreadableError("is cut off or damaged: its chunks do not fit into it")
+        if name == b"VP8 ":
+            _check_frame(source.read(at + 8, min(size, 10)), size)
+        pictures += name in (b"VP8 ", b"VP8L", b"ANMF")
+        at += 8 + size + size % 2
+    if not pictures:
+        raise UnreadableError("holds no picture")
+
+
+def _check_frame(head: bytes, size: int) -> None:
+    """The header of a key frame (RFC 6386, 9.1): its first partition must lie inside the chunk."""
+    if len(head) < 10 or head[3:6] != b"\x9d\x01\x2a" or head[0] & 1:
+        raise UnreadableError("is damaged: its picture does not begin as one")
+    if 10 + (int.from_bytes(head[:3], "little") >> 5) > size:
+        raise UnreadableError("is cut off or damaged: its picture is shorter than it states")
 
 
 def decode(source: Source, *, salvage: bool = False) -> Decoded:
     """The picture and its metadata. Raises ``UnreadableError``."""
     header(source)
+    check_container(source)
     data = source.whole()
     try:
         image = WebPImagePlugin.WebPImageFile(io.BytesIO(data))
@@ -63,7 +100,10 @@ def decode(source: Source, *, salvage: bool = False) -> Decoded:
         xmp=image.info.get("xmp"),
         icc=image.info.get("icc_profile"),
         lossless=_is_lossless(data),
-        notes=("only the first frame of an animation was read",) if image.is_animated else (),
+        notes=(
+            *(("only the first frame of an animation was read",) if image.is_animated else ()),
+            *left_out_note(_other_chunks(data)),
+        ),
     )
 
 
@@ -77,6 +117,16 @@ def _is_lossless(data: bytes) -> bool:
         # a frame of an animation holds chunks of its own
         at += 8 + (16 if name == b"ANMF" else size + size % 2)
     return False
+
+
+def _other_chunks(data: bytes) -> Iterator[str]:
+    """What the container holds that nobody here knows."""
+    at = 12
+    while at + 8 <= len(data):
+        name, size = struct.unpack_from("<4sI", data, at)
+        if name not in _CHUNKS:
+            yield "Content Credentials" if name == b"C2PA" else f"chunk {printable(name.decode('latin-1')).strip()}"
+        at += 8 + size + size % 2
 
 
 def encode(handle: BinaryIO, strips: Iterator[Pixels], encoding: Encoding) -> None:
@@ -93,7 +143,7 @@ def encode(handle: BinaryIO, strips: Iterator[Pixels], encoding: Encoding) -> No
         quality=_LOSSLESS_EFFORT if encoding.lossless else encoding.quality,
         lossless=encoding.lossless,
         exact=encoding.alpha,
-        icc_profile=icc.srgb_profile(),
+        icc_profile=encoding.profile,
         exif=block or b"",
         xmp=encoding.xmp,
     )

@@ -6,26 +6,27 @@ import errno
 import hashlib
 import io
 import os
-import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO, cast
 
 import numpy as np
 
 from colorcli.errors import OutputError, PhotoError
-from colorcli.files import part_path, sync_folder
+from colorcli.files import PASSING_FAULTS, part_path, patiently, sync_folder, write_atomically
+from colorcli.images import exif
+from colorcli.images.as_written import AsWritten, measure
 from colorcli.images.encoding import Encoding
 from colorcli.images.formats import FORMATS, PhotoFormat
+from colorcli.images.output_profile import OutputProfile
 from colorcli.images.photo import Format, Metadata, Pixels, UnreadableError
 from colorcli.images.provenance import Provenance, is_readable, provenance_packet
 from colorcli.images.read import probe, read_photo
 from colorcli.text import printable
 
-_WAITS = (0.1, 0.3, 1.0, 3.0)  # seconds between attempts to rename
-_PASSING_FAULTS = frozenset((errno.EACCES, errno.EPERM, errno.EBUSY, errno.ESTALE, errno.EAGAIN, errno.EIO))
+_PASSING_FAULTS = PASSING_FAULTS | {errno.EACCES, errno.EPERM}
 # faults of the place rather than of this one photograph: the next one would meet them too
 _FAULTS_OF_THE_PLACE = frozenset(
     (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOTDIR, errno.EIO)
@@ -34,11 +35,31 @@ _FAULTS_OF_THE_PLACE = frozenset(
 
 @dataclass(frozen=True)
 class Written:
-    """A finished output: bytes on disk, their hexadecimal SHA-256, and what metadata the format had no room for."""
+    """A finished output.
+
+    Attributes:
+        size: bytes on disk.
+        sha256: of them, hexadecimal.
+        left_out: what metadata the format had no room for.
+        lightness: how far the file's lightness is from the photograph's, where coding could change it.
+    """
 
     size: int
     sha256: str
     left_out: tuple[str, ...] = ()
+    lightness: AsWritten | None = None
+
+
+@dataclass(frozen=True)
+class FurtherPage:
+    """A page after the first: its strips, as ``write_photo`` takes them, size, depth, alpha and metadata."""
+
+    strips: Iterable[Pixels]
+    height: int
+    width: int
+    bits: int
+    alpha: Pixels | None = None
+    metadata: Metadata = field(default_factory=Metadata)
 
 
 def write_photo(
@@ -55,6 +76,11 @@ def write_photo(
     provenance: Provenance,
     alpha: Pixels | None = None,
     canvas: Pixels | None = None,
+    more: Sequence[FurtherPage] = (),
+    sidecar: bool = False,
+    profile: OutputProfile | None = None,
+    original: Pixels | None = None,
+    mtime_ns: int | None = None,
     fsync: bool = True,
     verify: bool = False,
 ) -> Written:
@@ -78,6 +104,12 @@ def write_photo(
         alpha: opacity ``(height, width)`` of the pixels' type; left out where the format has no place for it.
         canvas: array ``(height, width, 3)`` of the pixels' type in which the picture is put together, unless it is TIFF
             or has an alpha channel; strips that are its rows already are not copied. None makes one.
+        more: further pages, where the format holds several.
+        sidecar: whether to write the XMP packet beside the file too, under its name and ``.xmp``.
+        profile: the colour space to write in; None is sRGB.
+        original: the photograph, upright and sRGB-encoded, whose lightness a lossy file is compared with; None compares
+            nothing.
+        mtime_ns: the modification time that the file gets; None leaves it as it is.
         fsync: whether to wait until file and folder are on the disk.
         verify: whether to decode the file in full, not only its header, before it is renamed.
 
@@ -103,19 +135,34 @@ def write_photo(
         alpha = None
     elif alpha is not None and alpha.shape != (height, width):
         raise PhotoError(f"{name} cannot be written: its alpha channel has another size.")
+    if profile is not None:
+        strips = profile.encoded(iter(strips))
+        metadata = replace(metadata, exif=exif.uncalibrated(metadata.exif))
     checked = _checked(strips, height, width, bits, alpha, name)
     part = part_path(target)
     try:
         encoding = Encoding(
-            height, width, bits, alpha is not None, metadata, packet, quality, lossless=lossless, canvas=canvas
+            height,
+            width,
+            bits,
+            alpha is not None,
+            metadata,
+            packet,
+            quality,
+            lossless=lossless,
+            icc=profile.icc if profile else None,
+            canvas=canvas,
+            more=tuple(_further(page, packet, profile, name) for page in more),
         )
         written = _write_part(part, checked, form, encoding, fsync=fsync)
-        _check_header(part, (format, width, height, bits), name)
+        # of several pages, what is read back is the largest
+        shown = max([(height, width, bits), *((p.height, p.width, p.bits) for p in more)], key=lambda p: p[0] * p[1])
+        _check_header(part, (format, shown[1], shown[0], shown[2]), name)
         if verify:
-            _check_picture(part, (width, height, bits), name)
-        _rename(part, target)
-        if fsync:
-            sync_folder(target.parent)
+            _check_picture(part, (shown[1], shown[0], shown[2]), name)
+        if original is not None and (profile is not None or (form.lossy and not lossless)):
+            written = replace(written, lightness=measure(part, form, encoding, original, whole=verify))
+        _give_name(part, target, packet if sidecar else None, mtime_ns, fsync=fsync)
     except BaseException as error:
         with suppress(OSError):
             part.unlink()
@@ -123,6 +170,16 @@ def write_photo(
             raise _explained(error, name) from error
         raise
     return replace(written, left_out=left_out)
+
+
+def _further(
+    page: FurtherPage, packet: bytes, profile: OutputProfile | None, name: str
+) -> tuple[Iterator[Pixels], Encoding]:
+    strips = iter(page.strips) if profile is None else profile.encoded(iter(page.strips))
+    metadata = page.metadata if profile is None else replace(page.metadata, exif=exif.uncalibrated(page.metadata.exif))
+    icc = profile.icc if profile else None
+    encoding = Encoding(page.height, page.width, page.bits, page.alpha is not None, metadata, packet, icc=icc)
+    return _checked(strips, page.height, page.width, page.bits, page.alpha, name), encoding
 
 
 def _left_out(metadata: Metadata, form: PhotoFormat) -> tuple[str, ...]:
@@ -188,20 +245,24 @@ def _write_part(part: Path, strips: Iterator[Pixels], form: PhotoFormat, encodin
         return Written(size, hashlib.file_digest(cast(io.BufferedRandom, handle), "sha256").hexdigest())
 
 
+def _give_name(part: Path, target: Path, sidecar: bytes | None, mtime_ns: int | None, *, fsync: bool) -> None:
+    """The last step: what belongs to the file first, then its name."""
+    if mtime_ns is not None:
+        os.utime(part, ns=(mtime_ns, mtime_ns))
+    if sidecar is not None:
+        write_atomically(target.with_name(f"{target.name}.xmp"), sidecar)
+    _rename(part, target)
+    if fsync:
+        sync_folder(target.parent)
+
+
 def _rename(part: Path, target: Path) -> None:
     """Rename, again after growing waits: network shares and virus scanners hold a file for a moment."""
-    for wait in _WAITS:
-        try:
-            part.replace(target)
-        except OSError as error:
-            if error.errno not in _PASSING_FAULTS or not os.access(target.parent, os.W_OK):
-                raise
-            time.sleep(wait)
-        else:
-            return
     try:
-        part.replace(target)
+        patiently(lambda: part.replace(target), _PASSING_FAULTS, going_on=lambda: os.access(target.parent, os.W_OK))
     except PermissionError as error:
+        if not os.access(target.parent, os.W_OK):
+            raise
         # the folder is open, so it is this one file that cannot be replaced
         raise PhotoError(f"{printable(os.fspath(target))} cannot be replaced: {error.strerror}.") from error
 

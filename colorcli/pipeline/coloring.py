@@ -13,10 +13,13 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from colorcli.color.join import Codes, Fidelity, join_strips
 from colorcli.color.vividness import NEUTRAL, vivid
 from colorcli.errors import ColorcliError, PhotoError, UsageError
+from colorcli.images.content import LEAST_ROOM, Content, content_of
+from colorcli.images.kind import own_color
 from colorcli.images.tiles import Windows, blend, windows
 from colorcli.networks.size import SMOOTH, SizeRule
 from colorcli.pipeline.controls import Settings, batched, draw
@@ -34,9 +37,8 @@ MOST_STRENGTH = 2.0
 # a* and b* below this leave 8-bit pixels gray; a mean below a tenth of it is invisible
 _LEAST_CHROMA = 0.5
 _LEAST_MEAN_CHROMA = 0.05
-# Black and white pixels cannot have chroma; with fewer pixels than this between them there is no room for colour.
-_LEAST_ROOM = 0.005
-_NEAR_BLACK, _NEAR_WHITE = 0.03, 0.97
+# a strength below this share no longer leaves what keeps its own colour as it was
+_MOST_KEPT = 100.0
 # Somewhat more than rounding to code values can cost; beyond it something is broken.
 _MOST_DELTA_L: dict[int, float] = {8: 0.75, 16: 0.05}
 
@@ -165,14 +167,16 @@ class Join:
         vividness: 0..1, see ``color.vividness``; 0.5 leaves the chroma as it is.
         measured: whether the image is only measured; one without colour is then no error.
         enlarge: how to enlarge the chroma to the photograph's size, by the network's size rule.
+        content: of the photograph, where it is known already.
+        other: where it has a colour of its own that it keeps, as a photograph's ``other`` says.
+        insist: whether to colour also what stays neutral by rule, such as a page of text.
 
     Attributes:
         fidelity: available after the last strip.
-        has_room: whether the photograph has tones between black and white, unlike blank pages and line drawings,
-            which stay as they are.
+        neutral: why the image stays black and white, as a sentence; empty where it does not.
 
     Raises:
-        PhotoError: there is room, and the network gave no colour.
+        PhotoError: the picture has room for colour, and the network gave none.
     """
 
     def __init__(
@@ -185,15 +189,31 @@ class Join:
         vividness: float = NEUTRAL,
         measured: bool = False,
         enlarge: str = SMOOTH,
+        content: Content | None = None,
+        other: NDArray[np.uint8] | None = None,
+        insist: bool = False,
     ) -> None:
         self._enlarge = enlarge
         chroma = vivid(chroma, vividness)
-        self._pixels, self._chroma, self._bits, self._strength = pixels, chroma, bits, strength
         self.fidelity = Fidelity()
-        self.has_room = _has_room(pixels)
-        self._needs_color = self.has_room and strength > 0 and not measured
-        if self._needs_color and float(np.abs(chroma).max()) < _LEAST_CHROMA:
-            raise PhotoError("got no colour from the network; a gray picture is not written as a result")
+        self.neutral = ""
+        self._least_chroma, self._dark = 0.0, False
+        if not measured and strength > 0:
+            found = content or content_of(pixels)
+            has_room = found.room > LEAST_ROOM
+            if found.neutral and not (insist and has_room):
+                self.neutral = found.neutral
+                # where there is no room, the little that there is comes out as it always did
+                chroma = np.zeros_like(chroma[:, :1, :1]) if has_room else chroma
+            elif float(np.abs(chroma).max()) < _LEAST_CHROMA:
+                raise PhotoError("got no colour from the network; a gray picture is not written as a result")
+            else:
+                # only what lies between black and white can hold colour: of a page that is nearly all paper, little
+                self._least_chroma = _LEAST_MEAN_CHROMA * strength * found.room
+                self._dark = found.dark
+        if other is not None and pixels.ndim == 3:
+            chroma = _with_own_color(chroma, pixels, other, strength)
+        self._pixels, self._chroma, self._bits, self._strength = pixels, chroma, bits, strength
 
     def strips(self, out: Codes | None = None) -> Iterator[Codes]:
         """The image in strips ``(rows, W, 3)`` from the top; views of ``out`` where given.
@@ -216,8 +236,10 @@ class Join:
             held = strip
         if not self.fidelity.max_delta_l <= _MOST_DELTA_L[self._bits]:
             raise PhotoError(f"lost its lightness, which changed by up to {self.fidelity.max_delta_l:.2f} L*")
-        if self._needs_color and self.fidelity.mean_chroma < _LEAST_MEAN_CHROMA * self._strength:
-            raise PhotoError("came out without any colour; a gray picture is not written as a result")
+        if self.fidelity.mean_chroma < self._least_chroma:
+            if not self._dark:
+                raise PhotoError("came out without any colour; a gray picture is not written as a result")
+            self.neutral = "neutral: near-black, where sRGB has next to no colour"
         if held is not None:
             yield held
 
@@ -239,6 +261,7 @@ def color(
     size: int | None = None,
     strength: float = 1.0,
     vividness: float = NEUTRAL,
+    other: NDArray[np.uint8] | None = None,
 ) -> Colored:
     """Colour one photograph, at its own depth.
 
@@ -251,6 +274,7 @@ def color(
         size: working size in pixels; None takes the model's own.
         strength: factor on the chroma, 0..2.
         vividness: 0..1; 0.5 leaves the chroma as the network gave it.
+        other: where the photograph has a colour of its own that it keeps, as its ``other`` says.
 
     Raises:
         PhotoError: the network cannot take it, or its answer is unusable.
@@ -269,11 +293,14 @@ def color(
         raise chroma
     bits: Literal[8, 16] = 16 if pixels.dtype.itemsize == 2 else 8
     enlarge = session.info.size_rule.enlarge
-    made = Join(pixels, chroma, bits=bits, strength=strength, vividness=vividness, enlarge=enlarge)
+    made = Join(pixels, chroma, bits=bits, strength=strength, vividness=vividness, enlarge=enlarge, other=other)
     return Colored(made.picture(), made.fidelity)
 
 
-def _has_room(pixels: Pixels) -> bool:
-    step = max(1, max(pixels.shape[:2]) // 512)
-    sample, top = pixels[::step, ::step], np.iinfo(pixels.dtype).max
-    return bool(np.mean((sample > _NEAR_BLACK * top) & (sample < _NEAR_WHITE * top)) > _LEAST_ROOM)
+def _with_own_color(chroma: Chroma, pixels: Pixels, other: NDArray[np.uint8], strength: float) -> Chroma:
+    """The chroma with what keeps a colour of its own, whatever the strength; at the size that shows its edges."""
+    own, weights = own_color(pixels, other)
+    height, width = weights.shape
+    made = [np.asarray(Image.fromarray(part).resize((width, height), Image.Resampling.BICUBIC)) for part in chroma]
+    kept = own / max(strength, 1 / _MOST_KEPT)
+    return np.asarray(np.stack(made) * (1 - weights) + kept * weights, np.float32)

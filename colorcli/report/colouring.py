@@ -19,6 +19,7 @@ MEASURES = (
     Measure("mean_chroma", "Mean chroma", decimals=1),
     Measure("fitted_share", "Fitted to sRGB", "%", decimals=1),
     Measure("max_delta_l", "Largest |ΔL*|", decimals=3),
+    Measure("written_max_delta_l", "Largest |ΔL*| in the file", decimals=3),
 )
 """What the journal says of each colouring: ``GalleryItem.values`` has them, the share in per cent."""
 

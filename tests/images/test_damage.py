@@ -120,3 +120,106 @@ def test_memory_is_bounded_by_what_the_file_can_hold(name: str, tmp_path: Path) 
     for look in (lambda: read(path.read_bytes()), lambda: probe(path)):
         with pytest.raises(PhotoError, match="cannot hold the 30000 x 30000 it states"):
             look()
+
+
+BILEVEL = Image.fromarray(SCENE).convert("1")
+
+
+def bilevel(compression: str, **tags: Any) -> bytes:
+    buffer = io.BytesIO()
+    BILEVEL.save(buffer, "TIFF", compression=compression, **tags)
+    return buffer.getvalue()
+
+
+STRICT = {
+    "group4": bilevel("group4"),
+    "group3": bilevel("group3"),
+    "group3 of two dimensions": bilevel("group3", tiffinfo={292: 5}),
+    "huffman": bilevel("tiff_ccitt"),
+    "gif": encoded("GIF"),
+}
+
+
+@pytest.mark.parametrize("name", STRICT)
+def test_flipped_bits_of_faxes_and_gifs_are_found(name: str) -> None:
+    """Their decoders go on after damage: streaks across the page, and no word of it."""
+    content = STRICT[name]
+    assert read(content).notes == ()
+    rng = np.random.default_rng(5)
+    silent = 0
+    for _ in range(40):
+        at = int(rng.integers(len(content) // 4, 3 * len(content) // 4))
+        flipped = bytearray(content)
+        flipped[at] ^= int(rng.integers(1, 255))
+        try:
+            read(bytes(flipped))
+            silent += 1
+        except PhotoError as error:
+            assert "damaged" in str(error) or "cannot be decoded" in str(error)
+    assert silent <= (20 if name == "gif" else 4)
+
+
+def test_a_fax_with_its_bits_the_other_way_round_is_checked_too() -> None:
+    content = bytearray(bilevel("group4", tiffinfo={266: 2}))
+    with tifffile.TiffFile(io.BytesIO(bytes(content))) as tif:
+        page = tif.pages[0]
+        assert page.fillorder == 2
+        middle = page.dataoffsets[0] + page.databytecounts[0] // 2
+    assert np.array_equal(read(bytes(content)).pixels, read(STRICT["group4"]).pixels)
+    content[middle] ^= 0x5A
+    with pytest.raises(PhotoError, match="is damaged in 1 of its"):
+        read(bytes(content))
+
+
+@pytest.mark.parametrize("width", [1, 7, 64, 301, 3001])
+@pytest.mark.parametrize("compression", ["group4", "group3", "tiff_ccitt"])
+def test_sound_faxes_of_every_width_pass(width: int, compression: str) -> None:
+    """A checker that is too strict would fail an archive of sound ones."""
+    rng = np.random.default_rng(width)
+    for picture in (
+        rng.random((40, width)) > 0.5,
+        np.repeat(rng.random((40, 1)) > 0.5, width, 1),
+        np.zeros((9, width)),
+    ):
+        buffer = io.BytesIO()
+        Image.fromarray(picture.astype(np.uint8) * 255).convert("1").save(buffer, "TIFF", compression=compression)
+        assert np.array_equal(read(buffer.getvalue()).pixels > 0, picture > 0)
+
+
+@pytest.mark.parametrize("form", ["BMP", "GIF", "WEBP", "JPEG2000"])
+def test_no_cut_file_of_other_formats_counts_as_whole(form: str) -> None:
+    content = encoded(form)
+    for tenth in range(10):
+        with pytest.raises(PhotoError):
+            read(content[: len(content) * tenth // 10])
+
+
+def test_a_tile_of_jpeg_2000_that_is_missing_is_found() -> None:
+    """OpenJPEG leaves it black."""
+    content = encoded("JPEG2000", tile_size=(64, 64), no_jp2=True)
+    at = content.rindex(b"\xff\x90\x00\x0a")
+    with pytest.raises(PhotoError, match="1 of its 12 tiles are missing"):
+        read(content[:at] + b"\xff\xd9")
+    assert "damaged" in read(content[:at] + b"\xff\xd9", salvage=True).notes[0]
+
+
+def test_memory_for_other_formats_is_bounded_before_decoding(tmp_path: Path) -> None:
+    """A few hundred bytes that state gigabytes of pixels."""
+    small = Image.fromarray(SCENE[:16, :16])
+    files = {}
+    for form in ("BMP", "GIF", "WEBP"):
+        buffer = io.BytesIO()
+        small.save(buffer, form)
+        files[form] = bytearray(buffer.getvalue())
+    struct.pack_into("<ii", files["BMP"], 18, 30000, 30000)
+    struct.pack_into("<HH", files["GIF"], 6, 30000, 30000)
+    at = files["WEBP"].index(b"\x9d\x01\x2a") + 3
+    struct.pack_into("<HH", files["WEBP"], at, 16383, 16383)
+    tiles = bytearray(encoded("JPEG2000", no_jp2=True))
+    struct.pack_into(">II", tiles, 8, 30000, 30000)
+    struct.pack_into(">II", tiles, 24, 64, 64)
+    for content in (*files.values(), tiles):
+        path = tmp_path / "a"
+        path.write_bytes(content)
+        with pytest.raises(PhotoError, match="cannot hold"):
+            probe(path)

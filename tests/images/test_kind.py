@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 from skimage import data
-from skimage.color import lab2rgb
+from skimage.color import lab2rgb, rgb2lab
 
-from colorcli.images.kind import judge, kind_of
+from colorcli.images.kind import judge, kind_of, own_color
 from colorcli.images.read import read_photo
 
 SCENES = ["camera", "coins", "grass", "moon", "brick"]
@@ -64,7 +64,10 @@ def test_a_coloured_object_makes_a_colour_photograph_and_a_spot_is_noted() -> No
     """A stamp and a red flower look alike; what is as large as no stamp is an object, and neither goes unsaid."""
     picture = np.repeat(data.camera()[..., None], 3, axis=-1)
     picture[200:240, 200:240] = (200, 30, 30)
-    assert judge(picture).note == "judged by its inner part: colour in 0.6 % of it, as of a stamp or stain"
+    assert (
+        judge(picture).note
+        == "judged by its inner part: colour in 0.6 % of it, as of a stamp or stain; what has another colour keeps it"
+    )
     picture[150:350, 150:350] = (200, 30, 30)  # 15 % of the picture
     assert kind_of(picture) == "color"
 
@@ -142,3 +145,20 @@ def test_a_sky_over_gray_mountains_is_no_margin() -> None:
     picture = np.repeat(gray[..., None], 3, 2)
     picture[:180] = np.linspace(0.7, 1, 180)[:, None, None] * (90, 140, 230)
     assert judge(picture).kind == "color"
+
+
+def test_what_has_another_colour_keeps_it() -> None:
+    """A red stamp, a brown page and a coat that somebody painted by hand would be recoloured without a word."""
+    gray = np.repeat(np.asarray(Image.fromarray(data.astronaut()).convert("L"))[..., None], 3, 2)
+    page = np.empty((592, 592, 3), np.uint8)
+    page[:] = (188, 160, 120)
+    page[40:-40, 40:-40] = gray
+    coat = gray.copy()
+    coat[200:270, 200:270] = np.clip(coat[200:270, 200:270] * (1.0, 0.35, 0.3) + (60, 0, 0), 0, 255)
+    for picture, inside, outside in ((page, (20, 300), (300, 300)), (coat, (235, 235), (400, 100))):
+        found = judge(picture)
+        assert found.kind == "toned" and "keeps it" in found.note and found.other is not None
+        own, weights = own_color(picture, found.other)
+        assert own.shape[1:] == weights.shape == picture.shape[:2]
+        assert weights[inside] > 0.99 and weights[outside] == 0
+        np.testing.assert_allclose(own[:, inside[0], inside[1]], rgb2lab(picture[inside])[1:], atol=0.5)

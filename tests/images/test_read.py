@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import struct
+import sys
 import threading
 import zlib
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +24,7 @@ from PIL import Image, ImageCms, ImageOps
 from colorcli.color.spaces import lightness_to_gray
 from colorcli.errors import PhotoError
 from colorcli.images.read import probe, read_photo
+from colorcli.images.source import Source
 from tests.images.conftest import color_scene, gray_scene
 
 
@@ -539,3 +542,90 @@ def test_png_text_bombs_are_not_unpacked(tmp_path: Path) -> None:
     photo = read_photo(path)
     assert photo.metadata.xmp is None
     np.testing.assert_array_equal(photo.pixels, gray_scene())
+
+
+def test_a_read_that_fails_for_a_moment_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One lost packet of a network share failed a photograph; a disk that is broken still fails it."""
+    path = save(tmp_path / "a.png", gray_scene())
+    faults, read_whole = [errno.ESTALE, errno.EIO], Source.whole
+
+    def sometimes(self: Source) -> bytes:
+        if faults:
+            raise OSError(faults.pop(), "lost")
+        return read_whole(self)
+
+    monkeypatch.setattr(Source, "whole", sometimes)
+    waits: list[float] = []
+    monkeypatch.setattr("colorcli.files.time.sleep", waits.append)
+    np.testing.assert_array_equal(read_photo(path).pixels, gray_scene())
+    assert waits == sorted(waits) and len(waits) == 2
+    faults.extend([errno.EIO] * 9)
+    with pytest.raises(PhotoError, match=r"a\.png cannot be read: lost"):
+        read_photo(path)
+    faults[:] = [errno.EACCES]
+    with pytest.raises(PhotoError):
+        read_photo(path)
+    assert faults == []
+
+
+def test_what_no_output_carries_is_said(tmp_path: Path) -> None:
+    """Georeferences, credentials and clipping paths went missing without a word."""
+
+    def notes(name: str, content: bytes) -> tuple[str, ...]:
+        (tmp_path / name).write_bytes(content)
+        return read_photo(tmp_path / name).notes
+
+    jpeg = save(tmp_path / "a.jpg", gray_scene()).read_bytes()
+    paths = b"Photoshop 3.0\x008BIM" + struct.pack(">HHI", 2000, 0, 4) + b"path"
+
+    def segment(marker: int, content: bytes) -> bytes:
+        return struct.pack(">BBH", 0xFF, marker, len(content) + 2) + content
+
+    more = segment(0xEB, b"JP\0\1rest") + segment(0xED, paths) + segment(0xEC, b"Ducky") + segment(0xE5, b"Vendor")
+    said = "left out of its metadata: Content Credentials or other JUMBF, APP5 segment, clipping paths"
+    assert notes("a.jpg", jpeg[:2] + more + jpeg[2:]) == (said,)
+    png = save(tmp_path / "a.png", gray_scene()).read_bytes()
+
+    def chunk(name: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+    more = chunk(b"caBX", b"x") + chunk(b"tIME", bytes(7)) + chunk(b"vpAg", b"x")
+    assert notes("a.png", png[:33] + more + png[33:]) == ("left out of its metadata: Content Credentials, chunk vpAg",)
+    tags = [(33550, "d", 3, (1.0, 1.0, 0.0), True), (65000, "H", 1, 5, True), (34735, "H", 4, (1, 1, 0, 0), True)]
+    path = save(tmp_path / "a.tif", gray_scene(), extratags=tags)
+    assert read_photo(path).notes == ("left out of its metadata: georeferencing, TIFF tag 65000",)
+    jp2 = bytes(imagecodecs.jpeg2k_encode(gray_scene(), level=0, codecformat="jp2"))
+    box = struct.pack(">I4s", 12, b"xml ") + b"<a/>"
+    assert notes("a.jp2", jp2[:32] + box + jp2[32:]) == ("left out of its metadata: XML boxes",)
+    webp = save(tmp_path / "a.webp", gray_scene(), lossless=True, xmp=b"<x/>").read_bytes()
+    assert read_photo(tmp_path / "a.webp").notes == ()
+    grown = webp + b"C2PA" + struct.pack("<I", 4) + b"cred"
+    grown = grown[:4] + struct.pack("<I", len(grown) - 8) + grown[8:]
+    assert notes("a.webp", grown) == ("left out of its metadata: Content Credentials",)
+
+
+def test_heif_and_dng_are_read_where_their_libraries_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Telephones write HEIF and repro stands DNG; without the library a true sentence says which it takes."""
+    pillow_heif, rawpy = pytest.importorskip("pillow_heif"), pytest.importorskip("rawpy")
+    gray = np.tile(gray_scene(), (5, 5))
+    pillow_heif.from_pillow(Image.fromarray(gray)).save(tmp_path / "a.heic", quality=-1)
+    matrix = tuple(n for v in (310, -160, -50, -100, 190, 0, 10, -20, 140) for n in (v, 100))
+    tags: list[Any] = [
+        (33421, "H", 2, (2, 2), True), (33422, "B", 4, bytes((0, 1, 1, 2)), True),
+        (50706, "B", 4, bytes((1, 4, 0, 0)), True), (50708, "s", 0, "Test Camera", True), (271, "s", 0, "Test", True),
+        (272, "s", 0, "Camera", True), (50717, "H", 1, 16383, True), (50778, "H", 1, 21, True),
+        (50721, 10, 9, matrix, True),
+        (50728, 5, 3, (1, 1) * 3, True),
+    ]  # fmt: skip
+    tifffile.imwrite(tmp_path / "a.dng", gray.astype(np.uint16) * 64, photometric=32803, metadata=None, extratags=tags)
+    photo = read_photo(tmp_path / "a.heic")
+    assert (photo.format, photo.kind) == ("HEIF", "gray") and probe(photo.path) == ("HEIF", 320, 240, 8)
+    assert np.abs(photo.pixels.astype(int) - gray).max() <= 3
+    photo = read_photo(tmp_path / "a.dng")
+    assert (photo.format, photo.bits, photo.notes[0][:10]) == ("DNG", 16, "camera raw")
+    assert np.corrcoef(photo.pixels[..., 1].ravel(), gray.ravel())[0, 1] > 0.9
+    assert rawpy is not None
+    for module, name in (("pillow_heif", "a.heic"), ("rawpy", "a.dng")):
+        monkeypatch.setitem(sys.modules, module, None)
+        with pytest.raises(PhotoError, match=r"needs a library that is not installed: .*pip install"):
+            read_photo(tmp_path / name)

@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 import tifffile
 from PIL import Image, ImageCms, PngImagePlugin
+from skimage.color import rgb2lab
 
 from colorcli.errors import OutputError, PhotoError
 from colorcli.files import part_path
@@ -468,10 +469,80 @@ def test_a_rename_that_fails_once_is_tried_again(tmp_path: Path, monkeypatch: py
         return replace_file(self, target)
 
     monkeypatch.setattr(Path, "replace", sometimes)
-    monkeypatch.setattr("colorcli.images.write.time.sleep", lambda _: None)
+    monkeypatch.setattr("colorcli.files.time.sleep", lambda _: None)
     write(tmp_path / "a.png", "PNG", 8, Metadata())
     assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
     faults.extend([errno.EACCES] * 9)
     with pytest.raises(PhotoError, match="cannot be replaced"):
         write(tmp_path / "a.png", "PNG", 8, Metadata())
     assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
+
+
+@pytest.mark.parametrize(("form", "lossless"), [("JPEG", False), ("WEBP", False), ("WEBP", True), ("TIFF", False)])
+def test_lightness_is_compared_in_the_file(tmp_path: Path, form: str, lossless: bool) -> None:
+    """The journal said 0.2, and the file was off by 4: what a lossy coder does came after the measurement."""
+    picture = color_scene()
+    picture[::2, ::2] = 255 - picture[::2, ::2]
+    for verify in (False, True):
+        made = write(
+            tmp_path / NAMES[form],
+            form,
+            picture=picture,
+            quality=60,
+            lossless=lossless,
+            original=picture,
+            verify=verify,
+        )
+        if form == "TIFF" or lossless:
+            assert made.lightness is None
+            continue
+        assert made.lightness is not None and made.lightness.share == 1
+        off = rgb2lab(np.asarray(Image.open(tmp_path / NAMES[form])))[..., 0] - rgb2lab(picture)[..., 0]
+        assert made.lightness.max_delta_l == pytest.approx(np.abs(off).max(), abs=0.05)
+        assert made.lightness.mean_delta_l == pytest.approx(np.abs(off).mean(), abs=0.01)
+
+
+def test_blocks_of_a_large_jpeg_are_those_of_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a large file a part is coded once more; it must come out as it did in the file."""
+    monkeypatch.setattr("colorcli.images.as_written._WHOLE", 1000)
+    monkeypatch.setattr("colorcli.images.as_written._COMPARED", 64 * 24)
+    picture = np.random.default_rng(0).integers(0, 255, (120, 64, 3), dtype=np.uint8)
+    made = write(tmp_path / "a.jpg", "JPEG", picture=picture, original=picture, canvas=np.empty_like(picture))
+    assert made.lightness is not None and 0.1 < made.lightness.share < 0.4
+    rows = np.concatenate([np.arange(y, y + 8) for y in range(0, 120, 8) if y in (0, 40, 80, 112, 8, 48, 88)])
+    off = np.abs(rgb2lab(np.asarray(Image.open(tmp_path / "a.jpg")))[..., 0] - rgb2lab(picture)[..., 0])
+    assert made.lightness.max_delta_l <= off.max() + 0.01
+    assert made.lightness.max_delta_l == pytest.approx(off[rows].max(), rel=0.5)
+
+
+def test_a_file_gets_the_time_that_it_is_given(tmp_path: Path) -> None:
+    write(tmp_path / "a.png", "PNG", mtime_ns=1_000_000_000_000_000_000)
+    assert (tmp_path / "a.png").stat().st_mtime == 1_000_000_000
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+@pytest.mark.parametrize("alpha", [False, True])
+def test_jpeg_2000_is_written_without_loss_and_with_everything(tmp_path: Path, bits: int, alpha: bool) -> None:
+    """Museums keep masters in it: what came out as TIFF had to be converted back by hand."""
+    picture = color_scene(bits=bits)
+    opacity = np.full(picture.shape[:2], np.iinfo(picture.dtype).max, picture.dtype) if alpha else None
+    if opacity is not None:
+        opacity[:5] //= 3
+    metadata = Metadata(exif=None, iptc=b"\x1c\x02\x19\0\4boat\0", resolution=Resolution(300, 600, "inch"))
+    target = tmp_path / "a.jp2"
+    write_photo(
+        target, [picture], height=48, width=64, bits=bits, format="JPEG2000", provenance=PROVENANCE, metadata=metadata,
+        alpha=opacity,
+    )  # fmt: skip
+    photo = read_photo(target)
+    np.testing.assert_array_equal(photo.pixels, picture)
+    assert photo.metadata.iptc == metadata.iptc and b"compositeWithTrained" in (photo.metadata.xmp or b"")
+    assert photo.metadata.resolution is not None
+    assert photo.metadata.resolution.per_inch() == pytest.approx((300, 600), rel=1e-3)
+    assert (photo.alpha is None) == (not alpha)
+    if opacity is not None:
+        np.testing.assert_array_equal(photo.alpha, opacity)
+    with Image.open(target) as image:  # by another reader
+        assert image.size == (64, 48)
+        if bits == 8:
+            np.testing.assert_array_equal(np.asarray(image)[..., :3], picture)

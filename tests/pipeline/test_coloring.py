@@ -13,12 +13,14 @@ from numpy.typing import NDArray
 from colorcli.api import Model
 from colorcli.colorize.options import choose_parameters
 from colorcli.errors import ColorcliError, PhotoError, UsageError
+from colorcli.images.kind import MAYBE
 from colorcli.images.read import read_photo
 from colorcli.pipeline.coloring import Join, color, infer_whole, prepare
 from colorcli.sessions.session import OutOfMemoryError
 from tests.colorize.conftest import Colour, colour, compiled, write_gray
 
 from ..fakes import INFO, FakeSession
+from ..images.test_content import typed
 
 __all__ = ["colour", "compiled"]
 
@@ -113,3 +115,35 @@ def test_a_picture_that_is_only_measured_may_be_gray() -> None:
     assert np.array_equal(Join(gray, nothing, measured=True).picture(), np.repeat(gray[..., None], 3, 2))
     with pytest.raises(PhotoError, match="no colour"):
         Join(gray, nothing)
+
+
+def test_a_stamp_keeps_its_colour_and_the_print_around_it_is_coloured() -> None:
+    """Hand-coloured and stamped prints are read as monochrome ones, and what is on them was painted over."""
+    picture = np.full((64, 64, 3), 128, np.uint8)
+    picture[20:40, 20:40] = (200, 60, 60)
+    other = np.zeros((64, 64), np.uint8)
+    other[20:40, 20:40] = MAYBE
+    green = np.stack([np.full((8, 8), -30), np.full((8, 8), 20)]).astype(np.float32)
+    for strength in (1.0, 0.5):
+        made = Join(picture, green, other=other, strength=strength).picture().astype(int)
+        assert np.abs(made[30, 30] - (200, 60, 60)).max() <= 8
+        assert made[5, 5, 1] > made[5, 5, 0] + 10 * strength
+
+
+def test_a_page_of_text_stays_neutral_unless_insisted() -> None:
+    page = typed()
+    green = np.stack([np.full((8, 8), -30), np.full((8, 8), 20)]).astype(np.float32)
+    made = Join(page, green)
+    assert "page of text" in made.neutral and np.array_equal(made.picture(), np.repeat(page[..., None], 3, 2))
+    insisted = Join(page, green, insist=True)
+    assert not insisted.neutral and np.ptp(insisted.picture(), axis=2).max() > 5
+
+
+def test_a_page_with_little_between_its_blacks_and_whites_is_no_failure() -> None:
+    """Typed pages failed as without any colour: nearly all of them is paper, which holds none."""
+    page = np.full((200, 200), 255, np.uint8)
+    page[np.random.default_rng(0).random(page.shape) < 0.02] = 130
+    faint = np.full((2, 8, 8), 3, np.float32)
+    assert np.ptp(Join(page, faint).picture(), axis=2).max() > 2
+    with pytest.raises(PhotoError, match="no colour"):
+        Join(page, np.zeros((2, 8, 8), np.float32))

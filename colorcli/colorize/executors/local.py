@@ -80,7 +80,7 @@ class _Item:
 
     @property
     def lightness(self) -> NDArray[np.float32]:
-        return self.coloring.flight.prepared.windows.lightness[self.window]
+        return self.coloring.flight.prepared.lightness[self.window]
 
     @property
     def controls(self) -> Controls:
@@ -205,7 +205,7 @@ class _Line:
             for output in task.outputs:
                 controls = draw_controls(prepared, output, self._session.info, self._parameters)
                 coloring = _Coloring(flight, output, controls)
-                self._to_color.put([_Item(coloring, window) for window in range(len(prepared.windows.starts))])
+                self._to_color.put([_Item(coloring, window) for window in range(len(prepared.lightness))])
 
     def _color_loop(self) -> None:
         """Batches of one shape: full ones first, and whatever is there rather than wait."""
@@ -259,7 +259,7 @@ class _Line:
                 self._fail_coloring(item.coloring, answer)
                 continue
             item.coloring.parts[item.window] = answer
-            if len(item.coloring.parts) == len(item.coloring.flight.prepared.windows.starts):
+            if len(item.coloring.parts) == len(item.coloring.flight.prepared.lightness):
                 self._to_encode.put(item.coloring)
 
     def _color_smaller(self, batch: list[_Item], error: OutOfMemoryError) -> None:
@@ -320,6 +320,8 @@ class _Line:
             self._canvases,
             fsync=self._execution.fsync,
             verify=self._execution.verify,
+            insist=self._execution.recolor,
+            keep_times=self._execution.keep_times,
         )
         record = done_record(start, prepared, result, info, self._parameters, coloring.seconds)
         self._append(root, record)

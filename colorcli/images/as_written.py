@@ -1,0 +1,78 @@
+"""How far coding took a picture's lightness from the photograph's: what is in the file, not what went into it."""
+
+from __future__ import annotations
+
+import io
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from colorcli.color.spaces import srgb_to_lightness
+from colorcli.errors import PhotoError
+from colorcli.images import icc
+from colorcli.images.encoding import Encoding
+from colorcli.images.formats import PhotoFormat
+from colorcli.images.photo import Metadata, Pixels, UnreadableError
+from colorcli.images.source import Source
+from colorcli.text import printable
+
+# A file of this many pixels is decoded as a whole; of a larger one, bands of rows are coded and decoded once more.
+_WHOLE = 4_000_000
+_COMPARED = 1 << 16
+
+
+@dataclass(frozen=True)
+class AsWritten:
+    """Largest and mean |dL*| of a file's pixels against the photograph's, and the share 0..1 that was compared."""
+
+    max_delta_l: float
+    mean_delta_l: float
+    share: float
+
+
+def measure(part: Path, form: PhotoFormat, encoding: Encoding, original: Pixels, *, whole: bool = False) -> AsWritten:
+    """Compare the lightness of a written file with that of the photograph.
+
+    The file is decoded, and about 65,000 of its pixels compared, in rows at equal distances. Of more than four
+    megapixels, where a format codes blocks of rows independently of all others, such blocks are coded again as the file
+    has them, which costs the same for every size.
+
+    Args:
+        part: the file.
+        form: its format.
+        encoding: how it was written.
+        original: the photograph ``(H, W)`` or ``(H, W, 3)``, uint8 or uint16, sRGB-encoded.
+        whole: whether to decode the file and compare every pixel, whatever that costs.
+
+    Raises:
+        PhotoError: the file does not decode.
+    """
+    height, width = original.shape[:2]
+    rows = height if whole else max(1, min(height, _COMPARED // width))
+    picked = np.unique(np.linspace(0, height - 1, rows).astype(np.intp))
+    name = printable(os.fspath(part))
+    try:
+        if not whole and form.block_rows and height * width > _WHOLE and encoding.canvas is not None:
+            starts = np.unique(picked[:: form.block_rows] // form.block_rows * form.block_rows)
+            picked = np.concatenate([np.arange(y, min(y + form.block_rows, height)) for y in starts])
+            written = _coded_again(encoding.canvas[picked], form, encoding)
+        else:
+            decoded = form.decoder.decode(Source(part.read_bytes()))
+            written = icc.to_srgb(decoded.pixels[picked], decoded.icc)
+    except UnreadableError as error:
+        raise PhotoError(f"{name} was written but does not read back: it {error}.") from error
+    difference = np.abs(_lightness(written) - _lightness(original[picked]))
+    return AsWritten(float(difference.max()), float(difference.mean()), len(picked) / height)
+
+
+def _coded_again(rows: Pixels, form: PhotoFormat, encoding: Encoding) -> Pixels:
+    buffer = io.BytesIO()
+    again = replace(encoding, height=len(rows), alpha=False, metadata=Metadata(), xmp=b"", canvas=None)
+    form.encoder.encode(buffer, iter([rows]), again)
+    return icc.to_srgb(form.decoder.decode(Source(buffer.getvalue())).pixels, encoding.icc)
+
+
+def _lightness(pixels: Pixels) -> np.ndarray[tuple[int, ...], np.dtype[np.floating]]:
+    return srgb_to_lightness(pixels / np.float64(np.iinfo(pixels.dtype).max))

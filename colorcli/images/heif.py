@@ -1,0 +1,64 @@
+"""HEIF photographs (ISO/IEC 23008-12), decoded by libheif through pillow-heif where it is installed."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, cast
+
+import numpy as np
+
+from colorcli.environment import install_command
+from colorcli.images import exif
+from colorcli.images.photo import Decoded, Header, Pixels, UnreadableError
+from colorcli.images.source import Source
+
+
+def header(source: Source) -> Header:
+    """Size and depth, without decoding a pixel; upright, as libheif turns pictures itself."""
+    with _opened(source) as file:
+        width, height = file.size
+        return Header(int(width), int(height), 16 if _is_deep(file) else 8)
+
+
+def decode(source: Source, *, salvage: bool = False) -> Decoded:
+    """The primary picture and its metadata. Raises ``UnreadableError``."""
+    del salvage  # libheif either decodes a file or does not
+    with _opened(source) as file:
+        array = np.asarray(file)
+        facts, several = dict(file.info), len(file)
+    if array.ndim == 3 and array.shape[2] in (2, 4):
+        alpha = np.ascontiguousarray(array[..., -1])
+        array = array[..., 0] if array.shape[2] == 2 else array[..., :3]
+        kept = None if alpha.min() == np.iinfo(alpha.dtype).max else cast(Pixels, alpha)
+    else:
+        kept = None
+    return Decoded(
+        cast(Pixels, np.ascontiguousarray(array)),
+        kept,
+        exif=exif.strip_prefix(facts.get("exif")),
+        xmp=facts.get("xmp") or None,
+        icc=facts.get("icc_profile") or None,
+        orientation=1,
+        notes=("only the primary picture of several was read",) if several > 1 else (),
+    )
+
+
+def _is_deep(file: Any) -> bool:
+    return str(file.mode).endswith(";16")
+
+
+@contextmanager
+def _opened(source: Source) -> Iterator[Any]:
+    try:
+        import pillow_heif
+    except ImportError as error:
+        command = install_command("heif")
+        raise UnreadableError(f"is a HEIF, which needs a library that is not installed: {command}") from error
+    try:
+        yield pillow_heif.open_heif(io.BytesIO(source.whole()), convert_hdr_to_8bit=False)
+    except UnreadableError:
+        raise
+    except (OSError, SyntaxError, ValueError, RuntimeError, EOFError) as error:
+        raise UnreadableError(f"cannot be decoded: {error}") from error
