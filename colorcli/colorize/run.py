@@ -186,16 +186,8 @@ class Report:
 
     def add(self, later: Report) -> None:
         """Add the report of a later part of the run."""
-        self.done += later.done
-        self.already += later.already
-        self.skipped += later.skipped
-        self.conflicts += later.conflicts
-        self.failures += later.failures
-        self.skips += later.skips
-        self.seconds += later.seconds
-        self.setup_seconds += later.setup_seconds
-        self.megapixels += later.megapixels
-        self.signal_number, self.fatal = later.signal_number, later.fatal
+        for name, value in vars(later).items():
+            setattr(self, name, value if name in ("signal_number", "fatal") else getattr(self, name) + value)
 
     def count(self, record: Event) -> None:
         """Count the end of an output."""

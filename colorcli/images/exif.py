@@ -70,12 +70,6 @@ class IfdEntry:
         return numerator / denominator if denominator else None
 
 
-def ascii_entry(tag: int, text: str) -> IfdEntry:
-    """A text tag."""
-    data = text.encode("utf-8", "replace") + b"\0"
-    return IfdEntry(tag, 2, len(data), data)
-
-
 @dataclass
 class Slot:
     """Where an entry and its value lie in a file."""
