@@ -70,11 +70,11 @@ def verify(
 
     live = not quiet and sys.stderr.isatty()
 
-    def report(done: int, total: int) -> None:
+    def progress(done: int, total: int) -> None:
         if live and (done % 50 == 0 or done == total):
             print(f"\r{done}/{total}", end="\n" if done == total else "", file=sys.stderr, flush=True)  # noqa: T201
 
-    compared, mismatches = compare(folder, inputs=inputs, report=report)
+    compared, mismatches = compare(folder, inputs=inputs, progress=progress)
     for mismatch in mismatches:
         if json:
             output.emit("verify.mismatch", path=mismatch.path, fault=mismatch.fault, side=mismatch.side)

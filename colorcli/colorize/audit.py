@@ -88,7 +88,7 @@ def verify(
     *,
     inputs: bool = False,
     jobs: int = 2,
-    report: Callable[[int, int], None] = lambda done, total: None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> tuple[int, list[Mismatch]]:
     """Compare size and SHA-256 of every finished output with the journal; with ``inputs``, of the inputs too.
 
@@ -98,7 +98,7 @@ def verify(
         root: the output folder.
         inputs: whether to compare the originals too, at their journalled paths.
         jobs: threads.
-        report: called with the numbers of compared files and of all files.
+        progress: called with the numbers of compared files and of all files.
 
     Returns:
         Number of compared files, and those that differ.
@@ -112,7 +112,7 @@ def verify(
     mismatches = [Mismatch(f"{journal}, line {number}", "changed", "journal") for number in altered_lines(root)]
     with ThreadPoolExecutor(jobs) as pool:
         for done, mismatch in enumerate(pool.map(_compare, files), 1):
-            report(done, len(files))
+            progress(done, len(files))
             if mismatch is not None:
                 mismatches.append(mismatch)
     return len(files), mismatches
