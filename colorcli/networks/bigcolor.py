@@ -302,7 +302,7 @@ class BigColor(Colorizer):
                 laterals=self.classifier.channels[3::-1],
             )
             with torch.no_grad():
-                # Training starts from gray: it is a better guess than loud colours at random.
+                # Start training from gray, a better guess than random saturated colours.
                 self.G.output_layer[-1].get_parameter("weight").mul_(0.05)
         else:
             # The released files have no classifier: theirs saw colours that a photograph to be coloured does not have.

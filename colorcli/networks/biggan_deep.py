@@ -74,7 +74,7 @@ class _BatchNorm(nn.Module):
         share, row = math.modf(truncation / (1 / (len(table) - 1)))
         if share == 0:
             return table[int(row)]
-        # The nearer row counts less. That is how the released program reads its tables, and what its outputs show.
+        # The nearer row weighs less: the released program reads its tables that way, and its outputs depend on it.
         return torch.lerp(table[int(row) + 1], table[int(row)], share)
 
 
@@ -162,7 +162,7 @@ class _Attention(nn.Module):
 
 
 def _rows(x: Tensor) -> Tensor:
-    """A feature map ``(N, C, H, W)`` as ``(N, H W, C)``, which is how ``channels_last`` keeps it: nothing is moved."""
+    """A feature map ``(N, C, H, W)`` as ``(N, H W, C)``, without copying in ``channels_last``."""
     return x.permute(0, 2, 3, 1).flatten(1, 2)
 
 

@@ -142,7 +142,7 @@ class BigGANEncoder(RGBColorizer):
 
 
 def distance_from_prior(latents: Tensor) -> Tensor:
-    """How far an encoder's latents are from what BigGAN expects: the standard normal truncated at -2 and 2.
+    """Distance of an encoder's latents from BigGAN's prior, the standard normal truncated at -2 and 2.
 
     The 1-Wasserstein distance of each photograph's values from that distribution, in units of the latents (Wang, figure
     4, shows its histogram). Values drawn from the distribution itself are not at 0 either: 128 of them have about 0.09.

@@ -19,7 +19,7 @@ class Colorizer(nn.Module):
     for a*, b*, and in ``RGBColorizer`` for RGB. The program itself only ever calls ``chroma``.
 
     Attributes:
-        controls: names of what the network can be steered by, which are its methods' keyword arguments; they are
+        controls: names of the network's controls, which are its methods' keyword arguments; they are
             declared in ``pipeline.controls``, such as ``"z"`` and ``"class_index"``.
         size_rule: the input sizes it takes.
         presets: keyword arguments for its constructor, by the name of the preset.
@@ -79,7 +79,7 @@ class Colorizer(nn.Module):
 
         Args:
             lightness: float ``(N, 1, H, W)``, CIE L*, 0..100.
-            controls: tensors, by the names in ``controls``; what is left out, or None, asks for nothing.
+            controls: tensors, by the names in ``controls``; omitted ones, or None, have no effect.
 
         Returns:
             float ``(N, 2, h, w)``, CIELAB a* and b*; h and w may be smaller than H and W.
@@ -87,7 +87,7 @@ class Colorizer(nn.Module):
         return self.to_chroma(self.native(lightness, **controls), lightness)
 
     def prepare(self) -> None:
-        """Get ready for inference; what training needs is thrown away, gradients among it."""
+        """Prepare for inference, dropping what only training needs, such as gradients."""
         self.eval().requires_grad_(False)
 
 

@@ -15,7 +15,7 @@ from colorcli.networks.spectral import Spectral, SpectralConv2d
 def layer(
     in_channels: int, out_channels: int, kernel: int = 3, *, relu: bool = True, norm: bool = True
 ) -> nn.Sequential:
-    """A spectrally normalized convolution, and what follows it; it has a bias where no batch norm does."""
+    """A spectrally normalized convolution, then ReLU and batch norm; it has a bias if there is no batch norm."""
     parts: list[nn.Module] = [SpectralConv2d(in_channels, out_channels, kernel, bias=not norm)]
     if relu:
         parts.append(nn.ReLU())
@@ -136,7 +136,7 @@ class UpBlock(nn.Module):
     def forward(self, x: Tensor, skip: Tensor) -> Tensor:
         x = self.shuf(x)
         if self.any_size:
-            # where the sizes are equal, this changes nothing
+            # no-op for equal sizes
             x = F.interpolate(x, size=skip.shape[-2:], mode="nearest")
         x = F.relu(torch.cat((x, self.bn(skip)), 1))
         for name in self._convolutions:

@@ -176,7 +176,7 @@ class InceptionGAN(Colorizer):
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
                 assert module.bias is not None
                 nn.init.zeros_(module.bias)
-        # The first answer is gray: as wide as the others, the last layer starts with tanh saturated in loud colours.
+        # Start from gray: initialized like the others, the last layer would saturate tanh in random colours.
         last = self.decoder[-3]
         assert isinstance(last, nn.Conv2d)
         nn.init.normal_(last.weight, std=0.01)

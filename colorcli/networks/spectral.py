@@ -35,7 +35,7 @@ class Spectral(nn.Module):
         self.register_buffer("weight_u", torch.empty(shape[0]))
         self.register_buffer("weight_v", torch.empty(math.prod(shape[1:])))
         self.folded = False
-        # On the meta device there is nothing to initialize, and pretending to takes seconds.
+        # On the meta device initialization is pointless, and takes seconds.
         if not self.weight_orig.is_meta:
             self.initialize()
 
@@ -70,7 +70,7 @@ class Spectral(nn.Module):
 
     @torch.no_grad()
     def fold(self) -> None:
-        """Replace the weight by its normalized value, for inference only; a second time changes nothing."""
+        """Replace the weight by its normalized value, for inference only; idempotent."""
         self.weight_orig.copy_(self.normalized())
         self.folded = True
 

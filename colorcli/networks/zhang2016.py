@@ -121,7 +121,7 @@ class Decoder(nn.Module):
         self.quarter = _Up(middle, quarter, narrow)
         self.bins = nn.Conv2d(narrow, BINS, 1)
         with torch.no_grad():
-            # The first answer is the prior everywhere: training need not find out first which colours exist at all.
+            # Start from the prior, so that training need not learn first which colours exist.
             self.bins.weight.mul_(0.1)
             assert self.bins.bias is not None
             self.bins.bias.copy_(torch.tensor(bins.ab_bins().prior).log())

@@ -18,7 +18,7 @@ from colorcli.train import plugins
 # What a phase's ``weights`` may name.
 _TERMS = ("native", "delta_e", "edges", "level", "perceptual", "adversarial", "diversity", "distill", "prior")
 _WEIGHTS = {"native": 1.0}
-# The numbers of a phase of which none below 0 means anything.
+# Numbers of a phase that must not be negative.
 _POSITIVE = (
     *("steps", "epochs", "lr", "backbone_lr", "d_lr", "weight_decay", "d_weight_decay", "warmup", "final_lr"),
     *("patience", "others", "clip"),
@@ -260,7 +260,7 @@ def names() -> list[str]:
 
 
 def describe(name: str) -> str:
-    """The first line of a bundled recipe, which says what it is."""
+    """Description of a bundled recipe: its first line."""
     text = resources.files("colorcli.train").joinpath("recipes", f"{name}.toml").read_text(encoding="utf-8")
     return text.splitlines()[0].lstrip("# ")
 
@@ -376,10 +376,10 @@ def _set(table: dict[str, Any], path: str, value: Any) -> None:
     node: Any = table
     for key in parents:
         place = _place(node, key, path)
-        # Whoever adds a term to the weights means to keep the one that goes without saying.
+        # Adding a term keeps the default term.
         absent = _WEIGHTS.copy() if key == "weights" else {}
         node = node.setdefault(place, absent) if isinstance(node, dict) else node[place]
-    # A phase has one of the two: whoever sets one means to replace the other.
+    # A phase has one of the two: setting one replaces the other.
     other = {"steps": "epochs", "epochs": "steps"}.get(last)
     if other is not None and parents[:1] == ["phases"] and isinstance(node, dict):
         node.pop(other, None)
@@ -387,7 +387,7 @@ def _set(table: dict[str, Any], path: str, value: Any) -> None:
 
 
 def _place(node: Any, key: str, path: str) -> str | int:
-    """Where in a table or list a step of a path leads."""
+    """The key or index of a step of a path in a table or list."""
     if isinstance(node, dict):
         return key
     if not isinstance(node, list):

@@ -60,14 +60,14 @@ class Run:
         return self.checkpoint, self.folder / "checkpoint.old"
 
     def discard(self) -> None:
-        """Remove the folder of a run that never began; whatever is in it stays."""
+        """Remove the folder of a run that never began, if it is empty."""
         with contextlib.suppress(OSError):
             (self.folder / "samples").rmdir()
             self.folder.rmdir()
 
     @contextlib.contextmanager
     def _writing(self, what: str) -> Iterator[None]:
-        """Make a sentence of what goes wrong; whatever was written before is whole."""
+        """Turn write errors into OutputErrors; earlier files stay complete."""
         try:
             yield
         except (OSError, SafetensorError) as error:
@@ -78,7 +78,7 @@ class Run:
     def describe(self, recipe: Recipe, data: dict[str, Any], command: list[str], step: int) -> dict[str, list[Any]]:
         """Write the effective recipe, and add this start of the run to the record of its starts.
 
-        A run may be resumed with another recipe, such as a lower learning rate: what differs is recorded.
+        A run may be resumed with another recipe, such as a lower learning rate: the changes are recorded.
 
         Returns:
             The fields of the recipe that differ from those of the start before, and the numbers of photographs where
@@ -289,13 +289,13 @@ class Run:
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """An optimizer's state as named tensors, for a file that can hold nothing else."""
+    """An optimizer's state as named tensors, for safetensors files."""
     state = optimizer.state_dict()["state"]
     return {f"{index}.{key}": torch.as_tensor(value) for index, slot in state.items() for key, value in slot.items()}
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
-    """Put back what ``optimizer_tensors`` took."""
+    """Restore a state from ``optimizer_tensors``."""
     whole = optimizer.state_dict()
     state: dict[int, dict[str, Tensor]] = {}
     for name, value in tensors.items():
@@ -339,7 +339,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def _settle(path: Path) -> None:
-    """Make what was written of a file, or renamed in a folder, last through a power cut."""
+    """Sync a file's content, or a folder's renames, to disk."""
     folder = path.is_dir()
     # Not every system lets folders be opened for this.
     with contextlib.suppress(OSError) if folder else contextlib.nullcontext():

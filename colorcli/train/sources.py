@@ -29,7 +29,7 @@ def located(sources: Sequence[str], say: Callable[[str], None] = lambda _: None)
     Args:
         sources: folders and tar shards; ``hf://NAME/OF-SET`` or ``hf://NAME/OF-SET#SPLIT`` (by default ``train``); and
             addresses of shards as WebDataset takes them, ``https://host/train-{000..099}.tar``.
-        say: is told what is fetched.
+        say: called with what is being fetched.
 
     Raises:
         UsageError: a folder is not there, the library that reads a source is not installed, it cannot be read, or
@@ -96,7 +96,7 @@ def _write_set(source: str, path: Path) -> None:
     column = next((key for key, kind in data.features.items() if isinstance(kind, datasets.Image)), None)
     if column is None:
         raise UsageError(f"The data set {source} has no column of pictures; it has {', '.join(data.features)}.")
-    # A thousand classes are ImageNet's; of any others nothing is known.
+    # A thousand classes are ImageNet's; others are unknown.
     labels = [key for key, kind in data.features.items() if getattr(kind, "num_classes", 0) == 1000]
     data = data.cast_column(column, datasets.Image(decode=False))
     with tarfile.open(path, "w") as archive:

@@ -1,4 +1,4 @@
-"""What the training photographs are like as a set; counted once and kept in the cache."""
+"""Statistics of the training photographs, computed once and cached."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _BINS = 256
 # Decoded side by side; no more, as there may be a million.
 _AHEAD = 256
 
-# What this process was told already, by kind and key.
+# Statistics known to this process, by kind and key.
 _KNOWN: dict[tuple[str, str], dict[str, NDArray[Any]]] = {}
 
 Say = Callable[[str], None]
@@ -48,7 +48,7 @@ class Statistics:
 
 
 def statistics(photos: PhotoSet, entries: Sequence[Entry], say: Say = lambda _: None) -> Statistics:
-    """Count, or take from the cache what was counted before of the same photographs; ``say`` is told of long work."""
+    """Compute the statistics, or load them from the cache; ``say`` is called before long work."""
 
     def count() -> dict[str, NDArray[Any]]:
         say(f"counting the colours of {len(entries)} photographs, once")
@@ -107,7 +107,7 @@ def _cached(kind: str, key: str, count: Callable[[], dict[str, NDArray[Any]]]) -
             np.savez_compressed(file, **found)  # type: ignore[arg-type]
         fresh.replace(kept)
     except OSError:
-        # A cache that cannot be written costs a minute next time, nothing else.
+        # An unwritable cache only costs a minute next time.
         fresh.unlink(missing_ok=True)
     return found
 

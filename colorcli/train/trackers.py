@@ -1,4 +1,4 @@
-"""Programs that show training as it runs, beside ``metrics.jsonl``: TensorBoard and Weights & Biases.
+"""Experiment trackers beside ``metrics.jsonl``: TensorBoard and Weights & Biases.
 
 Both are asked for by name: the one is a large library, the other sends numbers to a server.
 """
@@ -20,7 +20,7 @@ NAMES = ("tensorboard", "wandb")
 
 
 class Tracker(Protocol):
-    """Takes what a run logs."""
+    """Receives a run's log."""
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
         """Numbers of a step."""
@@ -39,7 +39,7 @@ def trackers(names: Sequence[str], folder: Path, recipe: Mapping[str, Any], step
         names: any of ``tensorboard`` and ``wandb``.
         folder: the run folder; TensorBoard's files are in ``tensorboard`` in it, and so is the id of W&B's run.
         recipe: the run's recipe as plain data.
-        step: from which the run goes on; what was shown after it is shown anew.
+        step: to resume from; later records are shown again.
 
     Raises:
         UsageError: there is no such tracker, or its library is not installed.

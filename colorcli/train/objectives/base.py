@@ -45,7 +45,7 @@ class Setup:
         share: (index, count) of this process among those that train together.
         teacher_file: weights of the teacher; None means those of the extra ``colorcli[train]``.
         start: a network to start from (fine-tuning) instead of a new one.
-        say: is told, in a few words, of work that takes long before the first step.
+        say: called with a few words on long work before the first step.
     """
 
     recipe: Recipe
@@ -152,7 +152,7 @@ class Objective(ABC):
         """Write ``network`` into the run folder in the form in which the program uses it."""
 
     def worse(self, measured: Mapping[str, float], start: Mapping[str, float]) -> str:
-        """In what measures a network is worse than the one it began as, where that is all of them; else nothing.
+        """The measures by which the network is worse than the initial one, if it is by all of them; else empty.
 
         One alone says little: vivid colours cost PSNR, and pale ones have a small distance.
         """

@@ -73,7 +73,7 @@ class Standard(Objective):
                     ) from error
 
     def _refuse_what_the_network_cannot(self, phase: Phase) -> None:
-        """Raise UsageError now rather than in the middle of the phase, or leave an option without effect."""
+        """Refuse settings now that would fail in the middle of the phase, or have no effect."""
         system, several = self.recipe.system, Z.name in self.network.controls
         if phase.samples > 1 and not several:
             raise UsageError(f"Phase '{phase.name}' asks for {phase.samples} samples, but {system} gives one answer.")
@@ -169,7 +169,7 @@ class Standard(Objective):
         return torch.from_numpy(batch.labels).to(rgb.device)
 
     def _conditions(self, classes: Tensor | None, rgb: Tensor) -> Tensor:
-        """The classes that a discriminator is told; zeros for one that takes none."""
+        """Classes for the discriminator; zeros for one that takes none."""
         return rgb.new_zeros(len(rgb), dtype=torch.int64) if classes is None else classes
 
     def _codes(self, phase: Phase, count: int) -> list[Tensor]:
@@ -299,7 +299,7 @@ class Standard(Objective):
         return tuple(feature.float() for feature in self.setup.teacher(rgb)[:3])
 
     def _rebalancing(self, phase: Phase, small: Tensor, target: Tensor) -> Tensor | None:
-        """Weights ``(N, 1, h, w)`` that make up for rare colours, or None."""
+        """Weights ``(N, 1, h, w)`` that compensate for rare colours, or None."""
         if not phase.rebalance:
             return None
         table = self._rebalancing_table(self._loss(phase) == "cross_entropy", phase.rebalance).to(target.device)
