@@ -32,8 +32,12 @@ def train(
         list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Override a field of the recipe.")
     ] = None,
     start: Annotated[
-        str | None,
-        typer.Option("--from", metavar="MODEL", help="Fine-tune a model (name, run folder or weights file)."),
+        list[str] | None,
+        typer.Option(
+            "--from",
+            metavar="MODEL",
+            help="Fine-tune a model (name, run folder or weights file); several: the mean of their weights.",
+        ),
     ] = None,
     teacher: Annotated[
         Path | None,
@@ -114,7 +118,7 @@ def train(
             photographs,
             folder,
             teacher=teacher,
-            start=start,
+            start=start or (),
             resume=resume,
             seconds=None if minutes is None else minutes * 60,
             stop=stop,

@@ -3,9 +3,10 @@
 An encoder E turns the gray photograph into a feature map f under a class code c; the upper half of a BigGAN
 generator G turns f into colour, each of its blocks conditioned on [c; z_k]. The ``paper`` preset carries the names
 and shapes of the released checkpoint. The ``lite`` preset keeps E -> f -> G, the class embedding, the four
-conditioned upsampling blocks and the attention, and departs from the paper in three ways: f comes from an
-EfficientNet-Lite0 that also gives the class; its finer feature maps are added to the generator's blocks; and the
-generator ends at half resolution with chroma, not RGB (lightness is the photograph's own).
+conditioned upsampling blocks and the attention, and departs from the paper in four ways: f comes from an
+EfficientNet-Lite0 that also gives the class; its finer feature maps are added to the generator's blocks; the
+generator ends at half resolution with chroma, not RGB (lightness is the photograph's own); and a curve makes up for
+the paleness of what regression answers where several colours are possible.
 """
 
 from __future__ import annotations
@@ -275,8 +276,12 @@ class BigColor(Colorizer):
         preset: ``paper`` (encoder and generator of the released checkpoint) or ``lite``.
         ch: the paper's channel multiplier, 96 for the released weights.
         widths: lite only, channels of f and of the generator's four blocks.
+        curve: lite only, (gain, power) of what is painted: chroma c becomes gain c (c / 20)^power, in CIELAB units. A
+            power above 0 leaves alone what the generator is unsure of, and makes vivid what it is sure of. Training
+            sees the generator's answer before it.
     """
 
+    adjustable = ("curve",)
     controls = ("z", "class_index")
     slow_parts = ("classifier",)
     presets: ClassVar[dict[str, dict[str, Any]]] = {
@@ -284,9 +289,16 @@ class BigColor(Colorizer):
         "lite": {"preset": "lite", "widths": (256, 176, 112, 64, 32)},
     }
 
-    def __init__(self, preset: str = "lite", ch: int = 96, widths: tuple[int, ...] = (256, 176, 112, 64, 32)) -> None:
+    def __init__(
+        self,
+        preset: str = "lite",
+        ch: int = 96,
+        widths: tuple[int, ...] = (256, 176, 112, 64, 32),
+        curve: tuple[float, float] = (1.0, 0.0),
+    ) -> None:
         super().__init__()
         self.lite = preset == "lite"
+        self.curve = curve
         self.native_space = "ab" if self.lite else "rgb"
         self.size_rule = SizeRule(size=256, multiple_of=32 if self.lite else 16)
         self.classifier = EfficientNetLite0(in_channels=1)
@@ -334,13 +346,13 @@ class BigColor(Colorizer):
     def native(
         self, lightness: Tensor, *, z: Tensor | None = None, class_index: Tensor | None = None, **_: Any
     ) -> Tensor:
-        """Paper: RGB in -1..1, as ``forward``. Lite: chroma over 110, at half the size."""
+        """Paper: RGB in -1..1, as ``forward``. Lite: chroma over 110, at half the size, after the curve."""
         gray = colors.lightness_to_gray(lightness)
         if not self.lite:
             return self.forward(gray, z, class_index)
         features = self.classifier(gray)
         code = self.G.shared(self._class(class_index, self.classifier.logits(features)))
-        return self.generate(features, code, self._z(z, gray))
+        return self._curved(self.generate(features, code, self._z(z, gray)))
 
     def target(self, rgb: Tensor) -> Tensor:
         return colors.srgb_to_lab(rgb)[:, 1:] / 110 if self.lite else rgb * 2 - 1
@@ -352,10 +364,18 @@ class BigColor(Colorizer):
         return super().as_rgb(answer, lightness) if self.lite else (answer + 1) / 2
 
     def generate(self, features: Features, code: Tensor, z: Tensor) -> Tensor:
-        """Lite only: chroma over 110 ``(N, 2, H/2, W/2)`` from the backbone's features, the class code and z."""
+        """Lite only: chroma over 110 ``(N, 2, H/2, W/2)``, before the curve, from features, class code and z."""
         f = self.E(features, code)
         answer: Tensor = self.G(f, code, z, (features.s16, features.s8, features.s4, features.s2))
         return answer
+
+    def _curved(self, answer: Tensor) -> Tensor:
+        gain, power = self.curve
+        if not power:
+            return answer if gain == 1 else gain * answer
+        # The sum keeps the power's slope finite at gray.
+        squared = (110 / 20 * answer).square().sum(1, keepdim=True) + 1e-4
+        return gain * answer * squared.pow(power / 2)
 
     def prepare(self) -> None:
         """Fold spectral normalization into the weights; afterwards the network is for inference only."""

@@ -28,6 +28,7 @@ class Colorizer(nn.Module):
         slow_parts: names of the submodules that start from pretrained weights and learn at the slower rate.
         frozen_parts: submodules that never learn, and the name of the backbone whose weights each one holds. Their
             weights are kept apart from the model's own, so that several models can share them.
+        adjustable: names of the constructor's arguments that no weight depends on: attributes that may be set later.
         shared_sha256: of the backbone files that frozen parts were filled from, by part.
     """
 
@@ -37,6 +38,7 @@ class Colorizer(nn.Module):
     native_space: ClassVar[str] = "ab"
     ab_scale: ClassVar[float] = 1.0
     slow_parts: ClassVar[tuple[str, ...]] = ()
+    adjustable: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self) -> None:
         super().__init__()

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from colorcli.errors import ColorcliError, UsageError
 from colorcli.registry.card import ModelCard
 from colorcli.registry.registry import find, own_tensors
+from colorcli.registry.systems import systems
 from colorcli.sessions.pytorch import resolve_device
 from colorcli.train.cache import FeatureCache
 from colorcli.train.data import Augment, Batch, Entry, Loader, PhotoSet
@@ -473,7 +474,11 @@ def _of_model(recipe: Recipe, card: ModelCard) -> Recipe:
     """The recipe for the network of a model that training starts from, with crops of a size that it takes."""
     if recipe.system and recipe.system != card.system:
         raise UsageError(f"Recipe '{recipe.name}' trains {recipe.system}, but {card.exact_name} is a {card.system}.")
-    differing = [name for name, value in recipe.network.items() if card.network.get(name) != value]
+    adjustable = systems().network_class(card.system).adjustable
+    set_anew = {name: value for name, value in recipe.network.items() if name in adjustable}
+    differing = [
+        name for name, value in recipe.network.items() if name not in adjustable and card.network.get(name) != value
+    ]
     if differing:
         raise UsageError(
             f"The network of {card.exact_name} is fixed: network.{differing[0]} cannot be changed. Omit it, "
@@ -484,7 +489,13 @@ def _of_model(recipe: Recipe, card: ModelCard) -> Recipe:
     if data.crop % card.size.multiple_of:
         data = dataclasses.replace(data, crop=size, short_side=(size, size * data.short_side[1] // data.crop))
     return dataclasses.replace(
-        recipe, system=card.system, preset=card.preset, network=card.network, data=data, source=source, licence=licence
+        recipe,
+        system=card.system,
+        preset=card.preset,
+        network=card.network | set_anew,
+        data=data,
+        source=source,
+        licence=licence,
     )
 
 
@@ -502,7 +513,7 @@ def run_recipe(
     folder: Path,
     *,
     teacher: Path | None = None,
-    start: str | None = None,
+    start: Sequence[str] = (),
     resume: bool = False,
     seconds: float | None = None,
     stop: Callable[[], bool] = lambda: False,
@@ -520,7 +531,7 @@ def run_recipe(
         data: folders of colour photographs, and tar shards.
         folder: the run folder.
         teacher: weights of the teacher, if not those of the extra ``colorcli[train]``.
-        start: a model to start from, as ``colorize --model`` takes it.
+        start: a model to start from, as ``colorize --model`` takes it, or several, see ``network_of``.
         resume: continue from the folder's checkpoint.
         seconds: stop after about this time.
         stop: checked after every step.
@@ -554,7 +565,10 @@ def run_recipe(
         raise UsageError(f"Recipe '{recipe.name}' adapts a model: name it with --from MODEL.")
     network = None
     if start:
-        network, recipe = network_of(start), _of_model(recipe, find(start))
+        network, recipe = network_of(*start), _of_model(recipe, find(start[0]))
+        for name in network.adjustable:
+            if name in recipe.network:
+                setattr(network, name, recipe.network[name])
     run = Run(folder)
     if run.begun and not resume:
         raise UsageError(f"{folder} already holds a run: continue it with --resume, or choose another folder with -o.")

@@ -9,8 +9,8 @@ from torch import Tensor
 from colorcli.color.spaces import LUMA601
 
 
-def distance(kind: str, answer: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
-    """Distance of each native answer from its target: ``(N,)``.
+def distance(kind: str, answer: Tensor, target: Tensor, weight: Tensor | None = None, cells: int = 1) -> Tensor:
+    """Distance of each native answer from its target, in each of ``cells`` x ``cells`` cells: ``(N, cells^2)``.
 
     Args:
         kind: ``mse``, ``l1``, ``smooth_l1`` (quadratic below 0.1), or ``cross_entropy`` of logits against
@@ -27,7 +27,7 @@ def distance(kind: str, answer: Tensor, target: Tensor, weight: Tensor | None = 
         error = (answer - target).abs()
     else:
         error = F.smooth_l1_loss(answer, target, beta=0.1, reduction="none")
-    return (error if weight is None else error * weight).mean((1, 2, 3))
+    return F.adaptive_avg_pool2d(error if weight is None else error * weight, cells).mean(1).flatten(1)
 
 
 def discriminator_gan(kind: str, real: Tensor, fake: Tensor) -> Tensor:
@@ -64,15 +64,17 @@ def diversity_shortfall(outputs: tuple[Tensor, Tensor], codes: tuple[Tensor, Ten
 
     Each sample's mean a*, b* is removed first, so that a global tint does not count, and chroma is averaged over
     cells of 1/16 of a side, so that noise does not count. ``target`` is the wanted distance in CIELAB units for
-    codes at unit distance a dimension; the shortfall is relative to it.
+    codes at unit distance a dimension; the shortfall is relative to it. A global tint counts against them: it is what a
+    code changes most easily.
     """
 
     def regions(chroma: Tensor) -> Tensor:
         return F.adaptive_avg_pool2d(chroma - chroma.mean((2, 3), keepdim=True), 16)
 
     apart = (regions(outputs[0]) - regions(outputs[1])).square().sum(1).add(1e-4).sqrt().mean((1, 2))
-    wanted = target * (codes[0] - codes[1]).square().mean(1).sqrt()
-    return F.relu(1 - apart / wanted).mean()
+    tint = (outputs[0] - outputs[1]).mean((2, 3)).square().sum(1).add(1e-4).sqrt()
+    wanted = target * (codes[0] - codes[1]).square().mean(1).sqrt().clamp_min(1e-3)
+    return (F.relu(1 - apart / wanted) + tint / wanted).mean()
 
 
 def distillation(logits: Tensor, teacher: Tensor) -> Tensor:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
+from colorcli.errors import UsageError
 from colorcli.networks.colorizer import Colorizer
 from colorcli.registry.registry import build, find, fit, read_backbone, read_weights, shapes
 
@@ -18,11 +20,26 @@ def fill(module: nn.Module, name: str) -> None:
     module.load_state_dict(fit(tensors, shapes(module), name))
 
 
-def network_of(model: str) -> Colorizer:
+def network_of(*models: str) -> Colorizer:
     """The network of a model given as ``colorize --model`` takes it, in float32.
+
+    Of several it has the mean of their weights (Wortsman et al. 2022, Model soups), which is often better than each
+    where they come from a common start. The statistics of batch norm are averaged too, which makes answers paler until
+    training has counted them anew.
 
     Raises:
         ModelError: there is no such model, or its weights are not what its card says.
+        UsageError: several that are not the same network.
     """
-    card = find(model)
-    return build(card, read_weights(card))
+    cards = [find(model) for model in models]
+    for model, card in zip(models, cards, strict=True):
+        if (card.system, card.network) != (cards[0].system, cards[0].network):
+            raise UsageError(f"'{models[0]}' and '{model}' are different networks: their weights have no mean.")
+    weights = [read_weights(card) for card in cards]
+    return build(cards[0], {name: _mean([tensors[name] for tensors in weights]) for name in weights[0]})
+
+
+def _mean(tensors: list[Tensor]) -> Tensor:
+    if len(tensors) == 1 or not tensors[0].is_floating_point():
+        return tensors[0]
+    return torch.stack([tensor.float() for tensor in tensors]).mean(0)

@@ -107,6 +107,10 @@ class Phase:
         samples: colourings of each photograph in a step; the native loss takes the best one in full and the others
             at ``others``.
         diversity: target of the diversity term, CIELAB units per unit distance of codes.
+        cells: the best sample is chosen in each of so many times so many cells of a photograph: 1 chooses a whole
+            colouring, more let each object have its own.
+        learns: patterns of the names of the parameters that learn, such as ``G.blocks.*``; all others stay as they
+            are, and the statistics of batch norm with them. Empty: all.
         clip: largest gradient norm of the generator; 0: no limit.
     """
 
@@ -139,6 +143,8 @@ class Phase:
     samples: int = 1
     others: float = 0.25
     diversity: float = 2.0
+    cells: int = 1
+    learns: tuple[str, ...] = ()
     clip: float = 1.0
 
     def __post_init__(self) -> None:
@@ -155,7 +161,7 @@ class Phase:
             _within(f"weights.{term} of phase '{self.name}'", weight, 0)
         if self.train != "discriminator" and not any(self.weights.values()):
             raise ValueError(f"phase '{self.name}' needs a weight above 0, or the generator learns nothing")
-        for name in ("batch", "accumulate", "d_every", "samples"):
+        for name in ("batch", "accumulate", "d_every", "samples", "cells"):
             _within(f"{name} of phase '{self.name}'", getattr(self, name), 1)
         for name in ("rebalance", "drop_at"):
             _within(f"{name} of phase '{self.name}'", getattr(self, name), 0, 1)

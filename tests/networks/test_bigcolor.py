@@ -188,3 +188,17 @@ def test_generator_ignores_no_chunk_of_z() -> None:
             z = torch.zeros(1, 68)
             z[:, 17 * chunk : 17 * (chunk + 1)] = 1
             assert not torch.allclose(base, generator(f, code, z))
+
+
+def test_the_curve_makes_vivid_what_is_sure_and_nothing_else(lite: BigColor) -> None:
+    """It must keep hues, and not raise the faint colours that the generator is unsure of."""
+    lightness = 60 + 20 * torch.randn(1, 1, 64, 64)
+    with torch.no_grad():
+        plain = 40 * lite.chroma(lightness) / lite.chroma(lightness).square().sum(1).sqrt().max()
+        lite.curve = (1.2, 0.4)
+        curved = 110 * lite._curved(plain / 110)
+    lite.curve = (1.0, 0.0)
+    before, after = plain.square().sum(1).sqrt(), curved.square().sum(1).sqrt()
+    assert torch.allclose(curved / after[:, None], plain / before[:, None], atol=1e-4)
+    assert torch.allclose(after, 1.2 * before * (before / 20) ** 0.4, rtol=0.02, atol=0.05)
+    assert lite._curved(plain) is plain

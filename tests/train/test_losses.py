@@ -51,8 +51,10 @@ def test_a_global_tint_or_noise_is_no_diversity() -> None:
     tinted = losses.diversity_shortfall((one, one + 20), codes, 4.0)
     noisy = losses.diversity_shortfall((one, one + 4 * torch.randn(1, 2, 64, 64)), codes, 4.0)
     regions = one.clone()
-    regions[..., :32] += 12
-    assert tinted > 0.98
+    regions[..., :32] += 6
+    regions[..., 32:] -= 6
+    # A tint is no diversity, and costs more than none at all.
+    assert tinted > losses.diversity_shortfall((one, one), codes, 4.0) > 0.98
     assert noisy > 0.6
     assert losses.diversity_shortfall((one, regions), codes, 4.0) < 0.01
 
@@ -102,6 +104,14 @@ def test_weights_make_pixels_count() -> None:
     truth, wrong = torch.zeros(1, 2, 1, 2), torch.tensor([[[[1.0, 0.0]], [[1.0, 0.0]]]])
     weight = torch.tensor([[[[3.0, 1.0]]]])
     assert losses.distance("mse", wrong, truth, weight) == 3 * losses.distance("mse", wrong, truth)
+
+
+def test_the_distance_in_cells_tells_places_apart() -> None:
+    """The best sample is chosen where it is best, one for a coat and another for a car."""
+    truth, wrong = torch.zeros(1, 2, 4, 4), torch.zeros(1, 2, 4, 4)
+    wrong[..., :2, 2:] = 1
+    assert losses.distance("mse", wrong, truth, cells=2).tolist() == [[0, 1, 0, 0]]
+    assert losses.distance("mse", wrong, truth).tolist() == [[0.25]]
 
 
 def test_cross_entropy_is_that_of_the_target_distribution() -> None:

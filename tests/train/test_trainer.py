@@ -33,6 +33,7 @@ from colorcli.train.data import PhotoSet, _fraction
 from colorcli.train.loop import DivergedError, Trainer, run_recipe
 from colorcli.train.objectives.base import Setup, optimizer
 from colorcli.train.objectives.standard import Standard
+from colorcli.train.pretrained import network_of
 from colorcli.train.processes import Processes
 from colorcli.train.run import Run, _changes
 from colorcli.train.validation import before_after, validate
@@ -208,7 +209,7 @@ def test_fine_tuning_starts_from_the_model_and_says_what_changed(photos: Path, t
     _train(photos, first)
     sets = ["data.crop=64", "data.short_side=[64, 72]", "data.held_back=0.2", "phases.0.steps=4", "every=2"]
     recipe = recipes.load("fine-tune", [*sets, "phases.0.batch=4", "phases.0.warmup=0", "phases.0.lr=0.01"])
-    run_recipe(recipe, [photos], second, start=str(first), device="cpu")
+    run_recipe(recipe, [photos], second, start=[str(first)], device="cpu")
     last = _records(first, "val_psnr")[-1]["val_psnr"]
     table = {name: (before, after) for name, before, after in before_after(second)[1]}
     assert table["psnr"][0] == pytest.approx(last, abs=0.02)
@@ -222,22 +223,59 @@ def test_fine_tuning_shows_a_network_crops_that_it_takes(photos: Path, tmp_path:
     first = dataclasses.replace(first, phases=first.phases[:1], discriminator={})
     run_recipe(first, [photos], tmp_path / "first", device="cpu", keep_worse=True)
     again = recipes.load("fine-tune", ["phases.0.steps=1", "phases.0.batch=2"])
-    assert run_recipe(again, [photos], tmp_path / "second", start=str(tmp_path / "first"), device="cpu")
+    assert run_recipe(again, [photos], tmp_path / "second", start=[str(tmp_path / "first")], device="cpu")
     data = json.loads((tmp_path / "second" / "recipe.json").read_text())["data"]
     assert (data["crop"], data["short_side"]) == (256, [256, 384])
+
+
+def test_training_starts_from_the_mean_of_several_models(photos: Path, tmp_path: Path) -> None:
+    """Of two runs from a common start the mean is often better than either: it needs no script of one's own."""
+    _train(photos, tmp_path / "a")
+    _train(photos, tmp_path / "b", "seed=5")
+    means = network_of(str(tmp_path / "a"), str(tmp_path / "b")).state_dict()
+    for name, tensor in means.items():
+        both = [network_of(str(tmp_path / run)).state_dict()[name] for run in "ab"]
+        assert torch.allclose(tensor, (both[0] + both[1]) / 2 if tensor.is_floating_point() else both[0])
+    heard: list[dict[str, object]] = []
+    starts = [str(tmp_path / run) for run in "ab"]
+    _train(photos, tmp_path / "c", start=starts, keep_worse=True, observe=heard.append)
+    setup = Setup(recipes.load(TOY), PhotoSet([photos], held_back=0.2))
+    measured, _ = validate(network_of(*starts), setup)
+    assert next(record for record in heard if "val_psnr" in record)["val_psnr"] == pytest.approx(
+        measured["val_psnr"], abs=0.02
+    )
+
+
+def test_different_networks_have_no_mean(photos: Path, tmp_path: Path) -> None:
+    _train(photos, tmp_path / "a", seconds=0)
+    _train(photos, tmp_path / "b", "network.decoder=[8, 8, 8, 8, 16]", seconds=0)
+    with pytest.raises(UsageError, match="different networks"):
+        network_of(str(tmp_path / "a"), str(tmp_path / "b"))
+
+
+def test_only_the_parameters_learn_that_the_phase_names(photos: Path, tmp_path: Path) -> None:
+    """A phase for a part must not undo what the others have learnt, nor count the statistics of batch norm anew."""
+    _train(photos, tmp_path / "a")
+    name = next(name for name, _ in network_of(str(tmp_path / "a")).named_parameters())
+    sets = ["phases.0.lr=0.05", f"phases.0.learns=['{name}']", "freeze_batch_norm='none'", "ema=0.0"]
+    _train(photos, tmp_path / "b", *sets, start=[str(tmp_path / "a")], keep_worse=True)
+    before, after = (network_of(str(tmp_path / run)).state_dict() for run in "ab")
+    assert [key for key in before if not torch.equal(before[key], after[key])] == [name]
+    with pytest.raises(UsageError, match="'nothing' is to learn|called 'nothing'"):
+        _train(photos, tmp_path / "c", "phases.0.learns=['nothing']")
 
 
 def test_a_recipe_for_another_system_does_not_fine_tune(photos: Path, tmp_path: Path) -> None:
     _train(photos, tmp_path / "first")
     with pytest.raises(UsageError, match="is a convnet"):
-        run_recipe(recipes.load("pix2pix-lite"), [photos], tmp_path / "second", start=str(tmp_path / "first"))
+        run_recipe(recipes.load("pix2pix-lite"), [photos], tmp_path / "second", start=[str(tmp_path / "first")])
 
 
 def test_a_network_that_is_fine_tuned_keeps_its_arguments(photos: Path, tmp_path: Path) -> None:
     """Ignored, they would be reported as trained."""
     _train(photos, tmp_path / "first", seconds=0)
     with pytest.raises(UsageError, match=r"network\.encoder cannot be changed"):
-        _train(photos, tmp_path / "second", "network.encoder=[8, 8, 8, 8, 16]", start=str(tmp_path / "first"))
+        _train(photos, tmp_path / "second", "network.encoder=[8, 8, 8, 8, 16]", start=[str(tmp_path / "first")])
 
 
 def test_epochs_count_photographs(photos: Path, tmp_path: Path) -> None:

@@ -81,10 +81,13 @@ class Setup:
         dtype = _DTYPES.get(self.recipe.precision)
         return torch.autocast(self.device.type, dtype=dtype, enabled=dtype is not None)
 
-    def learn(self, network: nn.Module, mode: bool = True) -> None:
-        """Put a network into training mode (or out of it), its batch norm only where the recipe does not freeze it."""
+    def learn(self, network: nn.Module, mode: bool = True, statistics: bool = True) -> None:
+        """Put a network into training mode (or out of it), its batch norm only where the recipe does not freeze it.
+
+        Without ``statistics`` all of it is frozen.
+        """
         network.train(mode)
-        frozen = [network] if self.recipe.freeze_batch_norm == "all" else []
+        frozen = [network] if self.recipe.freeze_batch_norm == "all" or not statistics else []
         if self.recipe.freeze_batch_norm == "slow":
             frozen = [network.get_submodule(part) for part in getattr(network, "slow_parts", ())]
         for part in frozen:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from fnmatch import fnmatchcase
 from functools import cache, cached_property
 from typing import Any, ClassVar, cast
 
@@ -112,6 +113,7 @@ class Standard(Objective):
         return network
 
     def optimizers(self, phase: Phase) -> dict[str, torch.optim.Optimizer]:
+        self._let_learn(phase.learns)
         slow = {id(p) for part in self.network.slow_parts for p in self.network.get_submodule(part).parameters()}
         learning = [p for p in self.network.parameters() if p.requires_grad]
         groups = [
@@ -124,6 +126,16 @@ class Standard(Objective):
             made["discriminator"] = optimizer(phase, [(judging, phase.d_lr)], phase.d_weight_decay)
         return made
 
+    def _let_learn(self, patterns: tuple[str, ...]) -> None:
+        """Let the parameters learn whose names match one of the patterns; all but frozen parts where there are none."""
+        frozen = tuple(f"{part}." for part in self.network.frozen_parts)
+        own = {name: p for name, p in self.network.named_parameters() if not name.startswith(frozen)}
+        for pattern in patterns:
+            if not any(fnmatchcase(name, pattern) for name in own):
+                raise UsageError(f"No parameter of {self.recipe.system} is called '{pattern}', which is to learn.")
+        for name, parameter in own.items():
+            parameter.requires_grad_(not patterns or any(fnmatchcase(name, pattern) for pattern in patterns))
+
     def step(self, phase: Phase, index: int, batch: Batch, update: Update) -> dict[str, Tensor]:
         device = self.setup.device
         rgb = torch.from_numpy(batch.rgb).to(device, memory_format=torch.channels_last)
@@ -131,7 +143,7 @@ class Standard(Objective):
         classes = self._classes(batch, rgb)
         codes = self._codes(phase, len(batch))
         learns = phase.train != "discriminator"
-        self.setup.learn(self.network, learns)
+        self.setup.learn(self.network, learns, statistics=not phase.learns)
         with torch.set_grad_enabled(learns), self.setup.autocast():
             answers, extra = self._answer(phase, gray, codes, classes)
         answers = [answer.float() for answer in answers]
@@ -199,7 +211,9 @@ class Standard(Objective):
             if target.shape[-2:] != answers[0].shape[-2:]:
                 target = self.network.target(rgb)
             weight = self._rebalancing(phase, small, target)
-        errors = torch.stack([losses.distance(self._loss(phase), answer, target, weight) for answer in answers])
+        errors = torch.stack(
+            [losses.distance(self._loss(phase), answer, target, weight, phase.cells) for answer in answers]
+        )
         best = errors.min(0).values
         return {"native": (best + phase.others * (errors.sum(0) - best)).mean()}
 
