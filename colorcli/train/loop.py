@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from colorcli.errors import ColorcliError, UsageError
+from colorcli.networks.colorizer import Colorizer
 from colorcli.registry.card import ModelCard
 from colorcli.registry.registry import find, own_tensors
 from colorcli.registry.systems import systems
@@ -499,6 +500,17 @@ def _of_model(recipe: Recipe, card: ModelCard) -> Recipe:
     )
 
 
+def _started(recipe: Recipe, start: Sequence[str]) -> tuple[Colorizer | None, Recipe]:
+    """The network that training starts from, where there is one, and the recipe for it."""
+    if not start:
+        return None, recipe
+    network, recipe = network_of(*start), _of_model(recipe, find(start[0]))
+    for name in network.adjustable:
+        if name in recipe.network:
+            setattr(network, name, recipe.network[name])
+    return network, recipe
+
+
 def _say_if_few(held_back: int, say: Callable[[str], None]) -> None:
     if held_back < LEAST_HELD_BACK:
         say(
@@ -563,12 +575,7 @@ def run_recipe(
         )
     if not (start or recipe.system):
         raise UsageError(f"Recipe '{recipe.name}' adapts a model: name it with --from MODEL.")
-    network = None
-    if start:
-        network, recipe = network_of(*start), _of_model(recipe, find(start[0]))
-        for name in network.adjustable:
-            if name in recipe.network:
-                setattr(network, name, recipe.network[name])
+    network, recipe = _started(recipe, start)
     run = Run(folder)
     if run.begun and not resume:
         raise UsageError(f"{folder} already holds a run: continue it with --resume, or choose another folder with -o.")
