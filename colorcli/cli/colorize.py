@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast, get_args
 
 import typer
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from colorcli.colorize.options import Pages
     from colorcli.colorize.plan import Plan
     from colorcli.colorize.run import Report, Run
+    from colorcli.images.credentials import Identity
     from colorcli.images.output_profile import OutputProfile
 
 _MANY = 20
@@ -106,6 +107,27 @@ def colorize(
     report: Annotated[
         bool, typer.Option("--report", help="Write OUTPUT/report.html, to look at the run and choose among samples.")
     ] = False,
+    manifest: Annotated[
+        bool, typer.Option("--manifest", help="Write OUTPUT/SHA256SUMS, as sha256sum -c reads it.")
+    ] = False,
+    sidecar: Annotated[
+        bool, typer.Option("--sidecar", help="Write OUTPUT.json beside each output: PREMIS objects and events.")
+    ] = False,
+    bag: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Pack the finished outputs into a BagIt bag in DIR.")
+    ] = None,
+    mark: Annotated[
+        str | None, typer.Option(metavar="visible", help="Draw a small sign into the lower right corner.")
+    ] = None,
+    c2pa_key: Annotated[
+        Path | None, typer.Option(metavar="PEM", help="Sign Content Credentials with this private key.")
+    ] = None,
+    c2pa_certificate: Annotated[
+        Path | None, typer.Option(metavar="PEM", help="Certificate of --c2pa-key, and those above it.")
+    ] = None,
+    c2pa_timestamp: Annotated[
+        str | None, typer.Option(metavar="URL", help="Time-stamping authority to ask for each signature.")
+    ] = None,
     picks: Annotated[
         list[Path] | None,
         typer.Option(help="Make only the colourings chosen in a report (picks.json); repeatable."),
@@ -159,6 +181,11 @@ def colorize(
             insisted=given,
             overwrite=overwrite,
             report=report and not dry_run,
+            manifest=manifest,
+            sidecars=sidecar,
+            bag=bag,
+            mark=_mark(mark),
+            signer=_signer(c2pa_key, c2pa_certificate, c2pa_timestamp),
             execution=Execution(
                 batch_size=_batch_size(batch_size),
                 recolor=recolor,
@@ -182,8 +209,8 @@ def colorize(
         _summarize(outcome, run.plan, verbose=verbose, debug=debug)
     if outcome.fatal is not None:
         raise outcome.fatal
-    if report and outcome.signal_number is None:
-        _report(run, quiet=quiet, json=json)
+    if outcome.came_to_its_end:
+        _deliver(run, quiet=quiet, json=json)
     raise typer.Exit(int(outcome.exit_code))
 
 
@@ -215,6 +242,22 @@ def _profile(asked: str) -> OutputProfile | None:
     from colorcli.images.output_profile import output_profile
 
     return output_profile(asked)
+
+
+def _mark(text: str | None) -> Literal["visible"] | None:
+    if text in (None, "visible"):
+        return "visible" if text else None
+    raise UsageError(f"--mark takes visible, not '{text}'.")
+
+
+def _signer(key: Path | None, certificate: Path | None, timestamp: str | None) -> Identity | None:
+    from colorcli.images.credentials import Identity
+
+    if key is not None and certificate is not None:
+        return Identity(str(key), str(certificate), timestamp)
+    if key is not None or certificate is not None or timestamp is not None:
+        raise UsageError("Content Credentials need both --c2pa-key and --c2pa-certificate.")
+    return None
 
 
 def _batch_size(text: str) -> int | None:
@@ -252,19 +295,24 @@ def _is_given(ctx: typer.Context, parameter: str) -> bool:
     return source is not None and source.name == "COMMANDLINE"
 
 
-def _report(run: Run, *, quiet: bool, json: bool) -> None:
+def _deliver(run: Run, *, quiet: bool, json: bool) -> None:
+    from colorcli.colorize.events import to_line
+    from colorcli.text import printable
+
     live = not quiet and sys.stderr.isatty()
 
-    def progress(done: int, total: int) -> None:
+    def progress(what: str, done: int, total: int) -> None:
         if live and (done % 10 == 0 or done == total):
             end = "\n" if done == total else ""
-            print(f"\rReport: {done}/{total}", end=end, file=sys.stderr, flush=True)  # noqa: T201
+            print(f"\r{what}: {done}/{total}", end=end, file=sys.stderr, flush=True)  # noqa: T201
 
-    for path in run.write_reports(progress):
+    for made in run.deliver(progress):
         if json:
-            data.emit("report.written", path=str(path), bytes=path.stat().st_size)
+            data.line(to_line(made).rstrip("\n"))
         if not quiet:
-            data.note(f"Report: {path}")
+            name = made["event"].removesuffix(".written").capitalize()
+            about = f" ({made['outputs']} outputs)" if "outputs" in made else ""
+            data.note(f"{name}: {printable(made['path'])}{about}")
 
 
 def _introduction(start: RunStart, *, automatic: bool) -> str:

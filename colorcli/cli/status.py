@@ -64,7 +64,11 @@ def verify(
     json: Json = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Nothing on stderr but errors.")] = False,
 ) -> None:
-    """Compare every finished output with the SHA-256 in the journal; exit code 9 if any differs."""
+    """Compare every finished output with the SHA-256 in the journal; exit code 9 if any differs.
+
+    A manifest and sidecars are compared too; of a BagIt bag, all its files with its manifests.
+    """
+    from colorcli.colorize import delivery
     from colorcli.colorize.audit import verify as compare
     from colorcli.text import printable
 
@@ -74,7 +78,11 @@ def verify(
         if live and (done % 50 == 0 or done == total):
             print(f"\r{done}/{total}", end="\n" if done == total else "", file=sys.stderr, flush=True)  # noqa: T201
 
-    compared, mismatches = compare(folder, inputs=inputs, progress=progress)
+    if delivery.is_bag(folder):
+        compared, mismatches = delivery.verify_bag(folder, progress)
+    else:
+        compared, mismatches = compare(folder, inputs=inputs, progress=progress)
+        mismatches += delivery.verify_delivered(folder)
     for mismatch in mismatches:
         if json:
             output.emit("verify.mismatch", path=mismatch.path, fault=mismatch.fault, side=mismatch.side)

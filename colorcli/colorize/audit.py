@@ -15,7 +15,8 @@ from colorcli.colorize.journal import altered_lines, journal_path, read_journal
 from colorcli.errors import UsageError
 
 State = Literal["done", "skipped", "failed", "unfinished"]
-Fault = Literal["missing", "changed", "unreadable"]
+Fault = Literal["missing", "changed", "unreadable", "unlisted"]
+Side = Literal["output", "input", "journal", "manifest", "sidecar", "bag"]
 
 COLUMNS = (
     "state", "input", "output", "sample", "reason", "kind", "input_sha256", "output_sha256", "model", "weights_sha256",
@@ -45,7 +46,7 @@ class Mismatch:
 
     path: str
     fault: Fault
-    side: Literal["output", "input", "journal"]
+    side: Side
 
 
 def read_status(root: Path) -> Status:

@@ -92,7 +92,7 @@ class PhotoDone(_Output):
     """A finished output: its input, how it was made, and its fidelity to the photograph.
 
     ``max_delta_l`` and ``mean_delta_l`` are of the codes as computed, the ``written_`` ones of the file, of which
-    ``written_share`` was compared: a lossy coder changes lightness too.
+    ``written_share`` was compared: a lossy coder changes lightness too. ``mark`` is the visible sign's rectangle; lightness is measured before it is drawn.
     """
 
     event: Literal["photo.done"]
@@ -118,6 +118,7 @@ class PhotoDone(_Output):
     written_share: NotRequired[float]
     fitted_share: float
     mean_chroma: float
+    mark: NotRequired[dict[str, int | str]]
 
 
 class PhotoTouched(_Made):
@@ -150,7 +151,16 @@ class PhotoUnmade(_Made):
     trace: NotRequired[str]
 
 
-Event = Notice | RunStart | RunEnd | PhotoStart | PhotoDone | PhotoUnmade
+class Written(_Made):
+    """What was written beside the outputs; ``bytes`` of a report, the number of ``outputs`` that others are about."""
+
+    event: Literal["report.written", "manifest.written", "sidecars.written", "bag.written"]
+    path: str
+    bytes: NotRequired[int]
+    outputs: NotRequired[int]
+
+
+Event = Notice | RunStart | RunEnd | PhotoStart | PhotoDone | PhotoUnmade | Written
 Observer = Callable[[Event], None]
 
 

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from colorcli.color.vividness import NEUTRAL
 from colorcli.errors import UsageError
+from colorcli.images.credentials import Identity
 from colorcli.images.output_profile import OutputProfile
 from colorcli.images.photo import Format
 from colorcli.images.read import MAX_PIXELS
@@ -21,6 +22,7 @@ Pages = Literal["largest", "first", "all"]
 """Which pages are coloured of a file that holds several."""
 
 MAX_SAMPLES = 1000
+Mark = Literal["visible"]
 # A pixel in flight takes up to 3 bytes each decoded, coloured and encoded, twice that at 16 bits; the rest is for the
 # network.
 _BYTES_PER_PIXEL = 48
@@ -45,6 +47,8 @@ class Parameters:
         negative: whether photographs are inverted first.
         profile: colour space of the outputs; None is sRGB.
         pages: of a file that holds several: ``largest``, ``first`` or ``all``.
+        mark: ``visible`` for a sign in the corner (``images.visible_mark``), or None.
+        credentials: hexadecimal SHA-256 of the certificate that signs the outputs; None leaves them unsigned.
     """
 
     settings: Settings = field(default_factory=dict)
@@ -56,11 +60,14 @@ class Parameters:
     negative: bool = False
     profile: OutputProfile | None = None
     pages: Pages = "largest"
+    mark: Mark | None = None
+    credentials: str | None = None
 
     def record(self) -> dict[str, Any]:
         """The parameters for journals and labels, without later ones that have their neutral value."""
         rest = {name: value for name, value in vars(self).items() if name != "settings"}
-        later = {"vividness": NEUTRAL, "negative": False, "profile": None, "pages": "largest"}
+        later: dict[str, Any] = {"vividness": NEUTRAL, "negative": False, "profile": None, "pages": "largest"}
+        later |= {"mark": None, "credentials": None}
         rest = {name: value for name, value in rest.items() if name not in later or value != later[name]}
         if self.profile is not None:
             rest["profile"] = self.profile.name
@@ -82,6 +89,7 @@ class Execution:
         salvage: colour the readable part of damaged photographs, with a note on what is missing.
         keep_times: give outputs the modification times of their inputs.
         largest: pixels above which a photograph is refused before it is decoded.
+        signer: who signs the outputs; None leaves them unsigned.
     """
 
     batch_size: int | None = None
@@ -94,6 +102,7 @@ class Execution:
     salvage: bool = False
     keep_times: bool = False
     largest: int = MAX_PIXELS
+    signer: Identity | None = None
 
 
 def fingerprint(weights_sha256: str, parameters: Mapping[str, object]) -> str:
@@ -119,6 +128,8 @@ def choose_parameters(
     negative: bool = False,
     profile: OutputProfile | None = None,
     pages: Pages = "largest",
+    mark: Mark | None = None,
+    credentials: str | None = None,
     **asked: Any,
 ) -> Parameters:
     """Fill in defaults, and refuse controls that the model does not take.
@@ -141,5 +152,9 @@ def choose_parameters(
                 )
     if samples * variants(settings) > MAX_SAMPLES:
         raise UsageError(f"A photograph can have {MAX_SAMPLES} colourings at most, of all classes together.")
+    if mark not in (None, "visible"):
+        raise UsageError(f"--mark takes visible, not '{mark}'.")
     working = size or model.size_rule.size
-    return Parameters(settings, working, strength, vividness, format, quality, negative, profile, pages)
+    return Parameters(
+        settings, working, strength, vividness, format, quality, negative, profile, pages, mark, credentials
+    )

@@ -10,6 +10,7 @@ import traceback
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
+from functools import partial
 from io import BufferedReader
 from pathlib import Path
 from typing import Literal
@@ -27,11 +28,13 @@ from colorcli.errors import ColorcliError, OutputError, PhotoError
 from colorcli.files import patiently
 from colorcli.images.as_written import AsWritten
 from colorcli.images.content import Content, content_of
+from colorcli.images.credentials import Identity, sign_file
 from colorcli.images.formats import FORMATS, PhotoFormat, format_of_name, output_format
 from colorcli.images.photo import Format, Photo, Pixels
 from colorcli.images.provenance import Provenance, is_labelled, merged
 from colorcli.images.read import inverted, page_count, read_photo
 from colorcli.images.tiles import Windows, blend
+from colorcli.images.visible_mark import Sign
 from colorcli.images.write import FurtherPage, Written, write_photo
 from colorcli.pipeline.coloring import Join
 from colorcli.pipeline.coloring import prepare as windows_of
@@ -94,6 +97,7 @@ class Result:
     fidelity: Fidelity
     notes: tuple[str, ...]
     seconds: dict[str, float]
+    sign: Sign | None = None
 
 
 def prepare(task: Task, info: ModelInfo, parameters: Parameters, execution: Execution) -> Prepared:
@@ -167,6 +171,7 @@ def finish(
     parameters: Parameters,
     canvases: Canvases,
     *,
+    signer: Identity | None = None,
     fsync: bool = True,
     verify: bool = False,
     insist: bool = False,
@@ -181,6 +186,8 @@ def finish(
         PhotoError: the result is gray, its lightness is wrong, or it cannot be written.
     """
     photo = prepared.photo
+    sign = Sign.of(photo.height, photo.width) if parameters.mark else None
+    provenance = _provenance(prepared, output, info, parameters)
     form: Format = parameters.format or output_format(photo.format, output.relative)
     holds = FORMATS[form]
     bits = _depth(photo, holds)
@@ -201,11 +208,13 @@ def finish(
         raise OutputError(f"{output.path.parent} cannot be made: {error.strerror or error}.") from error
     # What is coded as a whole is made in one place.
     whole = nullcontext() if holds.streamed else canvases.taken((photo.height, photo.width, 3), bits)
+    alpha = None if photo.alpha is None or not holds.alpha else _at_depth(photo.alpha, bits)
     start = time.perf_counter()
     with whole as canvas:
+        strips = clock.timed(joined.strips(canvas))
         written = write_photo(
             output.path,
-            clock.timed(joined.strips(canvas)),
+            strips if sign is None else sign.drawn(strips),
             height=photo.height,
             width=photo.width,
             bits=bits,
@@ -213,13 +222,14 @@ def finish(
             quality=parameters.quality,
             lossless=photo.lossless,
             metadata=photo.metadata,
-            provenance=_provenance(prepared, output, info, parameters),
-            alpha=None if photo.alpha is None or not holds.alpha else _at_depth(photo.alpha, bits),
+            provenance=provenance,
+            alpha=sign.opaque(alpha) if sign is not None and alpha is not None else alpha,
+            seal=None if signer is None else partial(sign_file, signer, source=photo.path, provenance=provenance),
             canvas=canvas,
-            more=[_further(page, join, holds) for page, join in zip(prepared.more, joins[1:], strict=True)],
+            more=[_further(page, join, holds, parameters) for page, join in zip(prepared.more, joins[1:], strict=True)],
             sidecar=prepared.sidecar,
             profile=parameters.profile,
-            original=None if prepared.more else photo.pixels,
+            original=None if prepared.more else photo.pixels if sign is None else sign.on(photo.pixels),
             mtime_ns=prepared.input.mtime_ns if keep_times else None,
             fsync=fsync,
             verify=verify,
@@ -232,7 +242,7 @@ def finish(
     if bits < photo.bits:
         lost.append(f"{photo.bits} bits per sample became {bits}: {holds.label} holds no more")
     notes = (*prepared.notes, *lost, *written.left_out)
-    return Result(written, form, bits, _of_all(prepared, joins), notes, seconds)
+    return Result(written, form, bits, _of_all(prepared, joins), notes, seconds, sign)
 
 
 def _joined(
@@ -261,10 +271,14 @@ def _depth(photo: Photo, holds: PhotoFormat) -> Literal[8, 16]:
     return 16 if min(photo.bits, holds.bits) == 16 else 8
 
 
-def _further(page: Prepared, joined: Join, holds: PhotoFormat) -> FurtherPage:
+def _further(page: Prepared, joined: Join, holds: PhotoFormat, parameters: Parameters) -> FurtherPage:
     photo, bits = page.photo, _depth(page.photo, holds)
     alpha = None if photo.alpha is None else _at_depth(photo.alpha, bits)
-    return FurtherPage(joined.strips(), photo.height, photo.width, bits, alpha, photo.metadata)
+    strips = joined.strips()
+    if parameters.mark:
+        sign = Sign.of(photo.height, photo.width)
+        strips, alpha = sign.drawn(strips), None if alpha is None else sign.opaque(alpha)
+    return FurtherPage(strips, photo.height, photo.width, bits, alpha, photo.metadata)
 
 
 def _of_all(prepared: Prepared, joins: list[Join]) -> Fidelity:
@@ -315,7 +329,7 @@ def done_record(
     spent = {**prepared.seconds, "network": seconds, **result.seconds}
     # a lossless file holds the codes that were computed, as its checksum says
     written = result.written.lightness or AsWritten(float(fidelity.max_delta_l), float(fidelity.mean_delta_l), 1.0)
-    return {
+    record: PhotoDone = {
         "v": VERSION,
         "event": "photo.done",
         "time": now(),
@@ -349,6 +363,9 @@ def done_record(
         "fitted_share": round(float(fidelity.fitted_share), 6),
         "mean_chroma": round(float(fidelity.mean_chroma), 6),
     }
+    if result.sign is not None:
+        record["mark"] = result.sign.record()
+    return record
 
 
 def unmade_record(task: Task, output: Output, error: Exception, prepared: Prepared | None) -> PhotoUnmade:

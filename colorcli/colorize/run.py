@@ -8,16 +8,17 @@ import platform
 import socket
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import colorcli
 from colorcli.color.vividness import NEUTRAL
-from colorcli.colorize import discover, picks, report
+from colorcli.colorize import delivery, discover, picks, report
 from colorcli.colorize.events import (
     VERSION,
     Event,
@@ -27,18 +28,21 @@ from colorcli.colorize.events import (
     PhotoTouched,
     PhotoUnmade,
     RunStart,
+    Written,
     notice,
     now,
 )
 from colorcli.colorize.executors import Executor, Facts, Work
 from colorcli.colorize.executors.local import LocalExecutor
-from colorcli.colorize.journal import Journal
+from colorcli.colorize.journal import Journal, journal_path
 from colorcli.colorize.lock import locked
-from colorcli.colorize.options import Execution, Pages, choose_parameters
+from colorcli.colorize.options import Execution, Mark, Pages, choose_parameters
 from colorcli.colorize.plan import CONFLICTS, Plan, Selection, Task, Verdict, make_plan
 from colorcli.colorize.state import apart_folder
 from colorcli.errors import ColorcliError, ExitCode, NothingToDoError, OutputError, StoppedError, UsageError
 from colorcli.files import STATE_FOLDER
+from colorcli.images import credentials
+from colorcli.images.credentials import Identity
 from colorcli.images.formats import FORMATS, format_of_name, labels
 from colorcli.images.output_profile import OutputProfile
 from colorcli.images.photo import Format
@@ -85,6 +89,10 @@ class Request:
         insisted: names of attributes and controls given on the command line, which picks must not override.
         overwrite: replace outputs of other parameters, or of unknown origin.
         report: whether a report will be written.
+        manifest: whether ``SHA256SUMS`` is; ``sidecars`` likewise, beside each output.
+        bag: folder of a BagIt bag to be made of the finished outputs.
+        mark: ``visible`` for a sign in the corner of each output.
+        signer: who signs the outputs' Content Credentials.
         execution: how the work is done.
         configuration: all options as given, for the journal.
     """
@@ -115,6 +123,11 @@ class Request:
     insisted: frozenset[str] = frozenset()
     overwrite: bool = False
     report: bool = False
+    manifest: bool = False
+    sidecars: bool = False
+    bag: Path | None = None
+    mark: Mark | None = None
+    signer: Identity | None = None
     execution: Execution = field(default_factory=Execution)
     configuration: Mapping[str, Any] = field(default_factory=dict)
 
@@ -167,6 +180,11 @@ class Report:
     def unprocessed(self) -> int:
         """Outputs that an early end left for the next run."""
         return self.matched - self.done - self.already - self.skipped - self.failed
+
+    @property
+    def came_to_its_end(self) -> bool:
+        """Whether nothing ended the run early."""
+        return self.signal_number is None and self.fatal is None
 
     @property
     def photographs_per_second(self) -> float:
@@ -224,8 +242,13 @@ class Report:
 
 
 def run(request: Request, *, observe: Observer = lambda _: None, stop: Stop | None = None) -> Report:
-    """Carry out a request; raises as ``Run`` and ``Run.carry_out`` do."""
-    return Run(request).carry_out(observe=observe, stop=stop)
+    """Carry out a request; raises as ``Run``, ``Run.carry_out`` and ``Run.deliver`` do."""
+    asked = Run(request)
+    report = asked.carry_out(observe=observe, stop=stop)
+    if report.came_to_its_end:
+        for made in asked.deliver():
+            observe(made)
+    return report
 
 
 class Run:
@@ -262,6 +285,8 @@ class Run:
             negative=request.negative,
             profile=request.profile,
             pages=request.pages,
+            mark=request.mark,
+            credentials=credentials.check_identity(request.signer) if request.signer else None,
             **request.controls,
         )
         self._beside = [source.root for source in sources if source.beside]
@@ -276,6 +301,8 @@ class Run:
             raise NothingToDoError(f"No photograph matched ({labels()} are known{others}).")
         if request.report:
             report.check_places(self.plan)
+        if request.bag is not None:
+            delivery.check_bag(request.bag, self.plan.roots)
 
     def _choose(self, chosen: picks.Picks) -> None:
         """Narrow the run to the picks, with the samples' parameters.
@@ -303,6 +330,8 @@ class Run:
             format=self.parameters.format if self.parameters.format is not None else made.format,
             quality=self.parameters.quality if "quality" in request.insisted else made.quality,
             profile=self.parameters.profile,
+            mark=self.parameters.mark,
+            credentials=self.parameters.credentials,
         )
         self._found, picked = chosen.find(self._found, include=request.include, exclude=request.exclude)
         self._selection = replace(self._selection, picks=picked)
@@ -342,6 +371,7 @@ class Run:
         """
         request, ready = self._request, stop or Stop()
         self._keep_state_apart()
+        execution = replace(request.execution, signer=request.signer)
 
         def turn(number: int, engine: Engine) -> Report:
             def open_model() -> Any:
@@ -357,7 +387,7 @@ class Run:
                     stopped=ready,
                 )
 
-            work = Work(open_model, self.parameters, request.execution, ready)
+            work = Work(open_model, self.parameters, execution, ready)
             return carry_out(
                 self._part(self.plan, number, engine),
                 executor(work),
@@ -400,14 +430,37 @@ class Run:
                 with contextlib.suppress(OSError):  # without it, the journal lies where the output does
                     apart_folder(root).mkdir(parents=True, exist_ok=True)
 
-    def write_reports(self, progress: Callable[[int, int], None] = lambda done, total: None) -> list[Path]:
-        """Write the report of each output folder; the files, of each folder ``report.html`` first.
+    def deliver(self, progress: Callable[[str, int, int], None] = lambda what, done, total: None) -> Iterator[Written]:
+        """Write what was asked for beside the outputs, from the journals: reports, sidecars, manifests, a bag.
+
+        Args:
+            progress: is told what is being written, and how many of how many photographs are.
+
+        Yields:
+            An event for each file or folder that was written.
 
         Raises:
-            OutputError: a report cannot be written, or a journal cannot be read.
+            OutputError: one cannot be written, or a journal cannot be read.
+            VerificationError: an output that goes into the bag is not what the journal says.
         """
-        inputs = [str(path) for path in self._request.inputs]
-        return report.write_reports(self.plan, self.info, self.parameters, inputs=inputs, progress=progress)
+        request = self._request
+        if request.report:
+            inputs = [str(path) for path in request.inputs]
+            for path in report.write_reports(
+                self.plan, self.info, self.parameters, inputs=inputs, progress=partial(progress, "Report")
+            ):
+                yield _written("report", path, bytes=path.stat().st_size)
+        # a folder in which every photograph failed before its first line has no journal
+        for root in [root for root in self.plan.roots if journal_path(root).is_file()]:
+            if request.sidecars:
+                yield _delivered(delivery.write_sidecars(root, partial(progress, "Sidecars")))
+            if request.manifest:
+                yield _delivered(delivery.write_manifest(root, sidecars=request.sidecars))
+            if request.bag is not None:
+                made = delivery.write_bag(
+                    root, request.bag, sidecars=request.sidecars, progress=partial(progress, "Bag")
+                )
+                yield _delivered(made)
 
 
 def carry_out(
@@ -487,6 +540,15 @@ def carry_out(
                 journal.append(tail)
         observe(tail)
     return outcome
+
+
+def _written(kind: Literal["report", "manifest", "sidecars", "bag"], path: Path, **more: int) -> Written:
+    event: Written = {"v": VERSION, "event": f"{kind}.written", "time": now(), "path": os.fspath(path)}  # type: ignore[typeddict-item]
+    return {**event, **more}  # type: ignore[typeddict-item]
+
+
+def _delivered(made: delivery.Delivered) -> Written:
+    return _written(made.kind, made.path, outputs=made.outputs)
 
 
 def _lock(roots: Sequence[Path], stack: ExitStack, observe: Observer) -> None:

@@ -6,7 +6,7 @@ import errno
 import hashlib
 import io
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -81,6 +81,7 @@ def write_photo(
     profile: OutputProfile | None = None,
     original: Pixels | None = None,
     mtime_ns: int | None = None,
+    seal: Callable[[Path, Path], None] | None = None,
     fsync: bool = True,
     verify: bool = False,
 ) -> Written:
@@ -110,6 +111,7 @@ def write_photo(
         original: the photograph, upright and sRGB-encoded, whose lightness a lossy file is compared with; None compares
             nothing.
         mtime_ns: the modification time that the file gets; None leaves it as it is.
+        seal: writes the finished file with a signature, its first argument, into its second. None leaves it as it is.
         fsync: whether to wait until file and folder are on the disk.
         verify: whether to decode the file in full, not only its header, before it is renamed.
 
@@ -155,6 +157,8 @@ def write_photo(
             more=tuple(_further(page, packet, profile, name) for page in more),
         )
         written = _write_part(part, checked, form, encoding, fsync=fsync)
+        if seal is not None:
+            written = _sealed(part, seal, fsync=fsync)
         # of several pages, what is read back is the largest
         shown = max([(height, width, bits), *((p.height, p.width, p.bits) for p in more)], key=lambda p: p[0] * p[1])
         _check_header(part, (format, shown[1], shown[0], shown[2]), name)
@@ -254,6 +258,26 @@ def _give_name(part: Path, target: Path, sidecar: bytes | None, mtime_ns: int | 
     _rename(part, target)
     if fsync:
         sync_folder(target.parent)
+
+
+def _sealed(part: Path, seal: Callable[[Path, Path], None], *, fsync: bool) -> Written:
+    """Put what ``seal`` makes of the file under its temporary name in its place, and hash that."""
+    signed = part_path(part)
+    try:
+        signed.unlink(missing_ok=True)
+        seal(part, signed)
+        with signed.open("r+b") as handle:
+            if fsync:
+                os.fsync(handle.fileno())
+            size = handle.seek(0, os.SEEK_END)
+            handle.seek(0)
+            sha256 = hashlib.file_digest(handle, "sha256").hexdigest()
+        signed.replace(part)
+    except BaseException:
+        with suppress(OSError):
+            signed.unlink()
+        raise
+    return Written(size, sha256)
 
 
 def _rename(part: Path, target: Path) -> None:

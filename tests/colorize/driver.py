@@ -1,8 +1,8 @@
 """The program in a process of its own, with a fake network: ``python -m tests.colorize.driver SECONDS DIE ARGS…``.
 
 SECONDS is how long the network takes for a batch; as it begins, the file that ``DRIVER_MARK`` names appears. DIE is
-``no``, or ``STAGE:N``: kill the process with SIGKILL at that stage of the N-th photograph (``network``, ``written``:
-renamed but not yet journalled, ``part``: half-written).
+``no``, or ``STAGE:N``: kill the process with SIGKILL at the N-th time of that step of ``faults.STEPS`` (after
+``written``: renamed but not yet journalled), or of ``part``: half-written.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from colorcli.cli import main
-from colorcli.colorize import photograph
 from colorcli.images import write
 from colorcli.pipeline import opening
 from colorcli.registry import registry
 
 from ..fakes import CARD, FakeSession
+from .faults import AFTERWARDS, STEPS, at
 
 
 def die() -> None:
@@ -30,27 +30,20 @@ def die() -> None:
     time.sleep(60)
 
 
-def inject(stage: str, number: int, session: FakeSession) -> None:
+def inject(stage: str, number: int) -> None:
     """Make the process die at a stage of the ``number``-th photograph."""
-    count = itertools.count(1)
-    place, name = {"written": (photograph, "write_photo"), "part": (write, "probe"), "network": (session, "fault")}[
-        stage
-    ]
-    original = getattr(place, name)
+    if stage == "part":
 
-    def deadly(*args: Any, **kwargs: Any) -> Any:
-        last = next(count) == number
-        if last and stage == "part":
-            with Path(args[0]).open("r+b") as file:
+        def cut(path: Path) -> Any:
+            with path.open("r+b") as file:
                 file.truncate(100)
-        if last and stage != "written":
             die()
-        result = original(*args, **kwargs)
-        if last:
-            die()
-        return result
 
-    setattr(place, name, deadly)
+        count = itertools.count(1)
+        write._check_header = lambda part, *_: cut(part) if next(count) == number else None
+        return
+    place, name = {**STEPS, **AFTERWARDS}[stage]
+    setattr(place, name, at(number, getattr(place, name), die, after=stage == "written"))
 
 
 def run(seconds: float, deadly: str, arguments: list[str]) -> int:
@@ -64,7 +57,7 @@ def run(seconds: float, deadly: str, arguments: list[str]) -> int:
     session = FakeSession(colour)
     if deadly != "no":
         stage, _, number = deadly.partition(":")
-        inject(stage, int(number), session)
+        inject(stage, int(number))
     registry.find = lambda name: CARD
     opening.open_model = lambda *args, **kwargs: session
     return main(arguments)

@@ -318,6 +318,7 @@ class _Line:
             info,
             self._parameters,
             self._canvases,
+            signer=self._execution.signer,
             fsync=self._execution.fsync,
             verify=self._execution.verify,
             insist=self._execution.recolor,

@@ -1,0 +1,304 @@
+"""Content Credentials: a signed statement, inside the file, of what it was made from and how (C2PA 2.2).
+
+The archive signs with its own key and certificate. What is signed binds the statement to every byte of the file, so a
+signature cannot be the same twice, and neither can the file.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from colorcli.errors import PhotoError, UsageError
+from colorcli.files import file_sha256
+from colorcli.images.formats import format_of_content
+from colorcli.images.provenance import DIGITAL_SOURCE_TYPE, Provenance
+from colorcli.text import printable
+
+_MIME = {"JPEG": "image/jpeg", "PNG": "image/png", "TIFF": "image/tiff", "WEBP": "image/webp", "AVIF": "image/avif",
+         "GIF": "image/gif"}  # fmt: skip
+# nothing is fetched, and no thumbnails are made: they would be pictures beside the picture
+_SETTINGS: dict[str, Any] = {
+    "builder": {"thumbnail": {"enabled": False}},
+    "verify": {"remote_manifest_fetch": False, "ocsp_fetch": False},
+}
+_MISSING = "Content Credentials need the c2pa library: pip install 'colorcli[c2pa]'."
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Who signs.
+
+    Attributes:
+        key: file of the private key, PEM, not encrypted.
+        certificate: file of its certificate and those above it, PEM, the signer's first.
+        timestamp: address of an RFC 3161 time-stamping authority, asked for every file; None for no time stamp.
+    """
+
+    key: str
+    certificate: str
+    timestamp: str | None = None
+
+
+def check_identity(identity: Identity) -> str:
+    """Make sure that an identity can sign; the hexadecimal SHA-256 of its certificate file.
+
+    Raises:
+        UsageError: the c2pa library is missing, or key and certificate are no pair that may sign.
+    """
+    _library()
+    _signer_parts(identity)
+    picture = io.BytesIO(_PIXEL)
+    try:
+        _sign(identity, {"title": "check"}, "image/png", picture, io.BytesIO())
+    except _SigningError as error:
+        raise UsageError(
+            f"{identity.key} and {identity.certificate} cannot sign Content Credentials: {error}. They must be a key "
+            "and its certificate for signing, valid today, with the certificates above it."
+        ) from error
+    return file_sha256(Path(identity.certificate))
+
+
+def sign_file(identity: Identity, made: Path, target: Path, *, source: Path, provenance: Provenance) -> None:
+    """Write ``made`` with Content Credentials into ``target``, which is replaced.
+
+    They say that ``source`` was opened and that its colours were made by a machine.
+
+    Raises:
+        PhotoError: the format holds none, or they cannot be made.
+        OSError: a file cannot be read or written.
+    """
+    with made.open("rb") as picture, source.open("rb") as original:
+        mime, parent = _mime(picture), _mime(original)
+        if mime is None:
+            raise PhotoError("cannot be signed: its format holds no Content Credentials")
+        dest = _Noting(target)
+        try:
+            statement = _statement(provenance)
+            ingredient = {"title": printable(provenance.input_name), "relationship": "parentOf", "instance_id": _INPUT}
+            if parent is None:  # a format of which the library knows only the name
+                statement["ingredients"] = [
+                    {**ingredient, "format": "application/octet-stream", "hash": provenance.input_sha256}
+                ]
+                _sign(identity, statement, mime, picture, dest)
+            else:
+                _sign(identity, statement, mime, picture, dest, (ingredient, parent, original))
+        except _SigningError as error:
+            if dest.fault is not None:
+                raise dest.fault from error
+            raise PhotoError(f"cannot be signed: {error}") from error
+        finally:
+            dest.close()
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """What a file's Content Credentials say.
+
+    Attributes:
+        state: ``Trusted`` (valid, and the signer is one that was given as trusted), ``Valid`` or ``Invalid``.
+        signer: name in the certificate, and its organisation.
+        failures: codes of what is wrong.
+        manifests: number of manifests: one for each program that signed.
+        actions: of the last manifest, each with its kind and, where it has one, its digital source type.
+        parents: titles of what the file was made from.
+        generator: program that made the last manifest.
+    """
+
+    state: str
+    signer: str
+    failures: tuple[str, ...]
+    manifests: int
+    actions: tuple[tuple[str, str], ...]
+    parents: tuple[str, ...]
+    generator: str
+
+
+def read_credentials(path: Path, trusted: bytes | None = None) -> Credentials | None:
+    """The Content Credentials of a file, or None where it has none. Nothing is fetched from the network.
+
+    Args:
+        path: the file.
+        trusted: certificates, PEM, whose signatures are trusted.
+
+    Raises:
+        UsageError: the c2pa library is missing.
+        PhotoError: they are damaged beyond reading.
+    """
+    c2pa = _library()
+    settings: dict[str, Any] = {"verify": {**_SETTINGS["verify"], "verify_trust": trusted is not None}}
+    if trusted is not None:
+        settings["trust"] = {"trust_anchors": trusted.decode("ascii", "replace")}
+    with path.open("rb") as file:
+        mime = _mime(file)
+        if mime is None:
+            return None
+        try:
+            with c2pa.Context.from_dict(settings) as context:
+                reader = c2pa.Reader.try_create(mime, file, context=context)
+                if reader is None:
+                    return None
+                with reader:
+                    return _credentials(json.loads(reader.json()), str(reader.get_validation_state()))
+        except (c2pa.C2paError, ValueError) as error:
+            raise PhotoError(f"has Content Credentials that cannot be read: {_clause(error)}") from error
+
+
+def is_available() -> bool:
+    """Whether the library is installed."""
+    with suppress(UsageError):
+        _library()
+        return True
+    return False
+
+
+def _credentials(said: Mapping[str, Any], state: str) -> Credentials:
+    manifests = said.get("manifests") or {}
+    active = manifests.get(said.get("active_manifest")) or {}
+    signature = active.get("signature_info") or {}
+    results = (said.get("validation_results") or {}).get("activeManifest") or {}
+    actions = [
+        action
+        for assertion in active.get("assertions") or ()
+        if str(assertion.get("label", "")).startswith("c2pa.actions")
+        for action in (assertion.get("data") or {}).get("actions") or ()
+    ]
+    generators = active.get("claim_generator_info") or [{}]
+    names = (signature.get("common_name"), signature.get("issuer"))
+    return Credentials(
+        state,
+        ", ".join(str(name) for name in names if name),
+        tuple(str(failure.get("code")) for failure in results.get("failure") or ()),
+        len(manifests),
+        tuple((str(action.get("action")), str(action.get("digitalSourceType") or "")) for action in actions),
+        tuple(
+            str(ingredient.get("title") or "")
+            for ingredient in active.get("ingredients") or ()
+            if ingredient.get("relationship") == "parentOf"
+        ),
+        " ".join(str(generators[0][key]) for key in ("name", "version") if generators[0].get(key)),
+    )
+
+
+_INPUT = "input"
+
+
+def _statement(provenance: Provenance) -> dict[str, Any]:
+    name, _, version = provenance.software.partition(" ")
+    details = {
+        "colorcli.model": provenance.model,
+        "colorcli.weights_sha256": provenance.weights_sha256,
+        "colorcli.input_sha256": provenance.input_sha256,
+        "colorcli.parameters": json.dumps(dict(provenance.parameters), sort_keys=True, default=str),
+    }
+    edited = {
+        "action": "c2pa.edited",
+        "description": "Colours were made by a trained network; lightness is the photograph's own.",
+        "digitalSourceType": DIGITAL_SOURCE_TYPE,
+        "softwareAgent": {"name": provenance.model, "version": provenance.version},
+        "parameters": details,
+    }
+    opened = {"action": "c2pa.opened", "parameters": {"ingredientIds": [_INPUT]}}
+    return {
+        "claim_generator_info": [{"name": name, "version": version or "0"}],
+        "title": printable(provenance.input_name),
+        "assertions": [{"label": "c2pa.actions.v2", "data": {"actions": [opened, edited]}}],
+    }
+
+
+class _SigningError(Exception):
+    pass
+
+
+class _Noting(io.FileIO):
+    """A new file that remembers what the disk answered: the library says only that writing failed."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, "w+b")
+        self.fault: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        try:
+            return super().write(data)
+        except OSError as error:
+            self.fault = error
+            raise
+
+
+def _sign(
+    identity: Identity,
+    statement: Mapping[str, Any],
+    mime: str,
+    picture: Any,
+    target: Any,
+    parent: tuple[Mapping[str, Any], str, Any] | None = None,
+) -> None:
+    c2pa = _library()
+    algorithm, certificate, key = _signer_parts(identity)
+    address = None if identity.timestamp is None else identity.timestamp.encode()
+    try:
+        signer = c2pa.Signer.from_info(c2pa.C2paSignerInfo(algorithm, certificate, key, address))
+        with signer, c2pa.Context.from_dict(_SETTINGS) as context, c2pa.Builder(dict(statement), context) as builder:
+            if parent is not None:
+                builder.add_ingredient(*parent)
+            builder.sign(signer, mime, picture, target)
+    except c2pa.C2paError as error:
+        raise _SigningError(_clause(error)) from error
+
+
+@lru_cache(maxsize=4)
+def _signer_parts(identity: Identity) -> tuple[bytes, bytes, bytes]:
+    """Signing algorithm, certificates and key."""
+    from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+    contents = []
+    for path in (identity.certificate, identity.key):
+        try:
+            contents.append(Path(path).read_bytes())
+        except OSError as error:
+            raise UsageError(f"{printable(path)} cannot be read: {error.strerror or error}.") from error
+    try:
+        key = load_pem_private_key(contents[1], None)
+    except (ValueError, TypeError) as error:
+        raise UsageError(f"{printable(identity.key)} is not an unencrypted private key in PEM form.") from error
+    if isinstance(key, ec.EllipticCurvePrivateKey):
+        algorithm = {256: b"es256", 384: b"es384", 521: b"es512"}.get(key.curve.key_size)
+    elif isinstance(key, rsa.RSAPrivateKey):
+        algorithm = b"ps256"
+    else:
+        algorithm = b"ed25519" if isinstance(key, ed25519.Ed25519PrivateKey) else None
+    if algorithm is None:
+        raise UsageError(f"{printable(identity.key)} is of a kind that Content Credentials do not take.")
+    return algorithm, contents[0], contents[1]
+
+
+def _library() -> Any:
+    try:
+        import c2pa
+    except ImportError as error:
+        raise UsageError(_MISSING) from error
+    return c2pa
+
+
+def _mime(file: io.BufferedReader) -> str | None:
+    form = format_of_content(file.read(32))
+    file.seek(0)
+    return None if form is None else _MIME.get(form.name)
+
+
+def _clause(error: BaseException) -> str:
+    return printable(str(error).strip().split("\n")[0]).rstrip(".")
+
+
+# a picture of one pixel, to try a signature with
+_PIXEL = bytes.fromhex(
+    "89504e470d0a1a0a0000000d49484452000000010000000108000000003a7e9b550000000a49444154789c636000000002000148afa471"
+    "0000000049454e44ae426082"
+)
