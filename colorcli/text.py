@@ -8,13 +8,21 @@ from collections.abc import Iterable
 
 _MOST_NAMES = 12
 _UNPRINTABLE = frozenset(("Cc", "Cs", "Zl", "Zp"))
+# what turns the direction of writing makes a name look like another one
+_TURNING = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
 def printable(text: str) -> str:
     """``text`` on one line, in characters that XML and terminals can hold; others as backslash escapes."""
     return "".join(
-        ascii(c)[1:-1] if unicodedata.category(c) in _UNPRINTABLE or c in "\ufffe\uffff" else c for c in text
+        ascii(c)[1:-1] if unicodedata.category(c) in _UNPRINTABLE or c in _TURNING or c in "\ufffe\uffff" else c
+        for c in text
     )
+
+
+def printable_lines(text: str) -> str:
+    """``text`` with each of its lines ``printable``."""
+    return "\n".join(map(printable, text.split("\n")))
 
 
 def human_bytes(count: float) -> str:

@@ -15,6 +15,7 @@ from typing import Any
 from colorcli import environment
 from colorcli.environment import calm_threads
 from colorcli.errors import ColorcliError, ExitCode
+from colorcli.text import printable_lines
 
 # What a shell reports of a program that wrote into a closed pipe (128 + SIGPIPE).
 CLOSED_PIPE = 141
@@ -86,7 +87,7 @@ def _render(error: Exception, *, debug: bool) -> int:
     if isinstance(error, ColorcliError):
         _say(str(error))
         for note in getattr(error, "__notes__", ()):
-            print(note, file=sys.stderr)  # noqa: T201
+            print(printable_lines(note), file=sys.stderr)  # noqa: T201
         return error.exit_code
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         _say(f"{error.filename or 'The output'} cannot be written: the disk is full.")
@@ -122,7 +123,8 @@ def _render_usage(error: Exception, message: str, code: int) -> int:
 
 
 def _say(sentence: str) -> None:
-    print(f"Error: {sentence}", file=sys.stderr)  # noqa: T201
+    # one place for all: whatever name or file content an error quotes, a terminal is not steered by it
+    print(f"Error: {printable_lines(sentence)}", file=sys.stderr)  # noqa: T201
 
 
 def _wants_debug(arguments: list[str]) -> bool:

@@ -16,6 +16,7 @@ from colorcli.cli.evaluate import evaluate
 from colorcli.cli.export import export
 from colorcli.cli.help import help_command
 from colorcli.cli.init import init
+from colorcli.cli.inspect import inspect
 from colorcli.cli.samples import samples
 from colorcli.cli.status import status, verify
 from colorcli.cli.train import train
@@ -52,6 +53,7 @@ def root(
 app.command("colorize", cls=Command)(colorize)
 app.command("status", cls=Command)(status)
 app.command("verify", cls=Command)(verify)
+app.command("inspect", cls=Command)(inspect)
 app.command("samples", cls=Command)(samples)
 app.command("train", cls=Command)(train)
 app.command("evaluate", cls=Command)(evaluate)

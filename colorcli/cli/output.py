@@ -15,6 +15,8 @@ import threading
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, TextIO
 
+from colorcli.text import printable_lines
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -43,8 +45,13 @@ def emit(event: str, **fields: Any) -> None:
 
 
 def line(text: str) -> None:
-    """Write a line of data and flush it, since a reader may be waiting."""
+    """Write a line of data and flush it, since a reader may be waiting.
+
+    On a terminal, control characters, which come from names and files, are escaped.
+    """
     stream = stdout()
+    if stream.isatty():
+        text = printable_lines(text)
     stream.write(f"{text}\n")
     stream.flush()
 
@@ -92,7 +99,11 @@ def waiting(what: str) -> Iterator[None]:
 
 
 def fitted(text: str, stream: TextIO) -> str:
-    """Text wrapped between words if ``stream`` is a terminal, which would break words."""
+    """Text wrapped between words if ``stream`` is a terminal, which would break words.
+
+    Control characters, which come from names and files, are escaped.
+    """
+    text = printable_lines(text)
     try:
         width = os.get_terminal_size(stream.fileno()).columns if stream.isatty() else 0
     except (OSError, ValueError, AttributeError):

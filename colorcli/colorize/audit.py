@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from colorcli.colorize.journal import altered_lines, journal_path, read_journal
-from colorcli.errors import UsageError
+from colorcli.errors import OutputError, UsageError
 
 State = Literal["done", "skipped", "failed", "unfinished"]
 Fault = Literal["missing", "changed", "unreadable", "unlisted"]
@@ -117,6 +117,23 @@ def verify(
             if mismatch is not None:
                 mismatches.append(mismatch)
     return len(files), mismatches
+
+
+def record_of(path: Path) -> dict[str, object] | None:
+    """The last ``photo.done`` of an output in the journal of the folder that it lies in, or below; None without one."""
+    path = path.absolute()
+    for root in path.parents:
+        try:
+            if not journal_path(root).is_file():
+                continue
+            name, found = path.relative_to(root).as_posix(), None
+            for record in read_journal(root):
+                if record["event"] == "photo.done" and record.get("output") == name:
+                    found = record
+        except (OSError, OutputError):
+            continue
+        return found
+    return None
 
 
 @dataclass(frozen=True)

@@ -92,7 +92,8 @@ class PhotoDone(_Output):
     """A finished output: its input, how it was made, and its fidelity to the photograph.
 
     ``max_delta_l`` and ``mean_delta_l`` are of the codes as computed, the ``written_`` ones of the file, of which
-    ``written_share`` was compared: a lossy coder changes lightness too. ``mark`` is the visible sign's rectangle; lightness is measured before it is drawn.
+    ``written_share`` was compared: a lossy coder changes lightness too. ``mark`` is the visible sign's rectangle, which
+    is left out of all of this.
     """
 
     event: Literal["photo.done"]

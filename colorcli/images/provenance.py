@@ -32,6 +32,7 @@ _PREFIXES = {
     "rdf": RDF, "Iptc4xmpExt": IPTC_EXT, "xmpMM": XMP_MM, "stRef": ST_REF, "stEvt": ST_EVT
 }  # fmt: skip
 _MAX_PACKET = 1 << 24
+_MOST_EVENTS = 20
 
 _REPLACED = frozenset(
     (
@@ -162,6 +163,72 @@ def _properties(description: minidom.Element) -> list[tuple[str | None, str | No
     children = [c for c in description.childNodes if isinstance(c, minidom.Element)]
     attributes = [a for a in (description.attributes or {}).values() if a.namespaceURI not in (RDF, _XMLNS)]
     return [(item.namespaceURI, item.localName) for item in (*children, *attributes)]
+
+
+@dataclass(frozen=True)
+class Statement:
+    """What an XMP packet says of how a picture was made; empty where it says nothing.
+
+    Attributes:
+        digital_source_type: IPTC's address of it.
+        ai_system: with its version, ``ai_version``.
+        creator_tool: the program that wrote the file.
+        derived_from: path or identifier of what it was made from.
+        history: actions, each with its program and what it says of itself, oldest first.
+    """
+
+    digital_source_type: str = ""
+    ai_system: str = ""
+    ai_version: str = ""
+    creator_tool: str = ""
+    derived_from: str = ""
+    history: tuple[tuple[str, str, str], ...] = ()
+
+
+def read_packet(xmp: bytes) -> Statement | None:
+    """What a packet says, by anyone's program; None where it cannot be read or says nothing of this."""
+    document = _parse(xmp)
+    root = _rdf(document) if document else None
+    if root is None:
+        return None
+    found = _descriptions(root)
+
+    def value(namespace: str, name: str) -> str:
+        return next((text for description in found if (text := _value(description, namespace, name))), "")
+
+    derived = next((child for d in found for child in _children(d, XMP_MM, "DerivedFrom")), None)
+    sources = [_value(derived, ST_REF, name) for name in ("filePath", "documentID", "instanceID")] if derived else []
+    events = [
+        event
+        for description in found
+        for history in _children(description, XMP_MM, "History")
+        for sequence in _children(history, RDF, "Seq")
+        for event in _children(sequence, RDF, "li")
+    ]
+    said = Statement(
+        value(IPTC_EXT, "DigitalSourceType"),
+        value(IPTC_EXT, "AISystemUsed"),
+        value(IPTC_EXT, "AISystemVersionUsed"),
+        value(XMP, "CreatorTool"),
+        next((source for source in sources if source), ""),
+        tuple(
+            (_value(e, ST_EVT, "action"), _value(e, ST_EVT, "softwareAgent"), _value(e, ST_EVT, "parameters"))
+            for e in events[-_MOST_EVENTS:]
+        ),
+    )
+    return None if said == Statement() else said
+
+
+def _value(element: minidom.Element, namespace: str, name: str) -> str:
+    """A property as an attribute or an element, of ``element`` itself or of the description inside it."""
+    places = [element, *_descriptions(element)]
+    for place in places:
+        if text := place.getAttributeNS(namespace, name):
+            return text.strip()
+        for child in _children(place, namespace, name):
+            if text := child.getAttributeNS(RDF, "resource") or _content(child):
+                return text.strip()
+    return ""
 
 
 def is_readable(xmp: bytes) -> bool:
