@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -12,7 +14,7 @@ from colorcli.images.visible_mark import Sign
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 @pytest.mark.parametrize(("height", "width"), [(9, 14), (32, 48), (600, 400), (1999, 3001)])
 def test_the_sign_changes_its_rectangle_alone(height: int, width: int, dtype: type) -> None:
-    picture = np.full((height, width, 3), 100, dtype)
+    picture: Any = np.full((height, width, 3), 100, dtype)
     sign = Sign.of(height, width)
     strips = [picture[y : y + 7].copy() for y in range(0, height, 7)]
     marked = np.concatenate(list(sign.drawn(iter(strips))))
