@@ -233,14 +233,14 @@ def _writing(path: Path) -> Iterator[None]:
 
 
 def _manifest(root: Path, done: Sequence[Record], *, sidecars: bool) -> bytes:
-    lines = [_sum_line(str(record["output"]), str(record["output_sha256"])) for record in done]
+    names = [(str(record["output"]), str(record["output_sha256"])) for record in done]
     if sidecars:
         runs = premis.runs_of(root)
-        lines += [
-            _sum_line(sidecar_name(str(record["output"])), hashlib.sha256(premis.sidecar(record, runs)).hexdigest())
+        names += [
+            (sidecar_name(str(record["output"])), hashlib.sha256(premis.sidecar(record, runs)).hexdigest())
             for record in done
         ]
-    return b"".join(sorted(lines, key=lambda line: line.split(b"  ", 1)[1]))
+    return b"".join(_sum_line(name, sha256) for name, sha256 in sorted(names))
 
 
 def _sum_line(name: str, sha256: str) -> bytes:

@@ -28,6 +28,7 @@ _SETTINGS: dict[str, Any] = {
     "builder": {"thumbnail": {"enabled": False}},
     "verify": {"remote_manifest_fetch": False, "ocsp_fetch": False},
 }
+_MOST_SAID = 300
 _MISSING = "Content Credentials need the c2pa library: pip install 'colorcli[c2pa]'."
 
 
@@ -56,7 +57,7 @@ def check_identity(identity: Identity) -> str:
     _signer_parts(identity)
     picture = io.BytesIO(_PIXEL)
     try:
-        _sign(identity, {"title": "check"}, "image/png", picture, io.BytesIO())
+        _sign(identity, _TRIAL, "image/png", picture, io.BytesIO())
     except _SigningError as error:
         raise UsageError(
             f"{identity.key} and {identity.certificate} cannot sign Content Credentials: {error}. They must be a key "
@@ -294,10 +295,14 @@ def _mime(file: io.BufferedReader) -> str | None:
 
 
 def _clause(error: BaseException) -> str:
-    return printable(str(error).strip().split("\n")[0]).rstrip(".")
+    lines = [line.strip() for line in str(error).split("\n") if line.strip()]
+    return printable(" ".join(lines)[:_MOST_SAID]).rstrip(".")
 
 
 # a picture of one pixel, to try a signature with
+_ALGORITHMIC = "http://cv.iptc.org/newscodes/digitalsourcetype/algorithmicMedia"
+_CREATED = {"action": "c2pa.created", "digitalSourceType": _ALGORITHMIC}
+_TRIAL = {"title": "trial", "assertions": [{"label": "c2pa.actions.v2", "data": {"actions": [_CREATED]}}]}
 _PIXEL = bytes.fromhex(
     "89504e470d0a1a0a0000000d49484452000000010000000108000000003a7e9b550000000a49444154789c636000000002000148afa471"
     "0000000049454e44ae426082"

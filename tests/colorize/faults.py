@@ -16,6 +16,7 @@ from colorcli.colorize.journal import Journal
 from colorcli.images import write
 
 STEPS: dict[str, tuple[Any, str]] = {
+    "prepare": (local, "prepare"),
     "open": (photograph, "_opened"),
     "decode": (photograph, "read_photo"),
     "resize": (photograph, "windows_of"),
@@ -82,6 +83,6 @@ def full_disk(room: int, number: int = errno.ENOSPC) -> Callable[[Path], BinaryI
 
     def created(part: Path) -> BinaryIO:
         part.unlink(missing_ok=True)
-        return io.BufferedRandom(FullDisk(part, room, number))  # type: ignore[return-value]
+        return io.BufferedRandom(FullDisk(part, room, number))
 
     return created

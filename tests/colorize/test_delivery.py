@@ -11,16 +11,19 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from colorcli.cli import main
 from colorcli.colorize import delivery
 from colorcli.colorize.run import Request, run
+from colorcli.files import file_sha256
 from colorcli.pipeline import opening
 from colorcli.registry import registry
 
 from ..fakes import CARD, FakeSession
-from .conftest import contents, write_gray
+from .conftest import Colour, contents, write_gray
 from .test_resume import complete, start
 
 HOSTILE = ("new\nline.png", "back\\slash.png", "\x1b[31mred.png", "100% %0A.png", " space.png", "é☃.png", "*star.png")
@@ -141,8 +144,8 @@ def test_a_sidecar_says_what_was_made_from_what(tmp_path: Path) -> None:
     assert main(["colorize", "in", "-o", "out", "--sidecar", "--sigma", "2", "-q"]) == 0
     said = json.loads(Path("out/a.png.json").read_text())
     original, output = said["objects"]
-    assert original["fixity"]["messageDigest"] == delivery.file_sha256(tmp_path / "in/a.png")
-    assert output["fixity"]["messageDigest"] == delivery.file_sha256(tmp_path / "out/a.png")
+    assert original["fixity"]["messageDigest"] == file_sha256(tmp_path / "in/a.png")
+    assert output["fixity"]["messageDigest"] == file_sha256(tmp_path / "out/a.png")
     assert output["relationship"]["relatedObjectIdentifier"] == original["objectIdentifier"] == "a.png"
     kinds = [event["eventType"] for event in said["events"]]
     assert kinds == ["message digest calculation", "creation", "message digest calculation"]
@@ -231,3 +234,36 @@ def test_a_large_folder_takes_little_time(tmp_path: Path) -> None:
     began = time.process_time()
     assert delivery.write_manifest(tmp_path / "out").outputs == 10_000
     assert time.process_time() - began < 5
+
+
+def test_the_visible_mark_is_drawn_on_request_and_journalled(old: Path, colour: Colour, tmp_path: Path) -> None:
+    """The promise about lightness holds for the picture, and the sign's place is known."""
+    rgba = np.dstack([np.full((48, 64, 3), 120, np.uint8), np.zeros((48, 64), np.uint8)])
+    Image.fromarray(rgba).save(old / "clear.png")
+    colour(old, output=tmp_path / "plain")
+    plain = {str(r["output"]): r for r in colour.of("photo.done")}
+    assert not any("mark" in record for record in plain.values())
+    colour(old, output=tmp_path / "marked", mark="visible")
+    marked = {str(r["output"]): r for r in colour.of("photo.done")}
+    assert set(marked) == set(plain)
+    for name, record in marked.items():
+        assert record["max_delta_l"] == plain[name]["max_delta_l"]
+        x, y, width, height = (record["mark"][key] for key in ("x", "y", "width", "height"))
+        with Image.open(tmp_path / "plain" / name) as first, Image.open(tmp_path / "marked" / name) as second:
+            before, after = np.asarray(first).astype(int), np.asarray(second).astype(int)
+        inside = np.zeros(before.shape[:2], bool)
+        inside[y : y + height, x : x + width] = True
+        assert np.abs(after - before)[inside].max() > 100
+        if name.endswith((".png", ".tif")):
+            assert np.array_equal(after[~inside], before[~inside])
+        if after.shape[2] == 4:
+            assert (after[inside][:, 3] == 255).all(), "a sign that is transparent is none"
+
+
+def test_a_mark_is_another_output(old: Path, colour: Colour) -> None:
+    """Half an archive marked and half not would be found out too late."""
+    colour(old)
+    report = colour(old, mark="visible")
+    assert (report.done, report.conflicts) == (0, report.matched)
+    assert colour(old, mark="visible", overwrite=True).done == report.matched
+    assert colour(old, mark="visible").already == report.matched

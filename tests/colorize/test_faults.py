@@ -17,7 +17,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from colorcli.colorize.executors import local
 from colorcli.colorize.journal import read_journal
 from colorcli.colorize.options import Execution
 from colorcli.colorize.run import Report
@@ -254,7 +253,8 @@ def test_an_input_that_changes_between_plan_and_turn(
 ) -> None:
     """Somebody tidies up, or a scanner is still writing."""
     reference = contents(four.with_name("reference"))
-    monkeypatch.setattr(local, "prepare", at(1, local.prepare, partial(change, four / "c.tif")))
+    place, name = STEPS["prepare"]
+    monkeypatch.setattr(place, name, at(1, getattr(place, name), partial(change, four / "c.tif")))
     report = colour(four, execution=ONE_BY_ONE)
     assert report.matched == 4 == report.done + report.failed
     assert report.failed == (change not in (_grow, _to_closed)) or os.geteuid() != 0

@@ -195,17 +195,24 @@ class _Line:
                 self._budget.release(task.pixels)
                 continue
             try:
-                prepared = prepare(task, self._session.info, self._parameters, self._execution)
+                colorings = self._begun(task)
             except Exception as error:
                 for output in task.outputs:
                     self._end_badly(task, output, error, None)
                 self._budget.release(task.pixels)
                 continue
-            flight = _Flight(prepared, len(task.outputs))
-            for output in task.outputs:
-                controls = draw_controls(prepared, output, self._session.info, self._parameters)
-                coloring = _Coloring(flight, output, controls)
-                self._to_color.put([_Item(coloring, window) for window in range(len(prepared.lightness))])
+            for coloring in colorings:
+                self._to_color.put([_Item(coloring, window) for window in range(len(coloring.controls))])
+
+    def _begun(self, task: Task) -> list[_Coloring]:
+        """A photograph decoded, and its controls drawn: all that can fail before the network."""
+        info = self._session.info
+        prepared = prepare(task, info, self._parameters, self._execution)
+        flight = _Flight(prepared, len(task.outputs))
+        return [
+            _Coloring(flight, output, draw_controls(prepared, output, info, self._parameters))
+            for output in task.outputs
+        ]
 
     def _color_loop(self) -> None:
         """Batches of one shape: full ones first, and whatever is there rather than wait."""
