@@ -227,11 +227,13 @@ class Past:
     Attributes:
         finished: the last time it was finished.
         begun: fingerprint of an attempt of which no end is known: the run was killed.
+        failed: fingerprint of an attempt that failed after it was begun, perhaps when the file had its name already.
         in_color: (size, mtime in ns) of an input that was left alone because it is in colour.
     """
 
     finished: Finished | None = None
     begun: str | None = None
+    failed: str | None = None
     in_color: tuple[int, int] | None = None
 
 
@@ -266,11 +268,11 @@ class History:
             if kind == "photo.start":
                 past.begun = _fingerprint_of(record)
             elif kind == "photo.done":
-                past.finished, past.begun = _finished(record), None
+                past.finished, past.begun, past.failed = _finished(record), None, None
             elif kind == "photo.touched" and past.finished is not None:
                 past.finished.input_mtime_ns = int(str(record["input_mtime_ns"]))
             elif kind in ("photo.failed", "photo.skipped"):
-                past.begun = None
+                past.begun, past.failed = None, past.begun or past.failed
                 if record.get("code") == "in_color":
                     past.in_color = (int(str(record["input_size"])), int(str(record["input_mtime_ns"])))
         except (KeyError, ValueError):

@@ -315,12 +315,17 @@ class _Judge:
             code, reason = self._other_parameters(past.begun)
         elif made and self._is_wanted(made, found, output, size):
             return "finished"
-        elif self.overwrite:
+        elif self.overwrite or self._is_failed_attempt(past, size, output):
             return None
         else:
             code, reason = self._conflict(made, found, output, size)
         reason += "; --overwrite replaces it, another -o keeps it"
         return Verdict(found.relative, found.root, output.relative, output.sample, "skipped", code, reason, found)
+
+    def _is_failed_attempt(self, past: Past, size: int, output: Output) -> bool:
+        """Whether the file is what a failed attempt at just this left: it had been renamed when something failed."""
+        replaced = past.finished is None or past.finished.output_size != size
+        return replaced and past.failed == self.fingerprint and _is_labelled(output.path)
 
     def _is_wanted(self, made: Finished, found: Found, output: Output, size: int) -> bool:
         """Whether the output is what would be made; where only the input's time is another, its hash decides."""
