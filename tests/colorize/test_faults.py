@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ from .conftest import Colour, contents, write_gray
 from .faults import STEPS, at, full_disk, raising
 from .test_resume import complete, finished, start
 
-ONE_BY_ONE = Execution(jobs=1)
+ONE_BY_ONE = Execution(jobs=1, fsync=False)
 FAULTS: dict[str, Callable[[], BaseException]] = {
     "EIO": lambda: OSError(errno.EIO, os.strerror(errno.EIO)),
     "ENOSPC": lambda: OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)),
@@ -91,7 +92,7 @@ def test_a_fault_at_each_step(
         shutil.rmtree(root, ignore_errors=True)
         with monkeypatch.context() as patch:
             patch.setattr(place, name, at(number, getattr(place, name), raising(FAULTS[fault])))
-            report = colour(four, execution=ONE_BY_ONE)
+            report = colour(four, execution=replace(ONE_BY_ONE, fsync=step == "sync"))
         account_for(report, originals, four, reference)
         assert report.done < 4 or step == "rename", "the fault was not injected"
         assert report.exit_code in (ExitCode.OK, ExitCode.SOME_FAILED, ExitCode.OUTPUT)
