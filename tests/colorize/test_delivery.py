@@ -26,7 +26,7 @@ from ..fakes import CARD, FakeSession
 from .conftest import Colour, contents, write_gray
 from .test_resume import complete, start
 
-HOSTILE = ("new\nline.png", "back\\slash.png", "\x1b[31mred.png", "100% %0A.png", " space.png", "é☃.png", "*star.png")
+HOSTILE = ("new\nline.png", "back\\slash.png", "\x1b[31mred.png", "100% sure.png", " space.png", "é☃.png", "*star.png")
 
 
 @pytest.fixture(autouse=True)
@@ -98,6 +98,16 @@ def test_the_bag_is_valid(hostile: Path, sidecar: list[str]) -> None:
     victim = Path("bag/data/sub") / HOSTILE[1]
     victim.write_bytes(victim.read_bytes()[:-1] + b"!")
     (Path("bag/data") / "extra").write_bytes(b"")
+    assert main(["verify", "bag", "-q"]) == 9
+
+
+@pytest.mark.parametrize("name", ["100%0A.png", "100%25.png", "next\x85line.png", "line\u2028separator.png"])
+def test_names_that_the_librarys_reader_splits_are_valid_by_the_standard(tmp_path: Path, name: str) -> None:
+    """``bagit`` 1.9 decodes no %25 and ends lines at U+0085: such a bag is whole by RFC 8493, which ``verify`` follows."""
+    write_gray(tmp_path / "in" / name)
+    assert main(["colorize", "in", "-o", "out", "--bag", "bag", "-q"]) == 0
+    assert main(["verify", "bag", "-q"]) == 0
+    (tmp_path / "bag/data" / name).unlink()
     assert main(["verify", "bag", "-q"]) == 9
 
 
@@ -179,8 +189,8 @@ def test_json_says_what_was_written(tmp_path: Path, capsys: pytest.CaptureFixtur
     events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     written = {event["event"]: (event["path"], event["outputs"]) for event in events if "outputs" in event}
     assert written == {
-        "sidecars.written": ("out", 1),
-        "manifest.written": (f"out/{delivery.MANIFEST}", 1),
+        "sidecars.written": (str(tmp_path / "out"), 1),
+        "manifest.written": (str(tmp_path / "out" / delivery.MANIFEST), 1),
         "bag.written": ("bag", 1),
     }
 
