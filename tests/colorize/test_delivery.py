@@ -103,7 +103,7 @@ def test_the_bag_is_valid(hostile: Path, sidecar: list[str]) -> None:
 
 @pytest.mark.parametrize("name", ["100%0A.png", "100%25.png", "next\x85line.png", "line\u2028separator.png"])
 def test_names_that_the_librarys_reader_splits_are_valid_by_the_standard(tmp_path: Path, name: str) -> None:
-    """``bagit`` 1.9 decodes no %25 and ends lines at U+0085; by RFC 8493, which ``verify`` follows, the bag is whole."""
+    """``bagit`` 1.9 decodes no %25 and ends lines at U+0085; by RFC 8493, as ``verify`` reads it, the bag is whole."""
     write_gray(tmp_path / "in" / name)
     assert main(["colorize", "in", "-o", "out", "--bag", "bag", "-q"]) == 0
     assert main(["verify", "bag", "-q"]) == 0
