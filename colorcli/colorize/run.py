@@ -290,6 +290,8 @@ class Run:
             **request.controls,
         )
         self._beside = [source.root for source in sources if source.beside]
+        if request.manifest and self._beside:
+            raise UsageError("--manifest would land among the originals; give an output folder with -o OUT.")
         self._found = discover.discover(sources, include=request.include, exclude=request.exclude)
         self._selection = Selection(request.shard, request.limit)
         self._samples = request.samples * variants(self.parameters.settings)

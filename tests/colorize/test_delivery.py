@@ -136,6 +136,13 @@ def test_what_cannot_be_a_bag_is_said_before_the_first_photograph(
     assert not Path("out").exists()
 
 
+def test_no_manifest_lands_among_originals(hostile: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A single photograph's output lies beside it."""
+    assert main(["colorize", "in/sub/é☃.png", "--manifest", "-q"]) == 2
+    assert "-o OUT" in capsys.readouterr().err
+    assert not list(hostile.rglob(delivery.MANIFEST))
+
+
 def test_an_output_that_was_changed_is_not_packed(hostile: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A bag that certifies a damaged file is worse than none."""
     assert main(["colorize", "in", "-o", "out", "-q"]) == 0
