@@ -100,6 +100,8 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Path:
         Image.linear_gradient("L").resize((64, 48)).save(path)
     for output in ("old_photos_colorized", "coloured", "nightly"):
         assert main(["colorize", str(folder / "old_photos"), "-o", str(folder / output), "-q"]) == 0
+    bag = ["--bag", str(folder / "coloured_bag"), "-q"]
+    assert main(["colorize", str(folder / "old_photos"), "-o", str(folder / "coloured"), *bag]) == 0
     four = folder / "four"
     assert main(["colorize", str(folder / "old_photos"), "-o", str(four), "--samples", "4", "--report", "-q"]) == 0
     chosen = {photo["name"]: 1 for photo in page_data(four / "report.html")["photos"]}
