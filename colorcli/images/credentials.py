@@ -22,7 +22,7 @@ from colorcli.images.provenance import DIGITAL_SOURCE_TYPE, Provenance
 from colorcli.text import printable
 
 _MIME = {"JPEG": "image/jpeg", "PNG": "image/png", "TIFF": "image/tiff", "WEBP": "image/webp", "AVIF": "image/avif",
-         "GIF": "image/gif"}  # fmt: skip
+         "GIF": "image/gif", "HEIF": "image/heif"}  # fmt: skip
 # nothing is fetched, and no thumbnails are made: they would be pictures beside the picture
 _SETTINGS: dict[str, Any] = {
     "builder": {"thumbnail": {"enabled": False}},
