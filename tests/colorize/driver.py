@@ -1,7 +1,7 @@
 """The program in a process of its own, with a fake network: ``python -m tests.colorize.driver SECONDS DIE ARGS…``.
 
-SECONDS is how long the network takes for a batch; as it begins, the file that ``DRIVER_MARK`` names appears. DIE is
-``no``, or ``STAGE:N``: kill the process with SIGKILL at the N-th time of that step of ``faults.STEPS`` (after
+SECONDS is how long the network takes for a batch; as it begins, it writes into the FIFO that ``DRIVER_MARK`` names. DIE
+is ``no``, or ``STAGE:N``: kill the process with SIGKILL at the N-th time of that step of ``faults.STEPS`` (after
 ``written``: renamed but not yet journalled), or of ``part``: half-written.
 """
 
