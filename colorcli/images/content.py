@@ -25,7 +25,7 @@ _STROKES_ACROSS, _MOST_SOLID = 40, 0.05
 _COLUMNS, _SHORTEST_LINE, _LEAST_PERIODIC = 8, 5, 0.3
 
 # a screen of dots: two peaks at right angles in the spectrum of the middle, this much above what is usual there
-_WINDOW, _COARSEST, _LEAST_PEAK = 256, 0.07, 400.0
+_WINDOW, _COARSEST, _LEAST_PEAK = 128, 0.07, 200.0
 
 
 @dataclass(frozen=True)

@@ -67,7 +67,8 @@ def _opened(source: Source) -> Iterator[Any]:
     except UnreadableError:
         raise
     except (OSError, SyntaxError, ValueError, RuntimeError, KeyError) as error:
-        raise UnreadableError(f"cannot be decoded: {error}") from error
+        # imageio says that it could not open the file; what Pillow said of it is the cause
+        raise UnreadableError(f"cannot be decoded: {str(error.__cause__ or error).rstrip('.')}") from error
 
 
 def _bytes(value: object) -> bytes | None:

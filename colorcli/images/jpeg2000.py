@@ -115,6 +115,8 @@ def decode(source: Source, *, salvage: bool = False) -> Decoded:
     content = source.whole()[_codestream_at(source) :] if "icc" in boxes else source.whole()
     try:
         array: np.ndarray[Any, Any] = np.asarray(imagecodecs.jpeg2k_decode(content))
+    except NotImplementedError as error:
+        raise UnreadableError("is a JPEG 2000 whose channels have different sizes, which is not supported") from error
     except (imagecodecs.Jpeg2kError, ValueError) as error:
         raise UnreadableError(f"cannot be decoded: {error}") from error
     if array.ndim == 3 and array.shape[2] not in (3, 4) and size.components != 2:

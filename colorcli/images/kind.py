@@ -23,11 +23,11 @@ _BINS = 16
 # Between synthetic toned prints with JPEG noise and uneven fading on one side and colour photographs on the other
 _USUAL_RESIDUAL, _LARGE_RESIDUAL, _STRAY_RESIDUAL = 7.5, 10.5, 25.0
 
-# a print among other colours: the longer side of the copies it is looked for in; how far 85 % of the inner part may be
+# a print among other colours: the longer side of the copies it is looked for in; how far that per cent of its core may be
 # from its tone curve, from where a colour is another one, the least share of the picture that is the print, and the
 # most that spots may have of it, in one piece or scattered
 _COARSE_SIDES = (64, 32)
-_CORE_RESIDUAL, _OTHER_COLOR = 2.5, 9.0
+_CORE_RESIDUAL, _CORE_SHARE, _OTHER_COLOR = 2.5, 85, 9.0
 _LEAST_PRINT, _MOST_SPOTS, _SCATTERED = 0.35, 0.10, 0.03
 _MOST_ONE_SIDED = 0.16  # of the height or width, for a margin or target on one side alone
 # what keeps its own colour: the longer side of the copy it is taken from, the residuals from which it begins and is
@@ -209,7 +209,7 @@ def _print_among_colors(lab: NDArray[np.floating]) -> Judgement | None:
     every = lab.reshape(-1, 3)
     tone = _tone_curve(core[:, 0], core[:, 1:], at=every[:, 0])
     residual = np.hypot(*(every[:, 1:] - tone).T).reshape(height, width)
-    if np.percentile(residual[inner], 85) > _CORE_RESIDUAL:
+    if np.percentile(residual[inner], _CORE_SHARE) > _CORE_RESIDUAL:
         return None
     colored = residual > _OTHER_COLOR
     top, bottom, left, right = _without_margins(colored)

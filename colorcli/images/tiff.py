@@ -423,8 +423,10 @@ def _full_range(values: NDArray[Any], page: _Page) -> tuple[Pixels, tuple[str, .
 
 
 def _from_codes(values: NDArray[Any], page: _Page) -> Pixels:
-    if page.bits == 1:
+    if values.dtype.kind == "b":
         values = values.astype(np.uint8)
+    if values.dtype.kind != "u":
+        raise UnreadableError(f"cannot be decoded: its samples come as {values.dtype}, not as it states")
     pixels = cast(Pixels, np.ascontiguousarray(values))
     if not pixels.flags.writeable:
         pixels = pixels.copy()

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import errno
 import io
+import json
 import os
+import shutil
 import struct
+import subprocess
 import sys
 import threading
 import zlib
@@ -23,9 +26,12 @@ from PIL import Image, ImageCms, ImageOps
 
 from colorcli.color.spaces import lightness_to_gray
 from colorcli.errors import PhotoError
+from colorcli.images.formats import FORMATS
+from colorcli.images.photo import Metadata, Resolution
 from colorcli.images.read import probe, read_photo
 from colorcli.images.source import Source
-from tests.images.conftest import color_scene, gray_scene
+from colorcli.images.write import write_photo
+from tests.images.conftest import PROVENANCE, color_scene, gray_scene
 
 
 def save(path: Path, picture: np.ndarray, **options: Any) -> Path:
@@ -629,3 +635,51 @@ def test_heif_and_dng_are_read_where_their_libraries_are(tmp_path: Path, monkeyp
         monkeypatch.setitem(sys.modules, module, None)
         with pytest.raises(PhotoError, match=r"needs a library that is not installed: .*pip install"):
             read_photo(tmp_path / name)
+
+
+def test_what_libraries_cannot_read_ends_in_a_sentence(tmp_path: Path) -> None:
+    """A NotImplementedError for a museum's JPEG 2000; "could not initialize a plug-in" for an odd BMP."""
+    coded = bytearray(imagecodecs.jpeg2k_encode(np.repeat(gray_scene()[..., None], 3, 2), level=0, codecformat="j2k"))
+    at = coded.index(b"\x07\x01\x01\x07\x01\x01")
+    coded[at + 4 : at + 6] = b"\2\2"
+    (tmp_path / "a.j2k").write_bytes(coded)
+    with pytest.raises(PhotoError, match=r"different sizes|cannot be decoded"):
+        read_photo(tmp_path / "a.j2k")
+    Image.fromarray(gray_scene()).save(tmp_path / "a.bmp")
+    bmp = bytearray((tmp_path / "a.bmp").read_bytes())
+    bmp[28:30] = struct.pack("<H", 2)
+    (tmp_path / "a.bmp").write_bytes(bmp)
+    with pytest.raises(PhotoError, match=r"cannot be decoded: Unsupported BMP pixel depth \(2\)\.$"):
+        read_photo(tmp_path / "a.bmp")
+
+
+@pytest.mark.skipif(shutil.which("exiftool") is None, reason="exiftool is not installed")
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "TIFF", "WEBP", "JPEG2000"])
+def test_exiftool_finds_what_was_kept(tmp_path: Path, form: str) -> None:
+    """An archive looks with exiftool, not with us: what it cannot find there is lost."""
+    exif = Image.Exif()
+    exif[0x010E], exif[0x013B] = "Harbour, 1931", "Anna Miller"
+    exif.get_ifd(0x8769)[0x9003] = "1931:06:03 10:00:00"
+    packet = (
+        b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+        b'<rdf:Description rdf:about="" xmlns:dc="http://purl.org/dc/elements/1.1/" dc:source="Box 12"/></rdf:RDF>'
+        b"</x:xmpmeta>"
+    )
+    metadata = Metadata(
+        exif=exif.tobytes().removeprefix(b"Exif\0\0"),
+        xmp=packet,
+        iptc=b"\x1c\x02\x19\0\x0alighthouse\x1c\x02\x78\0\x04boat",
+        resolution=Resolution(300, 300, "inch"),
+    )
+    target = tmp_path / f"a{FORMATS[form].suffixes[0]}"
+    write_photo(
+        target, [color_scene()], height=48, width=64, bits=8, format=form, provenance=PROVENANCE, metadata=metadata
+    )
+    found = json.loads(subprocess.run(["exiftool", "-j", "-G1", target], capture_output=True, check=True).stdout)[0]
+    values = {key.partition(":")[2]: value for key, value in found.items()}
+    assert values["Source"] == "Box 12" and "trained" in values["DigitalSourceType"].lower()
+    assert values["ImageDescription"] == "Harbour, 1931" and values["Artist"] == "Anna Miller"
+    assert values["DateTimeOriginal"] == "1931:06:03 10:00:00"
+    if form != "WEBP":
+        assert values["Keywords"] == "lighthouse" and values["Caption-Abstract"] == "boat"
+    assert not [value for key, value in values.items() if key in ("Warning", "Error")], values
