@@ -23,9 +23,9 @@ _BINS = 16
 # Between synthetic toned prints with JPEG noise and uneven fading on one side and colour photographs on the other
 _USUAL_RESIDUAL, _LARGE_RESIDUAL, _STRAY_RESIDUAL = 7.5, 10.5, 25.0
 
-# a print among other colours: the longer side of the copies it is looked for in; how far that per cent of its core may be
-# from its tone curve, from where a colour is another one, the least share of the picture that is the print, and the
-# most that spots may have of it, in one piece or scattered
+# a print among other colours: the longer side of the copies it is looked for in; how far so many per cent of its inner
+# half may be from its tone curve, from where a colour is another one, the least share of the picture that is the print,
+# and the most that spots may have of it, in one piece or scattered
 _COARSE_SIDES = (64, 32)
 _CORE_RESIDUAL, _CORE_SHARE, _OTHER_COLOR = 2.5, 85, 9.0
 _LEAST_PRINT, _MOST_SPOTS, _SCATTERED = 0.35, 0.10, 0.03
