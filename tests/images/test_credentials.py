@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -119,7 +120,9 @@ def test_a_signed_original_is_an_ingredient(tmp_path: Path, identity: dict[str, 
     """A chain: the scanner's statement, then ours."""
     write_gray(tmp_path / "in" / "a.jpg")
     assert main(["colorize", "in", "-o", "first", "-q", *signing(identity)]) == 0
-    assert main(["colorize", "first", "-o", "second", "-q", "--recolor", *signing(identity)]) == 0
+    (tmp_path / "signed").mkdir()  # an output folder is no place for originals
+    shutil.copy(tmp_path / "first" / "a.jpg", tmp_path / "signed")
+    assert main(["colorize", "signed", "-o", "second", "-q", "--recolor", *signing(identity)]) == 0
     found = read_credentials(tmp_path / "second" / "a.jpg", identity["root"].read_bytes())
     assert found is not None
     assert (found.state, found.manifests) == ("Trusted", 2)
