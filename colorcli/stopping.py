@@ -27,6 +27,14 @@ class Stop:
         """Whether it was requested."""
         return self._event.is_set()
 
+    def is_set(self) -> bool:
+        """The same by the name that events have."""
+        return self()
+
+    def wait(self, seconds: float) -> bool:
+        """Wait until it is requested, at most so long; whether it was."""
+        return self._event.wait(seconds)
+
     def request(self, signal_number: int | None = None) -> None:
         """Request the stop."""
         self.signal_number = self.signal_number or signal_number

@@ -20,6 +20,7 @@ from colorcli.cli.inspect import inspect
 from colorcli.cli.samples import samples
 from colorcli.cli.status import status, verify
 from colorcli.cli.train import train
+from colorcli.cli.watch import watch
 
 app = typer.Typer(
     name="colorcli",
@@ -51,6 +52,7 @@ def root(
 
 
 app.command("colorize", cls=Command)(colorize)
+app.command("watch", cls=Command)(watch)
 app.command("status", cls=Command)(status)
 app.command("verify", cls=Command)(verify)
 app.command("inspect", cls=Command)(inspect)

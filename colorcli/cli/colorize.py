@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from colorcli.colorize.events import Event, RunStart
     from colorcli.colorize.options import Pages
     from colorcli.colorize.plan import Plan
-    from colorcli.colorize.run import Report, Run
+    from colorcli.colorize.run import Report, Request, Run
     from colorcli.images.credentials import Identity
     from colorcli.images.output_profile import OutputProfile
 
@@ -147,58 +147,12 @@ def colorize(
     if pipe.is_asked(output):
         pipe.colorize_one(colorize, ctx, inputs or [])
         return
-    from colorcli.colorize.options import Execution
-    from colorcli.colorize.plan import parse_shard
-    from colorcli.colorize.run import Request, Run
+    from colorcli.colorize.run import Run
 
     folders, listed = _inputs(inputs or [], files_from)
-    given = frozenset(name for name in ctx.params if _is_given(ctx, name))
-    run = Run(
-        Request(
-            tuple(folders),
-            listed=tuple(listed),
-            output=output,
-            model=model,
-            controls=asked,
-            samples=samples,
-            size=_working_size(size, render_factor),
-            strength=strength,
-            vividness=vividness,
-            format=formats.format_of_option(form) if form is not None else None,
-            quality=quality,
-            negative=negative,
-            pages=_pages(pages),
-            profile=_profile(output_profile),
-            backend=backend,
-            device=device,
-            precision=precision,
-            compile=compile_network,
-            include=tuple(include or ()),
-            exclude=tuple(exclude or ()),
-            shard=parse_shard(shard) if shard else None,
-            limit=limit,
-            picks=tuple(picks or ()),
-            insisted=given,
-            overwrite=overwrite,
-            report=report and not dry_run,
-            manifest=manifest,
-            sidecars=sidecar,
-            bag=bag,
-            mark=_mark(mark),
-            signer=_signer(c2pa_key, c2pa_certificate, c2pa_timestamp),
-            execution=Execution(
-                batch_size=_batch_size(batch_size),
-                recolor=recolor,
-                fail_fast=fail_fast,
-                verify=verify,
-                salvage=salvage,
-                keep_times=keep_times,
-                largest=round(max_megapixels * 1e6),
-                jobs=jobs or Execution.jobs,
-            ),
-            configuration={name: _plain(value) for name, value in ctx.params.items()},
-        )
-    )
+    request = request_of(ctx, folders, output, listed)
+    with data.waiting("Looking for photographs and planning", quiet=quiet):
+        run = Run(request)
     if dry_run:
         _print_plan(run.plan, json=json)
         return
@@ -212,6 +166,65 @@ def colorize(
     if outcome.came_to_its_end:
         _deliver(run, quiet=quiet, json=json)
     raise typer.Exit(int(outcome.exit_code))
+
+
+def request_of(ctx: typer.Context, inputs: Sequence[Path], output: Path | None, listed: Sequence[str] = ()) -> Request:
+    """What a command asks for by the options of ``colorize`` that it has.
+
+    Raises:
+        UsageError: a value makes no sense, or does not go with another.
+    """
+    from colorcli.colorize.options import Execution
+    from colorcli.colorize.plan import parse_shard
+    from colorcli.colorize.run import Request
+    from colorcli.pipeline.controls import declared_settings
+
+    given = ctx.params
+    controls = [setting.keyword for _, setting in declared_settings()]
+    return Request(
+        tuple(inputs),
+        listed=tuple(listed),
+        output=output,
+        model=given["model"],
+        controls={name: given[name] for name in controls},
+        samples=given["samples"],
+        size=_working_size(given["size"], given["render_factor"]),
+        strength=given["strength"],
+        vividness=given["vividness"],
+        format=formats.format_of_option(given["form"]) if given["form"] is not None else None,
+        quality=given["quality"],
+        negative=given["negative"],
+        pages=_pages(given["pages"]),
+        profile=_profile(given["output_profile"]),
+        backend=given["backend"],
+        device=given["device"],
+        precision=given["precision"],
+        compile=given["compile_network"],
+        include=tuple(given["include"] or ()),
+        exclude=tuple(given["exclude"] or ()),
+        shard=parse_shard(given["shard"]) if given.get("shard") else None,
+        limit=given.get("limit"),
+        picks=tuple(given.get("picks") or ()),
+        insisted=frozenset(name for name in given if _is_given(ctx, name)),
+        overwrite=given["overwrite"],
+        report=bool(given.get("report")) and not given.get("dry_run"),
+        manifest=bool(given.get("manifest")),
+        sidecars=bool(given.get("sidecar")),
+        bag=given.get("bag"),
+        mark=_mark(given["mark"]),
+        signer=_signer(given["c2pa_key"], given["c2pa_certificate"], given["c2pa_timestamp"]),
+        execution=Execution(
+            batch_size=_batch_size(given["batch_size"]),
+            recolor=given["recolor"],
+            fail_fast=bool(given.get("fail_fast")),
+            verify=given["verify"],
+            salvage=given["salvage"],
+            keep_times=given["keep_times"],
+            largest=round(given["max_megapixels"] * 1e6),
+            jobs=given["jobs"] or Execution.jobs,
+        ),
+        configuration={name: _plain(value) for name, value in given.items()},
+    )
 
 
 def _plain(value: Any) -> Any:
@@ -299,20 +312,14 @@ def _deliver(run: Run, *, quiet: bool, json: bool) -> None:
     from colorcli.colorize.events import to_line
     from colorcli.text import printable
 
-    live = not quiet and sys.stderr.isatty()
-
-    def progress(what: str, done: int, total: int) -> None:
-        if live and (done % 10 == 0 or done == total):
-            end = "\n" if done == total else ""
-            print(f"\r{what}: {done}/{total}", end=end, file=sys.stderr, flush=True)  # noqa: T201
-
-    for made in run.deliver(progress):
-        if json:
-            data.line(to_line(made).rstrip("\n"))
-        if not quiet:
-            name = made["event"].removesuffix(".written").capitalize()
-            about = f" ({made['outputs']} outputs)" if "outputs" in made else ""
-            data.note(f"{name}: {printable(made['path'])}{about}")
+    with data.waiting("Writing reports, manifests and sidecars", quiet=quiet) as counted:
+        for made in run.deliver(lambda what, done, total: counted(done, total)):
+            if json:
+                data.line(to_line(made).rstrip("\n"))
+            if not quiet:
+                name = made["event"].removesuffix(".written").capitalize()
+                about = f" ({made['outputs']} outputs)" if "outputs" in made else ""
+                data.note(f"{name}: {printable(made['path'])}{about}")
 
 
 def _introduction(start: RunStart, *, automatic: bool) -> str:
@@ -383,7 +390,7 @@ def _summarize(report: Report, plan: Plan, *, verbose: bool, debug: bool) -> Non
     parts += [f"{report.unprocessed} left for the next run"] if report.unprocessed else []
     speed = f" ({report.photographs_per_second:.2f} photos/s)" if report.done else ""
     places = ", ".join(printable(str(root)) for root in plan.roots)
-    data.note(f"{', '.join(parts)} in {_duration(report.seconds)}{speed}: {places}")
+    data.note(f"{', '.join(parts)} in {duration(report.seconds)}{speed}: {places}")
     if report.exit_code in (ExitCode.INTERRUPTED, ExitCode.TERMINATED) and report.unprocessed:
         data.note("Stopped as asked; run again to go on.")
 
@@ -443,11 +450,12 @@ def _show_plan(plan: Plan) -> None:
         f"{plan.pending} to colour ({plan.megapixels:.1f} megapixels), {plan.already} done already, "
         f"{len(plan.verdicts)} not to be made, {plan.ignored} other files"
         f"{left_out}; "
-        f"about {_duration(plan.estimated_seconds())} {basis}, about {human_bytes(plan.estimated_bytes)} of disk."
+        f"about {duration(plan.estimated_seconds())} {basis}, about {human_bytes(plan.estimated_bytes)} of disk."
     )
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Seconds as people say them."""
     if seconds < 60:
         return f"{seconds:.1f} s"
     minutes = round(seconds / 60)

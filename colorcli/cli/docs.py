@@ -18,6 +18,7 @@ PAGES = {
     "colorize": ("colorcli/colorize/README.md", "every way to colour, reports and picks, status and verify"),
     "formats": ("colorcli/images/README.md", "what is read, kept and written; damage, pages, profiles"),
     "settings": ("colorcli/cli/README.md", "configuration file, environment, exit codes, JSON"),
+    "scripts": ("colorcli/cli/SCRIPTS.md", "nightly runs, cron, jq, Slurm, hot folders, the man page"),
     "models": ("models/README.md", "the models and how they measure"),
     "train": ("colorcli/train/README.md", "recipes, data, fine-tuning"),
     "evaluate": ("colorcli/evaluate/README.md", "protocols, metrics, reports"),

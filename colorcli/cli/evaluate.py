@@ -150,9 +150,9 @@ def evaluate(
         open_model=open_one,
     )
     with stopping_on_signals(stop, lambda: data.note("Finishing what is in flight; once more aborts.")):
-        run = Run(
-            request, EvaluationOptions(seed, seeds, samples, _ranks(classes), jobs or EvaluationOptions.jobs, save_ab)
-        )
+        options = EvaluationOptions(seed, seeds, samples, _ranks(classes), jobs or EvaluationOptions.jobs, save_ab)
+        with data.waiting("Looking for photographs and opening models", quiet=quiet):
+            run = Run(request, options)
         with display(len(run.dataset.items) + len(run.dataset.failures), quiet=quiet, verbose=verbose) as shown:
             report = run.carry_out(shown.show, stop)
     if json:

@@ -49,7 +49,8 @@ def export(
     from colorcli.export import exporter
 
     options = exporter.ExportOptions(precision, size, opset, calibrate, overwrite)
-    made = exporter.export(card, target, options, (lambda _: None) if quiet else data.note)
+    with data.waiting(f"Exporting {card.exact_name}", quiet=quiet):
+        made = exporter.export(card, target, options, (lambda _: None) if quiet else data.note)
     if json:
         data.emit(
             "export.done",

@@ -17,6 +17,7 @@ def help_command(
         list[str] | None, typer.Argument(metavar="COMMAND", help="Such as colorize, or models pull.")
     ] = None,
     everything: Annotated[bool, typer.Option("--all", help="The pages of all commands below it.")] = False,
+    man: Annotated[bool, typer.Option("--man", help="The same as a page for the program man.")] = False,
 ) -> None:
     """Show the help of a command; with --all, the whole manual."""
     context: Any = ctx.find_root()
@@ -25,6 +26,11 @@ def help_command(
         if name not in commands:
             raise UsageError(f"There is no command '{name}'{near(name, commands)}")
         context = _inside(context, name)
+    if man:
+        from colorcli.cli.manual import manual
+
+        typer.echo(manual(context), nl=False)
+        return
     for page in _pages(context) if everything else (context,):
         # With Rich, Typer prints the page itself.
         if text := page.command.get_help(page):

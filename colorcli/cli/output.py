@@ -12,7 +12,7 @@ import os
 import sys
 import textwrap
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, TextIO
 
 from colorcli.text import printable_lines
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 VERSION = 1
 _NARROWEST = 20
-_PATIENCE = 2.0
+PATIENCE = 2.0
+"""Seconds after which people want to know what they are waiting for."""
 
 
 class _Protection:
@@ -73,25 +74,25 @@ def note(text: str) -> None:
 
 
 @contextlib.contextmanager
-def waiting(what: str) -> Iterator[None]:
-    """On a terminal, show what is being waited for and for how long, after two seconds.
+def waiting(what: str, *, quiet: bool = False) -> Iterator[Callable[[int, int], None]]:
+    """On a terminal, show what is being waited for and for how long, once it takes over two seconds.
 
-    Do not nest it with other progress displays.
+    Yields what may be told, again and again, how much of how many is done. Not around what shows progress of its own.
     """
     screen = console(stderr=True)
-    if not screen.is_terminal or screen.is_dumb_terminal:
-        yield
+    if quiet or not screen.is_terminal or screen.is_dumb_terminal:
+        yield lambda done, total: None
         return
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
     columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
     line = Progress(*columns, console=screen, transient=True)
-    line.add_task(what, total=None)
-    timer = threading.Timer(_PATIENCE, line.start)
+    task = line.add_task(what, total=None)
+    timer = threading.Timer(PATIENCE, line.start)
     timer.daemon = True
     timer.start()
     try:
-        yield
+        yield lambda done, total: line.update(task, description=f"{what}: {done:,} of {total:,}")
     finally:
         timer.cancel()
         timer.join()

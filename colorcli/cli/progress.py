@@ -12,7 +12,7 @@ from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from colorcli.cli.output import fitted, note
+from colorcli.cli.output import PATIENCE, fitted, note
 from colorcli.text import printable
 
 _INTERVAL = 30.0
@@ -194,13 +194,18 @@ class _Lines:
 
 
 class _TwoLines(Progress):
-    """A progress bar with a line of text below it."""
+    """A progress bar with a line of text below it: before the run is ready, how long that takes."""
 
     below = ""
+    is_ready = False
+    since = 0.0
 
     def get_renderables(self) -> Iterable[RenderableType]:
         yield from super().get_renderables()
-        yield Text(self.below, style="dim", no_wrap=True, overflow="ellipsis")
+        waited = time.monotonic() - self.since
+        idle = not self.is_ready and not self.below and waited > PATIENCE
+        text = f"Getting ready: {waited:.0f} s" if idle else self.below
+        yield Text(text, style="dim", no_wrap=True, overflow="ellipsis")
 
 
 class _Bar:
@@ -222,8 +227,8 @@ class _Bar:
         self._start = time.monotonic()
 
     def __enter__(self) -> Self:
+        self._start = self._progress.since = time.monotonic()
         self._progress.start()
-        self._start = time.monotonic()
         self._task = self._progress.add_task("", total=1.0, count=f"0/{self._tally.total}", rate="")
         return self
 
@@ -233,6 +238,7 @@ class _Bar:
     def show(self, record: Mapping[str, object]) -> None:
         if record["event"] == "run.start":
             self._start = time.monotonic()
+            self._progress.is_ready, self._progress.below = True, ""
         if not self._tally.take(record) or self._task is None:
             return
         if self._verbose:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv as csv_module
 import io
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -26,7 +25,8 @@ def status(
     from colorcli.colorize.audit import COLUMNS, read_status
     from colorcli.text import printable
 
-    found = read_status(folder)
+    with output.waiting("Reading the journal"):
+        found = read_status(folder)
     counts = found.counts()
     if csv:
         output.line(_csv_row(COLUMNS))
@@ -72,17 +72,12 @@ def verify(
     from colorcli.colorize.audit import verify as compare
     from colorcli.text import printable
 
-    live = not quiet and sys.stderr.isatty()
-
-    def progress(done: int, total: int) -> None:
-        if live and (done % 50 == 0 or done == total):
-            print(f"\r{done}/{total}", end="\n" if done == total else "", file=sys.stderr, flush=True)  # noqa: T201
-
-    if delivery.is_bag(folder):
-        compared, mismatches = delivery.verify_bag(folder, progress)
-    else:
-        compared, mismatches = compare(folder, inputs=inputs, progress=progress)
-        mismatches += delivery.verify_delivered(folder)
+    with output.waiting("Comparing files with the journal", quiet=quiet) as counted:
+        if delivery.is_bag(folder):
+            compared, mismatches = delivery.verify_bag(folder, counted)
+        else:
+            compared, mismatches = compare(folder, inputs=inputs, progress=counted)
+            mismatches += delivery.verify_delivered(folder)
     for mismatch in mismatches:
         if json:
             output.emit("verify.mismatch", path=mismatch.path, fault=mismatch.fault, side=mismatch.side)

@@ -7,7 +7,7 @@ import mmap
 import os
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -165,12 +165,13 @@ class Pick:
 class Selection:
     """Which photographs are this run's: those of ``shard`` (i, n), i from 1; of these the first ``limit``.
 
-    With ``picks``, only those that are in it, and of each the sample that was chosen.
+    With ``picks``, only those that are in it, and of each the sample that was chosen. With ``only``, only those.
     """
 
     shard: tuple[int, int] | None = None
     limit: int | None = None
     picks: Mapping[Found, Pick] | None = None
+    only: Collection[Found] | None = None
 
     def takes(self, relative: str) -> bool:
         """Whether a photograph belongs to the shard; depends on its relative path only."""
@@ -214,7 +215,9 @@ def make_plan(
     chosen = [
         (found, names)
         for found, names in zip(discovery.photographs, outputs, strict=True)
-        if selection.takes(found.relative) and (selection.picks is None or found in selection.picks)
+        if selection.takes(found.relative)
+        and (selection.picks is None or found in selection.picks)
+        and (selection.only is None or found in selection.only)
     ]
     roots = sorted({found.root for found, _ in chosen} | {unusable.root for unusable in discovery.unusable})
     journal_sizes = {root: _journal_size(root) for root in roots}

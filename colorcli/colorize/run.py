@@ -8,7 +8,7 @@ import platform
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
@@ -19,6 +19,7 @@ from typing import Any, Literal
 import colorcli
 from colorcli.color.vividness import NEUTRAL
 from colorcli.colorize import delivery, discover, picks, report
+from colorcli.colorize.discover import Found
 from colorcli.colorize.events import (
     VERSION,
     Event,
@@ -50,7 +51,7 @@ from colorcli.pipeline import opening
 from colorcli.pipeline.controls import declared_settings, variants
 from colorcli.pipeline.onnx_copy import Waiting
 from colorcli.registry import registry
-from colorcli.sessions.session import ModelInfo
+from colorcli.sessions.session import ModelInfo, Session
 from colorcli.stopping import Stop, ended_by
 
 _LIBRARIES = (
@@ -266,7 +267,17 @@ class Run:
         OutputError: a journal cannot be read, or a report cannot be written.
     """
 
-    def __init__(self, request: Request) -> None:
+    def __init__(
+        self, request: Request, *, found: discover.Discovery | None = None, only: Collection[Found] | None = None
+    ) -> None:
+        """Check a request and plan it.
+
+        Args:
+            request: what is asked for.
+            found: what a search of its inputs has found already.
+            only: those of the photographs that are ready; the others wait for another run, and an empty plan is then
+                no error.
+        """
         chosen = picks.read_picks(request.picks) if request.picks else None
         if chosen is not None:
             request = _as_chosen(request, chosen)
@@ -292,13 +303,13 @@ class Run:
         self._beside = [source.root for source in sources if source.beside]
         if request.manifest and self._beside:
             raise UsageError("--manifest would land among the originals; give an output folder with -o OUT.")
-        self._found = discover.discover(sources, include=request.include, exclude=request.exclude)
-        self._selection = Selection(request.shard, request.limit)
+        self._found = found or discover.discover(sources, include=request.include, exclude=request.exclude)
+        self._selection = Selection(request.shard, request.limit, only=only)
         self._samples = request.samples * variants(self.parameters.settings)
         if chosen is not None:
             self._choose(chosen)
         self.plan = self._make_plan()
-        if not self.plan.matched:
+        if not self.plan.matched and only is None:
             others = f"; {self._found.ignored} files there are none" if self._found.ignored else ""
             raise NothingToDoError(f"No photograph matched ({labels()} are known{others}).")
         if request.report:
@@ -358,6 +369,8 @@ class Run:
         waiting: Waiting = lambda what, seconds: None,
         stop: Stop | None = None,
         executor: Callable[[Work], Executor] = LocalExecutor,
+        session: Session | None = None,
+        holding: bool = False,
     ) -> Report:
         """Carry out the plan.
 
@@ -366,6 +379,8 @@ class Run:
             waiting: called several times a second while something is waited for.
             stop: may be requested at any time.
             executor: does the work.
+            session: the model, if ``open_model`` has opened it already.
+            holding: whether the caller holds the locks of the output folders.
 
         Raises:
             OutputError: an output folder cannot be written, or is locked by another run.
@@ -376,20 +391,10 @@ class Run:
         execution = replace(request.execution, signer=request.signer)
 
         def turn(number: int, engine: Engine) -> Report:
-            def open_model() -> Any:
-                return opening.open_model(
-                    self._card,
-                    backend=engine[0],
-                    device=request.device,
-                    precision=engine[1],
-                    photographs=self.plan.pending,
-                    compile=request.compile,
-                    notify=lambda text: observe(notice(text)),
-                    waiting=waiting,
-                    stopped=ready,
-                )
+            def opened() -> Session:
+                return session or self.open_model(engine, observe=observe, waiting=waiting, stop=ready)
 
-            work = Work(open_model, self.parameters, execution, ready)
+            work = Work(opened, self.parameters, execution, ready)
             return carry_out(
                 self._part(self.plan, number, engine),
                 executor(work),
@@ -398,6 +403,7 @@ class Run:
                 observe=observe,
                 configuration=request.configuration,
                 again=lambda: self._part(self._make_plan(), number, engine),
+                holding=holding,
             )
 
         # More than one only for picks whose samples were made by several backends.
@@ -408,6 +414,32 @@ class Run:
                 outcome.add(turn(number, engine))
         outcome.matched = self.plan.matched
         return outcome
+
+    def open_model(
+        self,
+        engine: Engine | None = None,
+        *,
+        observe: Observer = lambda _: None,
+        waiting: Waiting = lambda what, seconds: None,
+        stop: Stop | None = None,
+    ) -> Session:
+        """Open the model as the request wants it; see ``carry_out`` for the arguments and for what is raised.
+
+        ``engine`` is another backend and precision than the request's.
+        """
+        request = self._request
+        backend, precision = engine or (request.backend, request.precision)
+        return opening.open_model(
+            self._card,
+            backend=backend,
+            device=request.device,
+            precision=precision,
+            photographs=self.plan.pending,
+            compile=request.compile,
+            notify=lambda text: observe(notice(text)),
+            waiting=waiting,
+            stopped=stop or Stop(),
+        )
 
     def _engine(self, task: Task) -> Engine:
         """The backend and the precision for a photograph."""
@@ -474,6 +506,7 @@ def carry_out(
     observe: Observer = lambda _: None,
     configuration: Mapping[str, Any] | None = None,
     again: Callable[[], Plan] | None = None,
+    holding: bool = False,
 ) -> Report:
     """Carry out a plan: lock and journal its folders, count and announce results.
 
@@ -485,6 +518,7 @@ def carry_out(
         observe: called with every event, in the calling thread.
         configuration: all options as given, for the journal.
         again: makes a new plan if another run finished more before the folders were locked.
+        holding: whether the caller holds the locks of the folders.
 
     Raises:
         OutputError: an output folder cannot be written, or is locked by another run.
@@ -493,7 +527,7 @@ def carry_out(
     started = time.monotonic()
     with ExitStack() as stack:
         journals: dict[Path, Journal] = {}
-        if plan.tasks:
+        if plan.tasks and not holding:
             _lock(plan.roots, stack, observe)
             plan = again() if again and plan.is_outdated() else plan
         _record_times(plan, work.execution)

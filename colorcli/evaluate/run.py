@@ -162,20 +162,34 @@ class Run:
 
     def _selection_notes(self, sha256: Mapping[str, str]) -> list[str]:
         """Notes on models that were chosen on these photographs, or trained on them."""
-        runs = {
-            name: card.folder
-            for name, card in self._cards().items()
-            if card.folder is not None and not str(card.training.get("selection", "")).startswith("the last step")
-        }
-        shared = splits.shared([*runs.values()], sha256)
-        notes = [
-            f"{name} was chosen on {shared[str(folder)]} of these {len(sha256)} photographs, which flatters it; "
-            "measure on others, such as those of data.test."
-            for name, folder in runs.items()
-            if str(folder) in shared
+        cards = {name: card for name, card in self._cards().items() if card.folder is not None}
+        folders = {name: Path(card.folder or "") for name, card in cards.items()}
+        chosen = [
+            folders[name]
+            for name, card in cards.items()
+            if not str(card.training.get("selection", "")).startswith("the last step")
         ]
+        count = len(sha256)
+        held_back = splits.shared(chosen, splits.HELD_BACK, sha256)
+        learnt = splits.shared([*folders.values()], splits.TRAINING, sha256)
+        notes = [
+            f"{name} was chosen on {held_back[str(folder)]} of these {count} photographs, which flatters it; "
+            "measure on others, such as those of data.test."
+            for name, folder in folders.items()
+            if str(folder) in held_back
+        ]
+        notes += [
+            f"{name} learnt from {learnt[str(folder)]} of these {count} photographs, which says little of others."
+            for name, folder in folders.items()
+            if str(folder) in learnt
+        ]
+        # Runs of before did not take the hashes of what they learnt from.
         named = [splits.named(str(root)) for root in self._request.roots]
-        notes += [f"{root[0]} learnt from these photographs." for root in named if root and root[1] == splits.TRAINING]
+        notes += [
+            f"{root[0]} learnt from these photographs."
+            for root in named
+            if root and root[1] == splits.TRAINING and str(root[0]) not in learnt
+        ]
         return notes
 
     def _cards(self) -> dict[str, ModelCard]:

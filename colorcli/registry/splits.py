@@ -1,7 +1,7 @@
 """Which photographs a model learnt from, was chosen on and may be tested on: manifests in its run folder.
 
-``splits/NAME.json`` holds the folders and tar shards that they came from, and their names there; with the SHA-256 of
-each file's content where the set is for measuring.
+``splits/NAME.json`` holds the folders and tar shards that they came from, and their names there with the SHA-256 of
+each file's content.
 """
 
 from __future__ import annotations
@@ -86,18 +86,19 @@ def named(text: str) -> tuple[Path, str] | None:
     return Path(folder), name
 
 
-def shared(models: Sequence[Path], sha256: Mapping[str, str]) -> dict[str, int]:
-    """How many of the photographs with these hashes each run was chosen on, by its folder; those without any left out.
+def shared(models: Sequence[Path], name: str, sha256: Mapping[str, str]) -> dict[str, int]:
+    """How many of the photographs with these hashes are in the set ``name`` of each run, by its folder, if any are.
 
     Args:
         models: run folders; one that keeps no record counts as one that shares nothing.
+        name: of the set.
         sha256: of the content of each photograph, by any name.
     """
     found: dict[str, int] = {}
     for folder in models:
-        if _file(folder, HELD_BACK).is_file():
-            chosen_on = set(read(folder, HELD_BACK).photographs.values())
-            count = sum(digest in chosen_on for digest in sha256.values())
+        if _file(folder, name).is_file():
+            known = set(read(folder, name).photographs.values()) - {""}
+            count = sum(digest in known for digest in sha256.values())
             if count:
                 found[str(folder)] = count
     return found

@@ -142,7 +142,7 @@ def _body(colouring: Colouring, number: int, links: str) -> str:
             "photographs with <kbd>←</kbd> <kbd>→</kbd> and press the sample’s number, <kbd>0</kbd> … <kbd>9</kbd> "
             "(<kbd>Backspace</kbd> takes the choice back, <kbd>Enter</kbd> looks closer). Then save the choices and "
             "run</p>"
-            f"<p><code>{escaped(colouring.command)}</code></p>"
+            f'<p class="command"><code>{escaped(colouring.command)}</code></p>'
         )
     return "\n".join((*sections, GALLERY, "</main>"))
 

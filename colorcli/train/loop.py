@@ -597,7 +597,7 @@ def run_recipe(
         if resume and not trainer.step:
             say(f"there is no checkpoint in {folder} yet: starting anew")
         changed = run.describe(trainer.recipe, facts, list(command), trainer.step)
-        run.write_splits(data, photos)
+        run.write_splits(data, photos, say)
         for field, (old, new) in changed.items():
             say(f"going on with {field} = {new} instead of {old}")
         run.trackers = trackers(track, folder, trainer.recipe.to_dict(), trainer.step)

@@ -14,7 +14,8 @@ import os
 import platform
 import shutil
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -27,16 +28,20 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 import colorcli
-from colorcli.errors import ModelError, OutputError
+from colorcli.errors import ModelError, OutputError, UsageError
 from colorcli.files import file_sha256, write_atomically
 from colorcli.networks.colorizer import Colorizer
 from colorcli.registry import backbones, splits
 from colorcli.registry.card import CARD, WEIGHTS, ModelCard, Shared, write_card
 from colorcli.registry.registry import own_tensors
 from colorcli.report.plots import curves
-from colorcli.train.data import PhotoSet
+from colorcli.sessions.machine import available_cpus
+from colorcli.train.data import Entry, PhotoSet
 from colorcli.train.recipe import Recipe
 from colorcli.train.trackers import Tracker
+
+# Fewer are hashed before anybody asks what takes so long.
+_MANY = 2000
 
 
 class Run:
@@ -107,15 +112,37 @@ class Run:
             write_json(self.folder / "environment.json", [*starts, start])
         return changed
 
-    def write_splits(self, roots: Sequence[Path], photos: PhotoSet) -> None:
-        """Write which photographs are for training, which are held back, and which are for a test."""
+    def write_splits(
+        self, roots: Sequence[Path], photos: PhotoSet, say: Callable[[str], None] = lambda text: None
+    ) -> None:
+        """Write which photographs are for training, which are held back, and which are for a test, with their hashes.
+
+        Every photograph is read once for that; a resumed run takes the hashes that it wrote when it began.
+        """
         whole = tuple(str(root.absolute()) for root in roots)
-        named = {splits.TRAINING: {entry.name: "" for entry in photos.train}}
-        for name, entries in ((splits.HELD_BACK, photos.validation), (splits.TEST, photos.test)):
-            named[name] = {entry.name: entry.sha256() for entry in entries}
-        with self._writing("record"):
-            for name, photographs in named.items():
+        sets = {splits.TRAINING: photos.train, splits.HELD_BACK: photos.validation, splits.TEST: photos.test}
+        known = self._hashed(whole)
+        count = sum(entry.name not in known for entries in sets.values() for entry in entries)
+        if count >= _MANY:
+            say(f"reading {count:,} photographs once, for their hashes in {self.folder / 'splits'}")
+
+        def digest(entry: Entry) -> str:
+            return known.get(entry.name) or entry.sha256()
+
+        with self._writing("record"), ThreadPoolExecutor(available_cpus()) as pool:
+            for name, entries in sets.items():
+                digests = pool.map(digest, entries)
+                photographs = dict(zip((entry.name for entry in entries), digests, strict=True))
                 splits.write(self.folder, name, splits.Split(whole, photographs))
+
+    def _hashed(self, roots: tuple[str, ...]) -> dict[str, str]:
+        """Hashes by name that an earlier start has written for the same folders."""
+        known: dict[str, str] = {}
+        for name in splits.NAMES:
+            with contextlib.suppress(UsageError):
+                split = splits.read(self.folder, name)
+                known |= split.photographs if split.roots == roots else {}
+        return known
 
     def log(self, record: dict[str, Any]) -> None:
         """Append one record to metrics.jsonl."""

@@ -36,6 +36,7 @@ NOT_RUN = {
     ("evaluate", "./photos"): "needs photographs in colour",
     ("evaluate", "theirs"): "needs another tool's colourings",
     ("train",): "needs photographs and hours",
+    ("watch",): "ends by Ctrl-C; tests/colorize/test_watch.py",
     ("colorize", "./old_photos", "--model", "ddcolor"): "needs weights that are pulled",
 }
 

@@ -70,7 +70,7 @@ def test_what_takes_long_shows_a_moving_line(monkeypatch: pytest.MonkeyPatch) ->
         monkeypatch.setattr(sys, "stderr", terminal)
         with output.waiting("Reading quickly"):
             pass
-        monkeypatch.setattr(output, "_PATIENCE", 0.0)
+        monkeypatch.setattr(output, "PATIENCE", 0.0)
         seen = b""
         with output.waiting("Reading [big] weights"):
             while b"0:00:0" not in seen:
@@ -88,3 +88,28 @@ def test_what_is_waited_for_moves(capsys: pytest.CaptureFixture[str]) -> None:
     lines = capsys.readouterr().err.splitlines()
     assert lines[0].endswith("this takes half a minute or so.")
     assert [line.rpartition(": ")[2] for line in lines[1:]] == ["10 s", "20 s"]
+
+
+def test_a_model_that_loads_for_long_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seven seconds of a bar that stands at nothing look like a hang, on a network disk or a busy machine."""
+    pty = pytest.importorskip("pty")
+    leader, follower = pty.openpty()
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(progress, "PATIENCE", 0.0)
+    with os.fdopen(follower, "w") as terminal:
+        monkeypatch.setattr(sys, "stderr", terminal)
+        seen = b""
+        with progress.display(3, quiet=False, verbose=False) as shown:
+            while b"Getting ready: 0 s" not in seen:
+                seen += os.read(leader, 4096)
+            shown.show({"event": "run.start"})
+            seen = b""
+            shown.say("Begun.")
+            while b"Begun." not in seen:
+                seen += os.read(leader, 4096)
+            seen = seen.partition(b"Begun.")[2]
+            shown.say("Still there.")
+            while b"Still there." not in seen:
+                seen += os.read(leader, 4096)
+    os.close(leader)
+    assert b"Getting ready" not in seen

@@ -302,6 +302,21 @@ def test_a_model_that_was_chosen_on_these_photographs_is_marked(
     assert not any("was chosen on" in text for text in evaluate(photos, models=(str(run),))["notes"])
 
 
+def test_a_model_that_learnt_from_these_photographs_is_marked(
+    photos: Path, tmp_path: Path, models: dict[str, Any]
+) -> None:
+    """Under another name and in another folder, they are the photographs that the network has seen a hundred times."""
+    run = tmp_path / "run"
+    run.mkdir()
+    write_card(ModelCard("fake", "fake", "ab" * 32, training={"selection": "the last step"}), run)
+    models[str(run)] = FlatSession(str(run))
+    report = evaluate(photos, models=(str(run),))
+    hashes = {f"elsewhere/{index}": image["sha256"] for index, image in enumerate(report["images"][:2])}
+    splits.write(run, "training", splits.Split(("/elsewhere",), hashes))
+    note = f"{run} learnt from 2 of these {len(report['images'])} photographs"
+    assert any(note in text for text in evaluate(photos, models=(str(run),))["notes"])
+
+
 class ClassSession(FlatSession):
     """Answers with a* of half the class that it is given, 0 where it may choose."""
 

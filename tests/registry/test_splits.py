@@ -47,6 +47,6 @@ def test_a_folder_with_a_number_sign_is_a_folder(tmp_path: Path) -> None:
 def test_photographs_that_a_model_was_chosen_on_are_known_by_their_content(tmp_path: Path) -> None:
     """Under another name they flatter it as much."""
     splits.write(tmp_path, HELD_BACK, SPLIT)
-    assert splits.shared([tmp_path, tmp_path / "other"], {"renamed.png": "ab" * 32, "new.png": "ef" * 32}) == {
-        str(tmp_path): 1
-    }
+    assert splits.shared(
+        [tmp_path, tmp_path / "other"], "held-back", {"renamed.png": "ab" * 32, "new.png": "ef" * 32}
+    ) == {str(tmp_path): 1}

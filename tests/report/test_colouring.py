@@ -242,6 +242,8 @@ def test_bars_leave_a_phone_its_screen_and_every_picture_has_words(sampled: Path
     page = look(sampled, width=390)
     height = page.evaluate("innerHeight")
     assert page.locator(".choices").bounding_box()["height"] < 0.08 * height
+    # One line: broken after a hyphen, "-o" would be "-" and "o".
+    assert page.locator(".command").bounding_box()["height"] < 40
     page.locator(".picture").first.click()
     assert page.locator("dialog .bar").bounding_box()["height"] < 0.08 * height
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
