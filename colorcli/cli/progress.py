@@ -239,6 +239,7 @@ class _Bar:
         if record["event"] == "run.start":
             self._start = time.monotonic()
             self._progress.is_ready, self._progress.below = True, ""
+            self._progress.refresh()
         if not self._tally.take(record) or self._task is None:
             return
         if self._verbose:
