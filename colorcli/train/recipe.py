@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 import tomllib
 import typing
 from dataclasses import dataclass, field
@@ -110,7 +111,8 @@ class Phase:
         cells: the best sample is chosen in each of so many times so many cells of a photograph: 1 chooses a whole
             colouring, more let each object have its own.
         learns: patterns of the names of the parameters that learn, such as ``G.blocks.*``; all others stay as they
-            are, and the statistics of batch norm with them. Empty: all.
+            are, and the statistics of batch norm with them. ``NAME[128]`` is the inputs of a linear layer from number
+            128 on (without weight decay, which shrinks the others too). Empty: all.
         clip: largest gradient norm of the generator; 0: no limit.
     """
 
@@ -167,6 +169,13 @@ class Phase:
             _within(f"{name} of phase '{self.name}'", getattr(self, name), 0, 1)
         for name in _POSITIVE:
             _within(f"{name} of phase '{self.name}'", getattr(self, name), 0)
+        for pattern in self.learns:
+            if "[" in pattern and not re.fullmatch(r"[^[\]]+\[\d+\]", pattern):
+                raise ValueError(
+                    f"learns of phase '{self.name}' has '{pattern}', which is neither NAME nor NAME[NUMBER]"
+                )
+            if "[" in pattern and self.weight_decay:
+                raise ValueError(f"phase '{self.name}' learns '{pattern}' alone: that takes weight_decay = 0")
         if self.batch % self.accumulate:
             raise ValueError(
                 f"phase '{self.name}': a batch of {self.batch} does not divide into {self.accumulate} parts"

@@ -258,6 +258,14 @@ def test_only_the_parameters_learn_that_the_phase_names(photos: Path, tmp_path: 
     _train(photos, tmp_path / "b", *sets, start=[str(tmp_path / "a")], keep_worse=True)
     before, after = (network_of(str(tmp_path / run)).state_dict() for run in "ab")
     assert [key for key in before if not torch.equal(before[key], after[key])] == [name]
+    wide = next(name for name, tensor in after.items() if tensor.ndim == 4 and tensor.shape[1] == 8)
+    sets = ["phases.0.lr=0.05", f"phases.0.learns=['{wide}[5]']", "phases.0.weight_decay=0.0", "ema=0.0"]
+    _train(photos, tmp_path / "d", *sets, start=[str(tmp_path / "a")], keep_worse=True)
+    after = network_of(str(tmp_path / "d")).state_dict()
+    assert [key for key in before if not torch.equal(before[key], after[key])] == [wide]
+    assert torch.equal(before[wide][:, :5], after[wide][:, :5])
+    with pytest.raises(UsageError, match="weight_decay = 0"):
+        recipes.load(TOY, [f"phases.0.learns=['{wide}[5]']"])
     with pytest.raises(UsageError, match="No parameter of convnet is called 'nothing'"):
         _train(photos, tmp_path / "c", "phases.0.learns=['nothing']")
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from typing import Any, ClassVar, cast
 
 import torch
 import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from colorcli.color import bins
 from colorcli.color import tensors as colors
@@ -52,6 +53,7 @@ class Standard(Objective):
             statistics(setup.photos, setup.photos.train, setup.say)
         torch.manual_seed(self.recipe.seed + 1)
         self._generators: dict[str, Colorizer] = {}
+        self._masks: list[RemovableHandle] = []
         options = dict(self.recipe.discriminator)
         self._sees = options.pop("sees", "lab" if self.network.native_space != "rgb" else "rgb")
         if options:
@@ -128,13 +130,24 @@ class Standard(Objective):
 
     def _let_learn(self, patterns: tuple[str, ...]) -> None:
         """Let the parameters learn whose names match one of the patterns; all but frozen parts where there are none."""
+        for handle in self._masks:
+            handle.remove()
+        self._masks.clear()
         frozen = tuple(f"{part}." for part in self.network.frozen_parts)
         own = {name: p for name, p in self.network.named_parameters() if not name.startswith(frozen)}
+        for parameter in own.values():
+            parameter.requires_grad_(not patterns)
         for pattern in patterns:
-            if not any(fnmatchcase(name, pattern) for name in own):
-                raise UsageError(f"No parameter of {self.recipe.system} is called '{pattern}', which is to learn.")
-        for name, parameter in own.items():
-            parameter.requires_grad_(not patterns or any(fnmatchcase(name, pattern) for pattern in patterns))
+            names, _, first = pattern.removesuffix("]").partition("[")
+            matching = [parameter for name, parameter in own.items() if fnmatchcase(name, names)]
+            if not matching:
+                raise UsageError(f"No parameter of {self.recipe.system} is called '{names}', which is to learn.")
+            for parameter in matching:
+                parameter.requires_grad_(True)
+                if first:
+                    mask = torch.zeros_like(parameter)
+                    mask[:, int(first) :] = 1
+                    self._masks.append(parameter.register_hook(partial(torch.mul, mask)))  # type: ignore[no-untyped-call]
 
     def step(self, phase: Phase, index: int, batch: Batch, update: Update) -> dict[str, Tensor]:
         device = self.setup.device
