@@ -17,6 +17,7 @@ from colorcli.cli.export import export
 from colorcli.cli.help import help_command
 from colorcli.cli.init import init
 from colorcli.cli.inspect import inspect
+from colorcli.cli.merge import merge
 from colorcli.cli.samples import samples
 from colorcli.cli.status import status, verify
 from colorcli.cli.train import train
@@ -56,6 +57,7 @@ app.command("watch", cls=Command)(watch)
 app.command("status", cls=Command)(status)
 app.command("verify", cls=Command)(verify)
 app.command("inspect", cls=Command)(inspect)
+app.command("merge", cls=Command)(merge)
 app.command("samples", cls=Command)(samples)
 app.command("train", cls=Command)(train)
 app.command("evaluate", cls=Command)(evaluate)

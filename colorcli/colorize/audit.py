@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from colorcli.colorize.journal import altered_lines, journal_path, read_journal
+from colorcli.colorize.journal import altered_lines, journal_path, read_journal, segments
 from colorcli.errors import OutputError, UsageError
 
 State = Literal["done", "skipped", "failed", "unfinished"]
@@ -57,7 +57,7 @@ def read_status(root: Path) -> Status:
         OutputError: the journal cannot be read.
     """
     with contextlib.suppress(PermissionError):  # reading it will say so
-        if not journal_path(root).is_file():
+        if not segments(root):
             raise UsageError(
                 f"{root} holds no journal ({journal_path(root)}); give a folder that colorize has written to."
             )
@@ -108,9 +108,9 @@ def verify(
         UsageError: the folder has no journal.
     """
     files = list(_finished_files(root, inputs=inputs))
-    path = journal_path(root)
-    journal = path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
-    mismatches = [Mismatch(f"{journal}, line {number}", "changed", "journal") for number in altered_lines(root)]
+    mismatches = [
+        Mismatch(f"{_shown(path, root)}, line {number}", "changed", "journal") for path, number in altered_lines(root)
+    ]
     with ThreadPoolExecutor(jobs) as pool:
         for done, mismatch in enumerate(pool.map(_compare, files), 1):
             progress(done, len(files))
@@ -124,7 +124,7 @@ def record_of(path: Path) -> dict[str, object] | None:
     path = path.absolute()
     for root in path.parents:
         try:
-            if not journal_path(root).is_file():
+            if not segments(root):
                 continue
             name, found = path.relative_to(root).as_posix(), None
             for record in read_journal(root):
@@ -134,6 +134,10 @@ def record_of(path: Path) -> dict[str, object] | None:
             continue
         return found
     return None
+
+
+def _shown(path: Path, root: Path) -> str:
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
 
 
 @dataclass(frozen=True)

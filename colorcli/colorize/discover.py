@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
-from colorcli.colorize.journal import JOURNAL_NAME, made_outputs
+from colorcli.colorize.journal import made_outputs
 from colorcli.errors import OutputError, UsageError
 from colorcli.files import STATE_FOLDER, Identity, identity, walk
 from colorcli.images.formats import SUFFIXES, is_photograph_name
@@ -215,8 +215,8 @@ class _Made:
         folder = path.parent
         while True:
             if folder not in self._known:
-                journal = folder / STATE_FOLDER / JOURNAL_NAME
-                self._known[folder] = made_outputs(folder) if journal.is_file() else frozenset()
+                has_state = (folder / STATE_FOLDER).is_dir()
+                self._known[folder] = made_outputs(folder) if has_state else frozenset()
             made = self._known[folder]
             if made and path.relative_to(folder).as_posix() in made:
                 return True

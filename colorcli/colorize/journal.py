@@ -6,6 +6,9 @@ came, is known to be ours.
 
 Every line ends with a checksum of itself and of the line before it, so that a line that was altered, added or removed
 shows. It keeps no secret: who rewrites all that follows is not found out, nor is a journal that was cut at its end.
+
+A folder that was merged from others keeps their journals beside its own, as segments (``journal-*.jsonl``), each with a
+chain of checksums of its own. They are read first: what the folder's own journal says is newer.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ import re
 import sys
 import threading
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,7 +30,7 @@ from colorcli.colorize.options import fingerprint
 from colorcli.colorize.state import state_folder
 from colorcli.errors import OutputError
 
-JOURNAL_NAME = "journal.jsonl"
+_NAME, _SEGMENT, _SUFFIX = "journal.jsonl", "journal-", ".jsonl"
 _SEAL = b',"chain":"%s"}\n'
 _SEALED = re.compile(rb',"chain":"([0-9a-f]{32})"\}\r?\n\Z')
 _TAIL = 1 << 20
@@ -34,7 +38,35 @@ _TAIL = 1 << 20
 
 def journal_path(root: Path) -> Path:
     """Where the journal of an output folder lies."""
-    return state_folder(root) / JOURNAL_NAME
+    return state_folder(root) / _NAME
+
+
+def segments(root: Path) -> list[Path]:
+    """The files that make up the journal of an output folder, in the order in which they are read.
+
+    Raises:
+        OSError: the folder cannot be read.
+    """
+    folder = state_folder(root)
+    try:
+        names = {path.name for path in folder.iterdir()}
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    found = sorted(name for name in names if name.startswith(_SEGMENT) and name.endswith(_SUFFIX))
+    return [folder / name for name in [*found, *({_NAME} & names)]]
+
+
+def segment_path(root: Path, name: str) -> Path:
+    """Where the segment ``name`` of the journal of an output folder lies."""
+    return state_folder(root) / f"{_SEGMENT}{name}{_SUFFIX}"
+
+
+def journal_size(root: Path) -> int:
+    """Bytes of the journal of an output folder; 0 where there is none that can be read."""
+    try:
+        return sum(path.stat().st_size for path in segments(root))
+    except OSError:
+        return 0
 
 
 class Journal:
@@ -135,35 +167,32 @@ def _chained(before: bytes, content: bytes) -> bytes:
     return hashlib.sha256(before + content).hexdigest()[:32].encode("ascii")
 
 
-def altered_lines(root: Path) -> list[int]:
-    """Numbers of the journal's lines (from 1) that do not follow from the line before them.
+def altered_lines(root: Path) -> list[tuple[Path, int]]:
+    """Numbers of the journal's lines (from 1, with their file) that do not follow from the line before them.
 
     Lines that were torn by a crash, and those of versions that had no checksums, are passed over.
 
     Raises:
         OutputError: the journal cannot be read.
     """
-    path = journal_path(root)
-    found: list[int] = []
+    with _readable(root):
+        return [(path, number) for path in segments(root) for number in _altered_lines(path)]
+
+
+def _altered_lines(path: Path) -> Iterator[int]:
     before: bytes | None = None
-    try:
-        with path.open("rb") as lines:
-            for number, line in enumerate(lines, 1):
-                sealed = _SEALED.search(line)
-                if sealed is None:
-                    if before is not None and _parse(line) is not None:
-                        found.append(number)
-                    continue
-                content = line[: sealed.start()] + b"}\n"
-                # a line before the first checksum, or the beginning of the journal, is what the first one starts from
-                if _chained(before or b"", content) != sealed[1]:
-                    found.append(number)
-                before = sealed[1]
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        raise OutputError(f"{path} cannot be read: {error.strerror or error}.") from error
-    return found
+    with path.open("rb") as lines:
+        for number, line in enumerate(lines, 1):
+            sealed = _SEALED.search(line)
+            if sealed is None:
+                if before is not None and _parse(line) is not None:
+                    yield number
+                continue
+            content = line[: sealed.start()] + b"}\n"
+            # a line before the first checksum, or the beginning of the journal, is what the first one starts from
+            if _chained(before or b"", content) != sealed[1]:
+                yield number
+            before = sealed[1]
 
 
 def read_journal(root: Path) -> Iterator[dict[str, object]]:
@@ -172,22 +201,31 @@ def read_journal(root: Path) -> Iterator[dict[str, object]]:
     Raises:
         OutputError: the journal cannot be read, or was written by a newer version.
     """
-    path = journal_path(root)
+    with _readable(root):
+        for path in segments(root):
+            yield from _records(path)
+
+
+def _records(path: Path) -> Iterator[dict[str, object]]:
+    with path.open("rb") as lines:
+        for line in lines:
+            record = _parse(line)
+            if record is None:
+                continue
+            version = record.get("v")
+            if not isinstance(version, int) or version > VERSION:
+                raise OutputError(
+                    f"{path} was written by a newer colorcli; upgrade colorcli to continue with this folder."
+                )
+            yield record
+
+
+@contextmanager
+def _readable(root: Path) -> Iterator[None]:
     try:
-        with path.open("rb") as lines:
-            for line in lines:
-                record = _parse(line)
-                if record is None:
-                    continue
-                version = record.get("v")
-                if not isinstance(version, int) or version > VERSION:
-                    raise OutputError(
-                        f"{path} was written by a newer colorcli; upgrade colorcli to continue with this folder."
-                    )
-                yield record
-    except (FileNotFoundError, NotADirectoryError):
-        return
+        yield
     except OSError as error:
+        path = error.filename or journal_path(root)
         raise OutputError(f"{path} cannot be read: {error.strerror or error}.") from error
 
 

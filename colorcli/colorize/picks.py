@@ -205,7 +205,7 @@ def _read(path: Path) -> Picks:
             )
             if choices.setdefault((choice.input, choice.source), choice) != choice:
                 raise UsageError(f"{path} chooses two samples of {printable(choice.input)}.")
-        parameters = _parameters(content["parameters"])
+        parameters = parameters_of(content["parameters"])
         model, sha256 = _text(content, "model"), _text(content, "weights_sha256")
         return Picks(path, model, sha256, parameters, tuple(choices.values()))
     except (KeyError, TypeError, ValueError) as error:
@@ -246,7 +246,8 @@ _VALID: dict[str, Callable[[object], bool]] = {
 }
 
 
-def _parameters(record: Mapping[str, object]) -> Parameters:
+def parameters_of(record: Mapping[str, object]) -> Parameters:
+    """The parameters that ``Parameters.record`` gave. Raises KeyError and ValueError for what is none of those."""
     settings = {}
     for _, setting in declared_settings():
         value = record.get(setting.name)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from colorcli.colorize.discover import Discovery, Found, Unusable
-from colorcli.colorize.journal import Finished, History, Past, journal_path
+from colorcli.colorize.journal import Finished, History, Past, journal_size
 from colorcli.colorize.naming import Collision, name_outputs
 from colorcli.colorize.options import Parameters, fingerprint
 from colorcli.errors import OutputError, PhotoError, UsageError
@@ -105,7 +105,7 @@ class Plan:
 
     def is_outdated(self) -> bool:
         """Whether a journal has grown since the plan was made."""
-        return any(_journal_size(root) != size for root, size in self.journal_sizes.items())
+        return any(journal_size(root) != size for root, size in self.journal_sizes.items())
 
     @property
     def already(self) -> int:
@@ -220,7 +220,7 @@ def make_plan(
         and (selection.only is None or found in selection.only)
     ]
     roots = sorted({found.root for found, _ in chosen} | {unusable.root for unusable in discovery.unusable})
-    journal_sizes = {root: _journal_size(root) for root in roots}
+    journal_sizes = {root: journal_size(root) for root in roots}
     histories = {root: History.of(root) for root in roots}
     plan = Plan(roots, collisions=collisions, ignored=discovery.ignored, journal_sizes=journal_sizes)
     plan.left_out = len(discovery.left_out)
@@ -364,13 +364,6 @@ class _Judge:
 
     def _other_parameters(self, before: str) -> tuple[Code, str]:
         return "other_parameters", f"has an output made with other parameters ({_difference(before, self.fingerprint)})"
-
-
-def _journal_size(root: Path) -> int:
-    try:
-        return journal_path(root).stat().st_size
-    except OSError:
-        return 0
 
 
 def _difference(before: str, now: str) -> str:

@@ -52,6 +52,11 @@ Record = dict[str, object]
 Progress = Callable[[int, int], None]
 
 
+def thumbnails(root: Path) -> Path:
+    """Where the small pictures of an output folder's reports are kept."""
+    return state_folder(root) / _FOLDER
+
+
 def check_places(plan: Plan) -> None:
     """Check before a run that its reports can be written. Raises OutputError."""
     for root in plan.roots:
@@ -189,7 +194,7 @@ class _Folder:
             raise PhotoError("is not there any more, or was changed")
         # hashed again, since a journal's content must not become a path
         name = hashlib.sha256(str(sha256).encode()).hexdigest()[:32]
-        kept = state_folder(self._root) / _FOLDER / f"{name}-{bounds.edge}.webp"
+        kept = thumbnails(self._root) / f"{name}-{bounds.edge}.webp"
         with suppress(OSError):
             return kept.read_bytes()
         small = thumbnail(decode(path, bounds.edge), bounds)

@@ -1,6 +1,6 @@
 """Benchmarks.
 
-``python -m tests.bench all``: everything below but ``data``, ``evaluate`` and ``gpu``, and the README's table.
+``python -m tests.bench all``: everything below but ``data``, ``evaluate``, ``million`` and ``gpu``, and the table.
 ``python -m tests.bench colorize``: what colouring costs beyond decoding, the network, encoding and hashing.
 ``python -m tests.bench folder``: photographs a second of a folder.
 ``python -m tests.bench network``: ONNX Runtime by eager PyTorch, for every lite network.
@@ -10,6 +10,7 @@
 ``python -m tests.bench memory``: resident memory.
 ``python -m tests.bench data``: photographs that training is given by those that it takes, and large collections.
 ``python -m tests.bench evaluate``: what scoring costs beyond colouring.
+``python -m tests.bench million``: plan and resume of a finished archive, and a line of its journal.
 ``python -m tests.bench gpu``: on an NVIDIA GPU, PyTorch and ONNX Runtime.
 
 Models whose weights are not bundled get random ones. ONNX copies and compiled loops stay in colorcli's cache.
@@ -22,7 +23,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from . import colorize, evaluate, gpu, networks, training
+from . import colorize, evaluate, gpu, million, networks, training
 from .common import Row, machine
 
 _ALL = ("colorize", "folder", "network", "paper", "scripts", "start", "memory")
@@ -33,7 +34,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m tests.bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("name", choices=["all", *_ALL, "data", "evaluate", "gpu"], nargs="+")
+    parser.add_argument("name", choices=["all", *_ALL, "data", "evaluate", "million", "gpu"], nargs="+")
     parser.add_argument("--model", default="bigcolor")
     parser.add_argument("--backend", default="onnx", help="of colorize and folder; auto, pytorch or onnx")
     parser.add_argument("--small", type=int, default=40, help="photographs of 500x375")
@@ -42,6 +43,7 @@ def main() -> None:
     parser.add_argument("--many", type=int, default=1000, help="photographs over which memory is watched")
     parser.add_argument("--systems", nargs="*", default=networks.LITE, help="lite networks")
     parser.add_argument("--recipes", nargs="*", default=training.RECIPES, help="of data: those to be compared")
+    parser.add_argument("--entries", type=int, default=1_000_000, help="of million: finished photographs")
     parser.add_argument("--huge", action="store_true", help="also the memory that a 100-megapixel 16-bit TIFF takes")
     options = parser.parse_args()
     names = [name for given in options.name for name in (_ALL if given == "all" else (given,))]
@@ -58,6 +60,7 @@ def main() -> None:
             "memory": lambda to: colorize.memory(to, model, options.many, huge=options.huge),
             "data": lambda to: training.measure(to, 5 * small, options.recipes),
             "evaluate": lambda to: evaluate.measure(model, small),
+            "million": lambda to: million.measure(to, model, options.entries),
             "gpu": lambda to: gpu.measure(to, model, 5 * small),
         }
         rows = []

@@ -111,13 +111,14 @@ def wall_seconds(work: Callable[[], object], repeats: int = REPEATS) -> float:
 
 @dataclass
 class Watched:
-    """A command that has ended: its events, when each came, and resident memory then, in MiB."""
+    """A command that has ended: its events, when each came, and resident memory then, in MiB; ``cpu`` seconds."""
 
     events: list[dict[str, Any]] = field(default_factory=list)
     at: list[float] = field(default_factory=list)
     resident: list[float] = field(default_factory=list)
     peak: float = 0.0
     seconds: float = 0.0
+    cpu: float = 0.0
 
     def of(self, kind: str) -> Iterator[int]:
         """The places of the events of a kind."""
@@ -134,7 +135,7 @@ def colorize(*arguments: str, environment: dict[str, str] | None = None) -> Watc
     """Run ``colorcli colorize`` and watch it; what it coloured is expected to be all it was given."""
     watched = Watched()
     command = [sys.executable, "-m", "colorcli", "colorize", *arguments, "--quiet", "--json"]
-    start = time.perf_counter()
+    start, before = time.perf_counter(), os.times()
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, **(environment or {})}) as run:
         sampler = threading.Thread(target=_follow, args=(run, watched))
         sampler.start()
@@ -145,7 +146,8 @@ def colorize(*arguments: str, environment: dict[str, str] | None = None) -> Watc
             watched.events.append(json.loads(line))
         code = run.wait()
         sampler.join()
-    watched.seconds = time.perf_counter() - start
+    watched.seconds, after = time.perf_counter() - start, os.times()
+    watched.cpu = after.children_user + after.children_system - before.children_user - before.children_system
     if code != 0:
         sys.exit(f"colorcli colorize ended with {code}")
     return watched

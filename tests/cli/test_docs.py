@@ -103,6 +103,9 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Path:
         assert main(["colorize", str(folder / "old_photos"), "-o", str(folder / output), "-q"]) == 0
     bag = ["--bag", str(folder / "coloured_bag"), "-q"]
     assert main(["colorize", str(folder / "old_photos"), "-o", str(folder / "coloured"), *bag]) == 0
+    for index, output in enumerate(("east", "west"), 1):
+        shard = f"{index}/2"
+        assert main(["colorize", str(folder / "old_photos"), "-o", str(folder / output), "--shard", shard, "-q"]) == 0
     four = folder / "four"
     assert main(["colorize", str(folder / "old_photos"), "-o", str(four), "--samples", "4", "--report", "-q"]) == 0
     chosen = {photo["name"]: 1 for photo in page_data(four / "report.html")["photos"]}

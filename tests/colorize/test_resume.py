@@ -123,7 +123,9 @@ def test_a_killed_overwrite_is_continued(many: Path) -> None:
     assert contents(root) == contents(many.with_name("fresh"))
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (getattr(signal, "SIGUSR1", 0), 130)]
+)
 def test_the_first_signal_finishes_what_is_in_flight(many: Path, number: int, code: int) -> None:
     root = many.with_name("in_colorized")
     process = start(many, 0.5, "no", "--json")

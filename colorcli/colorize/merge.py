@@ -1,0 +1,215 @@
+"""Joining the output folders of shards: outputs, journals and reports, into one folder."""
+
+from __future__ import annotations
+
+import filecmp
+import hashlib
+import os
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from colorcli.colorize import report
+from colorcli.colorize.discover import Found
+from colorcli.colorize.journal import Finished, History, read_journal, segment_path, segments
+from colorcli.colorize.lock import locked
+from colorcli.colorize.picks import parameters_of
+from colorcli.colorize.plan import Output, Plan, Verdict
+from colorcli.errors import ModelError, OutputError, UsageError
+from colorcli.files import part_path, sync_folder
+from colorcli.registry import registry
+from colorcli.text import printable
+
+Observer = Callable[[int, int], None]
+
+
+@dataclass
+class Merged:
+    """What a merge did.
+
+    Attributes:
+        outputs: that the merged folder's journal now calls finished.
+        placed: those of them that were brought there this time.
+        missing: those that are not where their journal says; ``colorize`` makes them again.
+        reports: files of the report; none where no shard has one.
+        notices: sentences about what could not be joined.
+    """
+
+    outputs: int = 0
+    placed: int = 0
+    missing: list[str] = field(default_factory=list)
+    reports: list[Path] = field(default_factory=list)
+    notices: list[str] = field(default_factory=list)
+
+
+def merge(shards: Sequence[Path], output: Path, observe: Observer = lambda done, total: None) -> Merged:
+    """Join the output folders of shards in ``output``, which ``colorize`` then continues as if it had made all of it.
+
+    Outputs are linked where both folders are on one disk, and copied elsewhere; the shards stay as they are. Journals
+    are kept as segments, each with its chain of checksums. A merge that was interrupted, or shards that have grown
+    since, are merged by the same line again.
+
+    Args:
+        shards: output folders of ``colorize``.
+        output: another folder, or one of them.
+        observe: is told how many of how many outputs are there.
+
+    Raises:
+        UsageError: a folder has no journal, or two of them hold different outputs of one name.
+        OutputError: a journal cannot be read, the output cannot be written, or a run is using one of the folders.
+    """
+    others = _distinct(shards, output)
+    merged = Merged()
+    with ExitStack() as stack:
+        for root in (output, *others):
+            stale = stack.enter_context(locked(root))
+            merged.notices += [stale] if stale else []
+        finished, origins = _finished(output, others)
+        try:
+            for done, (name, origin) in enumerate(origins.items(), 1):
+                if not _has_size(origin / name, finished[name].output_size):
+                    merged.missing.append(name)
+                elif _place(origin / name, output / name, name):
+                    merged.placed += 1
+                observe(done, len(origins))
+            _copy_thumbnails(others, output)
+            # last, since what the journal says has to be there
+            for root in others:
+                for path in segments(root):
+                    _copy(path, segment_path(output, _identity(path)))
+        except OSError as error:
+            place = error.filename2 or error.filename or output
+            raise OutputError(f"{place} cannot be written: {error.strerror or error}.") from error
+        merged.outputs = len(finished) - len(merged.missing)
+        if any((root / report.NAME).exists() for root in (output, *others)):
+            _write_report(output, merged)
+    return merged
+
+
+def _distinct(shards: Sequence[Path], output: Path) -> list[Path]:
+    """The shards that are not the output, each once."""
+    found: dict[Path, Path] = {}
+    for root in shards:
+        if not segments(root):
+            raise UsageError(f"{root} holds no journal; give folders that colorize has written to.")
+        found.setdefault(root.resolve(), root)
+    found.pop(output.resolve(), None)
+    if not found:
+        raise UsageError(f"There is nothing to merge into {output}; give at least one other folder.")
+    return list(found.values())
+
+
+def _finished(output: Path, others: Sequence[Path]) -> tuple[dict[str, Finished], dict[str, Path]]:
+    """What is finished anywhere, by its name, and of what is not in ``output`` yet, which shard has it."""
+    finished: dict[str, Finished] = {}
+    origins: dict[str, Path] = {}
+    for root in (output, *others):
+        for name, past in History.of(root).outputs.items():
+            made = past.finished
+            if made is None:
+                continue
+            known = finished.setdefault(name, made)
+            if _decides(known) != _decides(made):
+                raise UsageError(
+                    f"{printable(name)} in {root} was made from another photograph, or otherwise, than in "
+                    f"{origins.get(name, output)}; only shards of one run can be merged."
+                )
+            if root != output and (name not in origins or not _has_size(origins[name] / name, known.output_size)):
+                origins[name] = root
+    return finished, origins
+
+
+def _decides(made: Finished) -> tuple[object, ...]:
+    return made.input, made.sample, made.input_sha256, made.fingerprint, made.output_size
+
+
+def _has_size(path: Path, size: int) -> bool:
+    try:
+        return path.lstat().st_size == size
+    except OSError:
+        return False
+
+
+def _place(source: Path, target: Path, name: str) -> bool:
+    """Bring an output to its place; False where it is there already."""
+    if os.path.lexists(target):
+        if target.samefile(source) or filecmp.cmp(source, target, shallow=False):
+            return False
+        raise UsageError(f"{target} is in the way: it is not the {printable(name)} of {source.parent}; move it away.")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    _copy(source, target, link=True)
+    return True
+
+
+def _copy(source: Path, target: Path, *, link: bool = False) -> None:
+    """Copy a file, or link it, so that the target is absent or whole."""
+    part = part_path(target)
+    part.unlink(missing_ok=True)
+    try:
+        if not link:
+            raise OSError  # noqa: TRY301 - as where links are not to be had
+        os.link(source, part)
+    except OSError:
+        shutil.copy2(source, part)
+        with part.open("rb+") as file:
+            os.fsync(file.fileno())
+    part.replace(target)
+    sync_folder(target.parent)
+
+
+def _identity(path: Path) -> str:
+    """What a segment is called: by the first line of the journal that it is a copy of, which says who made it when."""
+    with path.open("rb") as lines:
+        return hashlib.sha256(lines.readline()).hexdigest()[:16]
+
+
+def _copy_thumbnails(others: Sequence[Path], output: Path) -> None:
+    for root in others:
+        folder = report.thumbnails(root)
+        for path in folder.glob("*.webp"):
+            target = report.thumbnails(output) / path.name
+            if not target.exists():
+                target.parent.mkdir(parents=True, exist_ok=True)
+                _copy(path, target, link=True)
+
+
+def _write_report(output: Path, merged: Merged) -> None:
+    start: dict[str, object] = {}
+    latest: dict[str, dict[str, object]] = {}
+    for record in read_journal(output):
+        if record["event"] == "run.start":
+            start = record
+        elif record["event"] in ("photo.done", "photo.failed", "photo.skipped"):
+            latest[str(record.get("output") or record["input"])] = record
+    try:
+        model = registry.model_info(registry.find(str(start["model"])))
+        parameters = parameters_of(_mapping(start["parameters"]))
+    except (ModelError, KeyError, ValueError) as error:
+        merged.notices.append(f"The report of {output} is not written: {error}")
+        return
+    plan = Plan([output])
+    for record in latest.values():
+        with suppress(KeyError, ValueError):  # a record that lacks what it should have says nothing
+            _add(plan, output, record)
+    merged.reports = report.write_reports(plan, model, parameters)
+
+
+def _add(plan: Plan, root: Path, record: Mapping[str, object]) -> None:
+    relative, sample, name = str(record["input"]), int(str(record["sample"])), record.get("output")
+    if record["event"] == "photo.done":
+        size, mtime = int(str(record["input_size"])), int(str(record["input_mtime_ns"]))
+        found = Found(Path(str(record["source"])), relative, root, relative, size, mtime, (0, 0))
+        plan.finished.append((found, Output(sample, root / str(name), str(name))))
+    else:
+        status = "skipped" if record["event"] == "photo.skipped" else "failed"
+        code, reason = record.get("code", "unreadable"), str(record["reason"])
+        output = str(name) if name is not None else None
+        plan.verdicts.append(Verdict(relative, root, output, sample, status, code, reason))  # type: ignore[arg-type]
+
+
+def _mapping(value: object) -> Mapping[str, object]:
+    if not isinstance(value, Mapping):
+        raise ValueError("its run.start names no parameters")  # noqa: TRY004 - a damaged record, caught above
+    return value
