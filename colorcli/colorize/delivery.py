@@ -19,7 +19,7 @@ from typing import Literal
 import colorcli
 from colorcli.colorize import premis
 from colorcli.colorize.audit import Mismatch, read_status
-from colorcli.colorize.journal import journal_path
+from colorcli.colorize.journal import segments
 from colorcli.errors import OutputError, UsageError, VerificationError
 from colorcli.files import file_sha256, is_debris, part_path, sync_folder, write_atomically
 from colorcli.text import printable
@@ -139,16 +139,17 @@ def write_bag(
             size += _packed(root / name, bag / "data" / name, sha256)
             progress(count, len(payload))
         (bag / "data").mkdir(exist_ok=True)
-        journal = journal_path(root).read_bytes()
+        # one file, or with the journals of shards that were merged, several
+        journals = {str(PurePosixPath(_JOURNAL).with_name(path.name)): path.read_bytes() for path in segments(root)}
         (bag / _JOURNAL).parent.mkdir(exist_ok=True)
         tags = {
             _BAGIT: _DECLARATION,
             _INFO: _info(done, size, len(payload)),
-            _JOURNAL: journal,
+            **journals,
             _PAYLOAD: "".join(f"{sha256}  data/{_bag_name(name)}\n" for name, sha256 in sorted(payload)).encode(),
         }
         tag_lines = (f"{hashlib.sha256(content).hexdigest()}  {name}\n" for name, content in sorted(tags.items()))
-        for name in (_INFO, _JOURNAL, _PAYLOAD):
+        for name in (_INFO, *journals, _PAYLOAD):
             write_atomically(bag / name, tags[name])
         write_atomically(bag / _TAGS, "".join(tag_lines).encode())
         write_atomically(bag / _BAGIT, _DECLARATION)

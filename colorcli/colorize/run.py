@@ -35,7 +35,7 @@ from colorcli.colorize.events import (
 )
 from colorcli.colorize.executors import Executor, Facts, Work
 from colorcli.colorize.executors.local import LocalExecutor
-from colorcli.colorize.journal import Journal, journal_path
+from colorcli.colorize.journal import Journal, segments
 from colorcli.colorize.lock import locked
 from colorcli.colorize.options import Execution, Mark, Pages, choose_parameters
 from colorcli.colorize.plan import CONFLICTS, Plan, Selection, Task, Verdict, make_plan
@@ -485,7 +485,7 @@ class Run:
             ):
                 yield _written("report", path, bytes=path.stat().st_size)
         # a folder in which every photograph failed before its first line has no journal
-        for root in [root for root in self.plan.roots if journal_path(root).is_file()]:
+        for root in [root for root in self.plan.roots if segments(root)]:
             if request.sidecars:
                 yield _delivered(delivery.write_sidecars(root, partial(progress, "Sidecars")))
             if request.manifest:
