@@ -87,7 +87,9 @@ class Model:
             size: working size in pixels, 32..4096; None takes the model's own.
             asked: the model's controls, by the names of the command's options: ``sigma`` (0.8 unless given; 3 and more
                 give diverse colours), ``seed`` (0 unless given) and ``class_name`` (an ImageNet class by name or
-                number; the network chooses unless given).
+                number; the network chooses unless given). Every model takes ``hints`` (a file, a folder, or dots such
+                as ``{"x": 0.4, "y": 0.2, "color": "#b03020"}``) and ``reference`` (a colour photograph whose class and
+                palette to take).
 
         Returns:
             sRGB-encoded RGB ``(H, W, 3)`` of the photograph's own depth.

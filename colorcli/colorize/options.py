@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from colorcli.color.vividness import NEUTRAL
@@ -14,7 +14,7 @@ from colorcli.images.output_profile import OutputProfile
 from colorcli.images.photo import Format
 from colorcli.images.read import MAX_PIXELS
 from colorcli.pipeline.coloring import check
-from colorcli.pipeline.controls import Settings, choose, controls, declared_settings, variants
+from colorcli.pipeline.controls import Settings, choose, controls, declared_settings, own, variants
 from colorcli.sessions.machine import available_cpus, available_memory
 from colorcli.sessions.session import ModelInfo
 
@@ -62,6 +62,10 @@ class Parameters:
     pages: Pages = "largest"
     mark: Mark | None = None
     credentials: str | None = None
+
+    def of(self, relative: str) -> Parameters:
+        """The parameters of one photograph, by its path relative to the input."""
+        return replace(self, settings=own(self.settings, relative))
 
     def record(self) -> dict[str, Any]:
         """The parameters for journals and labels, without later ones that have their neutral value."""

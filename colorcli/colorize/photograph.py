@@ -38,7 +38,7 @@ from colorcli.images.visible_mark import Sign
 from colorcli.images.write import FurtherPage, Written, write_photo
 from colorcli.pipeline.coloring import Join
 from colorcli.pipeline.coloring import prepare as windows_of
-from colorcli.pipeline.controls import controls, draw, variant
+from colorcli.pipeline.controls import draw, follow, steering, variant
 from colorcli.sessions.session import Controls, ModelInfo
 from colorcli.text import printable
 
@@ -193,10 +193,12 @@ def finish(
     bits = _depth(photo, holds)
     if prepared.more and not holds.paged:
         raise PhotoError(f"has {len(prepared.pages)} pages, which {holds.label} does not hold; ask for --format tiff")
+    settings, _ = variant(parameters.settings, output.sample)
     joins, at = [], 0
     for page in prepared.pages:
         count = len(page.windows.lightness)
-        joins.append(_joined(page, parts[at : at + count], holds, info, parameters, insist=insist))
+        chroma = follow(info.controls, settings, blend(parts[at : at + count], page.windows), page.windows.whole())
+        joins.append(_joined(page, chroma, holds, info, parameters, insist=insist))
         at += count
     joined = joins[0]
     clock = _Clock()
@@ -247,7 +249,7 @@ def finish(
 
 def _joined(
     page: Prepared,
-    parts: list[NDArray[np.float32]],
+    chroma: NDArray[np.float32],
     holds: PhotoFormat,
     info: ModelInfo,
     parameters: Parameters,
@@ -256,7 +258,7 @@ def _joined(
 ) -> Join:
     return Join(
         page.photo.pixels,
-        blend(parts, page.windows),
+        chroma,
         bits=_depth(page.photo, holds),
         strength=parameters.strength,
         vividness=parameters.vividness,
@@ -295,7 +297,7 @@ def _of_all(prepared: Prepared, joins: list[Join]) -> Fidelity:
 
 
 def draw_controls(prepared: Prepared, output: Output, info: ModelInfo, parameters: Parameters) -> list[Controls]:
-    """The controls of one output of a photograph, for each window."""
+    """The controls of one output of a photograph, for each window; ``parameters`` are the photograph's own."""
     settings, sample = variant(parameters.settings, output.sample)
     name = prepared.task.found.relative
     drawn = draw(info.controls, settings, name, sample, prepared.windows)
@@ -353,7 +355,7 @@ def done_record(
         "pages": len(prepared.pages),
         "kind": photo.kind,
         "notes": list(result.notes),
-        "controls": {one.name: one.record(settings, sample) for one in controls(info.controls)},
+        "controls": {one.name: one.record(settings, sample) for one in steering(info.controls, settings)},
         "seconds": {stage: round(value, 4) for stage, value in spent.items()},
         "max_delta_l": round(float(fidelity.max_delta_l), 6),
         "mean_delta_l": round(float(fidelity.mean_delta_l), 6),

@@ -256,7 +256,9 @@ def parameters_of(record: Mapping[str, object]) -> Parameters:
         if not setting.holds(value):
             raise ValueError(f"its {setting.name} cannot be {_shown(value)}")
         # 3 and 3.0 are one number to JSON and to a person, but not in the label of the outputs
-        settings[setting.name] = float(value) if setting.kind is float else _several(value)  # type: ignore[arg-type]
+        if setting.several and isinstance(value, list):
+            value = tuple(value)
+        settings[setting.name] = float(value) if setting.kind is float else value  # type: ignore[arg-type]
     # Earlier versions had no vividness.
     rest = {name: record[name] for name in _VALID if name != "vividness"}
     rest["vividness"] = record.get("vividness", NEUTRAL)
@@ -269,10 +271,6 @@ def parameters_of(record: Mapping[str, object]) -> Parameters:
         raise ValueError(f"its pages cannot be {_shown(pages)}")
     rest |= {"negative": record.get("negative") is True, "pages": pages}
     return Parameters(settings, **rest)  # type: ignore[arg-type]
-
-
-def _several(value: object) -> object:
-    return tuple(value) if isinstance(value, list) else value
 
 
 def _shown(value: object) -> str:

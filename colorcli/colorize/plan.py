@@ -8,7 +8,7 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -229,10 +229,13 @@ def make_plan(
     plan.seconds_per_megapixel = next(
         (h.seconds_per_megapixel for h in histories.values() if h.seconds_per_megapixel), None
     )
-    judge = _Judge(
+    general = _Judge(
         fingerprint(weights_sha256, parameters.record()), overwrite=overwrite, recolor=recolor, touched=plan.touched
     )
     for found, names in chosen[: selection.limit]:
+        special, judge = parameters.of(found.relative), general
+        if special.settings != parameters.settings:
+            judge = replace(general, fingerprint=fingerprint(weights_sha256, special.record()))
         pick = selection.picks[found] if selection.picks is not None else None
         pending = []
         for index, name in enumerate(names):

@@ -11,6 +11,7 @@ from colorcli.errors import PhotoError
 from colorcli.evaluate.prepare import ProtocolImage
 from colorcli.networks.size import SMOOTH
 from colorcli.pipeline.coloring import Chroma, infer_whole
+from colorcli.pipeline.controls import Settings, follow
 from colorcli.sessions.session import Controls, Session
 
 if TYPE_CHECKING:
@@ -60,14 +61,24 @@ class Answer:
 
 
 def color(
-    session: Session, batch: Sequence[ProtocolImage], controls: Sequence[Sequence[Controls]]
+    session: Session,
+    batch: Sequence[ProtocolImage],
+    controls: Sequence[Sequence[Controls]],
+    settings: Sequence[Settings],
 ) -> list[Answer | PhotoError]:
-    """Run a network on photographs, each with its controls; an unusable answer becomes the error that says why."""
+    """Run a network on photographs, each with its controls; an unusable answer becomes the error that says why.
+
+    The chroma follows what the ``settings`` of each photograph ask for and the network does not read.
+    """
     rule = session.info.size_rule
     layouts = [prepared.windows[rule] for prepared in batch]
     start = time.perf_counter()
     found = infer_whole(session, layouts, controls)
     seconds = (time.perf_counter() - start) / max(1, len(batch))
+    names = session.info.controls
     return [
-        answer if isinstance(answer, PhotoError) else Answer(answer, seconds, enlarge=rule.enlarge) for answer in found
+        answer
+        if isinstance(answer, PhotoError)
+        else Answer(follow(names, chosen, answer, layout.whole()), seconds, enlarge=rule.enlarge)
+        for answer, chosen, layout in zip(found, settings, layouts, strict=True)
     ]

@@ -21,7 +21,7 @@ from colorcli.evaluate.data import Dataset, Item
 from colorcli.evaluate.prepare import ProtocolImage, prepare
 from colorcli.evaluate.protocols import Protocol
 from colorcli.evaluate.scoring import ImageScores, Scorer
-from colorcli.pipeline.controls import CLASS, SIGMA, Settings, controls, draw, settings_of
+from colorcli.pipeline.controls import CLASS, SIGMA, Settings, controls, draw, own, settings_of
 from colorcli.sessions.machine import available_cpus
 from colorcli.sessions.session import Controls, Session
 from colorcli.text import printable
@@ -193,17 +193,12 @@ class Evaluation:
             session = self._models[take.model]
             left = [member for member in range(len(batch)) if member not in wrong]
             chosen = [batch[member] for member in left]
+            asked = [own(_of_class(settings, take, one), one.name) for one in chosen]
             given = [
-                draw(
-                    session.info.controls,
-                    _of_class(settings, take, one),
-                    one.name,
-                    sample,
-                    one.windows[session.info.size_rule],
-                )
-                for one in chosen
+                draw(session.info.controls, single, one.name, sample, one.windows[session.info.size_rule])
+                for one, single in zip(chosen, asked, strict=True)
             ]
-            answers = self._ask(session, chosen, given)
+            answers = self._ask(session, chosen, given, asked)
             for member, answer in zip(left, answers, strict=True):
                 if isinstance(answer, PhotoError):
                     wrong[member] = f"{take.model}: {answer}"
@@ -217,10 +212,14 @@ class Evaluation:
                 yield prepared, {take: answered[member][take] for take, *_ in takes}
 
     def _ask(
-        self, session: Session, batch: Sequence[ProtocolImage], given: Sequence[Sequence[Controls]]
+        self,
+        session: Session,
+        batch: Sequence[ProtocolImage],
+        given: Sequence[Sequence[Controls]],
+        asked: Sequence[Settings],
     ) -> list[Answer | PhotoError]:
         if not self._protocol.native:
-            return color(session, batch, given)
+            return color(session, batch, given, asked)
         from colorcli.evaluate.native import ask
 
         return ask(session, batch, given)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import json
 import tomllib
 from dataclasses import dataclass, field
 from importlib import resources
@@ -180,4 +181,6 @@ def _fixable() -> Settings:
 
 
 def _shown(value: Any) -> str:
+    if isinstance(value, list | dict):  # such as hints: a protocol's id has to be short
+        return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:8]
     return ",".join(map(_shown, value)) if isinstance(value, tuple) else str(value)

@@ -213,6 +213,8 @@ class Run:
 
     def _refuse_deaf(self, one: Control, options: str) -> None:
         """Refuse options for a control that no model takes."""
+        if one.follow is not None and not self._request.protocol.native:
+            return
         if not any(one.name in session.info.controls for session in self.models.values()):
             names = f", unlike {', '.join(self.models)}" if self.models else ""
             raise UsageError(f"{options} for models that take a {one.title}{names}.")

@@ -40,6 +40,18 @@ class Windows:
         height, width = self.lightness[0].shape
         return height, width
 
+    def whole(self) -> NDArray[np.float32]:
+        """The lightness of the whole photograph at its working size, float32 ``(height, width)``."""
+        if len(self.lightness) == 1:
+            return self.lightness[0]
+        tile = self.shape[self.axis]
+        shape = (self.length, self.shape[1]) if self.axis == 0 else (self.shape[0], self.length)
+        joined = np.empty(shape, np.float32)
+        for start, part in zip(self.starts, self.lightness, strict=True):
+            along = slice(start, start + tile)
+            joined[(along, slice(None)) if self.axis == 0 else (slice(None), along)] = part
+        return joined
+
 
 def windows(pixels: Pixels, rule: SizeRule, size: int) -> Windows:
     """A photograph at its working size: whole, or in windows that overlap by half where it is too long for the network.

@@ -49,6 +49,7 @@ class Siggraph17(Colorizer):
     presets: ClassVar[dict[str, dict[str, Any]]] = {"paper": {"width": 64}}
     size_rule = SizeRule(size=256, multiple_of=8, fixed=True)
     ab_scale = 110.0
+    controls = ("hints",)
 
     def __init__(self, width: int = 64) -> None:
         super().__init__()

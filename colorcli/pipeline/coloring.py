@@ -22,7 +22,7 @@ from colorcli.images.content import LEAST_ROOM, Content, content_of
 from colorcli.images.kind import own_color
 from colorcli.images.tiles import Windows, blend, windows
 from colorcli.networks.size import SMOOTH, SizeRule
-from colorcli.pipeline.controls import Settings, batched, draw
+from colorcli.pipeline.controls import Settings, batched, draw, follow, own
 from colorcli.sessions.session import Controls, ModelInfo, OutOfMemoryError, Session
 
 if TYPE_CHECKING:
@@ -282,6 +282,7 @@ def color(
     """
     check(session.info, size=size, strength=strength, vividness=vividness)
     layout = prepare(pixels, session.info.size_rule, size)
+    settings = own(settings, relative)
     controls = draw(session.info.controls, settings, relative, sample, layout)
     try:
         (chroma,) = infer_whole(session, [layout], [controls])
@@ -291,6 +292,7 @@ def color(
         raise PhotoError(f"unexpected {type(error).__name__}: {error}") from error
     if isinstance(chroma, PhotoError):
         raise chroma
+    chroma = follow(session.info.controls, settings, chroma, layout.whole())
     bits: Literal[8, 16] = 16 if pixels.dtype.itemsize == 2 else 8
     enlarge = session.info.size_rule.enlarge
     made = Join(pixels, chroma, bits=bits, strength=strength, vividness=vividness, enlarge=enlarge, other=other)

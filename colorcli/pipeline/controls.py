@@ -3,7 +3,8 @@
 A ``Control`` is one input of a network, made from one or several ``Setting``s, which are what a person chooses. Options
 of the command line, arguments of ``colorcli.load(...).colorize``, fields of journals, labels and picks, inputs of ONNX
 graphs and lines of reports are all made from the declarations here. A network names the controls that it reads; a new
-control is one more declaration.
+control is one more declaration. A control can say itself how the chroma of a network that does not read it follows;
+every model then takes it.
 
 Importing this module imports nothing heavy: help pages need it.
 """
@@ -14,9 +15,11 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from colorcli.errors import ModelError, UsageError
+from colorcli.pipeline import hints, reference
 from colorcli.sessions.classes import class_names, find_classes
 
 if TYPE_CHECKING:
@@ -54,6 +57,8 @@ class Setting:
         chance: whether it is a seed: its values are equally good, and evaluations average over several.
         title: in reports.
         show: formats the value.
+        valid: whether a recorded value is valid, where it is no number.
+        own: the part of a recorded value that one photograph, by its relative path, is coloured with; None if none.
     """
 
     name: str
@@ -71,6 +76,8 @@ class Setting:
     chance: bool = False
     title: str = ""
     show: Callable[[Any], str] = str
+    valid: Callable[[Any], bool] | None = None
+    own: Callable[[Any, str], Any] = lambda value, relative: value
 
     @property
     def keyword(self) -> str:
@@ -91,6 +98,8 @@ class Setting:
 
     def holds(self, value: object) -> bool:
         """Whether a value, for example from a file, is valid."""
+        if self.valid is not None:
+            return self.valid(value)
         if self.several and isinstance(value, list | tuple):
             return len(value) > 1 and len(set(value)) == len(value) and all(self._holds_one(one) for one in value)
         return self._holds_one(value) or (self.unset is not None and value == self.unset)
@@ -139,6 +148,8 @@ class Control:
         make: makes the value, of ``shape`` and ``dtype``, from settings.
         random: whether the value differs between samples.
         examples: settings for tracing and verifying graphs, in turn; others have their defaults.
+        follow: for networks that do not read it: from the chroma ``(2, h, w)`` of a whole photograph, its lightness
+            ``(H, W)`` and the settings to the chroma that follows them. None where such networks cannot follow.
     """
 
     name: str
@@ -150,6 +161,7 @@ class Control:
     make: Callable[[Settings, Place], NDArray[Any]]
     random: bool = False
     examples: tuple[Settings, ...] = field(default=({},))
+    follow: Callable[[NDArray[np.float32], NDArray[np.float32], Settings], NDArray[np.float32]] | None = None
 
     def neutral_values(self, lightness: NDArray[np.float32]) -> NDArray[Any]:
         """Values without effect ``(N, *shape)``, for lightness ``(N, 1, H, W)``."""
@@ -167,7 +179,7 @@ class Control:
 
     def record(self, settings: Settings, sample: int) -> Any:
         """One colouring's value for the journal."""
-        values = {setting.name: settings[setting.name] for setting in self.settings}
+        values = {setting.name: settings.get(setting.name) for setting in self.settings}
         if self.random:
             values["sample"] = sample
         return values[self.name] if set(values) == {self.name} else values
@@ -199,7 +211,23 @@ def _code(settings: Settings, place: Place) -> NDArray[np.float32]:
 def _class(settings: Settings, place: Place) -> NDArray[np.int64]:
     import numpy as np
 
-    return np.array(settings["class_index"], np.int64)
+    given = settings["class_index"]
+    if given == CLASS.unset and settings.get("reference") is not None:
+        given = settings["reference"]["class_index"]
+    return np.array(given, np.int64)
+
+
+def _palette(settings: Settings) -> NDArray[np.float32]:
+    import numpy as np
+
+    given = settings.get("reference")
+    return np.array(given["palette"] if given is not None else [0] * 5, np.float32)
+
+
+def _hints(settings: Settings, place: Place) -> NDArray[np.float32]:
+    if place.layout is None:
+        raise ValueError("hints have a place in a photograph")
+    return hints.as_map(settings.get("hints"), place.layout, place.window)
 
 
 def _class_shown(index: int) -> str:
@@ -226,6 +254,31 @@ CLASS = Setting(
     show=_class_shown,
 )
 
+HINTED = Setting(
+    "hints",
+    "--hints",
+    Path,
+    None,
+    "Colours at points: a JSON file, a PNG with dots, or a folder of them.",
+    parse=hints.read,
+    title="Hints",
+    show=hints.shown,
+    valid=hints.valid,
+    own=hints.own,
+)
+
+REFERENCE = Setting(
+    "reference",
+    "--reference",
+    Path,
+    None,
+    "A colour photograph whose class and palette to take.",
+    parse=reference.read,
+    title="Reference",
+    show=reference.shown,
+    valid=reference.valid,
+)
+
 Z = Control("z", "random code", (Z_DIM,), "float32", 0, (SIGMA, SEED), _code, random=True)
 """The random code, float32 ``(68,)``, scaled by sigma."""
 
@@ -234,7 +287,33 @@ CLASS_INDEX = Control(
 )
 """ImageNet class 0..999, or -1 where the network's own classifier decides."""
 
-_DECLARED = {control.name: control for control in (Z, CLASS_INDEX)}
+HINTS = Control(
+    "hints",
+    "hints",
+    (3, "height", "width"),
+    "float32",
+    0,
+    (HINTED,),
+    _hints,
+    examples=({"hints": [[0.5, 0.5, "#c83c28", 0.1]]}, {}, {"hints": [[0.1, 0.9, "#2850c8", 0.02]]}),
+    follow=lambda chroma, lightness, settings: hints.spread(chroma, lightness, settings["hints"]),
+)
+"""Colours given at points, float32 ``(3, height, width)``: a*, b*, and 1 where they are given; 0 elsewhere."""
+
+PALETTE = Control(
+    "palette",
+    "palette",
+    (5,),
+    "float32",
+    0,
+    (REFERENCE,),
+    lambda settings, place: _palette(settings),
+    follow=lambda chroma, lightness, settings: reference.transfer(chroma, settings["reference"]),
+)
+"""Mean a*, mean b*, and variance of a*, covariance, and variance of b*, float32 ``(5,)``, of an example."""
+
+# In the order in which chroma follows them: a hint has the last word.
+_DECLARED = {control.name: control for control in (Z, CLASS_INDEX, PALETTE, HINTS)}
 
 
 def control(name: str) -> Control:
@@ -256,6 +335,11 @@ def declared_settings() -> Iterator[tuple[Control, Setting]]:
     """All settings, each with its control."""
     for point in entry_points(group=GROUP):
         control(point.name)
+    return _known_settings()
+
+
+def _known_settings() -> Iterator[tuple[Control, Setting]]:
+    """All settings that were looked up before, without a search for packages, which takes milliseconds."""
     return ((one, setting) for one in _DECLARED.values() for setting in one.settings)
 
 
@@ -281,7 +365,7 @@ def choose(info: ModelInfo, asked: Mapping[str, Any]) -> dict[str, Any]:
     """
     given = settle(asked)
     for one, setting in declared_settings():
-        if setting.name in given and one.name not in info.controls:
+        if setting.name in given and one.name not in info.controls and one.follow is None:
             refuse(info, one, setting.option)
     return settings_of(info.controls, given)
 
@@ -310,13 +394,62 @@ def settle(asked: Mapping[str, Any]) -> dict[str, Any]:
 def settings_of(names: Iterable[str], given: Settings) -> dict[str, Any]:
     """The settings of these controls: those ``given``, else the default. Settings of other controls are dropped.
 
+    Settings that have no value, and are not given, are left out: labels and journals then stay what they were before
+    the setting was declared.
+
     Args:
         names: the controls that a model takes.
         given: values by the settings' name.
     """
-    return {
-        setting.name: given.get(setting.name, setting.default) for one in controls(names) for setting in one.settings
+    chosen = {
+        setting.name: given.get(setting.name, setting.default)
+        for one, setting in declared_settings()
+        if one.name in names or one.follow is not None
     }
+    return {name: value for name, value in chosen.items() if value is not None}
+
+
+def own(settings: Settings, relative: str) -> dict[str, Any]:
+    """The settings of one photograph, by its path relative to the input: of those with parts for several, its own."""
+    kept = dict(settings)
+    for _, setting in _known_settings():
+        if kept.get(setting.name) is not None:
+            kept[setting.name] = setting.own(kept[setting.name], relative)
+            if kept[setting.name] is None:
+                del kept[setting.name]
+    return kept
+
+
+def steering(names: Iterable[str], settings: Settings) -> tuple[Control, ...]:
+    """The controls that a network reads, and those that its chroma follows with these settings."""
+    return (*controls(names), *_followed(names, settings))
+
+
+def follow(
+    names: Iterable[str], settings: Settings, chroma: NDArray[np.float32], lightness: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Have a photograph's chroma follow the controls that the network does not read.
+
+    Args:
+        names: the controls that the network reads.
+        settings: of the photograph, see ``own``; each with one value.
+        chroma: a*, b* ``(2, h, w)`` of the whole photograph.
+        lightness: CIE L* of the whole photograph, ``(H, W)``.
+    """
+    for one in _followed(names, settings):
+        if one.follow is not None:
+            chroma = one.follow(chroma, lightness, settings)
+    return chroma
+
+
+def _followed(names: Iterable[str], settings: Settings) -> tuple[Control, ...]:
+    read = set(names)
+    found = {
+        one.name: one
+        for one, setting in _known_settings()
+        if one.follow is not None and one.name not in read and settings.get(setting.name) is not None
+    }
+    return tuple(found.values())
 
 
 def refuse(info: ModelInfo, one: Control, option: str) -> None:

@@ -46,7 +46,7 @@ def test_what_is_not_asked_for_has_its_default_and_what_a_model_lacks_is_refused
         controls.choose(INFO, {"sigma": -1})
     with pytest.raises(UsageError, match=r"seed must be a whole number, not 0\.5"):
         controls.choose(INFO, {"seed": 0.5})
-    with pytest.raises(UsageError, match=r"no control 'hue'; there are: sigma, seed, class_name"):
+    with pytest.raises(UsageError, match=r"no control 'hue'; there are: sigma, seed, class_name, reference, hints"):
         controls.choose(INFO, {"hue": 1})
 
 
@@ -80,22 +80,22 @@ def _filled(settings: Settings, place: Place) -> NDArray[Any]:
 
 
 WARMTH = Setting("warmth", "--warmth", float, 0.0, "How warm.", unset=0.0, low=0, high=9, title="Warmth")
-HINTS = Control("hints", "hints", (3, "height", "width"), "float32", 0, (WARMTH,), _filled)
+WARM = Control("warm", "warmth", (3, "height", "width"), "float32", 0, (WARMTH,), _filled)
 
 
 def test_a_new_control_is_one_declaration(monkeypatch: pytest.MonkeyPatch) -> None:
     """A system that is steered by something new would be a change of twenty files."""
     before = choose_parameters(INFO)
-    monkeypatch.setitem(controls._DECLARED, "hints", HINTS)
-    info = ModelInfo("hinted@x", "hinted", "0" * 64, ("z", "hints"), SizeRule(32, 16))
+    monkeypatch.setitem(controls._DECLARED, "warm", WARM)
+    info = ModelInfo("hinted@x", "hinted", "0" * 64, ("z", "warm"), SizeRule(32, 16))
     parameters = choose_parameters(info, warmth=2)
     assert parameters.record()["warmth"] == 2.0
     first, second = controls.draw(info.controls, parameters.settings, "a.jpg", 0, LAYOUT)
-    assert (first["hints"].shape, first["hints"].mean(), second["hints"].mean()) == ((3, 32, 48), 2, 3)
+    assert (first["warm"].shape, first["warm"].mean(), second["warm"].mean()) == ((3, 32, 48), 2, 3)
     lightness = np.zeros((2, 1, 32, 48), np.float32)
-    assert controls.complete(info.controls, {}, lightness)["hints"].shape == (2, 3, 32, 48)
+    assert controls.complete(info.controls, {}, lightness)["warm"].shape == (2, 3, 32, 48)
     assert controls.options(info.controls) == "--sigma, --seed, --warmth"
-    with pytest.raises(UsageError, match="takes no hints, so --warmth means nothing"):
+    with pytest.raises(UsageError, match="takes no warmth, so --warmth means nothing"):
         choose_parameters(INFO, warmth=2)
     assert choose_parameters(INFO) == before
 
@@ -112,7 +112,7 @@ def test_an_archive_stays_done_when_controls_are_declared_later(monkeypatch: pyt
     rest: dict[str, object] = {"size": 256, "strength": 1.0, "format": None, "quality": 95}
     earlier: dict[str, object] = {"sigma": None, "seed": None, "class_index": -1, **rest}
     assert fingerprint("ab", earlier) == fingerprint("ab", rest)
-    monkeypatch.setitem(controls._DECLARED, "hints", HINTS)
+    monkeypatch.setitem(controls._DECLARED, "warm", WARM)
     assert fingerprint("ab", earlier) == fingerprint("ab", {"warmth": 0.0, **rest})
     assert fingerprint("ab", {"warmth": 1.0, **rest}) != fingerprint("ab", rest)
     assert fingerprint("ab", {"seed": 0, **rest}) != fingerprint("ab", {"seed": 1, **rest})

@@ -208,10 +208,9 @@ class _Line:
         """A photograph decoded, and its controls drawn: all that can fail before the network."""
         info = self._session.info
         prepared = prepare(task, info, self._parameters, self._execution)
-        flight = _Flight(prepared, len(task.outputs))
+        flight, parameters = _Flight(prepared, len(task.outputs)), self._parameters.of(task.found.relative)
         return [
-            _Coloring(flight, output, draw_controls(prepared, output, info, self._parameters))
-            for output in task.outputs
+            _Coloring(flight, output, draw_controls(prepared, output, info, parameters)) for output in task.outputs
         ]
 
     def _color_loop(self) -> None:
@@ -315,7 +314,8 @@ class _Line:
     def _encode(self, coloring: _Coloring) -> None:
         prepared, output = coloring.flight.prepared, coloring.output
         info, root = self._session.info, prepared.task.found.root
-        start = start_record(prepared.task, output, info, self._parameters)
+        parameters = self._parameters.of(prepared.task.found.relative)
+        start = start_record(prepared.task, output, info, parameters)
         self._append(root, start)
         parts = [coloring.parts[window] for window in range(len(coloring.parts))]
         result = finish(
@@ -323,7 +323,7 @@ class _Line:
             output,
             parts,
             info,
-            self._parameters,
+            parameters,
             self._canvases,
             signer=self._execution.signer,
             fsync=self._execution.fsync,
@@ -331,7 +331,7 @@ class _Line:
             insist=self._execution.recolor,
             keep_times=self._execution.keep_times,
         )
-        record = done_record(start, prepared, result, info, self._parameters, coloring.seconds)
+        record = done_record(start, prepared, result, info, parameters, coloring.seconds)
         self._append(root, record)
         self._events.put(record)
 
