@@ -135,3 +135,17 @@ def test_faults_are_the_packages_own_errors(tmp_path: Path) -> None:
         Model(Stub()).colorize(tmp_path / "x.jpg")
     with pytest.raises(AttributeError, match="no attribute 'colourize'"):
         colorcli.colourize  # noqa: B018
+
+
+def test_hints_and_references_steer_every_model(gray: NDArray[np.uint8], tmp_path: Path) -> None:
+    """A person who knows that the dress was red can say so, whatever the model."""
+    model = Model(Stub(controls=()))
+    red = {"x": 0.5, "y": 0.5, "color": "#c82814", "radius": 0.1}
+    plain, hinted = model.colorize(gray), model.colorize(gray, hints=[red])
+    a = srgb_to_lab(hinted / 255)[20, 30, 1]
+    assert a > 40 > srgb_to_lab(plain / 255)[20, 30, 1]
+    assert np.array_equal(plain[:, :3], hinted[:, :3])
+    (tmp_path / "hints.json").write_text('[{"x": 0.5, "y": 0.5, "color": "#c82814", "radius": 0.1}]')
+    assert np.array_equal(model.colorize(gray, hints=tmp_path / "hints.json"), hinted)
+    with pytest.raises(UsageError, match="holds no hints"):
+        model.colorize(gray, hints=[{"x": 0.5}])

@@ -600,3 +600,25 @@ def test_a_crash_of_the_engine_itself_is_raised_not_waited_for(
     monkeypatch.setattr(local._Line, "_color", broken)
     with pytest.raises(RuntimeError, match="a bug"):
         colour(old)
+
+
+def test_hints_are_each_photographs_own_and_one_more_leaves_the_others_done(
+    old: Path, colour: Colour, tmp_path: Path
+) -> None:
+    """One dot painted for one photograph of eighty thousand would colour all of them again."""
+    red = {"x": 0.5, "y": 0.5, "color": "#c82814", "radius": 0.2}
+    given = {"a": [red], "sub/e.png": [red]}
+    colour(old, hints=given)
+    done = {record["input"]: record for record in colour.of("photo.done")}
+    dots = [[0.5, 0.5, "#c82814", 0.2]]
+    hinted = {name: record["controls"]["hints"] for name, record in done.items() if "hints" in record["controls"]}
+    assert hinted == {"a.png": dots, "sub/e.png": dots}
+    assert done["a.png"]["parameters"]["hints"] == dots
+    assert "hints" not in done["b.png"]["parameters"]
+    report = colour(old, hints={**given, "b.png": [red]}, overwrite=True)
+    assert (report.done, report.already) == (1, 5)
+    plain, outputs = tmp_path / "plain", old.with_name("old_colorized")
+    colour(old, output=plain)
+    with_dot, without = (np.asarray(Image.open(place / "a.png")).astype(int) for place in (outputs, plain))
+    assert np.abs(with_dot - without)[12:20, 20:28].max() > 20
+    assert (plain / "c.jpg").read_bytes() == (outputs / "c.jpg").read_bytes()

@@ -19,10 +19,11 @@ class _Chroma(nn.Module):
         super().__init__()
         self.network = network
 
-    def forward(self, lightness: Tensor, class_index: Tensor | None = None) -> Tensor:
-        if class_index is None:
+    def forward(self, lightness: Tensor, control: Tensor | None = None) -> Tensor:
+        if control is None:
             return self.network.chroma(lightness)
-        return self.network.chroma(lightness, class_index=class_index)
+        name = "hints" if "hints" in self.network.controls else "class_index"
+        return self.network.chroma(lightness, **{name: control})
 
 
 @pytest.fixture
@@ -40,6 +41,9 @@ def onnx_difference() -> Callable[[Colorizer], float]:
         values = {"lightness": torch.rand(count, 1, height, width) * 100}
         if "class_index" in network.controls:
             values["class_index"] = torch.arange(count) - 1
+        if "hints" in network.controls:
+            mask = (torch.rand(count, 1, height, width) < 0.1).float()
+            values["hints"] = torch.cat(((torch.rand(count, 2, height, width) * 160 - 80) * mask, mask), 1)
         return values
 
     def difference(network: Colorizer) -> float:
@@ -58,6 +62,7 @@ def onnx_difference() -> Callable[[Colorizer], float]:
                 dynamic_axes={
                     "lightness": {0: "n", **sides},
                     "class_index": {0: "n"},
+                    "hints": {0: "n", **sides},
                     "chroma": {0: "n", **{axis: f"{name}c" for axis, name in sides.items()}},
                 },
                 dynamo=False,
@@ -67,7 +72,7 @@ def onnx_difference() -> Callable[[Colorizer], float]:
         for count, height, width in ((1, 1, 2), (3, 2, 1)):
             given = inputs(network, count, height, width)
             with torch.no_grad():
-                expected = _Chroma(network)(**given)
+                expected = _Chroma(network)(*given.values())
             answer = torch.from_numpy(session.run(None, {name: value.numpy() for name, value in given.items()})[0])
             assert answer.shape == expected.shape
             assert expected.std() > 0.1, "a network that answers gray cannot show a difference"
