@@ -209,9 +209,7 @@ class _Line:
         info = self._session.info
         prepared = prepare(task, info, self._parameters, self._execution)
         flight, parameters = _Flight(prepared, len(task.outputs)), self._parameters.of(task.found.relative)
-        return [
-            _Coloring(flight, output, draw_controls(prepared, output, info, parameters)) for output in task.outputs
-        ]
+        return [_Coloring(flight, output, draw_controls(prepared, output, info, parameters)) for output in task.outputs]
 
     def _color_loop(self) -> None:
         """Batches of one shape: full ones first, and whatever is there rather than wait."""
