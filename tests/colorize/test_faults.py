@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from colorcli import files
 from colorcli.colorize.journal import read_journal
 from colorcli.colorize.options import Execution
 from colorcli.colorize.run import Report
@@ -42,8 +43,8 @@ FAULTS: dict[str, Callable[[], BaseException]] = {
 
 @pytest.fixture(autouse=True)
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Renames are tried again at once."""
-    monkeypatch.setattr(write, "_WAITS", (0.0, 0.0))
+    """Reads and renames are tried again at once."""
+    monkeypatch.setattr(files, "_WAITS", (0.0, 0.0))
 
 
 @pytest.fixture
@@ -94,7 +95,8 @@ def test_a_fault_at_each_step(
             patch.setattr(place, name, at(number, getattr(place, name), raising(FAULTS[fault])))
             report = colour(four, execution=replace(ONE_BY_ONE, fsync=step == "sync"))
         account_for(report, originals, four, reference)
-        assert report.done < 4 or step == "rename", "the fault was not injected"
+        # Opening and renaming are tried again, and not every file that is opened is needed.
+        assert report.done < 4 or step in ("open", "rename"), "the fault was not injected"
         assert report.exit_code in (ExitCode.OK, ExitCode.SOME_FAILED, ExitCode.OUTPUT)
         journalled = finished(root)
         assert journalled >= {r["output"] for r in colour.of("photo.done")}
