@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -333,14 +334,15 @@ def controls(names: Iterable[str]) -> tuple[Control, ...]:
 
 def declared_settings() -> Iterator[tuple[Control, Setting]]:
     """All settings, each with its control."""
+    _look_up_plugins()
+    return ((one, setting) for one in _DECLARED.values() for setting in one.settings)
+
+
+@cache
+def _look_up_plugins() -> None:
+    """Once a process: a search of the installed packages takes milliseconds, and every record of a journal asks."""
     for point in entry_points(group=GROUP):
         control(point.name)
-    return _known_settings()
-
-
-def _known_settings() -> Iterator[tuple[Control, Setting]]:
-    """All settings that were looked up before, without a search for packages, which takes milliseconds."""
-    return ((one, setting) for one in _DECLARED.values() for setting in one.settings)
 
 
 def option_names(names: Iterable[str]) -> list[str]:
@@ -412,7 +414,7 @@ def settings_of(names: Iterable[str], given: Settings) -> dict[str, Any]:
 def own(settings: Settings, relative: str) -> dict[str, Any]:
     """The settings of one photograph, by its path relative to the input: of those with parts for several, its own."""
     kept = dict(settings)
-    for _, setting in _known_settings():
+    for _, setting in declared_settings():
         if kept.get(setting.name) is not None:
             kept[setting.name] = setting.own(kept[setting.name], relative)
             if kept[setting.name] is None:
@@ -446,7 +448,7 @@ def _followed(names: Iterable[str], settings: Settings) -> tuple[Control, ...]:
     read = set(names)
     found = {
         one.name: one
-        for one, setting in _known_settings()
+        for one, setting in declared_settings()
         if one.follow is not None and one.name not in read and settings.get(setting.name) is not None
     }
     return tuple(found.values())
