@@ -15,13 +15,19 @@ Function = TypeVar("Function", bound=Callable[..., None])
 
 def with_controls(command: Function) -> Function:
     """Give a command that takes ``**asked`` an option for every setting; those that were not given are None."""
+    added = [_parameter(setting) for _, setting in declared_settings()]
+    return with_options(command, lambda own: _placed(own, added))
+
+
+def with_options(command: Function, among: Callable[[list[inspect.Parameter]], list[inspect.Parameter]]) -> Function:
+    """Give a command that takes ``**asked`` the parameters that ``among`` makes of its own."""
     signature, hints = inspect.signature(command), get_type_hints(command, include_extras=True)
-    kept = [
+    own = [
         one.replace(annotation=hints[one.name])
         for one in signature.parameters.values()
         if one.kind is not inspect.Parameter.VAR_KEYWORD
     ]
-    parameters = _placed(kept, [_parameter(setting) for _, setting in declared_settings()])
+    parameters = among(own)
     vars(command)["__signature__"] = signature.replace(parameters=parameters)
     command.__annotations__ = {one.name: one.annotation for one in parameters}
     return command

@@ -5,22 +5,20 @@ from __future__ import annotations
 import inspect
 import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from colorcli.cli import output as data
 from colorcli.cli.colorize import colorize, duration, request_of
+from colorcli.cli.control_options import Function, with_options
 from colorcli.errors import ExitCode, StoppedError
 
 if TYPE_CHECKING:
     from colorcli.colorize.events import Event
     from colorcli.colorize.run import Report
     from colorcli.colorize.watch import Start
-
-Function = TypeVar("Function", bound=Callable[..., None])
 
 # A watch has no end at which a report, a manifest or a bag would be made; it takes photographs as they come.
 _OF_ONE_RUN = frozenset(
@@ -33,17 +31,12 @@ _OF_ONE_RUN = frozenset(
 
 def _with_options_of_colorize(command: Function) -> Function:
     """Give a command that takes ``**asked`` the options of ``colorize`` that are not for one run only."""
-    signature, hints = inspect.signature(command), get_type_hints(command, include_extras=True)
-    own = [
-        one.replace(annotation=hints[one.name])
-        for one in signature.parameters.values()
-        if one.kind is not inspect.Parameter.VAR_KEYWORD
-    ]
-    taken = _OF_ONE_RUN | {one.name for one in own}
-    shared = [one for name, one in inspect.signature(colorize).parameters.items() if name not in taken]
-    vars(command)["__signature__"] = signature.replace(parameters=[*own, *shared])
-    command.__annotations__ = {one.name: one.annotation for one in (*own, *shared)}
-    return command
+
+    def among(own: list[inspect.Parameter]) -> list[inspect.Parameter]:
+        taken = _OF_ONE_RUN | {one.name for one in own}
+        return [*own, *(one for name, one in inspect.signature(colorize).parameters.items() if name not in taken)]
+
+    return with_options(command, among)
 
 
 @_with_options_of_colorize
