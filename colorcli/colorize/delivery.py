@@ -79,7 +79,7 @@ def write_manifest(root: Path, *, sidecars: bool = False) -> Delivered:
     done = finished(root)
     path = root / MANIFEST
     with _writing(path):
-        write_atomically(path, _manifest(root, done, sidecars=sidecars))
+        write_atomically(path, _manifest(done, premis.runs_of(root) if sidecars else None))
     return Delivered("manifest", path, len(done))
 
 
@@ -179,10 +179,8 @@ def verify_delivered(root: Path) -> Iterator[Mismatch]:
         elif there and _content(root / name) != premis.sidecar(record, runs):
             yield Mismatch(name, "changed", "sidecar")
     listed = _content(root / MANIFEST)
-    if listed is not None and listed not in (
-        _manifest(root, done, sidecars=False),
-        _manifest(root, done, sidecars=bool(there)),
-    ):
+    expected = (_manifest(done, listing) for listing in ((None, runs) if there else (None,)))
+    if listed is not None and listed not in expected:
         yield Mismatch(MANIFEST, "changed", "manifest")
 
 
@@ -233,10 +231,10 @@ def _writing(path: Path) -> Iterator[None]:
         raise OutputError(f"{shown} cannot be written: {error.strerror or error}.") from error
 
 
-def _manifest(root: Path, done: Sequence[Record], *, sidecars: bool) -> bytes:
+def _manifest(done: Sequence[Record], runs: Mapping[str, Record] | None) -> bytes:
+    """The lines for outputs and, where their ``runs`` are given, for sidecars."""
     names = [(str(record["output"]), str(record["output_sha256"])) for record in done]
-    if sidecars:
-        runs = premis.runs_of(root)
+    if runs is not None:
         names += [
             (sidecar_name(str(record["output"])), hashlib.sha256(premis.sidecar(record, runs)).hexdigest())
             for record in done
