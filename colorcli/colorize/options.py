@@ -23,6 +23,8 @@ Pages = Literal["largest", "first", "all"]
 
 MAX_SAMPLES = 1000
 Mark = Literal["visible"]
+# Parameters that are newer than the first journals, and stand in records only where they are not the default.
+_LATER = ("vividness", "negative", "profile", "pages", "mark", "credentials")
 # A pixel in flight takes up to 3 bytes each decoded, coloured and encoded, twice that at 16 bits; the rest is for the
 # network.
 _BYTES_PER_PIXEL = 48
@@ -70,9 +72,7 @@ class Parameters:
     def record(self) -> dict[str, Any]:
         """The parameters for journals and labels, without later ones that have their neutral value."""
         rest = {name: value for name, value in vars(self).items() if name != "settings"}
-        later: dict[str, Any] = {"vividness": NEUTRAL, "negative": False, "profile": None, "pages": "largest"}
-        later |= {"mark": None, "credentials": None}
-        rest = {name: value for name, value in rest.items() if name not in later or value != later[name]}
+        rest = {name: value for name, value in rest.items() if name not in _LATER or value != getattr(Parameters, name)}
         if self.profile is not None:
             rest["profile"] = self.profile.name
         return {**self.settings, **rest}
