@@ -147,16 +147,20 @@ def _copy(source: Path, target: Path, *, link: bool = False) -> None:
     """Copy a file, or link it, so that the target is absent or whole."""
     part = part_path(target)
     part.unlink(missing_ok=True)
-    try:
-        if not link:
-            raise OSError  # noqa: TRY301 - as where links are not to be had
-        os.link(source, part)
-    except OSError:
+    if not (link and _linked(source, part)):
         shutil.copy2(source, part)
         with part.open("rb+") as file:
             os.fsync(file.fileno())
     part.replace(target)
     sync_folder(target.parent)
+
+
+def _linked(source: Path, target: Path) -> bool:
+    try:
+        os.link(source, target)
+    except OSError:  # another disk, or one that has no links
+        return False
+    return True
 
 
 def _identity(path: Path) -> str:
