@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
 from colorcli.errors import UsageError
 from colorcli.networks.colorizer import Colorizer
+from colorcli.registry.card import ModelCard
 from colorcli.registry.registry import build, find, fit, read_backbone, read_weights, shapes
+from colorcli.registry.systems import systems
 
 
 def fill(module: nn.Module, name: str) -> None:
@@ -33,10 +37,16 @@ def network_of(*models: str) -> Colorizer:
     """
     cards = [find(model) for model in models]
     for model, card in zip(models, cards, strict=True):
-        if (card.system, card.network) != (cards[0].system, cards[0].network):
+        if _shape(card) != _shape(cards[0]):
             raise UsageError(f"'{models[0]}' and '{model}' are different networks: their weights have no mean.")
     weights = [read_weights(card) for card in cards]
     return build(cards[0], {name: _mean([tensors[name] for tensors in weights]) for name in weights[0]})
+
+
+def _shape(card: ModelCard) -> tuple[str, dict[str, Any]]:
+    """What the names and shapes of a model's weights depend on."""
+    adjustable = systems().network_class(card.system).adjustable
+    return card.system, {name: value for name, value in card.network.items() if name not in adjustable}
 
 
 def _mean(tensors: list[Tensor]) -> Tensor:

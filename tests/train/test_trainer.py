@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -27,6 +28,7 @@ from colorcli.registry import splits
 from colorcli.registry.backbones import Backbone, locate
 from colorcli.registry.card import read_card
 from colorcli.registry.importers import import_files
+from colorcli.registry.registry import find
 from colorcli.train import recipe as recipes
 from colorcli.train.cache import FeatureCache
 from colorcli.train.data import PhotoSet, _fraction
@@ -248,6 +250,18 @@ def test_different_networks_have_no_mean(photos: Path, tmp_path: Path) -> None:
     _train(photos, tmp_path / "b", "network.decoder=[8, 8, 8, 8, 16]", seconds=0)
     with pytest.raises(UsageError, match="different networks"):
         network_of(str(tmp_path / "a"), str(tmp_path / "b"))
+
+
+def test_what_no_weight_depends_on_may_differ_between_models_that_are_averaged(tmp_path: Path) -> None:
+    """The bundled model has a curve, the runs it came from have none: they are still one network."""
+    card = find("bigcolor")
+    assert card.folder and "curve" in card.network
+    shutil.copytree(card.folder, tmp_path / "stage")
+    text = (tmp_path / "stage" / "model.toml").read_text()
+    (tmp_path / "stage" / "model.toml").write_text(re.sub(r"curve = \[[^]]*\]\n", "", text))
+    assert "curve" not in find(str(tmp_path / "stage")).network
+    means, alone = network_of("bigcolor", str(tmp_path / "stage")).state_dict(), network_of("bigcolor").state_dict()
+    assert all(torch.allclose(means[name], alone[name]) for name in alone)
 
 
 def test_only_the_parameters_learn_that_the_phase_names(photos: Path, tmp_path: Path) -> None:
