@@ -10,9 +10,11 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 import colorcli
 from colorcli.environment import cache_dir
@@ -110,6 +112,32 @@ def make_copy(card: ModelCard, copy: Path, waiting: Waiting, stopped: Callable[[
         copy.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"The cache {copy.parent} cannot be written: {error.strerror}.") from error
+    with _turn(copy.parent, waiting, stopped):
+        if not is_usable(copy):  # another program may have made it meanwhile
+            _export(card, copy, waiting, stopped)
+
+
+@contextmanager
+def _turn(folder: Path, waiting: Waiting, stopped: Callable[[], bool]) -> Iterator[None]:
+    """One copy at a time on a machine: each takes a gigabyte and all processors."""
+    lock, start = FileLock(folder.with_name(f"{folder.name}.lock")), time.monotonic()
+    while True:
+        try:
+            lock.acquire(timeout=_GLANCE)
+            break
+        except Timeout as error:
+            if stopped():
+                raise StoppedError("Stopped while another program was making its ONNX copy.") from error
+            waiting("Waiting for another program to make its ONNX copy", time.monotonic() - start)
+        except (OSError, NotImplementedError) as error:
+            raise OutputError(f"The cache {folder} cannot be written: {error}.") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _export(card: ModelCard, copy: Path, waiting: Waiting, stopped: Callable[[], bool]) -> None:
     path = os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path)
     try:
         child = subprocess.Popen(

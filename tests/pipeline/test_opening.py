@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 import onnxruntime
 import pytest
 import torch
+from filelock import FileLock
 
 from colorcli.errors import ModelError, StoppedError, UsageError
 from colorcli.export import exporter
@@ -103,6 +105,37 @@ import os, sys, time
 if "export" in sys.argv[0]:
     os.fsync = lambda _: time.sleep(3600)
 """
+
+
+def test_two_programs_make_a_copy_once(small: ModelCard, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An evaluation and a run that begin together, minutes and a gigabyte each, on a machine with two cores."""
+    copy, begun, made = copy_path(small), threading.Event(), list[str]()
+    go = threading.Event()
+
+    def export(card: ModelCard, path: Path, *_: object) -> None:
+        made.append(threading.current_thread().name)
+        begun.set()
+        assert go.wait(60)
+        path.touch()
+
+    monkeypatch.setattr(onnx_copy, "_export", export)
+    monkeypatch.setattr(onnx_copy, "is_usable", Path.exists)
+    ask = (small, copy, lambda what, seconds: None, lambda: False)
+    first = threading.Thread(target=onnx_copy.make_copy, args=ask)
+    first.start()
+    assert begun.wait(60)
+    said = list[str]()
+
+    def waiting(what: str, seconds: float) -> None:
+        said.append(what)
+        go.set()
+
+    onnx_copy.make_copy(small, copy, waiting, lambda: False)
+    first.join()
+    assert (len(made), said[:1]) == (1, ["Waiting for another program to make its ONNX copy"])
+    copy.unlink()
+    with FileLock(copy.parent.with_name("onnx.lock")), pytest.raises(StoppedError):
+        onnx_copy.make_copy(small, copy, waiting, lambda: True)
 
 
 def test_an_end_leaves_no_half_of_a_copy(small: ModelCard, tmp_path: Path) -> None:
