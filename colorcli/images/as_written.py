@@ -1,4 +1,4 @@
-"""How far coding took a picture's lightness from the photograph's: what is in the file, not what went into it."""
+"""How far encoding moved lightness from the photograph's, measured on the written file, not on what went into it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from colorcli.images.photo import Metadata, Pixels, UnreadableError
 from colorcli.images.source import Source
 from colorcli.text import printable
 
-# A file of this many pixels is decoded as a whole; of a larger one, bands of rows are coded and decoded once more.
+# Files of up to this many pixels are decoded whole; for larger ones, bands of rows are re-encoded and decoded.
 _WHOLE = 1_000_000
 _COMPARED = 1 << 15
 
@@ -35,19 +35,19 @@ class AsWritten:
 def measure(part: Path, form: PhotoFormat, encoding: Encoding, original: Pixels, *, whole: bool = False) -> AsWritten:
     """Compare the lightness of a written file with that of the photograph.
 
-    The file is decoded, and about 33,000 of its pixels compared, in rows at equal distances. Of more than one
-    megapixel, where a format codes blocks of rows independently of all others, such blocks are coded again as the file
-    has them, which costs the same for every size.
+    A file of up to one megapixel is decoded, and about 33,000 of its pixels are compared, in evenly spaced rows. For a
+    larger one, if its format codes blocks of rows independently, some blocks are encoded again with the same settings
+    and compared, so that the cost does not grow with the size.
 
     Args:
         part: the file.
         form: its format.
-        encoding: how it was written.
+        encoding: the settings it was written with.
         original: the photograph ``(H, W)`` or ``(H, W, 3)``, uint8 or uint16, sRGB-encoded.
-        whole: whether to decode the file and compare every pixel, whatever that costs.
+        whole: whether to decode the file and compare every pixel, however long that takes.
 
     Raises:
-        PhotoError: the file does not decode.
+        PhotoError: the file cannot be decoded.
     """
     height, width = original.shape[:2]
     rows = height if whole else max(1, min(height, _COMPARED // width))

@@ -1,7 +1,7 @@
-"""What an image file claims of its own making, whichever program made it: XMP, EXIF, texts, Content Credentials.
+"""What an image file claims about how it was made, by any program: XMP, EXIF, texts and Content Credentials.
 
-A claim is what the file says; only a valid signature makes it more than that. Nothing here decodes a pixel. Whatever is
-read is the word of a stranger: it is cut short, and printed only through ``text.printable``.
+A claim is only what the file says, unless a valid signature backs it. No pixels are decoded. Nothing that is read can
+be trusted: it is truncated, and printed only through ``text.printable``.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ SOURCE_TYPES = {
     "negativeFilm": "digitized from a negative",
     "positiveFilm": "digitized from a positive",
     "print": "digitized from a print or another non-transparent medium",
-    "humanEdits": "edited by a person with tools that are not generative",
+    "humanEdits": "edited by a person with non-generative tools",
     "minorHumanEdits": "edited slightly by a person",
     "compositeWithTrainedAlgorithmicMedia": "partly made by a trained network (AI)",
     "algorithmicallyEnhanced": "enhanced by an algorithm",
@@ -41,15 +41,15 @@ SOURCE_TYPES = {
     "algorithmicMedia": "made by an algorithm without training data",
     "screenCapture": "captured from a screen",
     "virtualRecording": "recorded in a virtual world",
-    "composite": "put together from several sources",
-    "compositeCapture": "put together from several captures",
-    "compositeSynthetic": "put together, with synthetic parts",
+    "composite": "combined from several sources",
+    "compositeCapture": "combined from several captures",
+    "compositeSynthetic": "combined from several sources, some of them synthetic",
 }
 """IPTC's digital source types in words (cv.iptc.org/newscodes/digitalsourcetype)."""
 
 _EXIF = {0x010E: "ImageDescription", 0x0131: "Software", 0x013B: "Artist", 0x8298: "Copyright"}
 _TEXTS = ("Software", "parameters", "prompt", "workflow", "Description", "Comment", "sd-metadata", "invokeai_metadata")
-# of programs that generate pictures; each writes its own
+# written by image generators, each by a different one
 _GENERATORS = {"parameters", "prompt", "workflow", "sd-metadata", "invokeai_metadata"}
 _MOST_TEXT = 300
 _MOST_PACKETS = 8
@@ -60,14 +60,18 @@ _C2PA = b"jumdc2pa"
 
 @dataclass(frozen=True)
 class Claims:
-    """What a file says of itself.
+    """What a file says about itself.
 
     Attributes:
-        path: the file; its ``size`` in bytes, its ``format`` and hexadecimal ``sha256``.
-        statements: of its XMP packets.
-        exif: values of EXIF tags by name; ``texts`` of PNG chunks and comments.
-        credentials: its Content Credentials, where they can be read; otherwise ``credentials_note`` says why they
-            cannot, and is empty where there are none.
+        path: the file.
+        size: its size in bytes.
+        format: name of its format.
+        sha256: its hexadecimal SHA-256.
+        statements: what its XMP packets say, one statement per packet.
+        exif: values of EXIF tags by name.
+        texts: PNG text chunks and comments by keyword.
+        credentials: its Content Credentials, or None if there are none or they cannot be read.
+        credentials_note: why they cannot be read; empty if they can, or if there are none.
     """
 
     path: Path
@@ -82,7 +86,7 @@ class Claims:
 
     @property
     def source_types(self) -> tuple[str, ...]:
-        """Every digital source type that is claimed, by its code, in XMP or in Content Credentials."""
+        """Codes of all digital source types claimed in XMP or in Content Credentials."""
         found = [s.digital_source_type for s in self.statements]
         if self.credentials is not None:
             found += [source for _, source in self.credentials.actions]
@@ -90,7 +94,7 @@ class Claims:
 
     @property
     def is_ours(self) -> bool:
-        """Whether it carries the label of a picture that colorcli has coloured."""
+        """Whether it carries the label that colorcli puts on what it has coloured."""
         return any("colorcli" in s.ai_system for s in self.statements)
 
 
@@ -98,7 +102,7 @@ def read_claims(path: Path, trusted: bytes | None = None) -> Claims:
     """What a file claims of itself; ``trusted`` as for ``credentials.read_credentials``.
 
     Raises:
-        PhotoError: the file cannot be read, or is no image.
+        PhotoError: the file cannot be read, or is not an image.
     """
     try:
         if not path.is_file():
@@ -107,7 +111,7 @@ def read_claims(path: Path, trusted: bytes | None = None) -> Claims:
         with path.open("rb") as file:
             form = format_of_content(file.read(32))
             if form is None:
-                raise PhotoError(f"{printable(str(path))} is no image of a known format.")
+                raise PhotoError(f"{printable(str(path))} is not an image in a known format.")
             file.seek(0)
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
                 packets = list(_packets(content))
@@ -122,17 +126,17 @@ def read_claims(path: Path, trusted: bytes | None = None) -> Claims:
 
 def in_words(source_type: str) -> str:
     """A digital source type's code in words."""
-    return SOURCE_TYPES.get(source_type, f"of an unknown sort, {source_type!r}")
+    return SOURCE_TYPES.get(source_type, f"of an unknown type, {source_type!r}")
 
 
 def generator_texts(claims: Claims) -> list[str]:
-    """Names of the texts that programs which generate pictures leave."""
+    """Keywords of the texts that image generators leave in a file."""
     return sorted(_GENERATORS & set(claims.texts))
 
 
 def _credentials(path: Path, trusted: bytes | None) -> tuple[Credentials | None, str]:
     if not credentials.is_available():
-        return None, "there are some, and reading them needs the c2pa library: pip install 'colorcli[c2pa]'"
+        return None, "present, but reading them needs the c2pa library: pip install 'colorcli[c2pa]'"
     try:
         return credentials.read_credentials(path, trusted), ""
     except PhotoError as error:
@@ -140,7 +144,7 @@ def _credentials(path: Path, trusted: bytes | None) -> tuple[Credentials | None,
 
 
 def _packets(content: mmap.mmap) -> Iterator[bytes]:
-    """XMP packets as they lie in the file (ISO 16684-1, packet scanning), in whatever format."""
+    """XMP packets found by scanning a file of any format (ISO 16684-1, packet scanning)."""
     at = 0
     for _ in range(_MOST_PACKETS):
         start = content.find(_OPEN, at)
@@ -153,7 +157,7 @@ def _packets(content: mmap.mmap) -> Iterator[bytes]:
 
 
 def _with_pillow(path: Path) -> tuple[dict[str, str], dict[str, str], bytes | None]:
-    """EXIF, texts, and an XMP packet that may lie compressed; as much as there is."""
+    """EXIF values, texts and an XMP packet, which scanning misses if it is compressed; whatever can be read."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -162,7 +166,7 @@ def _with_pillow(path: Path) -> tuple[dict[str, str], dict[str, str], bytes | No
                 exif = {name: _short(tags[tag]) for tag, name in _EXIF.items() if tags.get(tag)}
                 texts = {str(key): _short(value) for key, value in image.info.items() if key in _TEXTS and value}
                 packet = image.info.get("xmp") or image.info.get("XML:com.adobe.xmp")
-    except Exception:  # of a damaged file whatever Pillow raises: the rest is what there is
+    except Exception:  # Pillow raises many types on damaged files; the file's other claims can still be shown
         return {}, {}, None
     if isinstance(packet, str):
         packet = packet.encode("utf-8", "replace")

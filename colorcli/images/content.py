@@ -1,4 +1,4 @@
-"""What a picture shows besides a photograph: nothing, a page of text, a drawing, or a printer's screen of dots."""
+"""Recognizes what is not an ordinary photograph: blank images, pages of text, drawings and halftone prints."""
 
 from __future__ import annotations
 
@@ -11,32 +11,32 @@ from numpy.typing import NDArray
 from colorcli.images.photo import Pixels
 
 _SIDE = 1024
-# black and white have no chroma: a picture of which fewer pixels lie between them has no room for colour
+# black and white can have no chroma: an image in which fewer pixels lie between them has no room for colour
 LEAST_ROOM = 0.005
 _NEAR_BLACK, _NEAR_WHITE = 0.03, 0.97
-# a frame is near-black where 99 % of its pixels are below this code (L* 10)
+# an image is near-black if 99 % of its pixels are below this code (L* 10)
 _DARK = 0.105
 
-# a page: the share of pixels whose tone is the paper's within the tolerance; ink is darker than paper by the contrast
+# a page: at least this share of pixels has the paper's tone, within the tolerance; ink is darker by the contrast
 _BINS, _LEAST_PAPER, _TOLERANCE, _LIGHTEST_PAPER = 64, 0.6, 3, 0.5
 _CONTRAST, _LEAST_INK, _MOST_INK = 0.2, 0.004, 0.35
 _STROKES_ACROSS, _MOST_SOLID = 40, 0.05
-# lines of text repeat: the correlation of the ink in rows (in columns, where the page lies) with itself, one line on
+# lines of text repeat: the autocorrelation of ink over rows (columns, if the page lies sideways) at one line's distance
 _COLUMNS, _SHORTEST_LINE, _LEAST_PERIODIC = 8, 5, 0.3
 
-# a screen of dots: two peaks at right angles in the spectrum of the middle, this much above what is usual there
+# a halftone screen: two perpendicular peaks in the spectrum of the centre, this many times the mean at their frequency
 _WINDOW, _COARSEST, _LEAST_PEAK = 128, 0.07, 200.0
 
 
 @dataclass(frozen=True)
 class Content:
-    """What a picture shows.
+    """What an image shows.
 
     Attributes:
         room: share of the pixels, 0..1, whose tone lies between black and white and could hold colour.
-        neutral: why the picture stays black and white, as a sentence; empty for a photograph.
-        dark: whether it is near-black, so that what colour it gets may be next to none.
-        note: what a person should know of it besides.
+        neutral: why the image stays black and white, as a sentence; empty for a photograph.
+        dark: whether it is near-black, so that it may get hardly any colour.
+        note: anything else a person should know; empty if there is nothing.
     """
 
     room: float
@@ -46,11 +46,11 @@ class Content:
 
 
 def content_of(pixels: Pixels) -> Content:
-    """Judge a picture ``(H, W)`` or ``(H, W, 3)``, uint8 or uint16, sRGB-encoded.
+    """Judge an image ``(H, W)`` or ``(H, W, 3)``, uint8 or uint16, sRGB-encoded.
 
-    Stays neutral by rule: what has next to nothing between black and white (blank pages, line drawings of one bit), and
-    pages of text, where at least 60 % of the pixels have the paper's tone and thin strokes stand on it in lines at
-    equal distances. Thin strokes without lines are a drawing or a map, which is coloured, with a note.
+    Two sorts of images stay neutral: those with hardly a pixel between black and white (blank pages, one-bit line
+    drawings), and pages of text, in which at least 60 % of the pixels have the paper's tone and thin strokes form
+    evenly spaced lines. Thin strokes that form no lines are a drawing or a map, which is coloured, with a note.
     """
     step = max(1, max(pixels.shape[:2]) // _SIDE)
     sample = pixels[::step, ::step]
@@ -58,7 +58,7 @@ def content_of(pixels: Pixels) -> Content:
     coarse = sample[::2, ::2] if max(sample.shape[:2]) >= _SIDE // 2 else sample
     room = float(np.mean((coarse > _NEAR_BLACK * top) & (coarse < _NEAR_WHITE * top)))
     if room <= LEAST_ROOM:
-        reason = "stays black and white: there is next to nothing between them that could hold colour"
+        reason = "stays black and white: hardly a pixel lies between the two and could hold colour"
         return Content(room, f"neutral: {reason}")
     tones = _tones(coarse[::2, ::2] if max(coarse.shape[:2]) >= _SIDE // 4 else coarse, top)
     if float(np.percentile(tones, 99)) < _DARK:
@@ -70,8 +70,8 @@ def content_of(pixels: Pixels) -> Content:
     if not _LEAST_INK <= float(ink.mean()) <= _MOST_INK or _solid(ink) > _MOST_SOLID:
         return Content(room, note=_screen(pixels, top))
     if max(_periodic(ink), _periodic(ink.T)) >= _LEAST_PERIODIC:
-        return Content(room, "neutral: a page of text stays black and white; --recolor colours it all the same")
-    return Content(room, note="looks like a drawing or a page of text, whose colours mean little")
+        return Content(room, "neutral: a page of text stays black and white; --recolor colours it anyway")
+    return Content(room, note="looks like a drawing or a page of text: its colours mean little")
 
 
 def _tones(sample: Pixels, top: int) -> NDArray[np.float32]:
@@ -80,7 +80,7 @@ def _tones(sample: Pixels, top: int) -> NDArray[np.float32]:
 
 
 def _paper(tones: NDArray[np.float32]) -> float | None:
-    """The tone of the paper, or None where no light tone is that of most pixels."""
+    """The paper's tone, or None if most pixels do not share one light tone."""
     counts = np.bincount((tones * (_BINS - 1)).astype(np.intp).ravel(), minlength=_BINS)
     mode = int(np.argmax(counts))
     near = counts[max(0, mode - _TOLERANCE) : mode + _TOLERANCE + 1].sum()
@@ -90,7 +90,7 @@ def _paper(tones: NDArray[np.float32]) -> float | None:
 
 
 def _solid(ink: NDArray[np.bool_]) -> float:
-    """The share of the ink that lies in blocks which strokes do not fill."""
+    """The share of the ink in blocks that are filled: thin strokes never fill one."""
     block = max(2, max(ink.shape) // _STROKES_ACROSS)
     rows, columns = ink.shape[0] // block, ink.shape[1] // block
     if not rows or not columns:
@@ -100,7 +100,7 @@ def _solid(ink: NDArray[np.bool_]) -> float:
 
 
 def _periodic(ink: NDArray[np.bool_]) -> float:
-    """How alike the rows of ink are one line on, -1..1: the mean over columns of text, so that a page may be askew."""
+    """Autocorrelation of ink over rows at one line's distance, a mean over vertical strips, as pages may be askew."""
     length = ink.shape[0]
     if length < 8 * _SHORTEST_LINE:
         return 0.0
@@ -112,7 +112,7 @@ def _periodic(ink: NDArray[np.bool_]) -> float:
     spectrum = np.abs(np.fft.rfft(profiles, 2 * length, axis=1)) ** 2
     likeness = np.fft.irfft(spectrum, axis=1)[:, : length // 4]
     mean = (likeness / likeness[:, :1]).mean(axis=0)
-    falling = np.flatnonzero(np.diff(mean) > 0)  # up to here the rows are alike because they are near
+    falling = np.flatnonzero(np.diff(mean) > 0)  # before the first rise, rows are alike because they are neighbours
     start = max(_SHORTEST_LINE, int(falling[0]) if len(falling) else len(mean))
     if start >= len(mean):
         return 0.0
@@ -120,7 +120,7 @@ def _periodic(ink: NDArray[np.bool_]) -> float:
 
 
 def _screen(pixels: Pixels, top: int) -> str:
-    """A note where the middle of the picture has a printer's screen of dots."""
+    """A note if the centre of the image shows a halftone screen, else an empty string."""
     height, width = pixels.shape[:2]
     if min(height, width) < _WINDOW:
         return ""
@@ -135,7 +135,7 @@ def _screen(pixels: Pixels, top: int) -> str:
     across = scaled[np.ix_(*(np.arange(at - 1, at + 2) % _WINDOW for at in (int(fx), -int(fy))))].max()
     if min(float(scaled[fy, fx]), float(across)) < _LEAST_PEAK:
         return ""
-    return "looks like a halftone print: its dots weaken colours; descreen it first, or make it smaller than its dots"
+    return "looks like a halftone print, whose dots weaken colours: descreen it, or scale it down until they vanish"
 
 
 _FIRST_RING = round(_COARSEST * _WINDOW)
@@ -143,7 +143,7 @@ _FIRST_RING = round(_COARSEST * _WINDOW)
 
 @cache
 def _rings() -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]:
-    """The spectrum's places in the order of their frequency, where each begins there, and the frequency of each."""
+    """Flat indices of the spectrum sorted by frequency, where each frequency starts among them, and a frequency map."""
     axis = np.fft.fftfreq(_WINDOW, 1 / _WINDOW)
     ring = np.rint(np.hypot(axis[:, None], axis)).astype(np.intp)
     order = np.argsort(ring, axis=None, kind="stable")

@@ -1,7 +1,7 @@
-"""Content Credentials: a signed statement, inside the file, of what it was made from and how (C2PA 2.2).
+"""Content Credentials (C2PA 2.2): a signed statement, inside the file, of what it was made from and how.
 
-The archive signs with its own key and certificate. What is signed binds the statement to every byte of the file, so a
-signature cannot be the same twice, and neither can the file.
+The archive signs with its own key and certificate. Signatures contain random bytes, so signing the same file twice
+gives two different files.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from colorcli.text import printable
 
 _MIME = {"JPEG": "image/jpeg", "PNG": "image/png", "TIFF": "image/tiff", "WEBP": "image/webp", "AVIF": "image/avif",
          "GIF": "image/gif", "HEIF": "image/heif"}  # fmt: skip
-# nothing is fetched, and no thumbnails are made: they would be pictures beside the picture
+# nothing is fetched; thumbnails would put further images into the file
 _SETTINGS: dict[str, Any] = {
     "builder": {"thumbnail": {"enabled": False}},
     "verify": {"remote_manifest_fetch": False, "ocsp_fetch": False},
@@ -37,9 +37,9 @@ class Identity:
     """Who signs.
 
     Attributes:
-        key: file of the private key, PEM, not encrypted.
-        certificate: file of its certificate and those above it, PEM, the signer's first.
-        timestamp: address of an RFC 3161 time-stamping authority, asked for every file; None for no time stamp.
+        key: path of the private key, unencrypted PEM.
+        certificate: path of the certificate chain, PEM, the signer's certificate first.
+        timestamp: URL of an RFC 3161 time-stamping authority, contacted for every file; None for no time stamp.
     """
 
     key: str
@@ -48,10 +48,10 @@ class Identity:
 
 
 def check_identity(identity: Identity) -> str:
-    """Make sure that an identity can sign; the hexadecimal SHA-256 of its certificate file.
+    """Check that an identity can sign, and return the hexadecimal SHA-256 of its certificate file.
 
     Raises:
-        UsageError: the c2pa library is missing, or key and certificate are no pair that may sign.
+        UsageError: the c2pa library is missing, or key and certificate cannot sign together.
     """
     _library()
     _signer_parts(identity)
@@ -61,18 +61,18 @@ def check_identity(identity: Identity) -> str:
     except _SigningError as error:
         raise UsageError(
             f"{identity.key} and {identity.certificate} cannot sign Content Credentials: {error}. They must be a key "
-            "and its certificate for signing, valid today, with the certificates above it."
+            "and its certificate chain for signing, valid today."
         ) from error
     return file_sha256(Path(identity.certificate))
 
 
 def sign_file(identity: Identity, made: Path, target: Path, *, source: Path, provenance: Provenance) -> None:
-    """Write ``made`` with Content Credentials into ``target``, which is replaced.
+    """Write a copy of ``made`` with Content Credentials to ``target``, replacing it.
 
     They say that ``source`` was opened and that its colours were made by a machine.
 
     Raises:
-        PhotoError: the format holds none, or they cannot be made.
+        PhotoError: the format cannot hold them, or signing failed.
         OSError: a file cannot be read or written.
     """
     with made.open("rb") as picture, source.open("rb") as original:
@@ -83,7 +83,7 @@ def sign_file(identity: Identity, made: Path, target: Path, *, source: Path, pro
         try:
             statement = _statement(provenance)
             ingredient = {"title": printable(provenance.input_name), "relationship": "parentOf", "instance_id": _INPUT}
-            if parent is None:  # a format of which the library knows only the name
+            if parent is None:  # the library cannot read this format, so the original is only named
                 statement["ingredients"] = [
                     {**ingredient, "format": "application/octet-stream", "hash": provenance.input_sha256}
                 ]
@@ -103,13 +103,13 @@ class Credentials:
     """What a file's Content Credentials say.
 
     Attributes:
-        state: ``Trusted`` (valid, and the signer is one that was given as trusted), ``Valid`` or ``Invalid``.
-        signer: name in the certificate, and its organisation.
-        failures: codes of what is wrong.
-        manifests: number of manifests: one for each program that signed.
-        actions: of the last manifest, each with its kind and, where it has one, its digital source type.
-        parents: titles of what the file was made from.
-        generator: program that made the last manifest.
+        state: ``Trusted`` (valid, by a signer who was given as trusted), ``Valid`` or ``Invalid``.
+        signer: name and organisation in the certificate.
+        failures: C2PA's codes for what is wrong.
+        manifests: number of manifests: one for each time the file was signed.
+        actions: actions of the last manifest, each with its digital source type, or an empty string if it has none.
+        parents: titles of the files that this one was made from.
+        generator: the program that wrote the last manifest.
     """
 
     state: str
@@ -122,11 +122,11 @@ class Credentials:
 
 
 def read_credentials(path: Path, trusted: bytes | None = None) -> Credentials | None:
-    """The Content Credentials of a file, or None where it has none. Nothing is fetched from the network.
+    """The Content Credentials of a file, or None if it has none. Nothing is fetched from the network.
 
     Args:
         path: the file.
-        trusted: certificates, PEM, whose signatures are trusted.
+        trusted: PEM certificates of signers who are trusted; None trusts nobody.
 
     Raises:
         UsageError: the c2pa library is missing.
@@ -218,7 +218,7 @@ class _SigningError(Exception):
 
 
 class _Noting(io.FileIO):
-    """A new file that remembers what the disk answered: the library says only that writing failed."""
+    """A new file that keeps the operating system's error: the library says only that writing failed."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path, "w+b")
@@ -276,7 +276,7 @@ def _signer_parts(identity: Identity) -> tuple[bytes, bytes, bytes]:
     else:
         algorithm = b"ed25519" if isinstance(key, ed25519.Ed25519PrivateKey) else None
     if algorithm is None:
-        raise UsageError(f"{printable(identity.key)} is of a kind that Content Credentials do not take.")
+        raise UsageError(f"{printable(identity.key)} is a kind of key that Content Credentials do not support.")
     return algorithm, contents[0], contents[1]
 
 
@@ -299,7 +299,7 @@ def _clause(error: BaseException) -> str:
     return printable(" ".join(lines)[:_MOST_SAID]).rstrip(".")
 
 
-# a picture of one pixel, to try a signature with
+# a one-pixel PNG, signed to test an identity
 _ALGORITHMIC = "http://cv.iptc.org/newscodes/digitalsourcetype/algorithmicMedia"
 _CREATED = {"action": "c2pa.created", "digitalSourceType": _ALGORITHMIC}
 _TRIAL = {"title": "trial", "assertions": [{"label": "c2pa.actions.v2", "data": {"actions": [_CREATED]}}]}

@@ -1,4 +1,4 @@
-"""Camera raw photographs in DNG (Adobe DNG 1.7), developed by LibRaw through rawpy where it is installed."""
+"""Camera raw photographs in DNG (Adobe DNG 1.7), developed by LibRaw through rawpy, if installed."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from colorcli.images.source import Source
 
 _DNG_VERSION, _XMP = 50706, 700
 _SRGB_CURVE = (2.4, 12.92)
-_TURNED = (5, 6)  # LibRaw's flips by a quarter
+_TURNED = (5, 6)  # LibRaw's codes for quarter turns
 
 
 def is_dng(source: Source) -> bool:
-    """Whether a file that begins as a TIFF is a DNG."""
+    """Whether a file with a TIFF signature is a DNG."""
     reader = exif.TiffReader.open(source)
     return reader is not None and any(slot.tag == _DNG_VERSION for slot in reader.slots(reader.first)[0])
 
 
 def header(source: Source) -> Header:
-    """Size and depth as developed and upright, without decoding a pixel."""
+    """Size and depth of the developed, upright image, without decoding a pixel."""
     with _opened(source) as raw:
         sizes = raw.sizes
         width, height = (sizes.height, sizes.width) if sizes.flip in _TURNED else (sizes.width, sizes.height)
@@ -34,7 +34,7 @@ def header(source: Source) -> Header:
 
 
 def decode(source: Source, *, salvage: bool = False) -> Decoded:
-    """The developed picture and its metadata. Raises ``UnreadableError``."""
+    """The developed image and its metadata. Raises ``UnreadableError``."""
     del salvage  # LibRaw either decodes a file or does not
     import rawpy
 
@@ -59,7 +59,7 @@ def decode(source: Source, *, salvage: bool = False) -> Decoded:
         exif=block,
         xmp=xmp,
         orientation=1,
-        notes=("camera raw: developed with the camera's white balance, without further correction",),
+        notes=("camera raw: developed with the camera's white balance and no other correction",),
     )
 
 

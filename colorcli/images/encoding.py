@@ -1,4 +1,4 @@
-"""What an encoder is told besides the pixels."""
+"""What an encoder needs besides the pixels."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ class Encoding:
     Attributes:
         height: rows.
         width: columns.
-        bits: 8 or 16.
-        alpha: whether the strips have a fourth channel of alpha.
-        metadata: what to keep.
-        xmp: the packet.
-        quality: of lossy coding, 1..100.
-        lossless: whether to code without loss, where the format has both ways.
-        icc: the profile that the pixels are encoded by; None is sRGB.
-        more: further pages, where the format holds several: the strips and how they are written.
-        canvas: array ``(height, width, 3)`` in which the picture may be put together; None makes one.
+        bits: bits per sample, 8 or 16.
+        alpha: whether the strips have alpha as a fourth channel.
+        metadata: the metadata to keep.
+        xmp: the XMP packet.
+        quality: quality of lossy coding, 1..100.
+        lossless: whether to code losslessly, in formats that can do both.
+        icc: ICC profile that the pixels are encoded in; None is sRGB.
+        canvas: array ``(height, width, 3)`` in which the image may be assembled; None allocates one.
+        more: further pages, in formats that hold several: the strips of each and how they are written.
     """
 
     height: int
@@ -47,7 +47,7 @@ class Encoding:
         return self.icc or srgb_profile()
 
     def assembled(self, strips: Iterator[Pixels]) -> Pixels:
-        """The picture in one array; strips that are the canvas's rows already are not copied."""
+        """The image in one array; strips that already are rows of the canvas are not copied."""
         canvas = self.canvas
         if canvas is None or self.alpha:
             dtype = np.uint8 if self.bits == 8 else np.uint16

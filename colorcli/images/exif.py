@@ -28,7 +28,7 @@ _MAX_VALUE = 1 << 26
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 _UNITS = {3: 2, 4: 4, 5: 4, 8: 2, 9: 4, 10: 4, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 
-# what in a TIFF's own directory describes the photograph rather than how its pixels are stored
+# tags of a TIFF's main directory that describe the photograph, not how its pixels are stored
 DESCRIPTIVE_TAGS = frozenset(
     (
         0x010D,
@@ -58,12 +58,12 @@ class IfdEntry:
     data: bytes
 
     def integers(self) -> tuple[int, ...]:
-        """The values, where the type is an unsigned integer; else none."""
+        """The values if their type is an unsigned integer, else an empty tuple."""
         code = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}.get(self.type)
         return struct.unpack(f"<{self.count}{code}", self.data) if code else ()
 
     def rational(self) -> float | None:
-        """The first value, where the type is RATIONAL and the denominator is not 0."""
+        """The first value if the type is RATIONAL and its denominator is not 0, else None."""
         if self.type != 5 or self.count < 1:
             return None
         numerator, denominator = struct.unpack_from("<II", self.data)
@@ -72,7 +72,7 @@ class IfdEntry:
 
 @dataclass
 class Slot:
-    """Where an entry and its value lie in a file."""
+    """Where an entry (``at``) and its value (``value_at``) lie in a file."""
 
     tag: int
     type: int
@@ -82,7 +82,7 @@ class Slot:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the value."""
+        """Size of the value in bytes."""
         return self.count * _SIZES[self.type]
 
 
@@ -97,7 +97,7 @@ class TiffReader:
 
     @staticmethod
     def open(source: Source) -> TiffReader | None:
-        """A reader, or None where ``source`` is no TIFF structure."""
+        """A reader, or None if ``source`` is not a TIFF structure."""
         head = source.read(0, 16)
         order = {b"II": "<", b"MM": ">"}.get(head[:2])
         if order is None or len(head) < 8:
@@ -112,8 +112,8 @@ class TiffReader:
     def slots(self, offset: int) -> tuple[list[Slot], int, int]:
         """The entries of the directory at ``offset``, where the pointer to the next lies, and that pointer.
 
-        Entries of unknown type, or whose values lie outside of the file, are left out; a directory that is cut off
-        has neither entries nor a next one.
+        Entries of unknown type, or whose values lie outside the file, are left out; a truncated directory has neither
+        entries nor a successor.
         """
         count_code, entry_size, pointer = ("Q", 20, 8) if self.big else ("H", 12, 4)
         head = self.source.read(offset, struct.calcsize("<" + count_code))
@@ -145,7 +145,7 @@ class TiffReader:
         return Slot(tag, kind, count, position, value_at)
 
     def raw(self, slot: Slot) -> bytes:
-        """The value's bytes as they lie in the file: of a block in some other format, whatever type it is given."""
+        """The value's bytes as stored, for blocks in another format (XMP, ICC) whatever type the tag states."""
         return self.source.read(slot.value_at, slot.nbytes)
 
     def entry(self, slot: Slot) -> IfdEntry:
@@ -163,7 +163,7 @@ class TiffReader:
 
 @dataclass
 class Exif:
-    """The entries of an EXIF block by directory, pointers left out."""
+    """The entries of an EXIF block by directory, without the pointers between directories."""
 
     main: dict[int, IfdEntry] = field(default_factory=dict)
     exif: dict[int, IfdEntry] = field(default_factory=dict)
@@ -184,7 +184,7 @@ class Exif:
         return Exif(main, exif, follow(main, GPS_IFD), follow(exif, INTEROP_IFD))
 
     def block(self) -> bytes | None:
-        """A little-endian EXIF block, or None when there is nothing to say."""
+        """A little-endian EXIF block, or None if there are no entries."""
         if not (self.main or self.exif or self.gps):
             return None
         pointers = {tag: 0 for tag, entries in ((EXIF_IFD, self.exif), (GPS_IFD, self.gps)) if entries}
@@ -193,7 +193,7 @@ class Exif:
         return b"II*\0" + struct.pack("<I", 8) + directory(with_pointers(self.main, pointers), 8) + below
 
     def below(self, offset: int, big: bool = False) -> tuple[bytes, dict[int, int]]:
-        """The EXIF and GPS directories as bytes for ``offset``, and the offset of each by its pointer's tag."""
+        """The EXIF and GPS directories as bytes to place at ``offset``, and each one's offset by its pointer's tag."""
         body, pointers = b"", {}
         exif = dict(self.exif)
         if self.interop:
@@ -208,13 +208,13 @@ class Exif:
 
 
 def with_pointers(entries: dict[int, IfdEntry], pointers: dict[int, int], big: bool = False) -> dict[int, IfdEntry]:
-    """The entries and those that say where other directories are, by tag."""
+    """The entries by tag, with pointers to other directories added."""
     kind, code = (16, "<Q") if big else (4, "<I")
     return entries | {tag: IfdEntry(tag, kind, 1, struct.pack(code, at)) for tag, at in pointers.items()}
 
 
 def directory(entries: dict[int, IfdEntry], offset: int, big: bool = False, following: int = 0) -> bytes:
-    """One little-endian directory, as bytes to be placed at the even offset ``offset``; an even number of bytes."""
+    """One little-endian directory, as an even number of bytes to be placed at the even offset ``offset``."""
     count, layout, inline = ("<Q", "<HHQ", 8) if big else ("<H", "<HHI", 4)
     pointer = "<Q" if big else "<I"
     table = struct.pack(count, len(entries))
@@ -238,7 +238,7 @@ def strip_prefix(data: bytes | None) -> bytes | None:
 
 
 def with_prefix(block: bytes) -> bytes:
-    """An EXIF block as JPEG wants it."""
+    """An EXIF block with the prefix that JPEG puts before it."""
     return _PREFIX + block
 
 
@@ -251,7 +251,7 @@ def orientation(block: bytes | None) -> int | None:
 
 
 def at_most(block: bytes | None, limit: int) -> bytes | None:
-    """The block, without its maker note where it would be longer than ``limit`` bytes, or None if even that is."""
+    """The block; without its maker note if it is longer than ``limit`` bytes; None if that does not suffice."""
     if block is None or len(block) <= limit:
         return block
     reader = TiffReader.open(Source(block))
@@ -264,7 +264,7 @@ def at_most(block: bytes | None, limit: int) -> bytes | None:
 
 
 def resolution_block(x: float, y: float, unit: int) -> bytes:
-    """An EXIF block that states the resolution alone, for formats without another place for it."""
+    """An EXIF block with only the resolution, for formats that have no other place for it."""
     entries = {
         tag: IfdEntry(tag, 5, 1, struct.pack("<II", *Fraction(value).limit_denominator(10000).as_integer_ratio()))
         for tag, value in ((0x011A, x), (0x011B, y))
@@ -274,15 +274,15 @@ def resolution_block(x: float, y: float, unit: int) -> bytes:
 
 
 def upright(block: bytes | None, *, width: int, height: int, turned: bool) -> bytes | None:
-    """The block for the upright sRGB picture: orientation 1, its size and colour space stated, no thumbnail.
+    """The block for the upright sRGB image: orientation 1, its size and colour space stated, no thumbnail.
 
-    Everything is patched in place. None when ``block`` is no EXIF block.
+    Everything is patched in place. None if ``block`` is not an EXIF block.
 
     Args:
         block: the block as found.
-        width: columns of the upright picture.
-        height: rows of the upright picture.
-        turned: whether x and y changed places.
+        width: columns of the upright image.
+        height: rows of the upright image.
+        turned: whether x and y were swapped.
     """
     reader = TiffReader.open(Source(block)) if block else None
     if block is None or reader is None or reader.big:
@@ -306,7 +306,7 @@ def upright(block: bytes | None, *, width: int, height: int, turned: bool) -> by
 
 
 def uncalibrated(block: bytes | None) -> bytes | None:
-    """The block with a colour space that is not sRGB (EXIF 2.32, tag 0xA001: 65535), where it states one."""
+    """The block with its colour space, if it states one, set to "uncalibrated" (EXIF 2.32, tag 0xA001: 65535)."""
     reader = TiffReader.open(Source(block)) if block else None
     if block is None or reader is None:
         return block
@@ -338,7 +338,7 @@ def _swap_resolution(patched: bytearray, slots: list[Slot]) -> None:
 
 
 def _remove_thumbnail(patched: bytearray, reader: TiffReader, kept: list[Slot], next_at: int, offset: int) -> None:
-    """Unlink the thumbnail's directory, blank its picture, and cut both off where nothing else follows them."""
+    """Unlink the thumbnail's directory, blank its pixels, and cut both off if nothing else follows them."""
     end = max([next_at + 4] + [max(slot.at + 12 + 4, slot.value_at + slot.nbytes) for slot in kept])
     entries = reader.entries(offset)
     picture = [entries[tag].integers() for tag in (_THUMBNAIL_OFFSET, _THUMBNAIL_LENGTH) if tag in entries]

@@ -1,4 +1,4 @@
-"""Formats that our own readers do not know, read by imageio: only those that the table of formats names."""
+"""Formats that have no reader of our own, read by imageio: only those listed in ``formats``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from colorcli.images import exif, formats, strict_foreign
 from colorcli.images.photo import Decoded, Header, Pixels, UnreadableError, left_out_note, missing_note
 from colorcli.images.source import Source
 
-# What Pillow calls a format by the table's name: anything else it would recognize is refused before it is opened.
+# The suffix that makes imageio choose a format; everything else that Pillow could open is refused before it is opened.
 _EXTENSIONS = {"BMP": ".bmp", "GIF": ".gif", "AVIF": ".avif"}
 
 
@@ -28,7 +28,7 @@ def header(source: Source) -> Header:
 
 
 def decode(source: Source, *, salvage: bool = False) -> Decoded:
-    """The first picture and its metadata. Raises ``UnreadableError``."""
+    """The first image and its metadata. Raises ``UnreadableError``."""
     missing = strict_foreign.missing_share(source)
     if missing and not salvage:
         raise UnreadableError(
@@ -55,10 +55,10 @@ def decode(source: Source, *, salvage: bool = False) -> Decoded:
 
 @contextmanager
 def _opened(source: Source) -> Iterator[Any]:
-    """imageio's reader of the file, its errors turned into ours."""
+    """imageio's reader of the file, with its errors turned into ``UnreadableError``."""
     record = formats.format_of_content(source.read(0, 32))
     if record is None or record.name not in _EXTENSIONS:
-        raise UnreadableError("is of a format that is not read")
+        raise UnreadableError("has a format that is not supported")
     try:
         with imageio.imopen(source.whole(), "r", plugin="pillow", extension=_EXTENSIONS[record.name]) as file:
             yield file
@@ -67,7 +67,7 @@ def _opened(source: Source) -> Iterator[Any]:
     except UnreadableError:
         raise
     except (OSError, SyntaxError, ValueError, RuntimeError, KeyError) as error:
-        # imageio says that it could not open the file; what Pillow said of it is the cause
+        # imageio says only that it could not open the file; the reason is Pillow's error, its cause
         raise UnreadableError(f"cannot be decoded: {str(error.__cause__ or error).rstrip('.')}") from error
 
 
@@ -76,7 +76,7 @@ def _bytes(value: object) -> bytes | None:
 
 
 def _apart(array: np.ndarray[Any, Any]) -> tuple[Pixels, Pixels | None]:
-    """Colour and alpha, which is None where all is opaque."""
+    """Colour and alpha; alpha is None if everything is opaque."""
     if array.dtype == bool:
         array = array.astype(np.uint8) * np.uint8(255)
     if array.dtype not in (np.uint8, np.uint16) or array.ndim not in (2, 3):

@@ -1,7 +1,7 @@
-"""The formats of photographs: one record each, and for each a module that decodes and encodes it.
+"""The photograph formats: one record each, which names the module that decodes and encodes it.
 
-The table is light: codecs are imported when a photograph is read or written, so that completing ``--format`` or finding
-files imports no image library.
+Codecs are imported only when a photograph is read or written, so that completing ``--format`` or finding files loads
+no image library.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Decoder(Protocol):
         """Size and depth, without decoding a pixel."""
 
     def decode(self, source: Source, *, salvage: bool = False) -> Decoded:
-        """The picture and its metadata; with ``salvage``, what is left of a damaged one, and a note."""
+        """The image and its metadata; with ``salvage``, what is left of a damaged one, and a note."""
 
 
 class Encoder(Protocol):
@@ -39,34 +39,35 @@ class Encoder(Protocol):
     def encode(self, handle: BinaryIO, strips: Iterator[Pixels], encoding: Encoding) -> None:
         """Write the file into ``handle``, which is empty and open for reading and writing.
 
-        ``strips`` are ``(rows, W, 3)``, or with a fourth channel of alpha, any number of rows each, from top to bottom.
+        ``strips`` are ``(rows, W, 3)``, or ``(rows, W, 4)`` with alpha, of any number of rows, from top to bottom.
         """
 
 
 @dataclass(frozen=True)
 class PhotoFormat:
-    """A format that is read, and what is known of it without opening a file.
+    """A format that can be read, and what is known about it without opening a file.
 
     Attributes:
-        name: as records and journals hold it.
-        label: for people.
-        suffixes: lower-case, the usual one first.
-        read_suffixes: of files that are read, and whose outputs get the usual suffix.
-        signature: what the first 32 bytes of a file match.
-        module: of its codec.
-        options: what ``--format`` calls it; none for a format that is read only.
-        bits: the most bits per sample it is written with.
-        max_side: the most pixels a side it holds.
-        texts: sorts of comments it holds (``Metadata.texts``).
+        name: its name in records and journals.
+        label: its name for people.
+        suffixes: lower-case file suffixes, the usual one first.
+        signature: matches the first 32 bytes of a file.
+        module: name of its codec's module in this package.
+        read_suffixes: further suffixes of files that are read; their outputs get the usual suffix.
+        options: its names for ``--format``; empty for a read-only format.
+        bits: the largest number of bits per sample that is written.
+        max_side: the largest number of pixels a side.
+        texts: kinds of comments it holds (``Metadata.texts``).
         alpha: whether it holds transparency.
         iptc: whether it holds IPTC datasets.
-        max_xmp: bytes of XMP that it holds; ``max_exif`` likewise. None for no bound.
+        max_xmp: the largest XMP packet in bytes; None for no limit.
+        max_exif: the largest EXIF block in bytes; None for no limit.
         paged: whether it holds several pages.
-        streamed: whether it is written strip by strip, so that the picture is never in memory as a whole.
-        lossy: whether pixels are coded with loss, unless a writer is asked not to.
-        block_rows: rows that are coded independently of all others, as JPEG's blocks are; 0 for none.
-        bytes_per_pixel: that a photograph in colour takes, about, at 8 bits.
-        deep_factor: how many times as much it takes at 16 bits.
+        streamed: whether it is written strip by strip, so that the image is never in memory as a whole.
+        lossy: whether pixels are coded lossily unless the encoder is told otherwise.
+        block_rows: number of rows that are coded independently of all others, such as JPEG's blocks; 0 for none.
+        bytes_per_pixel: approximate size of a colour photograph at 8 bits.
+        deep_factor: how many times that size a photograph takes at 16 bits.
     """
 
     name: Format
@@ -92,7 +93,7 @@ class PhotoFormat:
 
     @property
     def written(self) -> bool:
-        """Whether photographs are written in it."""
+        """Whether photographs can be written in it."""
         return bool(self.options)
 
     @property
@@ -102,7 +103,7 @@ class PhotoFormat:
 
     @property
     def encoder(self) -> Encoder:
-        """Its codec, imported now; only of a format that is written."""
+        """Its codec, imported now; only for a format that can be written."""
         return cast(Encoder, self._codec())
 
     def _codec(self) -> object:
@@ -119,11 +120,11 @@ JPEG = PhotoFormat(
     max_side=65500,  # libjpeg's own limit
     texts=(b"COM",),
     alpha=False,
-    # a segment holds 65,533 bytes, the first of which name its content
+    # a segment holds 65,533 bytes, less the prefix that names its content
     max_xmp=65533 - 29,
     max_exif=65533 - 6,
     lossy=True,
-    block_rows=8,  # of 4:4:4
+    block_rows=8,  # without chroma subsampling, as we write it
     bytes_per_pixel=0.9,
 )
 PNG = PhotoFormat(
@@ -182,28 +183,28 @@ AVIF = PhotoFormat("AVIF", "AVIF", (".avif",), re.compile(rb"....ftypavi[fs]", r
 HEIF = PhotoFormat(
     "HEIF", "HEIF", (".heic", ".heif"), re.compile(rb"....ftyp(?:hei[cxms]|hev[cxms]|mif1|msf1)", re.DOTALL), "heif"
 )
-# A DNG begins as any TIFF does; its directory tells (``read``).
+# A DNG has TIFF's signature: ``read`` tells them apart by the directory.
 DNG = PhotoFormat("DNG", "DNG", (".dng",), re.compile(rb"(?!)"), "dng")
 
 FORMATS: dict[Format, PhotoFormat] = {
     record.name: record for record in (JPEG, PNG, TIFF, WEBP, JPEG2000, BMP, GIF, AVIF, HEIF, DNG)
 }
-"""Every format by its name. What a file is, is read from its content, never from its name."""
+"""Every format by its name. A file's format is decided by its content, never by its name."""
 
 SUFFIXES = frozenset(suffix for record in FORMATS.values() for suffix in (*record.suffixes, *record.read_suffixes))
-"""Lower-case suffixes of files that are taken for photographs."""
+"""Lower-case suffixes of files that count as photographs."""
 
 OPTIONS = {option: record.name for record in FORMATS.values() for option in record.options}
-"""The formats that are written, by what ``--format`` calls them."""
+"""The formats that can be written, by their names for ``--format``."""
 
 
 def is_photograph_name(name: str) -> bool:
-    """Whether a file of this name is taken for a photograph, by its suffix."""
+    """Whether a file of this name counts as a photograph, by its suffix."""
     return os.path.splitext(name)[1].lower() in SUFFIXES and not is_debris(name)  # noqa: PTH122
 
 
 def format_of_content(head: bytes) -> PhotoFormat | None:
-    """The format of a file that begins with these bytes (32 tell), or None."""
+    """The format of a file that begins with these bytes (32 are enough), or None."""
     return next((record for record in FORMATS.values() if record.signature.match(head)), None)
 
 
@@ -216,10 +217,10 @@ def format_of_name(name: str) -> Format | None:
 
 
 def format_of_option(option: str) -> Format:
-    """The format that ``--format`` calls ``option``.
+    """The format called ``option`` by ``--format``.
 
     Raises:
-        UsageError: there is none, or it is read only.
+        UsageError: there is no such format, or it is read-only.
     """
     if option.lower() not in OPTIONS:
         raise UsageError(f"--format must be one of {', '.join(main_options())}, not '{option}'.")
@@ -227,16 +228,16 @@ def format_of_option(option: str) -> Format:
 
 
 def main_options() -> tuple[str, ...]:
-    """One name for ``--format`` of each format that is written."""
+    """The main ``--format`` name of each format that can be written."""
     return tuple(record.options[0] for record in FORMATS.values() if record.written)
 
 
 def output_format(content: Format, output: str) -> Format:
-    """The format in which a photograph is written where none is asked for.
+    """The format that a photograph is written in if none was asked for.
 
     Args:
-        content: the photograph's own format, which is kept where it is written at all.
-        output: name of the output, whose suffix decides otherwise; TIFF where that is no help.
+        content: the photograph's own format, which is kept if it can be written.
+        output: name of the output, whose suffix decides otherwise; TIFF if that is no help either.
     """
     if FORMATS[content].written:
         return content

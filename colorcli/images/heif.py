@@ -1,4 +1,4 @@
-"""HEIF photographs (ISO/IEC 23008-12), decoded by libheif through pillow-heif where it is installed."""
+"""HEIF photographs (ISO/IEC 23008-12), decoded by libheif through pillow-heif, if installed."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from colorcli.images.source import Source
 
 
 def header(source: Source) -> Header:
-    """Size and depth, without decoding a pixel; upright, as libheif turns pictures itself."""
+    """Size and depth, without decoding a pixel; upright, since libheif applies rotations itself."""
     with _opened(source) as file:
         width, height = file.size
         return Header(int(width), int(height), 16 if _is_deep(file) else 8)
 
 
 def decode(source: Source, *, salvage: bool = False) -> Decoded:
-    """The primary picture and its metadata. Raises ``UnreadableError``."""
+    """The primary image and its metadata. Raises ``UnreadableError``."""
     del salvage  # libheif either decodes a file or does not
     with _opened(source) as file:
         array = np.asarray(file)
@@ -55,7 +55,7 @@ def _opened(source: Source) -> Iterator[Any]:
         import pillow_heif
     except ImportError as error:
         command = install_command("heif")
-        raise UnreadableError(f"is a HEIF, which needs a library that is not installed: {command}") from error
+        raise UnreadableError(f"is a HEIF file, which needs a library that is not installed: {command}") from error
     try:
         yield pillow_heif.open_heif(io.BytesIO(source.whole()), convert_hdr_to_8bit=False)
     except UnreadableError:

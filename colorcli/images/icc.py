@@ -1,4 +1,4 @@
-"""ICC profiles: the sRGB profile of every output, and what an input's profile says about its codes (ICC.1:2022)."""
+"""ICC profiles (ICC.1:2022): the sRGB profile that outputs carry, and converting inputs to sRGB by their own."""
 
 from __future__ import annotations
 
@@ -15,35 +15,35 @@ from colorcli.color.spaces import linear_to_srgb
 from colorcli.images.photo import Pixels
 
 _STRIP_ROWS = 512
-# cmsFLAGS_NOOPTIMIZE: otherwise Little CMS interpolates 16-bit codes in a coarse table, which is off by up to 2 delta E
+# cmsFLAGS_NOOPTIMIZE: otherwise Little CMS interpolates 16-bit codes in a coarse table, with errors of up to 2 delta E
 EXACT = 0x0100
-# profiles whose codes differ from sRGB by less than this share of the range are sRGB written another way
+# a profile whose codes differ from sRGB's by less than this share of the range counts as sRGB
 _SAME = 1.5 / 255
 
 
 @cache
 def srgb_profile() -> bytes:
-    """A small sRGB profile (588 bytes), the same bytes every time."""
+    """A small sRGB profile (588 bytes), always the same bytes."""
     profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
     profile[24:36] = struct.pack(">6H", 2000, 1, 1, 0, 0, 0)  # lcms writes the present time here
     return bytes(profile)
 
 
 def color_space(profile: bytes | None) -> str | None:
-    """The device colour space: ``GRAY``, ``RGB``, ``CMYK``, …; None where ``profile`` is no ICC profile."""
+    """The device colour space: ``GRAY``, ``RGB``, ``CMYK``, …; None if ``profile`` is not an ICC profile."""
     if profile is None or len(profile) < 132 or profile[36:40] != b"acsp":
         return None
     return profile[16:20].decode("ascii", "replace").strip()
 
 
 def to_srgb(pixels: Pixels, profile: bytes | None, gamma: float | None = None) -> Pixels:
-    """The sRGB-encoded form of ``pixels`` (changed in place where that is possible).
+    """``pixels`` converted to sRGB, in place if possible.
 
     Args:
         pixels: ``(H, W)`` or ``(H, W, 3)``, uint8 or uint16, owned by the caller.
-        profile: the file's ICC profile. One that cannot be read, or belongs to another number of channels, is ignored:
-            the codes are then taken as sRGB, as every viewer does.
-        gamma: a PNG's encoding exponent, used when there is no profile.
+        profile: the file's ICC profile. If it cannot be read, or is for another number of channels, it is ignored and
+            the codes are taken as sRGB, as viewers do.
+        gamma: a PNG's encoding exponent, used if there is no profile.
     """
     space = color_space(profile)
     if profile is not None and space == "GRAY" and pixels.ndim == 2:
@@ -59,7 +59,7 @@ def to_srgb(pixels: Pixels, profile: bytes | None, gamma: float | None = None) -
 
 @lru_cache(maxsize=8)
 def gray_curve(profile: bytes) -> NDArray[np.floating] | None:
-    """sRGB codes 0..1 of the 65,536 codes of a gray profile; None where it is sRGB's own or cannot be read."""
+    """sRGB codes 0..1 for the 65,536 codes of a gray profile; None if its curve is sRGB's or cannot be read."""
     tag = _tag(profile, b"kTRC")
     device = np.linspace(0, 1, 65536)
     response = _response(tag, device) if tag else None
@@ -156,7 +156,7 @@ def _transform(pixels: Pixels, profile: bytes) -> Pixels:
 
 @lru_cache(maxsize=8)
 def _is_srgb(profile: bytes) -> bool:
-    """Whether the profile maps a grid of codes to themselves: names of profiles prove nothing."""
+    """Whether the profile maps a grid of codes to themselves: a profile's name proves nothing."""
     grid = _grid()
     difference = np.abs(_transform(grid, profile).astype(np.int32) - grid.astype(np.int32))
     return bool(difference.max() <= _SAME * 65535)
@@ -168,5 +168,5 @@ def _grid() -> NDArray[np.uint16]:
 
 
 def grid_through(profile: bytes) -> None:
-    """Convert a grid of sRGB codes to a profile's space. Raises ``imagecodecs.CmsError`` where it has no way there."""
+    """Convert a grid of sRGB codes to a profile's space, as a test. Raises ``imagecodecs.CmsError`` if that fails."""
     imagecodecs.cms_transform(_grid(), srgb_profile(), profile, colorspace="rgb", outcolorspace="rgb")

@@ -6,9 +6,9 @@ import struct
 from collections.abc import Iterator
 
 PHOTOSHOP = b"Photoshop 3.0\0"
-TAG_MARKER = b"\x1c"  # every dataset begins with it
+TAG_MARKER = b"\x1c"  # first byte of every dataset
 _IPTC = 0x0404
-# resources that say something to people (Photoshop file formats, table of image resource IDs)
+# resources that mean something to people (Photoshop file formats, table of image resource IDs)
 _PATHS = range(2000, 2998)
 _SPOKEN = {2999: "the name of the clipping path"}
 
@@ -19,7 +19,7 @@ def from_photoshop(resources: bytes) -> bytes | None:
 
 
 def _walk(resources: bytes) -> Iterator[tuple[int, bytes]]:
-    """Number and content of each resource that is all there."""
+    """Number and content of each complete resource."""
     at = 0
     while at + 12 <= len(resources) and resources[at : at + 4] in (b"8BIM", b"MeSa", b"AgHg", b"PHUT", b"DCSR"):
         number, name_length = struct.unpack_from(">HB", resources, at + 4)
@@ -34,7 +34,7 @@ def _walk(resources: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def other_resources(resources: bytes) -> list[str]:
-    """What a run of image resources holds for people besides IPTC datasets: names of what is not kept."""
+    """Names of what a run of image resources holds for people besides IPTC datasets, none of which is kept."""
     found = []
     for number, _ in _walk(resources):
         if number in _PATHS:

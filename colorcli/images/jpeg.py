@@ -1,7 +1,7 @@
-"""JPEG files (ITU-T T.81, JFIF 1.02): segments read and written here, pictures coded by libjpeg-turbo.
+"""JPEG files (ITU-T T.81, JFIF 1.02): segments are read and written here, pixels coded by libjpeg-turbo.
 
-simplejpeg and imagecodecs call libjpeg-turbo on NumPy arrays directly; Pillow, with the same pixels, needs 40 % more
-time to decode because it copies the picture twice. Only CMYK goes through Pillow, which knows Adobe's inversion.
+simplejpeg and imagecodecs call libjpeg-turbo on NumPy arrays directly; Pillow decodes the same pixels in 40 % more time
+because it copies them twice. Only CMYK goes through Pillow, which handles Adobe's inversion.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _EXTENDED_XMP = b"http://ns.adobe.com/xmp/extension/\0"
 _ICC = b"ICC_PROFILE\0"
 _SEGMENT = 65533
 _APPLICATIONS = range(0xE0, 0xF0)
-# segments about the coding, or a smaller copy, that say nothing of the photograph
+# segments about the coding, or with a smaller copy, that say nothing about the photograph
 _TECHNICAL = (b"JFIF", b"JFXX", b"Adobe", b"Ducky", b"ICC_PROFILE", b"Exif", b"http://ns.adobe.com/", b"MPF")
 _JUMBF = "Content Credentials or other JUMBF"
 _ICC_PART = _SEGMENT - len(_ICC) - 2
@@ -71,19 +71,19 @@ class _Segments:
 def header(source: Source) -> Header:
     """Size and depth, from the segments alone."""
     found = _read_segments(source)
-    # Every block of 8 x 8 pixels takes a bit at least.
+    # every block of 8 x 8 pixels takes at least one bit
     if 8 * (source.size - found.scan_at) < -(-found.width // 8) * -(-found.height // 8):
         raise UnreadableError(f"is cut off or damaged: it cannot hold the {found.width} x {found.height} it states")
     return Header(found.width, found.height, 8 if found.precision == 8 else 16)
 
 
 def decode(source: Source, *, salvage: bool = False) -> Decoded:
-    """The picture and its metadata. Raises ``UnreadableError``."""
+    """The image and its metadata. Raises ``UnreadableError``."""
     header(source)
     data = source.whole()
     found = _read_segments(Source(data))
     notes: tuple[str, ...] = ("CMYK was converted to RGB",) if found.channels == 4 else ()
-    # 0xFF in a scan is stuffed, so the first end marker after it is the real one; libjpeg would invent a missing one
+    # scans escape 0xFF, so the first end marker in them is the real one; libjpeg would make up a missing one
     if data.find(b"\xff\xd9", found.scan_at) < 0:
         if not salvage:
             raise UnreadableError("is cut off: the end of the picture is missing")
@@ -110,7 +110,7 @@ def decode(source: Source, *, salvage: bool = False) -> Decoded:
 def _decode_pixels(
     data: bytes, found: _Segments, profile: bytes | None, *, salvage: bool
 ) -> tuple[Pixels, tuple[str, ...]]:
-    """The picture, and what of it is missing."""
+    """The image, and notes on what is missing from it."""
     if found.precision != 8:
         return decode_deep(data), ()
     damage: tuple[str, ...] = ()
@@ -123,7 +123,7 @@ def _decode_pixels(
         damage = (missing_note(None if share is None else 1 - share),)
         pixels = decode_damaged(data, found.channels)
     try:
-        if found.channels == 4:  # Pillow knows Adobe's inversion
+        if found.channels == 4:
             return _decode_cmyk(data, profile), damage
         return cast(Pixels, imagecodecs.jpeg8_decode(data)) if pixels is None else pixels, damage
     except (imagecodecs.Jpeg8Error, OSError, SyntaxError, ValueError) as error:
@@ -131,9 +131,9 @@ def _decode_pixels(
 
 
 def encode(handle: BinaryIO, strips: Iterator[Pixels], encoding: Encoding) -> None:
-    """Write the file: 4:4:4, with sRGB profile and metadata before the picture.
+    """Write the file: no chroma subsampling, with its profile and metadata before the pixels.
 
-    What does not fit JPEG's 64 KB segments is left out; the XMP packet must fit.
+    Whatever does not fit into JPEG's 64 KB segments is left out; the XMP packet must fit.
     """
     coded = imagecodecs.jpeg8_encode(encoding.assembled(strips), level=encoding.quality, subsampling="444")
     for piece in _pieces(coded, encoding.metadata, encoding.xmp, encoding.profile):
@@ -154,7 +154,7 @@ def _pieces(coded: bytes | bytearray, metadata: Metadata, xmp: bytes, profile: b
     for name, content in metadata.texts:
         if name == COMMENT:
             yield _segment(0xFE, content)
-    # libjpeg's own start and JFIF segment are replaced by those above
+    # the start marker and JFIF segment that libjpeg wrote are replaced by those above
     own = 4 + struct.unpack_from(">H", coded, 4)[0] if coded[2:4] == b"\xff\xe0" else 2
     yield memoryview(coded)[own:]
 
@@ -184,7 +184,7 @@ def _read_segments(source: Source) -> _Segments:
 
 
 def _next_marker(source: Source, at: int) -> tuple[int, int, int]:
-    """The next marker with a segment, that segment's size, and where it starts."""
+    """The next marker that has a segment, that segment's size, and where it starts."""
     for _ in range(1 << 16):
         head = source.read(at, 4)
         if len(head) < 2:
@@ -248,7 +248,7 @@ def _decode_cmyk(data: bytes, profile: bytes | None) -> Pixels:
 
 
 def cmyk_to_rgb(image: Image.Image, profile: bytes | None) -> Pixels:
-    """sRGB ``(H, W, 3)`` of a CMYK image, through its profile where it has one that can be read."""
+    """A CMYK image as sRGB ``(H, W, 3)`` uint8, converted by its profile if it has a readable one."""
     if icc.color_space(profile) == "CMYK":
         try:
             source = ImageCms.ImageCmsProfile(io.BytesIO(cast(bytes, profile)))

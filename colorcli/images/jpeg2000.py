@@ -1,6 +1,6 @@
-"""JPEG 2000 files (ITU-T T.800): boxes read and written here, pictures coded by OpenJPEG through imagecodecs.
+"""JPEG 2000 files (ITU-T T.800): boxes are read and written here, pixels coded by OpenJPEG through imagecodecs.
 
-Written without loss (the reversible 5/3 wavelet), since whoever keeps JPEG 2000 keeps masters.
+They are written losslessly (reversible 5/3 wavelet): archives use JPEG 2000 for their masters.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _MAX_BOX = 1 << 26
 _KEPT = ("xmp", "exif", "iptc", "icc", "resolution")
 _NOT_KEPT = {"xml": "XML boxes", "uuid d8fec3d61b0e483c92975828877ec481": "Content Credentials"}
 _TILE_PART = b"\xff\x90"
-_LEAST_TILE = 14  # bytes that the markers of a tile take
+_LEAST_TILE = 14  # bytes of a tile's markers
 
 
 @dataclass(frozen=True)
@@ -50,10 +50,10 @@ def header(source: Source) -> Header:
 
 
 def check_codestream(source: Source) -> list[int]:
-    """The tiles, by number, whose parts are all there, of a codestream or a JP2 file.
+    """Check a codestream, or a JP2 file's, and return the numbers of its tiles.
 
-    The stream must be a chain of segments and tile parts from its beginning to its end marker. What OpenJPEG makes of
-    flipped bits inside a part cannot be told: its coder has no redundancy.
+    The stream must be an unbroken chain of segments and tile parts from its first marker to its last. Flipped bits
+    inside a part cannot be detected: its coder has no redundancy.
 
     Raises:
         UnreadableError: the chain breaks, or a tile is missing.
@@ -69,7 +69,7 @@ def check_codestream(source: Source) -> list[int]:
         if marker == b"\xff\xd9":
             break
         if len(head) < 4 or marker[0] != 0xFF:
-            raise UnreadableError("is damaged: its segments do not follow each other")
+            raise UnreadableError("is damaged: its chain of segments is broken")
         if marker == _TILE_PART:
             if len(head) < 12:
                 raise UnreadableError("is cut off: the end of the picture is missing")
@@ -99,7 +99,7 @@ def _tile_count(source: Source, at: int) -> int:
 
 
 def decode(source: Source, *, salvage: bool = False) -> Decoded:
-    """The picture and its metadata. Raises ``UnreadableError``."""
+    """The image and its metadata. Raises ``UnreadableError``."""
     size = _size(source)
     damage: tuple[str, ...] = ()
     try:
@@ -109,9 +109,10 @@ def decode(source: Source, *, salvage: bool = False) -> Decoded:
             raise UnreadableError(f"{error}; --salvage colours what is left") from error
         damage = (missing_note(None),)
     if size.signed or size.bits > 16:
-        raise UnreadableError(f"is a JPEG 2000 of {size.bits} bits per sample, signed or not, which is not supported")
+        sign = "signed" if size.signed else "unsigned"
+        raise UnreadableError(f"is a JPEG 2000 of {size.bits}-bit {sign} samples, which is not supported")
     boxes = _boxes(source)
-    # with the boxes imagecodecs would convert what has a profile, and only about; sYCC and palettes need them
+    # given the boxes, imagecodecs would apply the profile itself, inexactly; sYCC and palettes need them
     content = source.whole()[_codestream_at(source) :] if "icc" in boxes else source.whole()
     try:
         array: np.ndarray[Any, Any] = np.asarray(imagecodecs.jpeg2k_decode(content))
@@ -139,7 +140,7 @@ def decode(source: Source, *, salvage: bool = False) -> Decoded:
 
 
 def encode(handle: BinaryIO, strips: Iterator[Pixels], encoding: Encoding) -> None:
-    """Write a JP2 file, without loss, with profile, resolution and metadata before the picture."""
+    """Write a lossless JP2 file, with its profile, resolution and metadata before the pixels."""
     picture = encoding.assembled(strips)
     coded = bytes(imagecodecs.jpeg2k_encode(picture, level=0, reversible=True, codecformat="j2k"))
     metadata = encoding.metadata
@@ -226,7 +227,7 @@ def _codestream_at(source: Source) -> int:
 
 
 def _walk(source: Source, at: int, end: int) -> Iterator[tuple[bytes, int, int]]:
-    """Name, place and size of the content of each box."""
+    """Name, offset and size of each box's content."""
     for _ in range(1 << 12):
         head = source.read(at, 16)
         if at >= end or len(head) < 8:
@@ -245,7 +246,7 @@ def _walk(source: Source, at: int, end: int) -> Iterator[tuple[bytes, int, int]]
 
 
 def _boxes(source: Source) -> dict[str, bytes]:
-    """The metadata by what they are."""
+    """Contents of the metadata boxes by kind; boxes that are not kept appear too, by their name."""
     found: dict[str, bytes] = {}
     if source.read(0, 4) == _CODESTREAM:
         return found

@@ -1,4 +1,4 @@
-"""Whether a photograph is gray, toned or in colour."""
+"""Decides whether a photograph is gray, toned or in colour."""
 
 from __future__ import annotations
 
@@ -15,37 +15,37 @@ from colorcli.images.photo import Kind, Pixels
 _SIDE = 128
 _OVERSAMPLING = 4
 _STRIP_ROWS = 64
-# JPEG's chroma noise around gray is within 3 codes either way of the common value
+# JPEG's chroma noise around gray stays within 3 codes of the common value
 _GRAY_SPREAD = 6 / 255
 _STRAY_SHARE = 0.002
 _BINS = 16
-# distances in a*, b* from the tone curve: 95th and 98th percentiles, and what only another colour explains.
-# Between synthetic toned prints with JPEG noise and uneven fading on one side and colour photographs on the other
+# limits of the distance in a*, b* from the tone curve: 95th and 98th percentile, and what only another colour explains;
+# they separate synthetic toned prints, with JPEG noise and uneven fading, from colour photographs
 _USUAL_RESIDUAL, _LARGE_RESIDUAL, _STRAY_RESIDUAL = 7.5, 10.5, 25.0
 
-# a print among other colours: the longer side of the copies it is looked for in; how far so many per cent of its inner
-# half may be from its tone curve, from where a colour is another one, the least share of the picture that is the print,
-# and the most that spots may have of it, in one piece or scattered
+# a print surrounded by other colours: the longer sides of the copies that are searched; how far this percentile of its
+# central half may be from its tone curve; the distance from which a colour is not the print's; the smallest share of
+# the image that the print may take, and the largest that spots on it may take, in one piece or scattered
 _COARSE_SIDES = (64, 32)
 _CORE_RESIDUAL, _CORE_SHARE, _OTHER_COLOR = 2.5, 85, 9.0
 _LEAST_PRINT, _MOST_SPOTS, _SCATTERED = 0.35, 0.10, 0.03
-_MOST_ONE_SIDED = 0.16  # of the height or width, for a margin or target on one side alone
-# what keeps its own colour: the longer side of the copy it is taken from, the residuals from which it begins and is
-# whole, pixels over which the transition goes, and the step between pixels of the print that tell its tone
+_MOST_ONE_SIDED = 0.16  # largest share of the height or width for a margin or target on only one side
+# what keeps its own colour: the longer side of the copy it is taken from; the residuals at which weights leave 0 and
+# reach 1; the width of the transition in pixels; the sampling step for the print's tone curve
 _OWN_SIDE, _OWN_FROM, _OWN_WHOLLY, _OWN_BLUR, _CURVE_STEP = 1024, 5.0, 10.0, 3, 16
-# of the difference of two channels, what their shift explains: above 0.5 where there is one, below 0.01 elsewhere
+# share of two channels' difference that a shift explains: above 0.5 if there is one, below 0.01 otherwise
 _FRINGE_SHARE = 0.2
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """What a photograph is, and a note where not the whole picture says so.
+    """What a photograph is, with a note if only part of the image shows it.
 
     Attributes:
         kind: gray, toned or in colour.
-        note: what was seen besides a monochrome print; empty where the whole picture says what it is.
-        other: a coarse map of the picture, uint8: 0 the print, ``MAYBE`` where another colour was seen in it or near,
-            ``OTHER`` what lies beside it; None where the whole picture is the print.
+        note: what was seen besides a monochrome print; empty if the whole image is one kind.
+        other: a coarse map of the image ``(h, w)``, uint8: 0 for the print, ``MAYBE`` where another colour was seen in
+            or near it, ``OTHER`` for what lies around it; None if the whole image is the print.
     """
 
     kind: Kind
@@ -64,14 +64,15 @@ def kind_of(pixels: Pixels) -> Kind:
 def judge(pixels: Pixels) -> Judgement:
     """``gray``, ``toned`` or ``color``, judged on a reduced copy of at most 128 pixels a side.
 
-    Toned means that chroma is a function of lightness, as in sepia, cyanotype and split tones: what is left of a* and
-    b* beside a smooth curve over L* is noise or uneven fading. The photograph decides, not what it lies on: where its
-    inner part is gray or toned, lines at the sides that have another colour are its margin (a page, a colour target),
-    and a few spots with one are stamps and stains. Colour fringes of channels that were not scanned in register are
-    told by what no colour photograph shows: the difference of two channels follows the gradient of one.
+    Toned means that chroma is a function of lightness, as in sepia, cyanotype and split tones: what remains of a* and
+    b* after subtracting a smooth curve over L* is noise or uneven fading. The photograph decides, not what it lies on:
+    if its central part is gray or toned, differently coloured bands at the sides are its margin (a page, a colour
+    target), and a few differently coloured spots are stamps and stains. Colour fringes from channels scanned out of
+    register are recognized by what no colour photograph shows: the difference of two channels follows the gradient of
+    one.
 
-    What has another colour than the print keeps it (``own_color``): page, target, stamp and stain, and an object that
-    was coloured by hand.
+    Whatever is not of the print's colour keeps its own (``own_color``): page, target, stamps and stains, and objects
+    coloured by hand.
 
     Args:
         pixels: ``(H, W)`` or ``(H, W, 3)``, uint8 or uint16, sRGB-encoded.
@@ -80,7 +81,7 @@ def judge(pixels: Pixels) -> Judgement:
         return Judgement("gray")
     top = np.iinfo(pixels.dtype).max
     sample = _sample(pixels)
-    # most files are told from the codes as they are; means of blocks take JPEG's noise out of the rest
+    # the codes themselves decide most files; for the rest, averaging blocks removes JPEG's noise
     if _is_gray(sample, _GRAY_SPREAD * top):
         return Judgement("gray")
     rgb = _block_means(sample, _SIDE) / top
@@ -92,14 +93,14 @@ def judge(pixels: Pixels) -> Judgement:
 
 
 def own_color(pixels: Pixels, other: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """The colour that parts of a monochrome print keep, and how much of it, on a copy of at most 1,024 pixels a side.
+    """The colours that parts of a monochrome print keep, with weights, on a copy of at most 1,024 pixels a side.
 
     Args:
         pixels: ``(H, W, 3)``, uint8 or uint16, sRGB-encoded.
-        other: the map of ``judge``.
+        other: the map from ``judge``.
 
     Returns:
-        a*, b* ``(2, h, w)`` of the picture itself, and weights ``(h, w)``, 1 where it keeps them and 0 in the print.
+        The image's own a*, b* ``(2, h, w)``, and weights ``(h, w)``: 1 where it keeps them, 0 in the print; float32.
     """
     step = max(1, max(pixels.shape[:2]) // (2 * _OWN_SIDE))
     lab = srgb_to_lab(_block_means(pixels[::step, ::step], _OWN_SIDE) / np.iinfo(pixels.dtype).max)
@@ -117,7 +118,7 @@ def own_color(pixels: Pixels, other: NDArray[np.uint8]) -> tuple[NDArray[np.floa
 
 
 def _monochrome(sample: Pixels, top: int) -> Judgement | None:
-    """What colour a monochrome print is seen with; None where the picture is in colour."""
+    """The judgement of a monochrome print that is seen with other colours; None if the photograph is in colour."""
     for side in _COARSE_SIDES:
         found = _print_among_colors(srgb_to_lab(_block_means(sample, side) / top))
         if found is not None:
@@ -134,7 +135,7 @@ def _monochrome(sample: Pixels, top: int) -> Judgement | None:
 
 
 def gray_channel(pixels: Pixels) -> Pixels | None:
-    """The one channel ``(H, W)`` of RGB pixels whose three channels are exactly equal, else None."""
+    """One channel ``(H, W)`` of RGB pixels whose three channels are exactly equal, else None."""
     for y in range(0, pixels.shape[0], _STRIP_ROWS):
         red, green, blue = np.moveaxis(pixels[y : y + _STRIP_ROWS], -1, 0)
         if not (np.array_equal(red, green) and np.array_equal(red, blue)):
@@ -143,7 +144,7 @@ def gray_channel(pixels: Pixels) -> Pixels | None:
 
 
 def _sample(pixels: Pixels) -> Pixels:
-    """Every n-th pixel, so that large photographs cost no more than small ones."""
+    """Every n-th pixel along each side, so that large photographs cost no more than small ones."""
     step = max(1, max(pixels.shape[:2]) // (_SIDE * _OVERSAMPLING))
     return pixels[::step, ::step]
 
@@ -175,7 +176,7 @@ def _is_toned(lab: NDArray[np.floating]) -> bool:
 
 
 def _in_register(sample: Pixels) -> NDArray[np.float64] | None:
-    """The picture without the fringes of channels that were shifted a pixel or so; None where they were not."""
+    """The image without the fringes of channels shifted by about a pixel; None if none is shifted."""
     green = sample[..., 1].astype(np.float64)
     if min(green.shape) < 3:
         return None
@@ -197,12 +198,12 @@ def _in_register(sample: Pixels) -> NDArray[np.float64] | None:
 
 
 def _fit(rows: NDArray[np.float64], values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Weights of the rows that come nearest to the values, by least squares."""
+    """Least-squares weights of the rows that approximate the values."""
     return np.asarray(np.linalg.lstsq(rows @ rows.T, rows @ values, rcond=None)[0])
 
 
 def _print_among_colors(lab: NDArray[np.floating]) -> Judgement | None:
-    """What else is to be seen where the picture is a monochrome print; None where it is not."""
+    """The judgement of an image whose central part is a monochrome print; None if it is not one."""
     height, width = lab.shape[:2]
     inner = (slice(height // 4, height - height // 4), slice(width // 4, width - width // 4))
     core = lab[inner].reshape(-1, 3)
@@ -216,7 +217,7 @@ def _print_among_colors(lab: NDArray[np.floating]) -> Judgement | None:
     if (bottom - top) * (right - left) < _LEAST_PRINT * height * width:
         return None
     margins = [line for line in (top / height, 1 - bottom / height, left / width, 1 - right / width) if line > 0]
-    if len(margins) == 1 and margins[0] > _MOST_ONE_SIDED:  # a sky over a gray landscape, say
+    if len(margins) == 1 and margins[0] > _MOST_ONE_SIDED:  # such as a sky over a gray landscape
         return None
     inside = colored[top:bottom, left:right]
     share = float(inside.mean())
@@ -224,15 +225,15 @@ def _print_among_colors(lab: NDArray[np.floating]) -> Judgement | None:
         return None
     seen = [] if (top, bottom, left, right) == (0, height, 0, width) else ["a coloured margin or target"]
     if share > 0:
-        seen.append(f"colour in {max(100 * share, 0.1):.1f} % of it, as of a stamp or stain")
+        seen.append(f"colour in {max(100 * share, 0.1):.1f} % of it, as from a stamp or stain")
     other = np.full(colored.shape, OTHER, np.uint8)
     other[top:bottom, left:right] = np.where(inside, MAYBE, 0)
     what = " and ".join(seen) or "colour at its edges"
-    return Judgement("toned", f"judged by its inner part: {what}; what has another colour keeps it", other)
+    return Judgement("toned", f"judged by its inner part: {what}; other colours than the print's are kept", other)
 
 
 def _without_margins(colored: NDArray[np.bool_]) -> tuple[int, int, int, int]:
-    """Top, bottom, left and right of what is left when lines of another colour are taken from the sides."""
+    """Top, bottom, left and right of what remains after removing differently coloured lines at the sides."""
     top, bottom, left, right = 0, colored.shape[0], 0, colored.shape[1]
     while bottom - top > 4 and right - left > 4:
         box = colored[top:bottom, left:right]
@@ -246,7 +247,7 @@ def _without_margins(colored: NDArray[np.bool_]) -> tuple[int, int, int, int]:
 
 
 def _largest_share(spots: NDArray[np.bool_]) -> float:
-    """The share that the largest of connected spots has of all."""
+    """The largest connected spot's share of all spots' pixels."""
     left, largest = spots.copy(), 0
     while left.any():
         spot = np.zeros_like(left)
@@ -267,9 +268,9 @@ def _largest_share(spots: NDArray[np.bool_]) -> float:
 def _tone_curve(
     lightness: NDArray[np.floating], chroma: NDArray[np.floating], at: NDArray[np.floating] | None = None
 ) -> NDArray[np.floating]:
-    """a*, b* ``(N, 2)`` that pixels of these lightnesses usually have: medians over bins of L*, interpolated.
+    """The typical a*, b* ``(N, 2)`` at each lightness: medians over bins of L*, interpolated.
 
-    ``at`` gives other lightnesses to ask the curve for.
+    The curve is evaluated at ``at``, by default at ``lightness``.
     """
     bins = np.minimum((lightness * (_BINS / 100)).astype(np.intp), _BINS - 1)
     members = [bins == i for i in range(_BINS)]

@@ -1,7 +1,6 @@
-"""The colour spaces that photographs are written in, as ICC profiles (ICC.1:2001-04 matrix profiles), sRGB by default.
+"""The colour spaces that photographs are written in, sRGB by default, as ICC profiles (ICC.1:2001-04 matrix profiles).
 
-The colours are the same in each: what is chosen is how they are encoded. Conversion is Little CMS's, at the output's
-own depth.
+The choice changes how colours are encoded, not the colours. Little CMS converts, at the output's bit depth.
 """
 
 from __future__ import annotations
@@ -21,8 +20,9 @@ from colorcli.images.photo import Pixels
 
 SRGB = "srgb"
 _MAX_PROFILE = 1 << 24
-# the media white of every profile, D50, and primaries adapted to it as XYZ; then the transfer function: an exponent, or
-# None for sRGB's. Adobe RGB (1998) 4.3.6; SMPTE RP 431-2 with sRGB's curve; ISO 22028-2 without its straight part
+# every profile's media white is D50. Each space: its description, its primaries as XYZ adapted to D50, and the exponent
+# of its transfer function, or None for sRGB's. Sources: Adobe RGB (1998) 4.3.6; SMPTE RP 431-2 with sRGB's curve;
+# ISO 22028-2 without its linear segment
 _D50 = (0.9642, 1.0, 0.8249)
 _Triple = tuple[float, float, float]
 _SPACES: dict[str, tuple[str, tuple[_Triple, _Triple, _Triple], float | None]] = {
@@ -43,18 +43,18 @@ _SPACES: dict[str, tuple[str, tuple[_Triple, _Triple, _Triple], float | None]] =
     ),
 }
 NAMES = (SRGB, *_SPACES)
-"""What ``--output-profile`` knows by name."""
+"""The names that ``--output-profile`` takes."""
 
 
 @dataclass(frozen=True)
 class OutputProfile:
-    """A colour space to write in: its name for records (of a file, with the beginning of its SHA-256), and profile."""
+    """A colour space to write in: its name in records, for a file with the start of its SHA-256, and its profile."""
 
     name: str
     icc: bytes
 
     def encoded(self, strips: Iterator[Pixels]) -> Iterator[Pixels]:
-        """sRGB-encoded strips ``(rows, W, 3)`` in this space, of the same type."""
+        """sRGB-encoded strips ``(rows, W, 3)`` converted to this space, with the same dtype."""
         for strip in strips:
             yield cast(
                 Pixels,
@@ -65,10 +65,10 @@ class OutputProfile:
 
 
 def output_profile(asked: str) -> OutputProfile | None:
-    """The profile of a name or a file; None for sRGB, which needs no conversion.
+    """The profile with a name or in a file; None for sRGB, which needs no conversion.
 
     Raises:
-        UsageError: there is no such file, or it is no RGB profile that colours can be converted to.
+        UsageError: there is no such file, or it is not an RGB profile that colours can be converted to.
     """
     if asked.lower() == SRGB:
         return None
@@ -89,12 +89,12 @@ def output_profile(asked: str) -> OutputProfile | None:
     try:
         icc.grid_through(content)
     except (imagecodecs.CmsError, ValueError) as error:
-        raise UsageError(f"{path} is a profile that colours cannot be converted to: {error}.") from error
+        raise UsageError(f"{path} is not a profile that colours can be converted to: {error}.") from error
     return OutputProfile(f"{path.name}@{hashlib.sha256(content).hexdigest()[:12]}", content)
 
 
 def _built(name: str, primaries: tuple[_Triple, _Triple, _Triple], exponent: float | None) -> bytes:
-    """A matrix profile, version 2.1, the same bytes every time."""
+    """A matrix profile, version 2.1, always the same bytes."""
     text = name.encode("ascii") + b"\0"
     description = b"desc\0\0\0\0" + struct.pack(">I", len(text)) + text + bytes(78)
     if exponent is None:
@@ -115,7 +115,7 @@ def _built(name: str, primaries: tuple[_Triple, _Triple, _Triple], exponent: flo
     for signature, content in (*tags, (shared[0], curve)):
         table += signature + struct.pack(">II", at + len(body), len(content))
         body += content + bytes(-len(content) % 4)
-    # one curve serves the three channels
+    # all three channels point to one curve
     table += b"".join(other + table[-8:] for other in shared[1:])
     head = bytearray(128)
     head[0:4] = struct.pack(">I", at + len(body))

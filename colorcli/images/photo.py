@@ -1,4 +1,4 @@
-"""What a photograph is, once it has been read."""
+"""A photograph in memory: its pixels, metadata and what the file said about them."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ class Resolution:
 
 @dataclass(frozen=True)
 class Metadata:
-    """What travels with the pixels, in the form in which it may be written again.
+    """The metadata that belongs to the pixels, in the form in which it can be written again.
 
     Attributes:
         exif: an EXIF block (a TIFF structure without the ``Exif`` prefix), orientation already reset, no thumbnail.
         xmp: the XMP packet as it was found.
         iptc: IPTC-IIM datasets.
-        icc: the profile that was found. It has been applied to the pixels and is never written again.
-        resolution: pixels per unit of length, x and y as the upright picture has them.
-        texts: PNG's text chunks and JPEG's comments, which no other format holds: each with its chunk's or segment's
-            name (``tEXt``, ``zTXt``, ``iTXt``, ``COM``).
+        icc: the profile as it was found. It has been applied to the pixels and is never written again.
+        resolution: pixels per unit of length, along x and y of the upright image.
+        texts: PNG's text chunks and JPEG's comments, which no other format holds: each with the name of its chunk or
+            segment (``tEXt``, ``zTXt``, ``iTXt``, ``COM``).
     """
 
     exif: bytes | None = None
@@ -59,14 +59,14 @@ class Photo:
 
     Attributes:
         path: where it was read from.
-        format: of the file.
-        pixels: ``(H, W)`` or ``(H, W, 3)``, uint8 or uint16 over the whole range, sRGB-encoded, upright, 0 is black.
+        format: the file's format.
+        pixels: ``(H, W)`` or ``(H, W, 3)``, uint8 or uint16 over the full range, sRGB-encoded, upright, 0 is black.
         kind: ``gray``, ``toned`` (all chroma along one curve over lightness, such as sepia) or ``color``.
-        metadata: what travels with the pixels.
-        alpha: opacity ``(H, W)`` of the pixels' type, not premultiplied, or None.
-        lossless: whether its pixels were coded without loss, where the format has both ways (WebP).
+        metadata: the file's metadata.
+        alpha: opacity ``(H, W)`` with the pixels' dtype, not premultiplied, or None.
+        lossless: whether the pixels were coded losslessly, in a format that can do both (WebP).
         notes: what a person should know, such as that only the first page of several was read.
-        other: where something beside or on a monochrome print has a colour of its own, see ``kind.Judgement``.
+        other: map of what has a colour of its own beside or on a monochrome print, see ``kind.Judgement``.
     """
 
     path: Path
@@ -81,12 +81,12 @@ class Photo:
 
     @property
     def height(self) -> int:
-        """Rows of the upright picture."""
+        """Rows of the upright image."""
         return int(self.pixels.shape[0])
 
     @property
     def width(self) -> int:
-        """Columns of the upright picture."""
+        """Columns of the upright image."""
         return int(self.pixels.shape[1])
 
     @property
@@ -97,7 +97,7 @@ class Photo:
 
 @dataclass(frozen=True)
 class Header:
-    """What a file says about its picture before any pixel is decoded; ``bits`` is the depth it is decoded to."""
+    """Size in pixels and ``bits`` per sample after decoding (8 or 16), known before any pixel is decoded."""
 
     width: int
     height: int
@@ -106,13 +106,15 @@ class Header:
 
 @dataclass
 class Decoded:
-    """What a format's decoder hands over: pixels as stored, and what the file says about them.
+    """What a format's decoder returns: pixels as stored, and what the file says about them.
+
+    The attributes not listed are those of ``Photo`` and ``Metadata``.
 
     Attributes:
-        pixels: ``(H, W)`` or ``(H, W, 3)``, uint8 or uint16, as stored (neither upright nor sRGB yet).
-        gamma: encoding exponent from a PNG's gAMA chunk (about 0.4545 for sRGB), where nothing better is known.
-        orientation: EXIF orientation where the file has it outside of its EXIF block (TIFF).
-        lossless: whether a WebP was coded without loss.
+        pixels: ``(H, W)`` or ``(H, W, 3)``, uint8 or uint16, as stored: not yet upright, not yet sRGB.
+        gamma: encoding exponent from a PNG's gAMA chunk (about 0.4545 for sRGB), if nothing better is known.
+        orientation: EXIF orientation that the file states outside its EXIF block (TIFF).
+        lossless: whether a WebP was coded losslessly.
     """
 
     pixels: Pixels
@@ -130,18 +132,18 @@ class Decoded:
 
 
 class UnreadableError(Exception):
-    """The file is cut off, corrupt, or of a sort that is not supported; says which in one clause without the name."""
+    """The file is cut off, corrupt or not supported; the message is one clause that lacks the file's name."""
 
 
 def left_out_note(what: Iterable[str]) -> tuple[str, ...]:
-    """A sentence about metadata of a file that no output carries, as a tuple; none where there is nothing."""
+    """A note on metadata that is not carried into the output, in a tuple; an empty tuple if there is none."""
     names = list(dict.fromkeys(what))
     return (f"left out of its metadata: {', '.join(names)}",) if names else ()
 
 
 def missing_note(share: float | None) -> str:
-    """A sentence about the share 0..1 of a damaged picture that is missing at least; None where that cannot be told."""
+    """A note on the share 0..1 of a damaged image that is missing at least; ``share`` is None if it is unknown."""
     if share is None:
-        return "damaged: an unknown part of the picture is not the photograph's"
+        return "damaged: an unknown part of the picture is missing"
     percent = min(max(round(100 * share, 1), 0.1), 100.0)
     return f"damaged: at least {percent:g} % of the picture is missing"

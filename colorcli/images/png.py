@@ -1,4 +1,4 @@
-"""PNG files (W3C PNG, third edition): chunks read and written here, pictures coded by libpng through imagecodecs."""
+"""PNG files (W3C PNG, third edition): chunks are read and written here, pixels coded by libpng through imagecodecs."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _XMP_KEYWORD = b"XML:com.adobe.xmp"
 _RAW_PROFILE = b"Raw profile type "
 _IPTC_KEYWORD = _RAW_PROFILE + b"iptc"
-_XMP_PREFIX = b"http://ns.adobe.com/xap/1.0/\0"  # as in JPEG's segment, which APP1 profiles are copies of
-# what a chunk of metadata may grow to when it is unpacked: text bombs stop here
+_XMP_PREFIX = b"http://ns.adobe.com/xap/1.0/\0"  # APP1 profiles are copies of JPEG's segment
+# the largest size to which metadata may be unpacked, against decompression bombs
 _MAX_TEXT = 1 << 24
-_LEVEL = 3  # of zlib: on photographs level 6 takes four times as long for 4 % fewer bytes
-# texts that are metadata of another sort, told elsewhere or true of the gray original only
+_LEVEL = 3  # zlib's: on photographs level 6 takes four times as long for 4 % fewer bytes
+# text chunks that hold other metadata, which is read as such
 _NO_TEXTS = (_XMP_KEYWORD, _RAW_PROFILE)
-# zlib packs at most 1,032 bytes into one
+# zlib compresses at most 1,032 bytes into one
 _MOST_PACKED = 1032
 _MAX_KEPT_TEXT = 1 << 20
-# chunks of the coding, or true of the gray original only
+# chunks about the coding, or true of the gray original only
 _TECHNICAL = frozenset(
     (b"IHDR", b"IDAT", b"IEND", b"cHRM", b"sBIT", b"bKGD", b"hIST", b"tIME", b"fcTL", b"fdAT", b"dSIG")
 )
@@ -66,12 +66,12 @@ def header(source: Source) -> Header:
 
 
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
-_SALVAGED_AT_ONCE = 256  # bytes: what follows damage within them is lost
+_SALVAGED_AT_ONCE = 256  # bytes unpacked per step: a step that meets damage is lost as a whole
 _DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
 
 
 def decode(source: Source, *, salvage: bool = False) -> Decoded:
-    """The picture and its metadata. Raises ``UnreadableError``."""
+    """The image and its metadata. Raises ``UnreadableError``."""
     header(source)
     data = source.whole()
     depth, color = data[24], data[25]
@@ -108,7 +108,7 @@ def decode(source: Source, *, salvage: bool = False) -> Decoded:
 
 
 def encode(handle: BinaryIO, strips: Iterator[Pixels], encoding: Encoding) -> None:
-    """Write the file, with sRGB profile and metadata before the picture."""
+    """Write the file, with its profile and metadata before the pixels."""
     coded = imagecodecs.png_encode(encoding.assembled(strips), level=_LEVEL)
     for piece in _pieces(coded, encoding.metadata, encoding.xmp, encoding.profile):
         handle.write(piece)
@@ -136,9 +136,9 @@ def _told(name: bytes) -> str:
 
 
 def _read_chunks(data: bytes, *, salvage: bool) -> tuple[dict[bytes, list[bytes]], list[bytes]]:
-    """The chunks of metadata by name, and the picture's; every chunk's presence to the last byte is checked.
+    """The contents of the metadata chunks by name, and of the image data chunks; every chunk must be complete.
 
-    With ``salvage`` a file that is cut off has what comes before the cut.
+    With ``salvage``, a truncated file yields what comes before the cut.
     """
     chunks: dict[bytes, list[bytes]] = {}
     picture: list[bytes] = []
@@ -162,7 +162,7 @@ def _read_chunks(data: bytes, *, salvage: bool) -> tuple[dict[bytes, list[bytes]
 
 
 def _completed(data: bytes, chunks: dict[bytes, list[bytes]], picture: list[bytes]) -> tuple[bytes, float]:
-    """A damaged file made whole, with black for the rows that cannot be unpacked, and the share of these."""
+    """A valid file made from a damaged one, with black for rows that cannot be unpacked, and the share of these."""
     width, height, depth, color = struct.unpack_from(">IIBB", data, 16)
     row = 1 + -(-width * depth * _CHANNELS[color] // 8)
     unpacker, raw = zlib.decompressobj(), bytearray()
@@ -176,8 +176,8 @@ def _completed(data: bytes, chunks: dict[bytes, list[bytes]], picture: list[byte
             continue
         break
     if data[28]:
-        raise UnreadableError("is damaged, and interlaced: what is left cannot be told")
-    # a row begins with its filter, 0 to 4: from where it does not, what was unpacked is damaged already
+        raise UnreadableError("is damaged and interlaced, so that what is left of it cannot be found")
+    # every row begins with its filter, 0 to 4: the first that does not is damaged, even though it was unpacked
     whole_rows = min(len(raw) // row, height)
     rows = next((y for y in range(whole_rows) if raw[y * row] > 4), whole_rows)
     if not rows:
@@ -207,7 +207,7 @@ def _decode_pixels(data: bytes, depth: int, color: int, key: bytes) -> tuple[Pix
 
 
 def _decode_with_pillow(data: bytes) -> tuple[Pixels, Pixels | None]:
-    """Palettes, colour keys and fewer than 8 bits, which Pillow expands."""
+    """Images with palettes, colour keys or fewer than 8 bits, which Pillow expands."""
     image = PngImagePlugin.PngImageFile(io.BytesIO(data))  # not Image.open: its size limit is not ours
     image.load()
     if "transparency" in image.info:
@@ -227,7 +227,7 @@ def _first(chunks: dict[bytes, list[bytes]], name: bytes) -> bytes | None:
 
 
 def _unpack(data: bytes) -> bytes | None:
-    """zlib data unpacked, or None where it is damaged or too large."""
+    """Unpacked zlib data, or None if it is damaged or too large."""
     unpacker = zlib.decompressobj()
     try:
         unpacked = unpacker.decompress(data, _MAX_TEXT)
@@ -281,7 +281,7 @@ def _physical(resolution: Resolution) -> bytes:
 
 
 def _raw_profiles(texts: dict[bytes, bytes]) -> tuple[dict[str, bytes], tuple[str, ...]]:
-    """What raw profiles hold (by ``exif``, ``xmp``, ``iptc`` and ``icc``), and notes on those that are damaged."""
+    """Contents of raw profiles, by ``exif``, ``xmp``, ``iptc`` and ``icc``, and notes on those that are not kept."""
     found: dict[str, bytes] = {}
     notes = []
     for keyword, text in texts.items():
@@ -290,7 +290,7 @@ def _raw_profiles(texts: dict[bytes, bytes]) -> tuple[dict[str, bytes], tuple[st
         sort = keyword.removeprefix(_RAW_PROFILE).decode("latin-1").strip().lower()
         data = _unhexed(text)
         if data is None:
-            notes.append(f"its {sort.upper()} data are left out: they are damaged")
+            notes.append(f"its {sort.upper()} data are left out because they are damaged")
         elif data.startswith(_XMP_PREFIX) or sort == "xmp":
             found["xmp"] = data.removeprefix(_XMP_PREFIX)
         elif sort in ("exif", "app1"):
@@ -303,12 +303,12 @@ def _raw_profiles(texts: dict[bytes, bytes]) -> tuple[dict[str, bytes], tuple[st
         elif sort in ("icc", "icm"):
             found["icc"] = data
         else:
-            notes.append(f"its metadata of the type {printable(sort)} are left out")
+            notes.append(f"its metadata of type {printable(sort)} are left out")
     return found, tuple(notes)
 
 
 def _unhexed(text: bytes) -> bytes | None:
-    """What a raw profile holds: below a line with a name and one with a length, hexadecimal digits."""
+    """A raw profile's content: hexadecimal digits below a line with a name and one with a length."""
     parts = re.match(rb"\s*[^\n]*\n\s*(\d+)\s*\n(.*)", text, re.DOTALL)
     try:
         data = binascii.unhexlify(b"".join(parts[2].split())) if parts else b""

@@ -1,4 +1,4 @@
-"""The label that says what was made: an XMP packet (ISO 16684-1), merged into the one the photograph came with.
+"""The label that says how an output was made: an XMP packet (ISO 16684-1), merged into the photograph's own.
 
 Terms: IPTC Photo Metadata Standard 2025.1 (digital source type, AI system used) and XMP Media Management.
 """
@@ -47,7 +47,7 @@ _REPLACED = frozenset(
 _IDENTIFIERS: dict[tuple[str | None, str | None], str] = {
     (XMP_MM, name): name for name in ("InstanceID", "DocumentID", "OriginalDocumentID")
 }
-# true of the gray original and no longer of the picture in colour
+# true of the gray original, no longer true of the coloured image
 _STALE = frozenset(
     (
         (XMP, "Thumbnails"),
@@ -69,14 +69,14 @@ _STALE = frozenset(
 
 @dataclass(frozen=True)
 class Provenance:
-    """What made a picture, and from what.
+    """What an image was made with, and from what.
 
     Attributes:
-        model: exact name, such as ``bigcolor@lite``.
-        version: of the model.
+        model: exact name of the model, such as ``bigcolor@lite``.
+        version: the model's version.
         weights_sha256: hexadecimal SHA-256 of the weights.
         software: name and version, such as ``colorcli 0.1.0``.
-        parameters: what the colouring was steered by; anything JSON can hold.
+        parameters: the parameters of the run; anything JSON can hold.
         input_name: name of the input, relative to the folder that was coloured.
         input_sha256: hexadecimal SHA-256 of the input file.
         when: time of the colouring in ISO 8601; empty leaves it out, so that equal results have equal bytes.
@@ -93,11 +93,10 @@ class Provenance:
 
 
 def provenance_packet(provenance: Provenance, existing_xmp: bytes | None = None) -> bytes:
-    """An XMP packet, UTF-8, with the label and whatever the existing packet said besides.
+    """A UTF-8 XMP packet with the label and the properties of the existing packet.
 
-    The existing packet keeps its properties, except those that were true of the gray original only; its history gets
-    one more entry. A packet that is not well-formed, has a document type (and so might define entities), or is larger
-    than 16 MB is left out.
+    Properties that were true of the gray original only are dropped; the history gets one more entry. An existing packet
+    is ignored if it is not well-formed, has a document type (and so might define entities), or is larger than 16 MB.
 
     Args:
         provenance: what to state.
@@ -129,14 +128,14 @@ def provenance_packet(provenance: Provenance, existing_xmp: bytes | None = None)
 
 
 def is_labelled(xmp: bytes | None) -> bool:
-    """Whether a packet is the label of a picture that this program has made."""
+    """Whether a packet holds the label that this program writes."""
     return bool(xmp) and DIGITAL_SOURCE_TYPE.encode() in (xmp or b"") and b"(colorcli " in (xmp or b"")
 
 
 def merged(sidecar: bytes, embedded: bytes | None) -> bytes | None:
-    """The properties of a sidecar's packet, and of the embedded one those that the sidecar lacks.
+    """A packet with the sidecar's properties, and those of the embedded packet that the sidecar lacks.
 
-    None where the sidecar is damaged or could be hostile.
+    None if the sidecar is damaged or could be hostile.
     """
     first, second = _parse(sidecar), _parse(embedded)
     if first is None:
@@ -159,7 +158,7 @@ def merged(sidecar: bytes, embedded: bytes | None) -> bytes | None:
 
 
 def _properties(description: minidom.Element) -> list[tuple[str | None, str | None]]:
-    """The names of what a description says, by namespace."""
+    """Namespaces and names of a description's properties."""
     children = [c for c in description.childNodes if isinstance(c, minidom.Element)]
     attributes = [a for a in (description.attributes or {}).values() if a.namespaceURI not in (RDF, _XMLNS)]
     return [(item.namespaceURI, item.localName) for item in (*children, *attributes)]
@@ -167,14 +166,15 @@ def _properties(description: minidom.Element) -> list[tuple[str | None, str | No
 
 @dataclass(frozen=True)
 class Statement:
-    """What an XMP packet says of how a picture was made; empty where it says nothing.
+    """What an XMP packet says about how an image was made; what it does not say is empty.
 
     Attributes:
-        digital_source_type: IPTC's address of it.
-        ai_system: with its version, ``ai_version``.
+        digital_source_type: URL of IPTC's term.
+        ai_system: name of the AI system.
+        ai_version: its version.
         creator_tool: the program that wrote the file.
         derived_from: path or identifier of what it was made from.
-        history: actions, each with its program and what it says of itself, oldest first.
+        history: actions, each with the program and its parameters, oldest first; at most 20.
     """
 
     digital_source_type: str = ""
@@ -186,7 +186,7 @@ class Statement:
 
 
 def read_packet(xmp: bytes) -> Statement | None:
-    """What a packet says, by anyone's program; None where it cannot be read or says nothing of this."""
+    """What a packet, written by any program, says about this; None if it cannot be read or says nothing."""
     document = _parse(xmp)
     root = _rdf(document) if document else None
     if root is None:
@@ -220,7 +220,7 @@ def read_packet(xmp: bytes) -> Statement | None:
 
 
 def _value(element: minidom.Element, namespace: str, name: str) -> str:
-    """A property as an attribute or an element, of ``element`` itself or of the description inside it."""
+    """A property of ``element`` or of the descriptions inside it, written as an attribute or as an element."""
     places = [element, *_descriptions(element)]
     for place in places:
         if text := place.getAttributeNS(namespace, name):
@@ -232,7 +232,7 @@ def _value(element: minidom.Element, namespace: str, name: str) -> str:
 
 
 def is_readable(xmp: bytes) -> bool:
-    """Whether a packet is one that ``provenance_packet`` keeps."""
+    """Whether ``provenance_packet`` can read and keep a packet."""
     return _parse(xmp) is not None
 
 
@@ -257,12 +257,12 @@ class _DocumentTypeError(Exception):
 
 
 def _parse(packet: bytes | None) -> minidom.Document | None:
-    """The packet as a document that has an ``rdf:RDF``; None where it is damaged or could be hostile."""
+    """The packet as a document that has an ``rdf:RDF``; None if it is damaged or could be hostile."""
     if not packet or len(packet) > _MAX_PACKET:
         return None
     packet = packet.strip(b"\0 \t\r\n")
     end = packet.rfind(b"<?xpacket end")
-    if end >= 0:  # some writers leave rubbish after the packet
+    if end >= 0:  # some writers leave garbage after the packet
         packet = packet[: packet.find(b">", end) + 1]
 
     def refuse(*_: object) -> None:
@@ -300,7 +300,7 @@ def _content(element: minidom.Element) -> str:
 
 
 def _remove_outdated(descriptions: list[minidom.Element]) -> dict[str, str]:
-    """Remove what the label replaces or is no longer true, reset the orientation; return the former identifiers."""
+    """Remove what the label replaces and what is no longer true, reset the orientation; return former identifiers."""
     former: dict[str, str] = {}
     for description in descriptions:
         for attribute in list((description.attributes or {}).values()):
@@ -342,7 +342,7 @@ def _text(document: minidom.Document, parent: minidom.Element, namespace: str, n
 
 
 def _identify(document: minidom.Document, label: minidom.Element, instance: str, former: Mapping[str, str]) -> None:
-    """A new file is a new document: it gets identifiers of its own, and keeps that of where its line began."""
+    """A new file is a new document: it gets its own identifiers and keeps the one of the original document."""
     _text(document, label, XMP_MM, "InstanceID", f"xmp.iid:{instance}")
     _text(document, label, XMP_MM, "DocumentID", f"xmp.did:{instance}")
     if former.get("DocumentID") and not former.get("OriginalDocumentID"):
@@ -350,7 +350,7 @@ def _identify(document: minidom.Document, label: minidom.Element, instance: str,
 
 
 def _instance(provenance: Provenance) -> str:
-    """A UUID that the same colouring of the same file gets again."""
+    """A UUID that depends only on the input, the weights and the parameters."""
     facts = [provenance.input_sha256, provenance.input_name, provenance.weights_sha256, dict(provenance.parameters)]
     name = json.dumps(facts, sort_keys=True, default=str)
     return str(uuid.uuid5(uuid.NAMESPACE_URL, f"colorcli:{name}"))
@@ -407,7 +407,7 @@ def _add_to_history(
 
 
 def _drop_blank_text(node: minidom.Element) -> None:
-    """Drop comments and white space between elements, padding above all; text beside elements means nothing in RDF."""
+    """Drop comments and white space between elements, above all padding: neither means anything in RDF."""
     for child in list(node.childNodes):
         blank = isinstance(child, minidom.Text) and not child.data.strip() and len(node.childNodes) > 1
         if blank or child.nodeType == Node.COMMENT_NODE:

@@ -1,4 +1,4 @@
-"""Reading photographs: which files are some, what their headers say, and their pixels."""
+"""Reading photographs: recognizing them, reading their headers, decoding their pixels."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ MAX_PIXELS = 1_000_000_000
 
 
 def probe(path: Path) -> tuple[Format, int, int, int]:
-    """Format, width, height and bits per sample (8 or 16), from the header alone; sizes as stored, not yet upright.
+    """Format, width, height and bits per sample (8 or 16), from the header alone; the size as stored, not upright.
 
     Raises:
-        PhotoError: the file cannot be read, is no photograph, or is of a sort that is not supported.
+        PhotoError: the file cannot be read, is not a photograph, or is not supported.
     """
     with _opened(path) as source:
         form = _sniff(source)
@@ -40,20 +40,19 @@ def probe(path: Path) -> tuple[Format, int, int, int]:
 
 
 def read_photo(path: Path, *, max_pixels: int = MAX_PIXELS, salvage: bool = False, page: int | None = None) -> Photo:
-    """Decode a photograph: upright, sRGB-encoded, at its own depth.
+    """Decode a photograph: upright, sRGB-encoded, at its own bit depth.
 
-    The file is opened for reading only, and again after growing waits where a share or disk fails for a moment. What
-    it is, is decided by its content, never by its name. Safe to call from
-    several threads.
+    The file is opened read-only; if a network share or disk fails for a moment, reading is retried after growing waits.
+    The content decides the format, never the name. Safe to call from several threads.
 
     Args:
         path: the file.
         max_pixels: refuse anything larger, before a pixel is decoded.
         salvage: read what is left of a damaged photograph; its notes say how much is missing.
-        page: index of the page of a file that holds several; None takes the largest.
+        page: index of the page in a file that holds several; None takes the largest.
 
     Raises:
-        PhotoError: the file cannot be read, is damaged or cut off, too large, or of a sort that is not supported.
+        PhotoError: the file cannot be read, is damaged or cut off, too large, or not supported.
     """
 
     def read() -> Photo:
@@ -68,9 +67,10 @@ def decode_photo(content: bytes, path: Path, *, max_pixels: int = MAX_PIXELS, sa
     """``read_photo`` for a file's content in memory, such as a member of an archive.
 
     Args:
-        content: of the file.
-        path: what to call it.
-        max_pixels: as for ``read_photo``; ``salvage`` too.
+        content: the file's bytes.
+        path: its name in messages and in the result.
+        max_pixels: as for ``read_photo``.
+        salvage: as for ``read_photo``.
 
     Raises:
         PhotoError: as ``read_photo`` does.
@@ -80,7 +80,7 @@ def decode_photo(content: bytes, path: Path, *, max_pixels: int = MAX_PIXELS, sa
 
 
 def too_large(width: int, height: int, max_pixels: int) -> str:
-    """Why a photograph beyond the limit is refused, as a clause."""
+    """A clause that says why a photograph beyond the limit of ``max_pixels`` is refused."""
     has, limit = (f"{n / 1e6:,.0f}" if n >= 1e7 else f"{n / 1e6:.3g}" for n in (width * height, max_pixels))
     return (
         f"has {width} x {height} pixels, {has} megapixels, more than the limit of {limit} megapixels; "
@@ -89,8 +89,8 @@ def too_large(width: int, height: int, max_pixels: int) -> str:
 
 
 def page_count(path: Path) -> int:
-    """Pages of a file that are no smaller copies of others. Raises ``PhotoError`` where it cannot be read."""
-    from colorcli.images import tiff  # imports its library, which few photographs need
+    """Number of a file's pages, without smaller copies and masks. Raises ``PhotoError`` if it cannot be read."""
+    from colorcli.images import tiff  # imports tifffile, which few photographs need
 
     with _opened(path) as source:
         return tiff.count_pages(source) if _sniff(source).paged else 1
@@ -105,7 +105,7 @@ def _decode(source: Source, path: Path, max_pixels: int, *, salvage: bool, page:
         raise UnreadableError(too_large(header.width, header.height, max_pixels))
     decoded = form.decoder.decode(source, salvage=salvage)
     if decoded.pixels.shape[:2] != (header.height, header.width):
-        raise UnreadableError("cannot be decoded: its picture has not the size that it states")
+        raise UnreadableError("cannot be decoded: its picture does not have the stated size")
     return _finish(path, form.name, decoded)
 
 
@@ -120,7 +120,7 @@ def _decode_page(source: Source, path: Path, max_pixels: int, page: int, *, salv
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Source]:
-    """The file, with every failure turned into a sentence that names it."""
+    """The open file, with every failure turned into a sentence that names it."""
     with _explained(path), _handle(path) as source:
         yield source
 
@@ -145,7 +145,7 @@ def _explained(path: Path) -> Iterator[None]:
 
 
 def _open_without_waiting(path: str, flags: int) -> int:
-    """A pipe called x.jpg must not hold up the run."""
+    """Open without blocking: a pipe called x.jpg must not hold up the run."""
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
@@ -157,7 +157,7 @@ def _regular(handle: BinaryIO) -> Source:
 
 
 def _shown(path: Path) -> str:
-    """A path as it can be printed on one line."""
+    """A path that can be printed on one line."""
     return printable(os.fspath(path))
 
 
@@ -196,7 +196,7 @@ def _finish(path: Path, form: Format, decoded: Decoded) -> Photo:
 
 
 def inverted(photo: Photo) -> Photo:
-    """A negative as the positive that it is of; what has a colour of its own on it is not kept."""
+    """The positive of a negative; colours of its own, such as a stamp's, are not kept."""
     top = photo.pixels.dtype.type(np.iinfo(photo.pixels.dtype).max)
     return replace(photo, pixels=top - photo.pixels, other=None)
 

@@ -1,4 +1,4 @@
-"""The photograph at the size a network works at."""
+"""Resizes photographs to the working size of a network."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ _STRIP_PIXELS = 1 << 20
 def working_lightness(pixels: Pixels, height: int, width: int, resize: str = OURS) -> NDArray[np.float32]:
     """CIE L* 0..100 of a photograph, resized: float32 ``(height, width)``.
 
-    Ours is without aliasing. The picture is first reduced by a whole factor, strip by strip, to at least twice the size
-    wanted, and then by Lanczos. What is averaged is the gamma-coded gray value, as in the pictures networks are trained
-    on; of a toned or coloured photograph, the gray that has its lightness.
+    Our own resize does not alias. The image is first reduced by an integer factor, strip by strip, to at least twice
+    the target size, and then by Lanczos. Gamma-coded gray values are averaged, as in the images that networks are
+    trained on; for a toned or colour photograph, those of the gray that has its lightness.
 
     Args:
         pixels: ``(H, W)`` or ``(H, W, 3)``, uint8 or uint16, sRGB-encoded.
-        height: rows wanted.
-        width: columns wanted.
-        resize: ours, or what a released program does, down to its faults, one of ``networks.size.RESIZES``:
+        height: target rows.
+        width: target columns.
+        resize: ours, or what a released program does, including its faults; one of ``networks.size.RESIZES``:
             ``bicubic-8`` (zhang2016, siggraph17, pix2pix) and ``bilinear-8-luma`` (DeOldify) are Pillow's on 8 bits,
-            without aliasing; ``bilinear`` (DDColor) and ``bilinear-luma`` (BigColor) take the four nearest pixels only.
-            Where the name says luma, what is resized or made of it is 0.299 R + 0.587 G + 0.114 B.
+            which does not alias; ``bilinear`` (DDColor) and ``bilinear-luma`` (BigColor) use only the four nearest
+            pixels. With ``luma`` in the name, colour becomes gray by 0.299 R + 0.587 G + 0.114 B.
     """
     if resize != OURS:
         gray = _RELEASED[resize](pixels, height, width)
@@ -45,7 +45,7 @@ def working_lightness(pixels: Pixels, height: int, width: int, resize: str = OUR
 
 
 def _pillow(pixels: Pixels, height: int, width: int, filter_: Image.Resampling) -> Image.Image:
-    """Resized as Pillow does it on 8 bits, each channel rounded."""
+    """Resized by Pillow on 8 bits, each channel rounded."""
     if pixels.dtype == np.uint16:
         pixels = ((pixels.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
     return Image.fromarray(pixels).resize((width, height), filter_)
@@ -56,14 +56,14 @@ def _bicubic_8(pixels: Pixels, height: int, width: int) -> NDArray[np.float32]:
 
 
 def _bilinear_8_luma(pixels: Pixels, height: int, width: int) -> NDArray[np.float32]:
-    # Pillow's own luma, which is rounded to 8 bits as well
+    # Pillow's own luma, which is also rounded to 8 bits
     return np.asarray(_pillow(pixels, height, width, Image.Resampling.BILINEAR).convert("L"), np.float32) / np.float32(
         255
     )
 
 
 def _bilinear(pixels: Pixels, height: int, width: int) -> NDArray[np.float32]:
-    """The four nearest pixels, centres half a pixel in, as OpenCV's and PyTorch's bilinear resize of floats."""
+    """Bilinear from the four nearest pixels with half-pixel centres, as OpenCV and PyTorch resize floats."""
     top = np.float32(np.iinfo(pixels.dtype).max)
     (y0, y1, down), (x0, x1, across) = (
         _neighbours(*sides) for sides in ((pixels.shape[0], height), (pixels.shape[1], width))
@@ -81,7 +81,7 @@ def _bilinear(pixels: Pixels, height: int, width: int) -> NDArray[np.float32]:
 
 
 def _bilinear_luma(pixels: Pixels, height: int, width: int) -> NDArray[np.float32]:
-    # the weights of the released program add up to 0.9999, of a gray photograph too
+    # the released program's weights add up to 0.9999, which scales gray photographs too
     resized = _bilinear(pixels, height, width)
     if resized.ndim == 2:
         return resized * np.float32(0.9999)
@@ -89,7 +89,7 @@ def _bilinear_luma(pixels: Pixels, height: int, width: int) -> NDArray[np.float3
 
 
 def _neighbours(length: int, wanted: int) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32]]:
-    """For each pixel wanted, the two nearest along one side and the weight of the second."""
+    """For each target pixel, the two nearest source pixels along one side and the weight of the second."""
     at = np.maximum((np.arange(wanted, dtype=np.float32) + np.float32(0.5)) * np.float32(length / wanted) - 0.5, 0)
     first = np.minimum(at.astype(np.intp), length - 1)
     return first, np.minimum(first + 1, length - 1), (at - first).astype(np.float32)
@@ -121,7 +121,7 @@ def _block_means(strip: Pixels, down: int, across: int) -> NDArray[np.floating]:
     if down == across == 1:
         return strip.astype(np.float32) / top
     rows, columns = strip.shape[:2]
-    # sums of rows first: they run along memory, and over whole blocks NumPy takes them many at a time
+    # rows first: they are contiguous in memory, and NumPy vectorizes sums over whole blocks
     whole = rows - rows % down
     held = np.uint16 if down * int(top) <= np.iinfo(np.uint16).max else np.uint32  # half as wide, twice as fast
     sums = np.add.reduce(strip[:whole].reshape(-1, down, *strip.shape[1:]), axis=1, dtype=held)

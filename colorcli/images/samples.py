@@ -1,4 +1,4 @@
-"""A handful of gray photographs to try things on, made from the ones that scikit-image ships."""
+"""A handful of gray photographs to try things on, made from those that scikit-image ships."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from colorcli.errors import OutputError
 
 @dataclass(frozen=True)
 class SamplePhoto:
-    """One sample: where it is written, which photograph it shows, its longer side in pixels and bits per sample."""
+    """One sample: its path, scikit-image's photograph, its longer side in pixels and its bits per sample."""
 
     name: str
     source: str
@@ -40,12 +40,12 @@ SAMPLES = (
 
 
 def write_samples(folder: Path) -> list[Path]:
-    """Write gray photographs of several sizes, depths and formats below ``folder``, one folder inside it.
+    """Write gray photographs of several sizes, depths and formats into ``folder`` and one folder inside it.
 
-    Nothing is downloaded, and what exists already is left as it is.
+    Nothing is downloaded, and existing files are left as they are.
 
     Returns:
-        The paths of all samples, whether they were written now or existed before.
+        The paths of all samples, whether written now or before.
 
     Raises:
         OutputError: the folder cannot be written.
@@ -65,7 +65,7 @@ def write_samples(folder: Path) -> list[Path]:
 
 
 def color_photographs() -> dict[str, bytes]:
-    """The files of the colour photographs that the samples are made from, by name."""
+    """The contents of the colour photographs' files that the samples are made from, by name."""
     sources = sorted({sample.source for sample in SAMPLES} - {"camera.png"})
     return {source: files("skimage").joinpath("data", source).read_bytes() for source in sources}
 

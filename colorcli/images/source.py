@@ -1,4 +1,4 @@
-"""A file's bytes by position, short at the end instead of failing."""
+"""Random access to a file's bytes; reads beyond the end return fewer bytes instead of failing."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ _MAX_WHOLE = 1 << 32
 
 
 class Source:
-    """Random access to bytes for parsers, which must survive any file; ``size`` in bytes.
+    """Random access to bytes for parsers, which must survive any file.
 
     Args:
         data: the bytes, or an open file.
-        size: of an open file.
+        size: the open file's size in bytes; not needed for bytes.
     """
 
     def __init__(self, data: bytes | BinaryIO, size: int | None = None) -> None:
@@ -32,12 +32,12 @@ class Source:
         return self._data.read(count)
 
     def whole(self) -> bytes:
-        """All of it. Raises ``UnreadableError`` for more than 4 GB."""
+        """All bytes. Raises ``UnreadableError`` beyond 4 GB."""
         if self.size > _MAX_WHOLE:
             raise UnreadableError("is larger than 4 GB, which is not supported")
         return self._data if isinstance(self._data, bytes) else self.read(0, self.size)
 
     @property
     def handle(self) -> BinaryIO:
-        """The bytes as an open file, for libraries that want one."""
+        """The bytes as an open file, for libraries that need one."""
         return io.BytesIO(self._data) if isinstance(self._data, bytes) else self._data

@@ -1,7 +1,7 @@
-"""Checking CCITT streams (ITU-T T.4, T.6), in which decoders pass over damage: every row must fill the width exactly.
+"""Checking CCITT streams (ITU-T T.4, T.6) for damage that decoders ignore: every row must fill the width exactly.
 
-A flipped bit makes other runs of the ones that follow. Decoders cut what is too long, fill what is too short and go on.
-Nothing is decoded here: runs are added up, compiled, as fast as a decoder.
+A flipped bit changes all runs that follow. Decoders cut rows that are too long, fill rows that are too short and go on.
+No pixels are made here: compiled code only adds up the runs, about as fast as a decoder.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 RLE, GROUP3, GROUP4 = 2, 3, 4
-"""The compressions, as a TIFF's tag 259 says them."""
+"""The compressions, as values of TIFF tag 259."""
 
 # the codes of runs of 0 to 63, then of 64 to 1728 by 64 (T.4, tables 2 and 3)
 _WHITE = (
@@ -39,26 +39,26 @@ _BLACK = (
     "0000001110101 0000001110110 0000001110111 0000001010010 0000001010011 0000001010100 0000001010101 "
     "0000001011010 0000001011011 0000001100100 0000001100101"
 )
-# runs of 1792 to 2560 by 64, of either colour
+# runs of 1792 to 2560 by 64, for both colours
 _LONG = (
     "00000001000 00000001100 00000001101 000000010010 000000010011 000000010100 000000010101 000000010110 000000010111 "
     "000000011100 000000011101 000000011110 000000011111"
 )
 _LONGEST_CODE = 13
-# modes of two-dimensional rows (T.4, table 4): the vertical ones are 3 plus the distance, -3 to 3
+# modes of two-dimensional rows (T.4, table 4): a vertical mode is 3 plus its distance, -3 to 3
 _PASS, _HORIZONTAL = 7, 8
 _MODES = {"0000010": 0, "000010": 1, "010": 2, "1": 3, "011": 4, "000011": 5, "0000011": 6, "0001": 7, "001": 8}
 
 
 def is_sound(data: bytes, compression: int, width: int, rows: int, *, two_dimensional: bool = False) -> bool:
-    """Whether a strip or tile holds exactly its rows, each filled exactly, and nothing after them but padding.
+    """Whether a strip or tile holds exactly its rows, each of the full width, and then only padding.
 
     Args:
         data: the strip, most significant bit first.
         compression: ``RLE``, ``GROUP3`` or ``GROUP4``.
         width: pixels in a row.
-        rows: of the strip.
-        two_dimensional: of group 3, whether rows may refer to the one above.
+        rows: rows in the strip.
+        two_dimensional: for group 3, whether rows may refer to the row above.
     """
     codes = np.frombuffer(data + bytes(4), np.uint8)
     checker = _checker()
@@ -67,7 +67,7 @@ def is_sound(data: bytes, compression: int, width: int, rows: int, *, two_dimens
 
 @cache
 def _tables() -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]]:
-    """What the next 13 bits begin with, for white, black and modes: 16 times the meaning, plus the code's length."""
+    """What the next 13 bits begin with, in tables for white, black and modes: 16 times the meaning, plus the length."""
 
     def table(meanings: dict[str, int]) -> NDArray[np.int32]:
         found = np.zeros(1 << _LONGEST_CODE, np.int32)
@@ -85,7 +85,7 @@ def _tables() -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]]:
 
 @cache
 def _checker() -> Any:
-    # imported here: numba takes long to import, and few photographs are of one bit
+    # numba is slow to import, and few photographs have one bit
     import numba
 
     return numba.njit(cache=True)(_check)
@@ -102,13 +102,13 @@ def _check(  # noqa: PLR0911, PLR0912, PLR0915
     black: NDArray[np.int32],
     modes: NDArray[np.int32],
 ) -> bool:
-    """One loop, since numba compiles what is in one place best; ``above`` are the changes of colour in the last row."""
+    """One function, which numba compiles best; ``above`` holds the changes of colour in the previous row."""
     above, row = np.full(width + 4, width, np.int32), np.full(width + 4, width, np.int32)
     at = 0
     for _ in range(rows):
         flat = compression != 4
         if compression == 3:
-            # fill, then the end of the line before, which begins this one; some writers leave the first one out
+            # fill bits, then the end-of-line code that starts each row; some writers omit the first one
             start = at
             while start < size and not data[start >> 3] >> (7 - (start & 7)) & 1:
                 start += 1
@@ -134,7 +134,7 @@ def _check(  # noqa: PLR0911, PLR0912, PLR0915
                     return False
                 at += entry & 15
                 mode = entry >> 4
-                # b1: the first change in the row above, right of a0, to the other colour than this one
+                # b1: the first change in the row above, right of a0, to the opposite of the current colour
                 while k > 0 and above[k - 1] > a0:
                     k -= 1
                 while (above[k] <= a0 and (begun or above[k] < a0 or a0 > 0) and above[k] < width) or (
@@ -187,7 +187,7 @@ def _check(  # noqa: PLR0911, PLR0912, PLR0915
             at = (at + 7) & ~7
     if at > size:
         return False
-    # ends of lines, at most six, and padding
+    # at most six end-of-line codes, and padding
     ones = 0
     zeros = 0
     while at < size:

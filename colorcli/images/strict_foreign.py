@@ -1,4 +1,4 @@
-"""Checking BMP and GIF files, whose decoders fill what is missing with black and say nothing.
+"""Checking BMP and GIF files, whose decoders silently fill what is missing with black.
 
 BMP: Microsoft's "Bitmap Storage". GIF: CompuServe's GIF89a, sections 18 to 22 and appendix F.
 """
@@ -10,12 +10,12 @@ import struct
 from colorcli.images.photo import UnreadableError
 from colorcli.images.source import Source
 
-_MOST_LZW = 2731  # pixels a byte of LZW can hold: codes of 12 bits stand for up to 4,096 of them
+_MOST_LZW = 2731  # pixels per byte of LZW: a code of 12 bits stands for up to 4,096 pixels
 _LARGEST_CODE = 4096
 
 
 def check_capacity(source: Source) -> None:
-    """Raise ``UnreadableError`` where a BMP or GIF is too small for the picture that it states, undecoded."""
+    """Raise ``UnreadableError`` if a BMP or GIF is too small for the size it states; nothing is decoded."""
     head = source.read(0, 64)
     if head[:2] == b"BM":
         width, height, needed = _bmp_size(head)
@@ -30,10 +30,10 @@ def check_capacity(source: Source) -> None:
 
 
 def missing_share(source: Source) -> float:
-    """The share, 0..1, of the first picture's pixels that a BMP or GIF does not hold; 0 for other formats.
+    """The share 0..1 of the first image's pixels that is missing from a BMP or GIF; 0 for other formats.
 
     Raises:
-        UnreadableError: the structure is damaged before the picture.
+        UnreadableError: the structure is damaged before the image.
     """
     head = source.read(0, 64)
     if head[:2] == b"BM":
@@ -42,7 +42,7 @@ def missing_share(source: Source) -> float:
 
 
 def _bmp_size(head: bytes) -> tuple[int, int, int | None]:
-    """Width, height, and the bytes that an uncompressed file of the size needs at least; None for a compressed one."""
+    """Width, height, and the smallest file size in bytes; None for a compressed file, where it is unknown."""
     if len(head) < 34:
         raise UnreadableError("is cut off inside its header")
     start, kind = struct.unpack_from("<II", head, 10)
@@ -75,7 +75,7 @@ def _bmp_missing(source: Source, head: bytes) -> float:
         elif value == 0:
             x, y = 0, y + 1
         elif value == 1:
-            return 0.0  # the end: what was not coded is meant to be empty
+            return 0.0  # end of bitmap: what was not coded is meant to be empty
         elif value == 2:
             if at + 1 >= len(data):
                 break
@@ -92,7 +92,7 @@ def _bmp_missing(source: Source, head: bytes) -> float:
 def _gif_missing(source: Source) -> float:
     data = source.whole()
     at = 13 + (3 << (data[10] & 7) + 1 if len(data) > 12 and data[10] & 0x80 else 0)
-    while at < len(data) and data[at] == 0x21:  # extensions before the picture
+    while at < len(data) and data[at] == 0x21:  # extensions before the image
         at = _after_blocks(data, at + 2)
     if at + 11 > len(data) or data[at] != 0x2C:
         raise UnreadableError("is cut off or damaged: it holds no picture")
@@ -107,7 +107,7 @@ def _gif_missing(source: Source) -> float:
     pixels, ended = _lzw_pixels(bytes(pieces), data[at], width * height)
     if pixels == width * height and ended:
         return 0.0
-    # too much, or no end: somewhere before it went wrong
+    # too many pixels, or no end code: the data are damaged at some unknown place
     return float(max(1 - pixels / max(1, width * height), 0.001))
 
 
@@ -118,11 +118,11 @@ def _after_blocks(data: bytes, at: int) -> int:
 
 
 def _lzw_pixels(data: bytes, minimum: int, expected: int) -> tuple[int, bool]:
-    """How many pixels the codes stand for until one makes no sense, and whether they end as they should."""
+    """How many pixels the codes stand for, up to the first invalid one, and whether they end properly."""
     clear = 1 << minimum
     lengths = [1] * clear + [0, 0]
     size, held, bits, total = minimum + 1, 0, 0, 0
-    before = 0  # the length of what the last code stands for; 0 after a clear code
+    before = 0  # number of pixels of the previous code; 0 after a clear code
     for byte in data:
         held |= byte << bits
         bits += 8
@@ -146,4 +146,4 @@ def _lzw_pixels(data: bytes, minimum: int, expected: int) -> tuple[int, bool]:
                 return total, False
             if len(lengths) == 1 << size and size < 12:
                 size += 1
-    return total, total == expected  # some writers leave the end code out
+    return total, total == expected  # some writers omit the end code

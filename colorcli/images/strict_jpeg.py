@@ -1,8 +1,8 @@
-"""Decoding JPEG streams so that damage shows.
+"""Decoding JPEG streams without hiding damage.
 
-libjpeg goes on after damage, fills what is missing with gray and tells of it in a warning only, which most bindings
-hide. simplejpeg raises it, with the same pixels at the same speed. Here it is told apart from what writers leave
-between picture and end marker, and measured: how much of the picture comes before the damage.
+After damage, libjpeg goes on, fills what is missing with gray and only warns, which most bindings hide. simplejpeg
+raises the warning, with the same pixels at the same speed. This module distinguishes damage from harmless bytes that
+writers leave before the end marker, and measures how much of the image comes before the damage.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _SPACES = {1: "GRAY", 3: "RGB", 4: "CMYK"}
 
 
 def decode_strictly(data: bytes, channels: int) -> Pixels | None:
-    """``(H, W)``, ``(H, W, 3)`` or CMYK ``(H, W, 4)``, uint8; None for a sort of JPEG that cannot be checked.
+    """``(H, W)``, ``(H, W, 3)`` or CMYK ``(H, W, 4)``, uint8; None for a kind of JPEG that cannot be checked.
 
     Args:
         data: the stream, with its end marker.
@@ -47,20 +47,20 @@ def decode_strictly(data: bytes, channels: int) -> Pixels | None:
 
 
 def sound_share(data: bytes, frame_at: int, height: int, channels: int) -> float | None:
-    """The share of a damaged picture's rows that come before libjpeg first finds fault; None where that does not tell.
+    """An upper bound on the share of a damaged image's rows that are intact; None if it is unknown.
 
-    The stream is cut to fewer rows, by the height that its frame header states, until libjpeg finds no fault in it.
-    Damaged bytes may make sense for a while, so the share is at most this.
+    The height in the frame header is lowered until libjpeg finds no damage. Damaged bytes may decode for a while before
+    libjpeg notices, so the true share can be smaller.
 
     Args:
         data: the stream, with its end marker.
-        frame_at: where the frame header's marker is.
-        height: rows.
+        frame_at: offset of the frame header's marker.
+        height: rows of the image.
         channels: 1, 3 or 4.
     """
-    if data[frame_at + 1] not in (0xC0, 0xC1):  # of a progressive picture each scan covers all rows
+    if data[frame_at + 1] not in (0xC0, 0xC1):  # every scan of a progressive JPEG covers all rows
         return None
-    if _is_sound_up_to(data, frame_at, height, channels):  # what is left over at the end alone shows the damage
+    if _is_sound_up_to(data, frame_at, height, channels):  # only bytes left over at the end show the damage
         return None
     low, high, step = 0, height, 8
     while high - low > step:
@@ -78,7 +78,7 @@ def _is_sound_up_to(data: bytes, frame_at: int, rows: int, channels: int) -> boo
         left_over = _LEFT_OVER.match(str(error))
         if left_over is None:
             return False
-        # libjpeg tells of its last warning only: what lies before the rows that were left out has to be tried alone
+        # libjpeg reports only its last warning, so the data of the remaining rows must be tried on their own
         try:
             simplejpeg.decode_jpeg(shorter[: end - int(left_over[1])] + _END, colorspace=_SPACES[channels])
         except ValueError as error:
@@ -93,10 +93,10 @@ def _decode_loosely(data: bytes, channels: int) -> Pixels:
 
 
 def decode_damaged(data: bytes, channels: int) -> Pixels:
-    """What libjpeg makes of a damaged stream; shapes as of ``decode_strictly``.
+    """What libjpeg makes of a damaged stream; shapes as for ``decode_strictly``.
 
     Raises:
-        UnreadableError: nothing.
+        UnreadableError: libjpeg can make nothing of it.
     """
     try:
         return _decode_loosely(data, channels)
@@ -105,14 +105,14 @@ def decode_damaged(data: bytes, channels: int) -> Pixels:
 
 
 def segment_with_tables(tables: bytes | None, segment: bytes) -> bytes:
-    """A strip or tile of a TIFF as a stream of its own, with the tables that the file keeps apart."""
+    """A TIFF's strip or tile as a complete stream, with the tables that the file stores separately."""
     if not tables or len(tables) < 4:
         return segment
     return tables.removesuffix(_END) + segment[2:]
 
 
 def _is_padding(data: bytes, count: int) -> bool:
-    """Whether what was left over before the end marker is nothing but fill bytes, and so no part of a picture."""
+    """Whether the bytes left over before the end marker are only fill bytes, not image data."""
     end = data.rfind(_END)
     return set(data[end - count : end]) <= {0x00, 0xFF}
 
@@ -122,14 +122,14 @@ def _told(message: str) -> str:
 
 
 def as_sixteen_bits(pixels: Pixels, precision: int) -> Pixels:
-    """Samples of 9 to 15 bits over the whole range of 16."""
+    """Samples of 9 to 15 bits scaled to the full 16-bit range: uint16 of the same shape."""
     top = (1 << precision) - 1
     table = np.rint(np.minimum(np.arange(65536) / top, 1) * 65535).astype(np.uint16)
     return cast(Pixels, table[pixels])
 
 
 def decode_deep(data: bytes) -> Pixels:
-    """``(H, W)`` or ``(H, W, 3)``, uint16, of a JPEG of 12 bits.
+    """A 12-bit JPEG as ``(H, W)`` or ``(H, W, 3)``, uint16.
 
     Raises:
         UnreadableError: it cannot be decoded.

@@ -32,7 +32,7 @@ from colorcli.images.strict_jpeg import decode_strictly, segment_with_tables
 
 _CLASSIC_LIMIT = 0xF0000000
 _STRIP_BYTES = 1 << 20
-_LEVEL = 6  # of libdeflate, where it costs little more than level 1
+_LEVEL = 6  # libdeflate's, which costs little more than level 1
 _PAGES_LOOKED_AT = 1024
 _MINISWHITE, _MINISBLACK, _RGB, _PALETTE, _CMYK, _YCBCR, _CIELAB = 0, 1, 2, 3, 5, 6, 8
 _SAMPLES = {_MINISWHITE: 1, _MINISBLACK: 1, _RGB: 3, _PALETTE: 1, _CMYK: 4, _YCBCR: 3, _CIELAB: 3}
@@ -42,7 +42,7 @@ _CCITT = (strict_ccitt.RLE, strict_ccitt.GROUP3, strict_ccitt.GROUP4)
 _ZSTD, _WEBP, _JPEG2000 = 50000, 50001, (33003, 33005, 34712)
 _FILL_ORDER, _T4_OPTIONS = 266, 292
 _JPEG_TABLES, _JPEG_STREAM, _JPEG_STREAM_LENGTH = 347, 513, 514
-# the most bytes that one byte can hold; what is not listed can hold next to nothing in any number of pixels
+# the most bytes that one compressed byte can stand for; compressions that are not listed have no useful bound
 _MOST_PACKED = {
     _UNCOMPRESSED: 1,
     _LZW: 2731,
@@ -56,7 +56,7 @@ _MOST_PACKED = {
 _XMP, _IPTC, _PHOTOSHOP, _ICC, _DNG_VERSION = 700, 33723, 34377, 34675, 50706
 _RESOLUTION_TAGS = frozenset((0x011A, 0x011B, 0x0128))
 _DESCRIPTION = 0x010E
-# tags of how pixels are stored, which an output states of its own
+# tags about how pixels are stored, which an output has of its own
 _UNDERSTOOD = frozenset(
     (
         *range(254, 270), 273, 274, 277, 278, 279, 280, 281, 284, 290, 291, 292, 293, 297, 301, 317, 318, 319, 320, 321,
@@ -69,10 +69,10 @@ _TOLD = {
     34735: "georeferencing", 34736: "georeferencing", 34737: "georeferencing", 37724: "Photoshop layers",
     37510: "a user comment", 50838: "ImageJ data", 50839: "ImageJ data", 52545: "Content Credentials",
 }  # fmt: skip
-# programs that describe the layout of the gray samples there, which readers believe, and not the photograph
+# programs that put the layout of the gray samples into the description: readers would apply it to the output
 _LAYOUTS = (b'{"shape":', b"ImageJ=")
 
-# tifffile reports damage to its logger as well as by exceptions; the exceptions are what a user gets to see
+# tifffile reports damage both to its logger and by exceptions; users see the exceptions
 logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
 
@@ -124,7 +124,7 @@ class _Page:
         if self.photometric == _CIELAB and self.bits not in (8, 16):
             raise UnreadableError("is a TIFF in CIELAB of other than 8 or 16 bits, which is not supported")
         if self.samples < _SAMPLES[self.photometric] or len(set(bits)) > 1 or len(set(formats)) > 1:
-            raise UnreadableError("is a TIFF whose channels do not fit together, which is not supported")
+            raise UnreadableError("is a TIFF whose channels differ in type or are too few, which is not supported")
         whole = (self.sample_format == 1 and 1 <= self.bits <= 32) or (
             self.sample_format == 2 and self.bits in (8, 16, 32)
         )
@@ -136,11 +136,11 @@ class _Page:
         if self.photometric == _PALETTE and len(self.numbers(320)) != 3 << self.bits:
             raise UnreadableError("is a TIFF with a damaged palette")
         if self.number(32997, 1) > 1:
-            raise UnreadableError("is a TIFF of several layers in depth, which is not supported")
+            raise UnreadableError("is a TIFF of a volume, not of a picture, which is not supported")
 
     @property
     def tiled(self) -> bool:
-        """Whether the picture is stored in tiles, not strips."""
+        """Whether the image is stored in tiles rather than strips."""
         return 322 in self.entries
 
     def segment_shape(self, index: int) -> tuple[int, int]:
@@ -152,14 +152,14 @@ class _Page:
         return (rows if index % strips < strips - 1 else self.height - rows * (strips - 1)), self.width
 
     def segment_bytes(self, index: int) -> int:
-        """Bytes that the strip or tile ``index`` unpacks to, unless colour is stored at lower resolution."""
+        """Bytes that the strip or tile ``index`` unpacks to, unless colour is subsampled."""
         rows, columns = self.segment_shape(index)
         return rows * -(-columns * (1 if self.planar else self.samples) * self.bits // 8)
 
     def segments(self, *, salvage: bool = False) -> list[tuple[int, int]]:
-        """Offset and size of every strip or tile. Raises ``UnreadableError`` unless all are there to the last byte.
+        """Offset and size of every strip or tile. Raises ``UnreadableError`` unless all are complete.
 
-        With ``salvage``, what is not all there has the size 0.
+        With ``salvage``, incomplete ones have size 0.
         """
         offsets, counts = self.numbers(324 if self.tiled else 273), self.numbers(325 if self.tiled else 279)
         rows, columns = self.segment_shape(0)
@@ -183,16 +183,16 @@ class _Page:
         return found
 
     def check_capacity(self) -> None:
-        """Raise ``UnreadableError`` where the file is too small for the picture that it states."""
+        """Raise ``UnreadableError`` if the file is too small for the size it states."""
         most = _MOST_PACKED.get(self.compression)
         row = -(-self.width * self.samples * self.bits // 8)
-        if self.compression in _CCITT and self.height > 8 * self.reader.source.size:  # a row takes a bit at least
+        if self.compression in _CCITT and self.height > 8 * self.reader.source.size:  # a row takes at least one bit
             most, row = 1, self.reader.source.size
         if most is not None and self.height * row > self.reader.source.size * most:
             raise UnreadableError(f"is cut off or damaged: it cannot hold the {self.width} x {self.height} it states")
 
     def find_damage(self, segments: list[tuple[int, int]]) -> set[int]:
-        """The strips or tiles in which a strict decoder finds damage that the fast one passes over."""
+        """Indices of the strips or tiles in which a strict decoder finds damage that the fast one ignores."""
         if self.bits not in (1, 2, 4, 8, 16):
             return set()
         return {index for index, place in enumerate(segments) if not place[1] or self._is_damaged(index, place)}
@@ -221,7 +221,7 @@ class _Page:
         return False
 
 
-# decoders that raise, or come to too few bytes, where the strip is damaged
+# decoders that raise or return too few bytes if the strip is damaged
 _UNPACKERS: dict[int, Any] = {
     _LZW: imagecodecs.lzw_decode,
     _PACKBITS: imagecodecs.packbits_decode,
@@ -230,9 +230,9 @@ _UNPACKERS: dict[int, Any] = {
 
 
 def _find_page(reader: exif.TiffReader, wanted: int | None) -> tuple[int, int, int, int]:
-    """Index and offset of a full-size page, its number among them, and their count.
+    """Index and offset of a full-size page, its number (from 1) among the full-size pages, and their count.
 
-    ``wanted`` is its index among them; None takes the largest, of equals the first.
+    ``wanted`` is an index among the full-size pages; None takes the largest, and the first of equals.
     """
     full: list[tuple[int, int, int]] = []
     seen: set[int] = set()
@@ -258,12 +258,12 @@ def _find_page(reader: exif.TiffReader, wanted: int | None) -> tuple[int, int, i
 
 
 def count_pages(source: Source) -> int:
-    """Pages that are neither masks nor smaller copies of others."""
+    """Number of pages that are neither masks nor smaller copies of others."""
     return _Page(source).pages
 
 
 def header(source: Source, *, page: int | None = None) -> Header:
-    """Size and depth of a page, from its directory; of the largest, unless its index is given."""
+    """Size and depth of a page, from its directory; by default of the largest page."""
     return _header(_Page(source, page))
 
 
@@ -273,7 +273,7 @@ def _header(page: _Page) -> Header:
 
 
 def decode(source: Source, *, salvage: bool = False, page: int | None = None) -> Decoded:
-    """The picture of a page, by default the largest, and its metadata. Raises ``UnreadableError``."""
+    """The image of a page, by default the largest, and its metadata. Raises ``UnreadableError``."""
     return _decode(source, _Page(source, page), salvage=salvage)
 
 
@@ -292,14 +292,14 @@ def _decode(source: Source, page: _Page, *, salvage: bool) -> Decoded:
     if page.photometric == _CMYK:
         if page.bits == 16:
             values = (values >> 8).astype(np.uint8)
-            notes += ("16-bit CMYK was taken with 8 bits",)
+            notes += ("16-bit CMYK was reduced to 8 bits",)
         pixels = cmyk_to_rgb(Image.fromarray(np.ascontiguousarray(values), "CMYK"), profile)
         notes += ("CMYK was converted to RGB",)
     elif page.photometric == _CIELAB:
         pixels, profile = _from_lab(values, page), None
         notes += ("CIELAB was converted to RGB",)
     elif page.photometric == _PALETTE:
-        # a picture of one bit comes as booleans, which would select instead of index
+        # one-bit images come as booleans, which would select rows instead of indexing them
         pixels = _palette(page)[values[..., 0].astype(np.uint16)]
     else:
         pixels, note = _full_range(values if color == 3 else values[..., 0], page)
@@ -333,12 +333,12 @@ def _told(tag: int) -> str:
 
 
 def _decode_samples(handle: BinaryIO, page: _Page, *, salvage: bool) -> tuple[NDArray[Any], tuple[str, ...]]:
-    """``(H, W, samples)`` as stored, without a copy where that is possible, and what of it is missing."""
+    """``(H, W, samples)`` as stored, not copied if possible, and a note on what is missing."""
     segments = page.segments(salvage=salvage)
     if page.compression == _OLD_JPEG and page.photometric == _YCBCR:
         pixels = decode_strictly(page.reader.source.read(*segments[0]), 3)
         if pixels is None or pixels.shape[:2] != (page.height, page.width):
-            raise UnreadableError("is a TIFF with old-style JPEG compression of a sort that is not supported")
+            raise UnreadableError("is a TIFF with a kind of old-style JPEG compression that is not supported")
         return pixels, ()
     damaged = page.find_damage(segments)
     if damaged and not salvage:
@@ -353,11 +353,11 @@ def _decode_samples(handle: BinaryIO, page: _Page, *, salvage: bool) -> tuple[ND
                 values, missing = _salvaged(handle, opened, segments, damaged)
             else:
                 values, missing = opened.asarray(squeeze=False, maxworkers=1), 0.0
-    except Exception as error:  # tifffile meets damage with every sort of exception
+    except Exception as error:  # tifffile raises many types of exceptions on damage
         hint = "" if salvage else "; --salvage colours what is left"
         raise UnreadableError(f"cannot be decoded: {error}{hint}") from error
     if values.shape[1:4] != (1, page.height, page.width) or values.shape[0] * values.shape[4] != page.samples:
-        raise UnreadableError("cannot be decoded: its picture has not the size that it states")
+        raise UnreadableError("cannot be decoded: its picture does not have the stated size")
     values = np.moveaxis(values[:, 0, ..., 0], 0, -1) if page.planar and page.samples > 1 else values[0, 0]
     return values, (missing_note(missing),) if missing else ()
 
@@ -365,7 +365,7 @@ def _decode_samples(handle: BinaryIO, page: _Page, *, salvage: bool) -> tuple[ND
 def _salvaged(
     handle: BinaryIO, page: Any, segments: list[tuple[int, int]], damaged: set[int]
 ) -> tuple[NDArray[Any], float]:
-    """The picture as tifffile shapes it, zero where strips or tiles are damaged, and their share."""
+    """The image in tifffile's shape, with zeros where strips or tiles are damaged, and the share of these."""
     picture = np.zeros(page.shaped, page.dtype)
     tables = page.jpegtables
     missing = 0
@@ -374,7 +374,7 @@ def _salvaged(
         content = handle.read(count) if index not in damaged else None
         try:
             part, (plane, depth, y, x, _), _ = page.decode(content, index, jpegtables=tables)
-        except Exception:  # as above
+        except Exception:  # tifffile again
             part, (plane, depth, y, x, _), _ = page.decode(None, index)
         if part is None:
             missing += 1
@@ -387,7 +387,7 @@ def _salvaged(
 
 
 def _split_extra(values: NDArray[Any], color: int, page: _Page) -> tuple[NDArray[Any], Pixels | None, tuple[str, ...]]:
-    """Colour and alpha apart, premultiplied colour divided by its alpha."""
+    """Colour and alpha as two arrays, with premultiplied colour divided by alpha, and notes."""
     kind = page.number(338, 0)
     base = values[..., :color]
     if kind not in (1, 2) or page.bits not in (8, 16) or page.sample_format != 1:
@@ -405,12 +405,12 @@ def _split_extra(values: NDArray[Any], color: int, page: _Page) -> tuple[NDArray
 
 def _palette(page: _Page) -> NDArray[np.uint8]:
     table = np.array(page.numbers(320), np.uint16).reshape(3, -1).T
-    # some writers fill in 8-bit values, which read as 16-bit ones would be all but black
+    # some writers store 8-bit values, which would be almost black if read as 16-bit ones
     return (table if table.max() < 256 else table >> 8).astype(np.uint8)
 
 
 def _full_range(values: NDArray[Any], page: _Page) -> tuple[Pixels, tuple[str, ...]]:
-    """uint8 or uint16 over the whole range, 0 is black; and a note where the range had to be chosen."""
+    """uint8 or uint16 over the full range, 0 is black, and a note if the range had to be guessed."""
     if page.sample_format == 3:
         pixels, note = _from_float(values)
     elif page.sample_format == 2 or page.bits > 16:
@@ -426,12 +426,12 @@ def _from_codes(values: NDArray[Any], page: _Page) -> Pixels:
     if values.dtype.kind == "b":
         values = values.astype(np.uint8)
     if values.dtype.kind != "u":
-        raise UnreadableError(f"cannot be decoded: its samples come as {values.dtype}, not as it states")
+        raise UnreadableError(f"cannot be decoded: its samples are {values.dtype}, not what it states")
     pixels = cast(Pixels, np.ascontiguousarray(values))
     if not pixels.flags.writeable:
         pixels = pixels.copy()
     top = (1 << page.bits) - 1
-    stated = page.number(281, top)  # MaxSampleValue: 12 bits in 16, say
+    stated = page.number(281, top)  # MaxSampleValue, such as 4095 for 12 bits stored in 16
     if page.bits == 16 and stated in (1023, 4095, 16383) and pixels.max() <= stated:
         top = stated
     full = 255 if pixels.dtype == np.uint8 else 65535
@@ -443,10 +443,10 @@ def _from_codes(values: NDArray[Any], page: _Page) -> Pixels:
 
 
 def _from_integers(values: NDArray[Any], bits: int, *, signed: bool) -> tuple[NDArray[np.uint16], tuple[str, ...]]:
-    """uint16 of signed integers, and of unsigned ones of more than 16 bits."""
+    """Signed integers, or unsigned ones of more than 16 bits, scaled to uint16, and a note on the range."""
     low, high = int(values.min()), int(values.max())
     floor, top = (-(1 << bits - 1) if low < 0 else 0, (1 << bits - 1) - 1) if signed else (0, (1 << bits) - 1)
-    if bits > 16 and low >= 0 and high < 65536:  # sixteen bits that a program stored in more
+    if bits > 16 and low >= 0 and high < 65536:  # 16-bit values that a program stored in more bits
         top = 65535
     return _scaled(values, floor, top), (f"values {floor} to {top} were taken as black to white",)
 
@@ -454,11 +454,11 @@ def _from_integers(values: NDArray[Any], bits: int, *, signed: bool) -> tuple[ND
 def _from_float(values: NDArray[Any]) -> tuple[NDArray[np.uint16], tuple[str, ...]]:
     low, high = float(values.min()), float(values.max())
     if not (np.isfinite(low) and np.isfinite(high)):
-        raise UnreadableError("holds floating-point values that are no numbers, which is not supported")
+        raise UnreadableError("holds NaN or infinite values, which is not supported")
     if low >= -1e-6 and high <= 1 + 1e-6:
         return _scaled(values, 0, 1), ()
     floor = min(low, 0.0)
-    # a little over 1 is a picture of 0..1 with highlights beyond; more is one of 8 or 16 bits
+    # a maximum a little over 1 means 0..1 with brighter highlights; larger ones mean 8- or 16-bit codes
     top = high if high <= 2 else next((usual for usual in (255.0, 65535.0) if high <= usual), high)
     note = f"floating-point values {floor:g} to {top:g} were taken as black to white"
     return _scaled(values, floor, top), (note,)
@@ -473,7 +473,7 @@ def _scaled(values: NDArray[Any], floor: float, top: float) -> NDArray[np.uint16
 
 
 def _from_lab(values: NDArray[Any], page: _Page) -> Pixels:
-    """sRGB of CIELAB (TIFF 6.0, section 23): L* over the unsigned range, a* and b* signed, in units of 1 or 1/256."""
+    """CIELAB to sRGB (TIFF 6.0, section 23): L* over the unsigned range, a* and b* signed, in units of 1 or 1/256."""
     full, unit = (255, 1.0) if page.bits == 8 else (65535, 256.0)
     kind = np.int8 if page.bits == 8 else np.int16
     pixels = np.empty(values.shape, np.uint8 if page.bits == 8 else np.uint16)
@@ -486,7 +486,7 @@ def _from_lab(values: NDArray[Any], page: _Page) -> Pixels:
 
 
 def encode(handle: BinaryIO, strips: Iterator[Pixels], encoding: Encoding) -> None:
-    """Write the file strip by strip (Deflate, horizontal predictor), so that it is never in memory as a whole."""
+    """Write the file strip by strip (Deflate, horizontal predictor): the image is never in memory as a whole."""
     pages = [(strips, encoding), *encoding.more]
     big = sum(_row_bytes(page) * page.height for _, page in pages) + (64 << 20) > _CLASSIC_LIMIT
     with tifffile.TiffWriter(handle, bigtiff=big, byteorder="<") as writer:
@@ -544,7 +544,7 @@ def _extra_tags(tree: exif.Exif, metadata: Metadata, xmp: bytes) -> list[tuple[i
 
 
 def _regroup(strips: Iterable[Pixels], rows: int) -> Iterator[Pixels]:
-    """The same rows in blocks of ``rows``, the last of which may be shorter."""
+    """The same rows in blocks of ``rows`` each; the last block may be shorter."""
     waiting: list[Pixels] = []
     count = 0
     for strip in strips:
@@ -568,7 +568,7 @@ def _compress(block: Pixels) -> bytes:
 
 
 def _append_below(handle: BinaryIO, tree: exif.Exif, big: bool) -> None:
-    """Append the EXIF and GPS directories, which tifffile cannot write, and a main directory that points to them."""
+    """Append EXIF and GPS directories, which tifffile cannot write, and a new main directory that points to them."""
     if not (tree.exif or tree.gps):
         return
     end = handle.seek(0, 2)

@@ -1,4 +1,4 @@
-"""Very long photographs: colouring overlapping windows along the long side, and blending their chroma."""
+"""Very long photographs: cutting them into overlapping windows along the long side, and blending the chroma."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _TILE_ASPECT = 2
 
 @dataclass(frozen=True)
 class Windows:
-    """What a network sees of one photograph.
+    """The parts of one photograph that a network colours separately.
 
     Attributes:
-        lightness: one or more windows of one shape, float32 ``(height, width)``, L* 0..100.
-        starts: where each begins along the long side, in working pixels.
-        length: of the long side in working pixels.
+        lightness: one or more windows of the same shape, float32 ``(height, width)``, L* 0..100.
+        starts: where each window begins along the long side, in working pixels.
+        length: length of the long side in working pixels.
         axis: the long side: 0 for height, 1 for width.
     """
 
@@ -36,7 +36,7 @@ class Windows:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Of every window."""
+        """Height and width of every window."""
         height, width = self.lightness[0].shape
         return height, width
 
@@ -54,11 +54,11 @@ class Windows:
 
 
 def windows(pixels: Pixels, rule: SizeRule, size: int) -> Windows:
-    """A photograph at its working size: whole, or in windows that overlap by half where it is too long for the network.
+    """A photograph at its working size: whole, or in windows that overlap by half if it is too long for the network.
 
     Args:
         pixels: ``(H, W)`` or ``(H, W, 3)``, uint8 or uint16, sRGB-encoded.
-        rule: the sizes the network takes.
+        rule: the sizes that the network takes.
         size: working size in pixels.
 
     Raises:
@@ -86,12 +86,12 @@ def windows(pixels: Pixels, rule: SizeRule, size: int) -> Windows:
 
 
 def blend(parts: Sequence[NDArray[np.float32]], layout: Windows) -> NDArray[np.float32]:
-    """The chroma ``(2, h, w)`` of a whole photograph from that of its windows, cross-faded where they overlap."""
+    """The chroma ``(2, h, w)`` of a whole photograph from the chroma of its windows, cross-faded where they overlap."""
     if len(parts) == 1:
         return parts[0]
     height, width = layout.shape
     tile = layout.shape[layout.axis]
-    # a hat, never quite zero, so that the photograph's two ends have a weight too
+    # a triangle that never reaches zero, so that the photograph's ends have weight
     ramp = np.minimum(np.arange(1, tile + 1), np.arange(tile, 0, -1)).astype(np.float32)
     ramp = ramp[:, None] if layout.axis == 0 else ramp[None, :]
     shape = (2, layout.length, width) if layout.axis == 0 else (2, height, layout.length)

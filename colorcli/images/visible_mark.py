@@ -1,4 +1,4 @@
-"""A sign in the corner of a picture that says to whoever looks at it: a machine has had a part in this."""
+"""A visible mark in the corner of an image, which tells viewers that a machine took part in making it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from colorcli.errors import PhotoError
 from colorcli.images.photo import Pixels
 
-# "AI", the abbreviation that the drafts of the EU's code of practice on marking use, with a dark border
+# "AI" with a dark border: the abbreviation used in drafts of the EU's code of practice on marking AI content
 _SIGN = np.array(
     [
         [character == "#" for character in row]
@@ -28,13 +28,13 @@ _SIGN = np.array(
         )
     ]
 )
-_SHARE = 0.045  # of the shorter side is the sign's height
+_SHARE = 0.045  # the sign's height as a share of the shorter side
 _DARK, _LIGHT = 0.08, 0.95
 
 
 @dataclass(frozen=True)
 class Sign:
-    """Where the sign stands: its upper left corner, its size, and the pixels that one of its dots takes."""
+    """The sign's place in an image, in pixels: its upper left corner, its size, and the side of one of its dots."""
 
     x: int
     y: int
@@ -44,7 +44,7 @@ class Sign:
 
     @classmethod
     def of(cls, height: int, width: int) -> Sign:
-        """The sign of a picture of this size: at the lower right. Raises PhotoError where there is no room for it."""
+        """The sign for an image of this size, at the lower right. Raises ``PhotoError`` if there is no room for it."""
         rows, columns = _SIGN.shape
         if height < rows or width < columns:
             raise PhotoError(f"is too small for the visible mark, which takes {columns} x {rows} pixels")
@@ -55,11 +55,11 @@ class Sign:
         return cls(x - margin, y - margin, columns * dot, rows * dot, dot)
 
     def record(self) -> dict[str, int | str]:
-        """As the journal has it."""
+        """The sign as the journal records it."""
         return {"kind": "visible", **asdict(self)}
 
     def drawn(self, strips: Iterator[Pixels]) -> Iterator[Pixels]:
-        """The strips ``(rows, W, 3)`` of a picture from its top, uint8 or uint16, with the sign drawn into them."""
+        """The strips ``(rows, W, 3)`` of an image from its top, uint8 or uint16, with the sign drawn in place."""
         top = 0
         for strip in strips:
             rows = strip.shape[0]
@@ -71,14 +71,14 @@ class Sign:
             yield strip
 
     def on(self, pixels: Pixels) -> Pixels:
-        """A copy of a picture ``(H, W)`` or ``(H, W, 3)`` with the sign drawn into it."""
+        """A copy of an image ``(H, W)`` or ``(H, W, 3)`` with the sign drawn into it."""
         marked, values = pixels.copy(), self._values(pixels.dtype)
         place = values if pixels.ndim == 2 else values[..., None]
         marked[self.y : self.y + self.height, self.x : self.x + self.width] = place
         return marked
 
     def opaque(self, alpha: Pixels) -> Pixels:
-        """A copy of an alpha channel ``(H, W)`` in which the sign can be seen."""
+        """A copy of an alpha channel ``(H, W)`` that is opaque at the sign."""
         shown = alpha.copy()
         shown[self.y : self.y + self.height, self.x : self.x + self.width] = np.iinfo(alpha.dtype).max
         return shown

@@ -16,10 +16,10 @@ from colorcli.images.photo import Decoded, Header, Pixels, UnreadableError, left
 from colorcli.images.source import Source
 from colorcli.text import printable
 
-# macroblocks of 16 x 16 pixels that a byte can hold: four decisions each, the least probable of which takes 1/177 bit
+# macroblocks of 16 x 16 pixels per byte: each takes four binary decisions, and a decision at least 1/177 bit
 _MOST_BLOCKS = 8 * 177 // 4
 _CHUNKS = frozenset((b"VP8 ", b"VP8L", b"VP8X", b"ALPH", b"ANIM", b"ANMF", b"ICCP", b"EXIF", b"XMP "))
-_LOSSLESS_EFFORT = 25  # of 100, from where files hardly shrink and time doubles
+_LOSSLESS_EFFORT = 25  # of 100: beyond it files hardly shrink while the time doubles
 
 
 def header(source: Source) -> Header:
@@ -47,19 +47,19 @@ def header(source: Source) -> Header:
 
 
 def check_container(source: Source) -> None:
-    """Make sure that the chunks follow each other to the file's stated end, and that each is whole.
+    """Check that chunks follow each other up to the file's stated end, and that each is complete.
 
-    What libwebp makes of flipped bits inside a picture cannot be told in general: its coder has no redundancy.
+    Flipped bits inside an image cannot be detected in general: its coder has no redundancy.
 
     Raises:
-        UnreadableError: they do not.
+        UnreadableError: a chunk is missing or incomplete.
     """
     end = struct.unpack_from("<I", source.read(0, 8).ljust(8, b"\0"), 4)[0] + 8
     at, pictures = 12, 0
     while at + 8 <= end:
         name, size = struct.unpack_from("<4sI", source.read(at, 8).ljust(8, b"\0"))
         if at + 8 + size > min(end, source.size):
-            raise UnreadableError("is cut off or damaged: its chunks do not fit into it")
+            raise UnreadableError("is cut off or damaged: its chunks extend beyond its end")
         if name == b"VP8 ":
             _check_frame(source.read(at + 8, min(size, 10)), size)
         pictures += name in (b"VP8 ", b"VP8L", b"ANMF")
@@ -71,13 +71,13 @@ def check_container(source: Source) -> None:
 def _check_frame(head: bytes, size: int) -> None:
     """The header of a key frame (RFC 6386, 9.1): its first partition must lie inside the chunk."""
     if len(head) < 10 or head[3:6] != b"\x9d\x01\x2a" or head[0] & 1:
-        raise UnreadableError("is damaged: its picture does not begin as one")
+        raise UnreadableError("is damaged: its picture has no valid header")
     if 10 + (int.from_bytes(head[:3], "little") >> 5) > size:
         raise UnreadableError("is cut off or damaged: its picture is shorter than it states")
 
 
 def decode(source: Source, *, salvage: bool = False) -> Decoded:
-    """The picture and its metadata. Raises ``UnreadableError``."""
+    """The image and its metadata. Raises ``UnreadableError``."""
     header(source)
     check_container(source)
     data = source.whole()
@@ -108,7 +108,7 @@ def decode(source: Source, *, salvage: bool = False) -> Decoded:
 
 
 def _is_lossless(data: bytes) -> bool:
-    """Whether the (first) picture is coded without loss."""
+    """Whether the (first) image is coded losslessly."""
     at = 12
     while at + 8 <= len(data):
         name, size = struct.unpack_from("<4sI", data, at)
@@ -120,7 +120,7 @@ def _is_lossless(data: bytes) -> bool:
 
 
 def _other_chunks(data: bytes) -> Iterator[str]:
-    """What the container holds that nobody here knows."""
+    """Names of the chunks that are neither read nor kept."""
     at = 12
     while at + 8 <= len(data):
         name, size = struct.unpack_from("<4sI", data, at)

@@ -27,7 +27,7 @@ from colorcli.images.read import probe, read_photo
 from colorcli.text import printable
 
 _PASSING_FAULTS = PASSING_FAULTS | {errno.EACCES, errno.EPERM}
-# faults of the place rather than of this one photograph: the next one would meet them too
+# faults of the folder or disk, which the next photograph would meet too
 _FAULTS_OF_THE_PLACE = frozenset(
     (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOTDIR, errno.EIO)
 )
@@ -38,10 +38,10 @@ class Written:
     """A finished output.
 
     Attributes:
-        size: bytes on disk.
-        sha256: of them, hexadecimal.
-        left_out: what metadata the format had no room for.
-        lightness: how far the file's lightness is from the photograph's, where coding could change it.
+        size: size in bytes.
+        sha256: hexadecimal SHA-256 of the file.
+        left_out: sentences about metadata that the format cannot hold.
+        lightness: how far the file's lightness is from the photograph's; None if coding cannot change it.
     """
 
     size: int
@@ -52,7 +52,7 @@ class Written:
 
 @dataclass(frozen=True)
 class FurtherPage:
-    """A page after the first: its strips, as ``write_photo`` takes them, size, depth, alpha and metadata."""
+    """A page after the first: its strips, size, depth, alpha and metadata, as for ``write_photo``."""
 
     strips: Iterable[Pixels]
     height: int
@@ -87,38 +87,38 @@ def write_photo(
 ) -> Written:
     """Write a photograph so that ``target`` is either absent, what it was before, or complete.
 
-    The file is written under a temporary name in the same folder, its header is read back and checked, and only then
-    is it renamed. TIFF is streamed; the other formats hold the picture once.
+    The file is written under a temporary name in the same folder, its header is read back and checked, and only then is
+    it renamed. TIFF is streamed; for other formats the image is in memory once.
 
     Args:
-        target: where to; an existing file is replaced.
-        strips: the picture from top to bottom, ``(rows, width, 3)`` each, uint8 or uint16 as ``bits`` says,
-            sRGB-encoded.
-        height: rows.
-        width: columns.
-        bits: 8, or 16 where the format holds them.
-        format: one that is written.
-        quality: of lossy coding, 1..100.
-        lossless: whether to code without loss, where the format has both ways.
-        metadata: what to keep of the input's.
+        target: path to write; an existing file is replaced.
+        strips: the image from top to bottom, ``(rows, width, 3)`` each, sRGB-encoded, uint8 or uint16 according to
+            ``bits``.
+        height: rows of the image.
+        width: columns of the image.
+        bits: bits per sample: 8, or 16 if the format holds them.
+        format: a format that can be written.
+        quality: quality of lossy coding, 1..100.
+        lossless: whether to code losslessly, in formats that can do both.
+        metadata: the input's metadata to keep.
         provenance: what to state in the XMP label.
-        alpha: opacity ``(height, width)`` of the pixels' type; left out where the format has no place for it.
-        canvas: array ``(height, width, 3)`` of the pixels' type in which the picture is put together, unless it is TIFF
-            or has an alpha channel; strips that are its rows already are not copied. None makes one.
-        more: further pages, where the format holds several.
-        sidecar: whether to write the XMP packet beside the file too, under its name and ``.xmp``.
+        alpha: opacity ``(height, width)`` with the pixels' dtype; left out if the format cannot hold it.
+        canvas: array ``(height, width, 3)`` with the pixels' dtype in which the image is assembled, except for TIFF and
+            with alpha; strips that already are its rows are not copied. None allocates one.
+        more: further pages, in formats that hold several.
+        sidecar: whether to write the XMP packet beside the file too, under its name plus ``.xmp``.
         profile: the colour space to write in; None is sRGB.
-        original: the photograph, upright and sRGB-encoded, whose lightness a lossy file is compared with; None compares
+        original: the photograph, upright and sRGB-encoded, to compare the written file's lightness with; None compares
             nothing.
-        mtime_ns: the modification time that the file gets; None leaves it as it is.
-        seal: writes the finished file with a signature, its first argument, into its second. None leaves it as it is.
+        mtime_ns: modification time of the file in nanoseconds; None keeps the time of writing.
+        seal: called with the finished file and a second path, to which it writes a signed copy; None does not sign.
         fsync: whether to wait until file and folder are on the disk.
-        verify: whether to decode the file in full, not only its header, before it is renamed.
+        verify: whether to decode the whole file, not only its header, before it is renamed.
 
     Raises:
         OutputError: the folder cannot be written or the disk is full.
-        PhotoError: this picture cannot be written (too large for the format, strips that do not make up the picture, a
-            file that does not read back).
+        PhotoError: this image cannot be written: it is too large for the format, the strips do not make up the image,
+            or the file does not read back.
     """
     name = printable(os.fspath(target))
     form = FORMATS[format]
@@ -130,13 +130,13 @@ def write_photo(
     packet = provenance_packet(provenance, metadata.xmp)
     left_out = _left_out(metadata, form)
     if form.max_xmp is not None and len(packet) > form.max_xmp:
-        # the label must stay, so what the input said besides has to go
+        # the label must stay, so the input's own properties have to go
         packet = provenance_packet(provenance)
-        left_out += (f"its XMP is left out, but for the label: {form.label} holds 64 KB",)
+        left_out += (f"its XMP is left out, except for the label: {form.label} holds 64 KB",)
     if not form.alpha:
         alpha = None
     elif alpha is not None and alpha.shape != (height, width):
-        raise PhotoError(f"{name} cannot be written: its alpha channel has another size.")
+        raise PhotoError(f"{name} cannot be written: its alpha channel has the wrong size.")
     if profile is not None:
         strips = profile.encoded(iter(strips))
         metadata = replace(metadata, exif=exif.uncalibrated(metadata.exif))
@@ -159,7 +159,7 @@ def write_photo(
         written = _write_part(part, checked, form, encoding, fsync=fsync)
         if seal is not None:
             written = _sealed(part, seal, fsync=fsync)
-        # of several pages, what is read back is the largest
+        # the largest of several pages is read back
         shown = max([(height, width, bits), *((p.height, p.width, p.bits) for p in more)], key=lambda p: p[0] * p[1])
         _check_header(part, (format, shown[1], shown[0], shown[2]), name)
         if verify:
@@ -187,10 +187,10 @@ def _further(
 
 
 def _left_out(metadata: Metadata, form: PhotoFormat) -> tuple[str, ...]:
-    """Sentences about what the format has no room for."""
+    """Sentences about metadata that the format cannot hold."""
     notes = []
     if form.max_exif is not None and len(metadata.exif or b"") > form.max_exif:
-        notes.append(f"its EXIF is left out in part or whole: {form.label} holds 64 KB")
+        notes.append(f"its EXIF is left out, in part or entirely: {form.label} holds 64 KB")
     if any(name not in form.texts for name, _ in metadata.texts):
         notes.append(f"its comments are left out: {form.label} has no place for them")
     if metadata.xmp and not is_readable(metadata.xmp):
@@ -218,7 +218,7 @@ def _check_picture(part: Path, expected: tuple[int, int, int], name: str) -> Non
 def _checked(
     strips: Iterable[Pixels], height: int, width: int, bits: int, alpha: Pixels | None, name: str
 ) -> Iterator[Pixels]:
-    """The strips, with alpha as fourth channel, as long as they make up the picture that was announced."""
+    """The strips, with alpha as a fourth channel; raises ``PhotoError`` if they do not make up the stated image."""
     dtype = np.uint8 if bits == 8 else np.uint16
     y = 0
     for strip in strips:
@@ -250,7 +250,7 @@ def _write_part(part: Path, strips: Iterator[Pixels], form: PhotoFormat, encodin
 
 
 def _give_name(part: Path, target: Path, sidecar: bytes | None, mtime_ns: int | None, *, fsync: bool) -> None:
-    """The last step: what belongs to the file first, then its name."""
+    """The last step: the sidecar and the time first, then the final name."""
     if mtime_ns is not None:
         os.utime(part, ns=(mtime_ns, mtime_ns))
     if sidecar is not None:
@@ -261,7 +261,7 @@ def _give_name(part: Path, target: Path, sidecar: bytes | None, mtime_ns: int | 
 
 
 def _sealed(part: Path, seal: Callable[[Path, Path], None], *, fsync: bool) -> Written:
-    """Put what ``seal`` makes of the file under its temporary name in its place, and hash that."""
+    """Replace the temporary file by the signed copy that ``seal`` writes, and hash it."""
     signed = part_path(part)
     try:
         signed.unlink(missing_ok=True)
@@ -281,13 +281,13 @@ def _sealed(part: Path, seal: Callable[[Path, Path], None], *, fsync: bool) -> W
 
 
 def _rename(part: Path, target: Path) -> None:
-    """Rename, again after growing waits: network shares and virus scanners hold a file for a moment."""
+    """Rename, and retry after growing waits: network shares and virus scanners lock files for a moment."""
     try:
         patiently(lambda: part.replace(target), _PASSING_FAULTS, going_on=lambda: os.access(target.parent, os.W_OK))
     except PermissionError as error:
         if not os.access(target.parent, os.W_OK):
             raise
-        # the folder is open, so it is this one file that cannot be replaced
+        # the folder can be written, so only this file cannot be replaced
         raise PhotoError(f"{printable(os.fspath(target))} cannot be replaced: {error.strerror}.") from error
 
 

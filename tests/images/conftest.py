@@ -23,7 +23,7 @@ PROVENANCE = Provenance(
 
 
 def gray_scene(height: int = 48, width: int = 64, bits: int = 8) -> NDArray[np.unsignedinteger]:
-    """A smooth picture without any symmetry, so that a wrong orientation shows."""
+    """A smooth image without any symmetry, so that a wrong orientation shows."""
     y, x = np.mgrid[0:height, 0:width]
     value = 0.15 + 0.5 * x / width + 0.3 * (y / height) ** 2
     value[: height // 4, : width // 4] = 0.95
@@ -40,7 +40,7 @@ def color_scene(height: int = 48, width: int = 64, bits: int = 8) -> NDArray[np.
 
 
 def strips_of(picture: NDArray[np.unsignedinteger], rows: int = 7) -> Iterator[NDArray[np.unsignedinteger]]:
-    """The picture in strips of a height that divides nothing evenly."""
+    """The image in strips whose height does not divide its own."""
     for y in range(0, picture.shape[0], rows):
         yield picture[y : y + rows]
 

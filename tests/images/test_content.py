@@ -1,4 +1,4 @@
-"""What a picture shows besides a photograph: a page of text is not tinted, and a photograph never taken for one."""
+"""Pages of text are not tinted, and photographs are never mistaken for one."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def typed(paper: int = 255, ink: int = 20, angle: float = 0, size: tuple[int, in
 @pytest.mark.parametrize("options", [{}, {"paper": 236, "ink": 60}, {"angle": 1.0}, {"angle": 90}], ids=str)
 @pytest.mark.parametrize("deep", [False, True])
 def test_a_page_of_text_stays_neutral(options: dict[str, Any], deep: bool) -> None:
-    """Without this, the registers of an archive come out tinted, as if the paper had been."""
+    """Without this, an archive's registers come out tinted as if their paper had been."""
     page = typed(**options)
     found = content_of(page.astype(np.uint16) * 257 if deep else np.repeat(page[..., None], 3, 2))
     assert found.neutral.startswith("neutral: a page of text")
@@ -33,13 +33,13 @@ def test_a_page_of_text_stays_neutral(options: dict[str, Any], deep: bool) -> No
 
 @pytest.mark.parametrize("name", ["camera", "astronaut", "coffee", "coins", "brick", "grass", "moon", "rocket"])
 def test_photographs_are_not_taken_for_pages(name: str) -> None:
-    """Without this, somebody's photograph stays gray, or carries a remark that is wrong."""
+    """Without this, somebody's photograph stays gray or gets a wrong note."""
     found = content_of(getattr(data, name)())
     assert (found.neutral, found.note, found.dark) == ("", "", False)
 
 
 def test_birds_before_a_bright_sky_are_not_lines() -> None:
-    """Thin dark things on an even ground: only lines at equal distances are text."""
+    """Thin dark shapes on an even background are text only if they form evenly spaced lines."""
     sky = Image.new("L", (600, 400), 215)
     draw = ImageDraw.Draw(sky)
     for x, y in np.random.default_rng(3).integers(20, 380, (40, 2)):
@@ -56,8 +56,8 @@ def test_blank_and_near_black() -> None:
     assert not content_of(np.clip(60 + noise, 0, 255).astype(np.uint8)).dark
 
 
-def test_a_halftone_is_told_and_a_brick_wall_is_not() -> None:
-    """Its dots take most of the colour away, and nobody would know why."""
+def test_a_halftone_is_noted_and_a_photograph_is_not() -> None:
+    """A halftone's dots take most of the colour away, and nobody would know why."""
     scene = np.asarray(Image.fromarray(data.camera()).resize((1024, 1024), Image.Resampling.BICUBIC)) / 255
     y, x = np.mgrid[0:1024, 0:1024]
     screen = (np.cos((x + y) * np.pi / 8) * np.cos((x - y) * np.pi / 8) + 1) / 2

@@ -1,4 +1,4 @@
-"""Content Credentials that the standard's own library accepts, signed with a certificate made here."""
+"""Content Credentials, signed with a certificate made here, are accepted by the standard's own library."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def model(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def identity(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A certificate authority of an archive, and a key with its certificate: ``key``, ``chain`` and ``root``."""
+    """An archive's certificate authority, and a key with its certificate: ``key``, ``chain`` and ``root``."""
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec
@@ -88,7 +88,7 @@ def signing(identity: dict[str, Path]) -> list[str]:
 
 @pytest.mark.parametrize("name", ["a.tif", "b.jpg", "c.png", "d.webp"])
 def test_outputs_carry_valid_credentials(tmp_path: Path, identity: dict[str, Path], name: str) -> None:
-    """Whoever finds the picture can check who coloured it, from what, and that nothing was changed since."""
+    """Anyone who finds the image can check who coloured it, from what, and that it has not been changed since."""
     write_gray(tmp_path / "in" / name)
     originals = contents(tmp_path / "in")
     assert main(["colorize", "in", "-o", "out", "-q", "--manifest", "--verify", *signing(identity)]) == 0
@@ -117,7 +117,7 @@ def test_a_changed_file_is_found_out(tmp_path: Path, identity: dict[str, Path]) 
 
 
 def test_a_signed_original_is_an_ingredient(tmp_path: Path, identity: dict[str, Path]) -> None:
-    """A chain: the scanner's statement, then ours."""
+    """The scanner's statement stays in the chain, followed by ours."""
     write_gray(tmp_path / "in" / "a.jpg")
     assert main(["colorize", "in", "-o", "first", "-q", *signing(identity)]) == 0
     (tmp_path / "signed").mkdir()  # an output folder is no place for originals
@@ -129,7 +129,7 @@ def test_a_signed_original_is_an_ingredient(tmp_path: Path, identity: dict[str, 
 
 
 def test_unsigned_outputs_have_none_and_signing_them_needs_overwrite(tmp_path: Path, identity: dict[str, Path]) -> None:
-    """Half an archive signed and half not would be found out too late."""
+    """Without this, an archive that is only half signed would be noticed too late."""
     write_gray(tmp_path / "in" / "a.png")
     assert main(["colorize", "in", "-o", "out", "-q"]) == 0
     assert read_credentials(tmp_path / "out" / "a.png") is None
@@ -149,7 +149,7 @@ def test_unsigned_outputs_have_none_and_signing_them_needs_overwrite(tmp_path: P
         (["--c2pa-key", "key", "--c2pa-certificate", "key"], "cannot sign"),
     ],
 )
-def test_who_cannot_sign_is_told_before_the_first_photograph(
+def test_an_identity_that_cannot_sign_is_refused_before_the_first_photograph(
     tmp_path: Path, identity: dict[str, Path], capsys: pytest.CaptureFixture[str], options: list[str], said: str
 ) -> None:
     from cryptography.hazmat.primitives import serialization

@@ -1,4 +1,4 @@
-"""Damaged files: found, refused by name, and with ``salvage`` read as far as they go, which is said."""
+"""Damaged files are found and refused by name; with ``salvage`` what is left is read, and a note says so."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def overwritten(content: bytes) -> bytes:
 
 @pytest.mark.parametrize("name", FILES)
 def test_an_overwritten_middle_is_found(name: str) -> None:
-    """Half a photograph, the rest gray, journalled as done, is found years later when the original is gone."""
+    """Half a photograph with a gray rest, journalled as done, would be noticed years later, without the original."""
     damaged = overwritten(FILES[name])
     with pytest.raises(PhotoError, match=r"damaged|cannot be decoded|cut off") as caught:
         read(damaged)
@@ -74,7 +74,7 @@ def test_an_overwritten_middle_is_found(name: str) -> None:
 
 @pytest.mark.parametrize("name", [name for name in FILES if name != "tiles"])
 def test_a_cut_is_found_whatever_was_appended(name: str) -> None:
-    """A program that repairs a cut JPEG by an end marker makes it look whole."""
+    """A program that "repairs" a truncated JPEG by adding an end marker makes it look whole."""
     content = FILES[name]
     half = content[: len(content) // 2]
     for damaged in (half, half + b"\xff\xd9") if content.startswith(b"\xff\xd8") else (half,):
@@ -86,7 +86,7 @@ def test_a_cut_is_found_whatever_was_appended(name: str) -> None:
 
 
 def test_padding_before_the_end_marker_is_no_damage() -> None:
-    """Some cameras and scanners write it in every file."""
+    """Some cameras and scanners write such padding into every file."""
     for padding in (bytes(40), b"\xff" * 40):
         assert np.array_equal(read(JPEG[:-2] + padding + JPEG[-2:]).pixels, read(JPEG).pixels)
 
@@ -114,7 +114,7 @@ def stating(content: bytes, width: int, height: int) -> bytes:
 
 @pytest.mark.parametrize("name", ["jpeg", "png", "deflate", "lzw"])
 def test_memory_is_bounded_by_what_the_file_can_hold(name: str, tmp_path: Path) -> None:
-    """A header of 14 kB took 4 GB, and stood in the plan as a photograph of 900 megapixels."""
+    """A file of 14 kB took 4 GB of memory, and the plan listed it as a photograph of 900 megapixels."""
     path = tmp_path / "a"
     path.write_bytes(stating(FILES[name], 30000, 30000))
     for look in (lambda: read(path.read_bytes()), lambda: probe(path)):
@@ -142,7 +142,7 @@ STRICT = {
 
 @pytest.mark.parametrize("name", STRICT)
 def test_flipped_bits_of_faxes_and_gifs_are_found(name: str) -> None:
-    """Their decoders go on after damage: streaks across the page, and no word of it."""
+    """Their decoders go on after damage and silently leave streaks across the page."""
     content = STRICT[name]
     assert read(content).notes == ()
     rng = np.random.default_rng(5)
@@ -174,7 +174,7 @@ def test_a_fax_with_its_bits_the_other_way_round_is_checked_too() -> None:
 @pytest.mark.parametrize("width", [1, 7, 64, 301, 3001])
 @pytest.mark.parametrize("compression", ["group4", "group3", "tiff_ccitt"])
 def test_sound_faxes_of_every_width_pass(width: int, compression: str) -> None:
-    """A checker that is too strict would fail an archive of sound ones."""
+    """A checker that is too strict would fail a whole archive of sound faxes."""
     rng = np.random.default_rng(width)
     for picture in (
         rng.random((40, width)) > 0.5,
@@ -195,7 +195,7 @@ def test_no_cut_file_of_other_formats_counts_as_whole(form: str) -> None:
 
 
 def test_a_tile_of_jpeg_2000_that_is_missing_is_found() -> None:
-    """OpenJPEG leaves it black."""
+    """OpenJPEG silently leaves it black."""
     content = encoded("JPEG2000", tile_size=(64, 64), no_jp2=True)
     at = content.rindex(b"\xff\x90\x00\x0a")
     with pytest.raises(PhotoError, match="1 of its 12 tiles are missing"):
@@ -204,7 +204,7 @@ def test_a_tile_of_jpeg_2000_that_is_missing_is_found() -> None:
 
 
 def test_memory_for_other_formats_is_bounded_before_decoding(tmp_path: Path) -> None:
-    """A few hundred bytes that state gigabytes of pixels."""
+    """A few hundred bytes that claim gigabytes of pixels must not be decoded."""
     small = Image.fromarray(SCENE[:16, :16])
     files = {}
     for form in ("BMP", "GIF", "WEBP"):

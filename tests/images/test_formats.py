@@ -1,4 +1,4 @@
-"""The table of formats: what it says of each is what its codec does."""
+"""The table of formats agrees with what each codec does."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ RECORDS = pytest.mark.parametrize("record", FORMATS.values(), ids=FORMATS)
 
 @RECORDS
 def test_every_record_has_its_codec(record: PhotoFormat) -> None:
-    """A format in the table that cannot be read fails every photograph of it."""
+    """Every photograph in a format that is listed but has no reader would fail."""
     assert callable(record.decoder.header) and callable(record.decoder.decode)
     assert record.written == hasattr(record.encoder, "encode")
 
@@ -40,7 +40,7 @@ def test_no_two_formats_claim_one_name() -> None:
 
 
 def test_names_of_photographs() -> None:
-    """What macOS and killed runs leave behind looks like photographs by its suffix."""
+    """By suffix, what macOS and killed runs leave behind looks like photographs."""
     assert is_photograph_name("1912.06.03-a.TIF") and is_photograph_name(".jpg.jpg")
     assert not any(map(is_photograph_name, ("._a.jpg", ".jpg", "a", "a.txt", ".colorcli-0123456789abcdef.part")))
 
@@ -52,7 +52,7 @@ def test_a_format_that_is_not_written_is_refused_in_a_sentence() -> None:
 
 
 def test_what_is_written_keeps_its_format() -> None:
-    """A TIFF among JPEGs by name stays a TIFF: nothing is lost."""
+    """A TIFF with a JPEG's name stays a TIFF, so that nothing is lost."""
     assert output_format("TIFF", "a.jpg") == "TIFF"
 
 

@@ -61,12 +61,12 @@ def test_colour_photographs_are_recognized(name: str, bits: int) -> None:
 
 
 def test_a_coloured_object_makes_a_colour_photograph_and_a_spot_is_noted() -> None:
-    """A stamp and a red flower look alike; what is as large as no stamp is an object, and neither goes unsaid."""
+    """A stamp and a red flower look alike: what is too large for a stamp is an object, and a stamp is noted."""
     picture = np.repeat(data.camera()[..., None], 3, axis=-1)
     picture[200:240, 200:240] = (200, 30, 30)
     assert (
-        judge(picture).note
-        == "judged by its inner part: colour in 0.6 % of it, as of a stamp or stain; what has another colour keeps it"
+        judge(picture).note == "judged by its inner part: colour in 0.6 % of it, as from a stamp or stain; "
+        "other colours than the print's are kept"
     )
     picture[150:350, 150:350] = (200, 30, 30)  # 15 % of the picture
     assert kind_of(picture) == "color"
@@ -95,7 +95,7 @@ def test_gray_stored_as_rgb_takes_a_third_of_the_memory(tmp_path: Path) -> None:
 
 
 def prints() -> dict[str, np.ndarray]:
-    """Monochrome prints, and what a scanner sees beside and on them."""
+    """Monochrome prints with what a scanner sees around and on them."""
     gray = np.asarray(Image.fromarray(data.astronaut()).convert("L"))
     tones = gray / 255.0
     plain = np.repeat(gray[..., None], 3, 2)
@@ -126,7 +126,7 @@ def prints() -> dict[str, np.ndarray]:
 
 @pytest.mark.parametrize("name", prints())
 def test_the_photograph_decides_not_its_surroundings(name: str) -> None:
-    """Fourteen of seventeen prints were skipped as in colour, with exit 0: an archive's run that did nothing."""
+    """Fourteen of seventeen prints were skipped as colour photographs, with exit 0: a run that did nothing."""
     stored = io.BytesIO()
     Image.fromarray(prints()[name]).save(stored, "JPEG", quality=92)
     found = judge(np.asarray(Image.open(stored)))
@@ -136,7 +136,7 @@ def test_the_photograph_decides_not_its_surroundings(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["astronaut", "coffee", "chelsea", "rocket"])
 def test_photographs_in_colour_stay_so(name: str) -> None:
-    """Taken for a print, its true colours would be replaced."""
+    """If one were mistaken for a print, its true colours would be replaced."""
     assert judge(getattr(data, name)()).kind == "color"
 
 
@@ -148,7 +148,7 @@ def test_a_sky_over_gray_mountains_is_no_margin() -> None:
 
 
 def test_what_has_another_colour_keeps_it() -> None:
-    """A red stamp, a brown page and a coat that somebody painted by hand would be recoloured without a word."""
+    """A red stamp, a brown page and a hand-painted coat would be recoloured without a word."""
     gray = np.repeat(np.asarray(Image.fromarray(data.astronaut()).convert("L"))[..., None], 3, 2)
     page = np.empty((592, 592, 3), np.uint8)
     page[:] = (188, 160, 120)
@@ -157,7 +157,7 @@ def test_what_has_another_colour_keeps_it() -> None:
     coat[200:270, 200:270] = np.clip(coat[200:270, 200:270] * (1.0, 0.35, 0.3) + (60, 0, 0), 0, 255)
     for picture, inside, outside in ((page, (20, 300), (300, 300)), (coat, (235, 235), (400, 100))):
         found = judge(picture)
-        assert found.kind == "toned" and "keeps it" in found.note and found.other is not None
+        assert found.kind == "toned" and "are kept" in found.note and found.other is not None
         own, weights = own_color(picture, found.other)
         assert own.shape[1:] == weights.shape == picture.shape[:2]
         assert weights[inside] > 0.99 and weights[outside] == 0

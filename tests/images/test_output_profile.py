@@ -1,4 +1,4 @@
-"""Other colour spaces than sRGB: the same colours, encoded as a profile says, at the output's own depth."""
+"""Outputs in other colour spaces than sRGB have the same colours, encoded by a profile at the output's bit depth."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.images.conftest import PROVENANCE, color_scene, strips_of
 @pytest.mark.parametrize("name", NAMES[1:])
 @pytest.mark.parametrize(("form", "bits"), [("JPEG", 8), ("PNG", 16), ("TIFF", 16), ("WEBP", 8), ("JPEG2000", 16)])
 def test_colours_are_the_same_in_every_space(tmp_path: Path, name: str, form: str, bits: int) -> None:
-    """Codes of one space under the profile of another: every colour shifts, and nobody sees why."""
+    """Codes of one space with another's profile would shift every colour, and nobody would see why."""
     profile = output_profile(name)
     assert profile is not None
     picture, target = color_scene(bits=bits), tmp_path / f"a{FORMATS[form].suffixes[0]}"

@@ -1,4 +1,4 @@
-"""The label: true, well-formed, and at peace with what the archive had written before."""
+"""The label is true and well-formed, and keeps what the archive had written before."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_existing_properties_are_kept_and_outdated_ones_replaced() -> None:
 
 
 def test_a_new_file_has_identifiers_of_its_own() -> None:
-    """Two files with one InstanceID are one file to an asset manager, and the original is what it forgets."""
+    """To an asset manager, two files with one InstanceID are the same file, and it may drop the original."""
     given = EXISTING.replace(
         b'xmpMM:DocumentID="xmp.did:42"',
         b'xmpMM:DocumentID="xmp.did:2222" xmpMM:InstanceID="xmp.iid:1111" xmpMM:OriginalDocumentID="xmp.did:3333"',

@@ -1,4 +1,4 @@
-"""What the network sees: the photograph's lightness, without aliasing or drift."""
+"""The lightness that networks see is the photograph's, without aliasing or drift."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def lightness(gray: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("bits", [8, 16])
 def test_same_size_gives_cie_lightness(bits: int) -> None:
-    """Gray times 100 instead of L* is up to 3.4 L* off."""
+    """Using 100 times gray instead of L* would be off by up to 3.4 L*."""
     picture = gray_scene(bits=bits)
     result = working_lightness(picture, 48, 64)
     assert result.dtype == np.float32
@@ -30,8 +30,8 @@ def test_same_size_gives_cie_lightness(bits: int) -> None:
 
 @pytest.mark.parametrize("shape", [(48, 64), (1000, 700), (997, 1501), (3000, 200), (1, 1), (5, 900)])
 @pytest.mark.parametrize("bits", [8, 16])
-def test_reducing_agrees_with_pillow_on_the_whole_picture(shape: tuple[int, int], bits: int) -> None:
-    """Blocks that are cut at the edges must not shift the picture."""
+def test_reducing_agrees_with_pillow_on_the_whole_image(shape: tuple[int, int], bits: int) -> None:
+    """Partial blocks at the edges must not shift the image."""
     picture = gray_scene(*shape, bits=bits)
     reference = Image.fromarray((picture / ((1 << bits) - 1)).astype(np.float32))
     expected = np.asarray(reference.resize((96, 64), Image.Resampling.LANCZOS, reducing_gap=2.0))
@@ -44,7 +44,7 @@ def test_fine_stripes_become_even_gray() -> None:
     stripes = np.zeros((1024, 1024), np.uint8)
     stripes[:, ::2] = 255
     result = working_lightness(stripes, 100, 100)
-    inner = result[:, 3:-3]  # at the sides the window holds one stripe more of one sort
+    inner = result[:, 3:-3]  # at the sides, the window holds one stripe more of one colour
     np.testing.assert_allclose(inner, lightness(np.array([[0.5]]))[0, 0], atol=1.5)
 
 
@@ -65,7 +65,7 @@ def test_values_stay_within_lightness_range() -> None:
 
 
 def _scene(kind: str) -> NDArray[np.uint8]:
-    """Fine texture, where interpolations differ most: in colour or gray, larger and smaller than what is wanted."""
+    """Fine texture, on which interpolations differ most: in colour or gray, larger or smaller than the target size."""
     rng = np.random.default_rng(3)
     shape = (90, 61, 3) if kind == "colour" else (41, 77)
     return rng.integers(0, 256, shape, dtype=np.uint8)
@@ -77,7 +77,7 @@ def _in_rgb(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 @pytest.mark.parametrize("kind", ["colour", "gray"])
 def test_released_resizes_are_those_of_the_released_programs(kind: str) -> None:
-    """Their networks know these pictures: with another interpolation they see other ones, by up to twelve L*."""
+    """Their networks were trained on these inputs: another interpolation changes them by up to twelve L*."""
     picture = _scene(kind)
     rgb = _in_rgb(picture)
 

@@ -1,4 +1,4 @@
-"""The samples of the quick start."""
+"""The quick start's samples."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_samples_are_gray_photographs_of_all_sorts(folder: Path) -> None:
-    """The first command of the README must show every format and depth at work, without a network."""
+    """The README's first command must show every format and depth at work, without a network connection."""
     paths = [path for path in folder.rglob("*") if path.is_file()]
     photos = [read_photo(path) for path in paths]
     assert len(photos) == 8

@@ -1,4 +1,4 @@
-"""Long photographs: no seams, no window the network cannot take."""
+"""Long photographs get no seams, and no window that the network cannot take."""
 
 from __future__ import annotations
 
@@ -50,6 +50,6 @@ def test_ordinary_photographs_are_whole() -> None:
 
 
 def test_a_hair_is_refused() -> None:
-    """A strip of 30,000 x 1 pixels would take eight million at working size."""
+    """A strip of 30,000 x 1 pixels would become eight million pixels at working size."""
     with pytest.raises(PhotoError, match="30000 times as long"):
         windows(np.zeros((1, 30000), np.uint8), SizeRule(64, 16), 64)

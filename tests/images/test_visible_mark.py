@@ -1,4 +1,4 @@
-"""The sign in the corner: there when it was asked for, only there, and journalled."""
+"""The sign in the corner can be read, and changes no pixel outside itself."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ def test_the_sign_changes_its_rectangle_alone(height: int, width: int, dtype: ty
     assert changed[sign.y : sign.y + sign.height, sign.x : sign.x + sign.width].all()
     top = int(np.iinfo(dtype).max)
     inside = marked[sign.y : sign.y + sign.height, sign.x : sign.x + sign.width]
-    assert inside.min() < 0.1 * top < 0.9 * top < inside.max(), "readable on any ground"
-    assert np.array_equal(marked, np.concatenate(list(sign.drawn(iter([picture.copy()]))))), "whatever the strips"
+    assert inside.min() < 0.1 * top < 0.9 * top < inside.max(), "readable on any background"
+    assert np.array_equal(marked, np.concatenate(list(sign.drawn(iter([picture.copy()]))))), "the same for any strips"
 
 
-def test_it_is_small() -> None:
+def test_the_sign_is_small() -> None:
     sign = Sign.of(3000, 4000)
     assert 0.03 < sign.height / 3000 < 0.06
 
 
 @pytest.mark.parametrize(("height", "width"), [(8, 100), (100, 13)])
-def test_a_picture_without_room_is_not_passed_off_as_marked(height: int, width: int) -> None:
+def test_an_image_without_room_for_the_sign_is_refused(height: int, width: int) -> None:
     with pytest.raises(PhotoError, match="too small"):
         Sign.of(height, width)

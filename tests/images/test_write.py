@@ -1,4 +1,4 @@
-"""Writing: an output is complete and labelled, or it is not there."""
+"""Writing photographs: an output is complete and labelled, or it does not exist."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def write(target: Path, form: Format, bits: int = 8, metadata: Metadata | None =
 
 
 def xmp_of(path: Path) -> bytes:
-    """The packet, found by another program than the one that wrote it."""
+    """The packet, read by a library other than the one that wrote it."""
     with Image.open(path) as image:
         if image.format == "TIFF":
             return tifffile.TiffFile(path).pages[0].tags[700].value
@@ -52,7 +52,7 @@ def xmp_of(path: Path) -> bytes:
 
 
 def exif_block() -> bytes:
-    """A big-endian EXIF block with a maker note, a position and an orientation."""
+    """A big-endian EXIF block with a maker note, a GPS position and an orientation."""
     exif = Image.Exif()
     exif[0x010E], exif[0x010F], exif[0x8298] = "A description", "Kodak", "(c) the archive"
     exif[0x0112] = 6
@@ -120,7 +120,7 @@ def test_tiff_strips_of_any_height_make_the_same_file(
 
 @pytest.mark.parametrize("text", ['{"shape": [48, 64]}', "ImageJ=1.54f\nimages=3\n", "A portrait"])
 def test_a_description_of_the_gray_layout_does_not_describe_the_colours(tmp_path: Path, text: str) -> None:
-    """tifffile and ImageJ believe what they wrote there, and complain about the RGB picture or misread it."""
+    """tifffile and ImageJ trust the description they wrote, and complain about the RGB image or misread it."""
     tifffile.imwrite(tmp_path / "gray.tif", gray_scene(), description=text, metadata=None)
     photo = read_photo(tmp_path / "gray.tif")
     write(tmp_path / "a.tif", "TIFF", 8, photo.metadata)
@@ -129,7 +129,7 @@ def test_a_description_of_the_gray_layout_does_not_describe_the_colours(tmp_path
 
 
 def test_a_bigtiff_keeps_its_metadata(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pictures of more than 4 GB are written as BigTIFF, whose directories have another layout."""
+    """Images of more than 4 GB are written as BigTIFF, whose directories have another layout."""
     monkeypatch.setattr("colorcli.images.tiff._CLASSIC_LIMIT", 0)
     write(tmp_path / "a.tif", "TIFF", 16, Metadata(exif=exif_block()))
     assert tifffile.TiffFile(tmp_path / "a.tif").is_bigtiff
@@ -142,7 +142,7 @@ def test_a_bigtiff_keeps_its_metadata(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize(("form", "bits"), ALL)
-def test_the_same_picture_gives_the_same_bytes(tmp_path: Path, form: str, bits: int) -> None:
+def test_the_same_pixels_give_the_same_bytes(tmp_path: Path, form: str, bits: int) -> None:
     """Without this, `verify` and a second run could not tell a change from noise."""
     first = write(tmp_path / "first", form, bits)
     assert write(tmp_path / "second", form, bits) == first
@@ -194,8 +194,8 @@ def test_metadata_is_kept_and_true(tmp_path: Path, form: str, bits: int) -> None
 
 
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "TIFF"])
-def test_comments_are_kept_where_they_have_a_place(tmp_path: Path, form: str) -> None:
-    """Somebody typed in who is in the picture."""
+def test_comments_are_kept_if_the_format_holds_them(tmp_path: Path, form: str) -> None:
+    """Somebody took the trouble to type who is in the photograph."""
     info = PngImagePlugin.PngInfo()
     info.add_text("Description", "Aunt Vera, 1931")
     info.add_itxt("Author", "Jürgen", "de", "Autor")
@@ -224,7 +224,7 @@ def test_resolution_in_centimetres_survives_every_format(tmp_path: Path) -> None
 
 
 def test_the_gray_thumbnail_and_profile_are_dropped(tmp_path: Path) -> None:
-    """Without this, file managers show the gray picture, and viewers apply a gray profile to colour."""
+    """Without this, file managers show the gray thumbnail, and viewers apply a gray profile to colour."""
     thumbnail = io.BytesIO()
     Image.fromarray(gray_scene()).save(thumbnail, "JPEG")
     picture = thumbnail.getvalue()
@@ -268,7 +268,7 @@ def test_every_format_carries_the_label(tmp_path: Path, form: str, bits: int) ->
 def test_the_label_stays_when_the_old_packet_is_too_large_for_jpeg(tmp_path: Path) -> None:
     filler = provenance_packet(Provenance("m", "1", "0", "s", {"note": "x" * 70000}))
     written = write(tmp_path / "a.jpg", "JPEG", 8, Metadata(xmp=filler))
-    assert "XMP" in written.left_out[0], "and whoever keeps the archive is told"
+    assert "XMP" in written.left_out[0], "and the loss is reported"
     packet = xmp_of(tmp_path / "a.jpg")
     assert terms.DIGITAL_SOURCE_TYPE.encode() in packet
     assert len(packet) < 65000
@@ -287,7 +287,7 @@ def test_exif_too_large_for_jpeg_loses_the_maker_note_first(tmp_path: Path) -> N
 
 
 def test_strips_that_do_not_make_up_the_picture_are_refused(tmp_path: Path) -> None:
-    """Without this, a network's wrong output would be written as a picture with garbage or too few rows."""
+    """Without this, a network's wrong output would be written as an image with garbage or too few rows."""
     shape: dict[str, Any] = {"height": 48, "width": 64, "bits": 8, "provenance": PROVENANCE}
     good = color_scene()
     for form, name in NAMES.items():
@@ -298,7 +298,7 @@ def test_strips_that_do_not_make_up_the_picture_are_refused(tmp_path: Path) -> N
 
 
 def test_rows_of_the_canvas_are_not_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Twice the memory for every large photograph; or what lay in the canvas before shows in the picture."""
+    """Copying would double the memory of large photographs; old content of the canvas must not show in the image."""
     picture = color_scene(bits=8)
     coded: list[Any] = []
     before, encode = picture.copy(), imagecodecs.png_encode
@@ -318,7 +318,7 @@ def test_rows_of_the_canvas_are_not_copied(tmp_path: Path, monkeypatch: pytest.M
     assert np.array_equal(kept, alpha) and np.array_equal(picture, before)
 
 
-def test_a_failure_on_the_way_leaves_the_old_output_alone(tmp_path: Path) -> None:
+def test_a_failure_while_writing_leaves_the_old_output_alone(tmp_path: Path) -> None:
     target = tmp_path / "a.tif"
     target.write_bytes(b"what was here before")
 
@@ -373,7 +373,7 @@ def test_a_header_that_does_not_read_back_fails_the_photo(tmp_path: Path, monkey
 
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "TIFF", "WEBP"])
 def test_verifying_decodes_what_was_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str) -> None:
-    """Who trusts an archive to copies wants to know that each can be opened, not only that it begins well."""
+    """Before trusting an archive to copies, one wants to know that each can be decoded to the end."""
     write(tmp_path / "a", form, verify=True)
     (tmp_path / "a").unlink()
 
@@ -390,7 +390,7 @@ def test_verifying_decodes_what_was_written(tmp_path: Path, monkeypatch: pytest.
 
 
 @pytest.mark.parametrize("name", ["x" * 251 + ".jpg", "é" * 125 + ".jpg", "a\nb.jpg", "写真.jpg"])
-def test_names_of_any_sort_can_be_written(tmp_path: Path, name: str) -> None:
+def test_unusual_names_can_be_written(tmp_path: Path, name: str) -> None:
     write(tmp_path / name, "JPEG")
     assert [p.name for p in tmp_path.iterdir()] == [name]
 
@@ -415,8 +415,8 @@ write_photo(Path(sys.argv[1]), strips(), height=48, width=64, bits=8, format="TI
     assert [p.name for p in tmp_path.iterdir()] == ["a.tif"]
 
 
-def test_part_files_are_never_taken_for_links(tmp_path: Path) -> None:
-    """A link under the temporary name must not lead the write into somebody else's file."""
+def test_a_link_under_the_temporary_name_is_not_followed(tmp_path: Path) -> None:
+    """Such a link must not redirect the write into somebody else's file."""
     victim = tmp_path / "victim"
     victim.write_bytes(b"precious")
     target = tmp_path / "a.jpg"
@@ -460,7 +460,7 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
 
 
 def test_a_rename_that_fails_once_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A virus scanner that holds a file for a moment ended the run."""
+    """A virus scanner that locked a file for a moment ended the run."""
     replace_file, faults = Path.replace, [errno.EACCES, errno.EBUSY]
 
     def sometimes(self: Path, target: Path) -> Path:
@@ -480,7 +480,7 @@ def test_a_rename_that_fails_once_is_tried_again(tmp_path: Path, monkeypatch: py
 
 @pytest.mark.parametrize(("form", "lossless"), [("JPEG", False), ("WEBP", False), ("WEBP", True), ("TIFF", False)])
 def test_lightness_is_compared_in_the_file(tmp_path: Path, form: str, lossless: bool) -> None:
-    """The journal said 0.2, and the file was off by 4: what a lossy coder does came after the measurement."""
+    """The journal said 0.2 while the file was off by 4: lossy coding came after the measurement."""
     picture = color_scene()
     picture[::2, ::2] = 255 - picture[::2, ::2]
     for verify in (False, True):
@@ -503,7 +503,7 @@ def test_lightness_is_compared_in_the_file(tmp_path: Path, form: str, lossless: 
 
 
 def test_blocks_of_a_large_jpeg_are_those_of_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of a large file a part is coded once more; it must come out as it did in the file."""
+    """Part of a large file is encoded again to measure it; it must come out as it did in the file."""
     monkeypatch.setattr("colorcli.images.as_written._WHOLE", 1000)
     monkeypatch.setattr("colorcli.images.as_written._COMPARED", 64 * 24)
     picture = np.random.default_rng(0).integers(0, 255, (120, 64, 3), dtype=np.uint8)
@@ -523,7 +523,7 @@ def test_a_file_gets_the_time_that_it_is_given(tmp_path: Path) -> None:
 @pytest.mark.parametrize("bits", [8, 16])
 @pytest.mark.parametrize("alpha", [False, True])
 def test_jpeg_2000_is_written_without_loss_and_with_everything(tmp_path: Path, bits: int, alpha: bool) -> None:
-    """Museums keep masters in it: what came out as TIFF had to be converted back by hand."""
+    """Museums keep their masters in JPEG 2000, and had to convert TIFF outputs back by hand."""
     picture = color_scene(bits=bits)
     opacity = np.full(picture.shape[:2], np.iinfo(picture.dtype).max, picture.dtype) if alpha else None
     if opacity is not None:
@@ -542,7 +542,7 @@ def test_jpeg_2000_is_written_without_loss_and_with_everything(tmp_path: Path, b
     assert (photo.alpha is None) == (not alpha)
     if opacity is not None:
         np.testing.assert_array_equal(photo.alpha, opacity)
-    with Image.open(target) as image:  # by another reader
+    with Image.open(target) as image:  # another reader agrees
         assert image.size == (64, 48)
         if bits == 8:
             np.testing.assert_array_equal(np.asarray(image)[..., :3], picture)
