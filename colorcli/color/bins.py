@@ -1,11 +1,11 @@
 """Chroma as classes, and weights for rare colours.
 
 Zhang et al. ("Colorful image colorization", ECCV 2016) predict chroma by classification over the 313 cells of side 10
-of the ab plane that lie in the sRGB gamut. Here are the cells, the encoding of a colour as a distribution over them,
-and both ways of making up for rare colours: theirs over the cells, and that of Lin and
-Ferreira over a fine ab histogram.
+of the ab plane that lie in the sRGB gamut. This module has the cells, the encoding of a colour as a distribution over
+them, and two ways of compensating for rare colours: theirs over the cells, and that of Lin and Ferreira over a fine ab
+histogram.
 
-The encoding's twin for torch tensors, and the decoding, are in ``colorcli.color.tensors``.
+The same encoding for torch tensors, and the decoding, are in ``colorcli.color.tensors``.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ HISTOGRAM = 256
 """Cells along each side of an ab histogram; cell (i, j) holds a* from i - 128 and b* from j - 128, up to 1 more."""
 
 NEIGHBOURS = 5
-"""How many nearest bins a colour is encoded by (Zhang et al., section 2.1)."""
+"""Number of nearest bins that encode a colour (Zhang et al., section 2.1)."""
 
 SIGMA = 5.0
 """Standard deviation of the encoding's Gaussian, in CIELAB units (Zhang et al., section 2.1)."""
@@ -35,7 +35,7 @@ _REACH = 130.0
 class Bins(NamedTuple):
     """The 313 bins in the released order: ``centres (313, 2)``, a* and b*, and the ``prior (313,)`` over ImageNet.
 
-    The prior is smoothed already: the released training code weighs by it as it is (``caffe_traininglayers.py``).
+    The prior is already smoothed: the released training code uses it unchanged (``caffe_traininglayers.py``).
     """
 
     centres: Array
@@ -43,13 +43,13 @@ class Bins(NamedTuple):
 
 
 class Candidates(NamedTuple):
-    """For each cell of a grid over the ab plane the bins that may be among the nearest of a colour in it.
+    """For each cell of a grid over the ab plane, the bins that can be among the nearest to a colour in it.
 
     Attributes:
         bins: int64 ``(rows * columns, K)``.
-        side: of a cell, in CIELAB units.
+        side: side of a cell, in CIELAB units.
         origin: a* and b* of the grid's corner.
-        cells: along each side.
+        cells: number of cells along each side.
     """
 
     bins: NDArray[np.int64]
@@ -69,12 +69,12 @@ def ab_bins() -> Bins:
 
 @cache
 def candidates() -> Candidates:
-    """What makes the search for the nearest bins fast: a dozen candidates a colour, not 313, with the same result."""
+    """Candidates that make finding the nearest bins fast: a dozen per colour instead of 313, with the same result."""
     cells = round(2 * _REACH / _CELL)
     middles = (np.arange(cells) + 0.5) * _CELL - _REACH
     grid = np.stack(np.meshgrid(middles, middles, indexing="ij"), -1).reshape(-1, 2)
     distances = np.sqrt(((grid[:, None] - ab_bins().centres) ** 2).sum(-1))
-    # What is nearest to a point is at most a cell's diagonal farther from the cell's centre than what is nearest there.
+    # A bin nearest to a point of a cell is at most the cell's diagonal farther from its centre than the nearest there.
     limit = np.partition(distances, NEIGHBOURS - 1, 1)[:, NEIGHBOURS - 1] + np.sqrt(2) * _CELL
     wanted = int((distances <= limit[:, None]).sum(1).max())
     return Candidates(np.argsort(distances, 1, kind="stable")[:, :wanted], _CELL, -_REACH, cells)
@@ -104,13 +104,13 @@ def soft_encode(ab: NDArray[np.floating[Any]]) -> tuple[NDArray[np.int64], Array
 
 
 def prior_of(histogram: NDArray[Any], *, sigma: float = 5.0) -> Array:
-    """The share ``(313,)`` of each bin in photographs: what the published prior is of ImageNet, and smoothed like it.
+    """The share ``(313,)`` of each bin in photographs, smoothed like the published prior over ImageNet.
 
-    Zhang et al., section 2.2: every colour counts for its nearest bin, then a Gaussian spreads the shares.
+    Zhang et al., section 2.2: every colour counts towards its nearest bin, then a Gaussian spreads the shares.
 
     Args:
-        histogram: pixels by a* and b* ``(256, 256)``, see ``HISTOGRAM``.
-        sigma: standard deviation of the Gaussian, in CIELAB units; 0 leaves the shares as they were counted.
+        histogram: number of pixels by a* and b* ``(256, 256)``, see ``HISTOGRAM``.
+        sigma: standard deviation of the Gaussian, in CIELAB units; 0 does not smooth.
     """
     middles = np.arange(HISTOGRAM) - HISTOGRAM / 2 + 0.5
     nearest = soft_encode(np.stack(np.meshgrid(middles, middles, indexing="ij"), -1))[0][..., 0]
@@ -118,17 +118,17 @@ def prior_of(histogram: NDArray[Any], *, sigma: float = 5.0) -> Array:
     if sigma:
         centres = ab_bins().centres
         kernel = np.exp(-((centres[:, None] - centres) ** 2).sum(-1) / (2 * sigma**2))
-        # Each bin's share is spread over the bins there are: none of it leaves the gamut.
+        # Each column sums to 1, so that no share is lost outside the gamut.
         counts = (kernel / kernel.sum(0)) @ counts
     return np.asarray(counts / counts.sum())
 
 
 def class_weights(prior: Array | None = None, *, mix: float = 0.5) -> Array:
-    """Weights of the 313 classes that make up for rare colours (Zhang et al., section 2.2, equation 4).
+    """Weights of the 313 classes that compensate for rare colours (Zhang et al., section 2.2, equation 4).
 
     Args:
-        prior: smoothed share of each bin ``(313,)``, as ``prior_of`` gives it; by default ImageNet's.
-        mix: lambda, how much of a uniform distribution is mixed in; 1 weighs all classes alike.
+        prior: smoothed share of each bin ``(313,)``, as from ``prior_of``; by default ImageNet's.
+        mix: lambda, the share of a uniform distribution mixed in, 0..1; 1 weighs all classes alike.
 
     Returns:
         ``w (313,)`` with w proportional to 1 / ((1 - mix) p + mix / 313) and sum p w = 1, p the prior.
@@ -140,11 +140,11 @@ def class_weights(prior: Array | None = None, *, mix: float = 0.5) -> Array:
 def histogram_weights(
     histogram: NDArray[Any], *, mix: float = 0.9, sigma: float = 5.0, width: int = 10
 ) -> NDArray[np.float64]:
-    """Weights over the ab plane that make up for rare colours (Lin and Ferreira, section 4.1, equation 3).
+    """Weights over the ab plane that compensate for rare colours (Lin and Ferreira, section 4.1, equation 3).
 
     Args:
-        histogram: pixels by a* and b* ``(256, 256)``, see ``HISTOGRAM``.
-        mix: lambda, how much of a uniform distribution is mixed in.
+        histogram: number of pixels by a* and b* ``(256, 256)``, see ``HISTOGRAM``.
+        mix: lambda, the share of a uniform distribution mixed in, 0..1.
         sigma: standard deviation of the smoothing Gaussian, in cells.
         width: cells along each side of the Gaussian's square window.
 
@@ -158,7 +158,7 @@ def histogram_weights(
     if counts.shape != (HISTOGRAM, HISTOGRAM) or not counts.sum() > 0:
         raise ValueError(f"an ab histogram has {HISTOGRAM} x {HISTOGRAM} cells, not all empty; got {counts.shape}")
     cells = np.arange(HISTOGRAM)
-    # A window of ten cells has no middle one: the Gaussian sits half a cell beside it, as in SciPy's convolve2d.
+    # A window of ten cells has no middle one: the Gaussian is half a cell off-centre, as with SciPy's convolve2d.
     offset = cells[:, None] - cells - (width // 2 - (width - 1) / 2)
     band = np.where(np.abs(offset) <= (width - 1) / 2, np.exp(-(offset**2) / (2 * sigma**2)), 0)
     p = band @ counts @ band.T

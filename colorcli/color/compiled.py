@@ -17,7 +17,7 @@ Loop = TypeVar("Loop", bound=Callable[..., Any])
 types: Any = numba_types
 _numba: Any = numba
 
-# Not-a-number never gets into the loops, so comparisons may assume its absence and be vectorised.
+# NaN never reaches the loops, so that comparisons may assume its absence and be vectorized.
 _OPTIONS: dict[str, Any] = {
     "fastmath": {"reassoc", "contract", "nsz", "arcp", "nnan", "ninf"},
     "error_model": "numpy",
@@ -31,24 +31,24 @@ def jit(loop: Loop) -> Loop:
 
 
 def inlined(expression: Loop) -> Loop:
-    """``jit`` for a large expression within a loop, which is only vectorised if no call is left in it."""
+    """``jit`` for a large expression inside a loop, which is vectorized only if it contains no calls."""
     return cast(Loop, _numba.njit(inline="always", **_OPTIONS)(expression))
 
 
 def compiled(loop: Loop, signature: Any) -> Loop:
-    """Compile a function in one specialisation, or take it from the cache.
+    """Compile a function in one specialization, or load it from the cache.
 
-    The machine code is kept where ``NUMBA_CACHE_DIR`` says, else in the colorcli cache folder. Where that cannot be
-    written, the first call of each process compiles again.
+    The machine code is kept in ``NUMBA_CACHE_DIR`` if set, else in colorcli's cache folder. If that cannot be written,
+    every process compiles again.
     """
     users_choice = _numba.config.CACHE_DIR
-    # Numba reads the setting when a function is decorated; other libraries' functions keep theirs.
+    # Numba reads the setting when a function is decorated, so other libraries' functions keep their own.
     _numba.config.CACHE_DIR = users_choice or str(cache_dir() / "numba")
     try:
         return cast(Loop, _numba.njit([signature], cache=True, **_OPTIONS)(loop))
     except Exception:
-        # A read-only or full disk, or a damaged cache file: whatever a cache does, it must not stop the work. A fault
-        # of the loops themselves is raised again here.
+        # A read-only or full disk, or a damaged cache file, must not stop the work. A fault in the loop itself is
+        # raised again here.
         return cast(Loop, _numba.njit([signature], **_OPTIONS)(loop))
     finally:
         _numba.config.CACHE_DIR = users_choice
@@ -61,7 +61,7 @@ def array(dtype: Any, ndim: int, *, readonly: bool = True) -> Any:
 
 @contextmanager
 def announcing(announce: Callable[[], None]) -> Iterator[None]:
-    """Call ``announce`` once if anything is compiled meanwhile, rather than taken from the cache."""
+    """Call ``announce`` once if anything is compiled inside the context rather than loaded from the cache."""
     said = False
 
     class Listener(event.Listener):

@@ -1,7 +1,7 @@
-"""The full-resolution join: a photograph's own lightness and a network's small chroma become one picture.
+"""The full-resolution join of a photograph's own lightness with a network's small chroma.
 
-The lightness of every pixel is kept: what the sRGB gamut cannot hold loses chroma, at constant CIELAB hue, never
-lightness. The loops are in ``kernel.py``, compiled; here is what goes in and what comes out.
+Every pixel keeps its lightness: a colour outside the sRGB gamut loses chroma, at constant CIELAB hue, but never
+lightness. The compiled loops are in ``kernel.py``; this module checks and prepares their arguments.
 """
 
 from __future__ import annotations
@@ -18,17 +18,18 @@ from colorcli.color.spaces import code_values, lightness_lut, srgb_to_linear
 
 Codes = NDArray[np.uint8] | NDArray[np.uint16]
 
-# No sRGB colour has more than 134. Beyond this a chroma only says its hue, and float32 cubes stay exact.
+# No sRGB colour has a chroma above 134. Beyond this limit only the hue matters, and cubes stay exact in float32.
 _MAX_CHROMA = 500.0
 _MAX_STRENGTH = 1000.0
 
 
 @dataclass
 class Fidelity:
-    """How true a joined picture is to the photograph and to the chroma; filled when its last strip has been made.
+    """How faithful a joined image is to the photograph and to the chroma; filled when its last strip has been made.
 
     Attributes:
-        max_delta_l: largest |dL*| of a pixel, its output codes against the input; ``mean_delta_l`` the mean.
+        max_delta_l: largest |dL*| of a pixel, output codes against input codes.
+        mean_delta_l: mean |dL*| over the pixels.
         fitted_share: share of the pixels, 0..1, whose chroma was reduced to fit the sRGB gamut.
         mean_chroma: mean of hypot(a*, b*) as fitted, before rounding to codes.
     """
@@ -52,25 +53,27 @@ def join_strips(
 ) -> Iterator[Codes]:
     """Join a photograph's lightness with chroma, strip by strip from the top; memory does not grow with its height.
 
-    Chroma of zero gives back a gray photograph exactly (R = G = B = its code). Any other picture keeps L* within 0.5
-    at 8 bits and 0.01 at 16.
+    With zero chroma, a gray photograph comes back exactly (R = G = B = its code). Otherwise L* is kept within 0.5 at 8
+    bits and 0.01 at 16.
 
     Args:
-        pixels: the photograph ``(H, W)`` or ``(H, W, 3)``, uint8 or uint16, sRGB-encoded. Of RGB, only L* is used.
+        pixels: the photograph ``(H, W)`` or ``(H, W, 3)``, uint8 or uint16, sRGB-encoded. Only L* of RGB is used.
         chroma: a*, b* ``(2, h, w)`` of the same scene at any size.
-        bits: depth of the output, 8 or 16, whatever the photograph's.
-        strength: multiplies the chroma, >= 0.
+        bits: bits per sample of the output, 8 or 16, independent of the photograph's.
+        strength: factor on the chroma, 0..1000.
         strip_rows: rows in a strip, >= 1.
         fidelity: filled when the iterator is exhausted.
-        out: array ``(H, W, 3)`` to write into, of which the strips are then parts; None makes an array for each strip.
-        enlarge: how the chroma comes to the photograph's size: ``cubic``, ours, without blocks or overshoot, and
-            averaged where it is the larger one; or as released programs do it: PyTorch's ``bilinear`` or ``nearest``.
+        out: array ``(H, W, 3)`` to write into, so that strips are views of it; None makes an array for each strip.
+        enlarge: how chroma is resized to the photograph's size: our ``cubic``, which makes neither blocks nor
+            overshoot and averages chroma that is larger than the photograph; or PyTorch's ``bilinear`` or ``nearest``,
+            as in released programs.
 
     Returns:
-        Iterator of strips ``(rows, W, 3)``, uint8 or uint16.
+        Iterator over strips ``(rows, W, 3)``, uint8 or uint16.
 
     Raises:
-        ValueError: at once, not at the first strip: wrong shape, dtype or parameter, or chroma that is not finite.
+        ValueError: wrong shape, dtype or parameter, or chroma that is not finite; raised by the call, not at the first
+            strip.
     """
     photo = _checked_photo(pixels)
     if bits not in (8, 16):
@@ -108,7 +111,7 @@ def join(
 
 
 def warm_up() -> None:
-    """Load the compiled loops, or compile them where this machine has not done so yet (seconds), before a run."""
+    """Load the compiled loops, or compile them (seconds) if this machine has not done so yet, before a run."""
     join(np.zeros((1, 1), np.uint8), np.zeros((2, 1, 1), np.float32))
 
 
@@ -123,7 +126,7 @@ def _checked_photo(pixels: Codes) -> Codes:
 def _checked_chroma(chroma: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
     if chroma.ndim != 3 or chroma.shape[0] != 2 or chroma.size == 0:
         raise ValueError(f"chroma has the shape (2, h, w), not {chroma.shape}")
-    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is refused as such
+    with np.errstate(over="ignore"):  # values beyond float32 become infinite and are refused below
         single = np.ascontiguousarray(chroma, np.float32)
     if not np.isfinite(single).all():
         raise ValueError("chroma holds values that are not finite numbers")
@@ -131,7 +134,7 @@ def _checked_chroma(chroma: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
 
 
 def _ready_chroma(chroma: NDArray[np.float32], strength: float, height: int, width: int) -> NDArray[np.float32]:
-    """Chroma times strength, no larger than the photograph, its edges repeated twice on each side."""
+    """Chroma times strength, reduced to at most the photograph's size, with edges repeated twice on each side."""
     ready = _reduce(_reduce(chroma, height, axis=1), width, axis=2) * np.float32(strength)
     if np.abs(ready).max() > _MAX_CHROMA:
         ready = ready / np.maximum(np.hypot(ready[0], ready[1]) / np.float32(_MAX_CHROMA), 1)
@@ -153,11 +156,11 @@ def _reduce(image: NDArray[np.float32], length: int, *, axis: int) -> NDArray[np
 
 
 def _cubic_weights(count: int, length: int) -> tuple[NDArray[np.uint32], NDArray[np.float32]]:
-    """Where each of ``length`` pixels lies among ``count`` samples: its first tap in the padded row, four weights.
+    """Interpolation from ``count`` samples to ``length`` pixels: each pixel's first tap in the padded row, and 4 weights.
 
     Pixel centres are at half-integers. The kernel is Mitchell and Netravali's (1988) with B + 2C = 1: Catmull-Rom
-    (B = 0, sharp) up to a factor of 2, towards the cubic B-spline (B = 1, smooth) as the factor grows and each sample
-    becomes a patch large enough for its shape to be seen.
+    (B = 0, sharp) up to a factor of 2, then towards the cubic B-spline (B = 1, smooth) as the factor grows and the
+    shape of each sample's patch would become visible.
     """
     b = max(0.0, 1 - 2 * count / length)
     c = (1 - b) / 2
@@ -171,7 +174,7 @@ def _cubic_weights(count: int, length: int) -> tuple[NDArray[np.uint32], NDArray
 
 
 def _bilinear_weights(count: int, length: int) -> tuple[NDArray[np.uint32], NDArray[np.float32]]:
-    """The same for PyTorch's bilinear interpolation without aligned corners, also where it takes fewer pixels."""
+    """The same for PyTorch's bilinear interpolation with ``align_corners=False``, also for reducing."""
     centre = np.maximum((np.arange(length) + 0.5) * (count / length) - 0.5, 0)
     base = np.minimum(np.floor(centre), count - 1)
     weights = np.zeros((length, 4), np.float32)
@@ -180,7 +183,7 @@ def _bilinear_weights(count: int, length: int) -> tuple[NDArray[np.uint32], NDAr
 
 
 def _nearest_weights(count: int, length: int) -> tuple[NDArray[np.uint32], NDArray[np.float32]]:
-    """The same for PyTorch's nearest pixel, which is the one above and to the left."""
+    """The same for PyTorch's ``nearest``, which rounds down to the pixel above and to the left."""
     base = np.minimum(np.floor(np.arange(length, dtype=np.float32) * np.float32(count / length)), count - 1)
     return (base + 1).astype(np.uint32), np.tile(np.array([0, 1, 0, 0], np.float32), (length, 1))
 
@@ -208,7 +211,7 @@ def _strips(
     whole: Codes | None,
     weights: _Taps,
 ) -> Iterator[Codes]:
-    # Imported here: numba takes longer to import than `colorcli --help` may take in all.
+    # Importing numba takes longer than `colorcli --help` may take altogether.
     from colorcli.color import kernel
 
     join_rows = kernel.join_rows()
@@ -246,7 +249,7 @@ def _strips(
 
 
 def _by_depth(codes: NDArray[Any]) -> tuple[NDArray[np.uint8], NDArray[np.uint16]]:
-    """The codes in the place of their depth, 8 or 16 bits, and nothing in the other."""
+    """The codes as an 8-bit and a 16-bit array, one of which is empty."""
     nothing = (0, *codes.shape[1:])
     if codes.dtype.itemsize == 1:
         return codes, np.empty(nothing, np.uint16)

@@ -1,11 +1,11 @@
 """The compiled loops of the full-resolution join. Importing this module imports numba; ``join.py`` does so when needed.
 
-A strip of the photograph is worked through row by row: interpolate the chroma, join it with the lightness, fit it into
-the gamut, encode, and measure what rounding did to the lightness. Each step is a loop over a row without branches, so
-that it compiles to vector instructions; the rows in between stay in the processor's cache.
+A strip of the photograph is processed row by row: interpolate the chroma, join it with the lightness, fit it into the
+gamut, encode, and measure how rounding changed the lightness. Each step is a loop over a row without branches, so that
+it compiles to vector instructions; intermediate rows stay in the processor's cache.
 
-All is float32. Relative XYZ is divided by the white of the sRGB primaries themselves (R = G = B = 1), which differs
-from the tabulated D65 white by 8e-5 at most (0.006 units of b*): so zero chroma is exactly gray, at 16 bits too.
+Everything is float32. XYZ is relative to the white of the sRGB primaries themselves (R = G = B = 1), which differs from
+the tabulated D65 white by at most 8e-5 (0.006 units of b*), so that zero chroma is exactly gray, even at 16 bits.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ _ZERO, _HALF, _ONE, _TWO = _single(0), _single(0.5), _single(1), _single(2)
 _BELOW, _BELOW_PER_Y, _ABOVE = _single(-1e-6), _single(-3e-5), _single(1 + 5e-5)
 _BISECTIONS = 16
 
-# The sRGB curve 1.055 c^(1/2.4) - 0.055 is u^(5/3) of the fourth root u, and that is so nearly straight over the range
-# needed that a polynomial of degree 8 follows it to 0.01 of a 16-bit code.
+# With u the fourth root of c, the sRGB curve 1.055 c^(1/2.4) - 0.055 is 1.055 u^(5/3) - 0.055, which is so nearly
+# straight over the range needed that a polynomial of degree 8 follows it to 0.01 of a 16-bit code.
 _LINEAR_TO = 0.0031308
 _MIDDLE, _RADIUS = (1 + _LINEAR_TO**0.25) / 2, (1 - _LINEAR_TO**0.25) / 2
 
@@ -102,7 +102,7 @@ def _needs_fit(red: np.float32, green: np.float32, blue: np.float32) -> np.bool[
 
 @_jit
 def _widen_row(row: Row, taps: Taps, weights: Weights, out: Row) -> None:
-    """Interpolate one row of the chroma to the photo's width with four taps, held within the range of those taps."""
+    """Interpolate one row of the chroma to the photograph's width with four taps, clamped to the taps' range."""
     for x in range(out.shape[0]):
         k = taps[x]
         p, q, r, s = row[k], row[k + 1], row[k + 2], row[k + 3]
@@ -112,7 +112,7 @@ def _widen_row(row: Row, taps: Taps, weights: Weights, out: Row) -> None:
 
 @_jit
 def _blend_rows(p: Row, q: Row, r: Row, s: Row, weights: Row, out: Row) -> None:
-    """Interpolate between four widened rows of the chroma, held within their range at each pixel."""
+    """Interpolate between four widened rows of the chroma, clamped to their range at each pixel."""
     w0, w1, w2, w3 = weights[0], weights[1], weights[2], weights[3]
     for x in range(out.shape[0]):
         value = w0 * p[x] + w1 * q[x] + w2 * r[x] + w3 * s[x]
@@ -136,7 +136,7 @@ def _rgb_row(pixels: Pixels, code_to_linear: Table, f: Row, luminance: Row, gues
         luminance[x] = _Y_RED * code_to_linear[red] + _Y_GREEN * code_to_linear[green] + _Y_BLUE * code_to_linear[blue]
     bits, guess_bits = luminance.view(np.int32), guess.view(np.int32)
     for x in range(f.shape[0]):
-        # A third of the float's exponent: the cube root to 4 %.
+        # Dividing the float's bits by three divides its exponent: the cube root to within 4 %.
         guess_bits[x] = bits[x] // np.int32(3) + np.int32(709921077)
     for x in range(f.shape[0]):
         above = max(luminance[x], _Y_JOINT)
@@ -158,7 +158,7 @@ def _join_row(
 ) -> tuple[np.int32, np.float32]:
     """Linear R, G, B of a row, and a mark at each pixel that is out of gamut.
 
-    Returns how many those are, and the sum of the row's chroma.
+    Returns the number of marked pixels and the sum of the row's chroma.
     """
     outside = np.int32(0)
     chroma = _ZERO
@@ -174,10 +174,10 @@ def _join_row(
 
 @_jit
 def _bracket(f: np.float32, a: np.float32, b: np.float32) -> tuple[np.float32, np.float32]:
-    """Shares (low, high) of the chroma between which the gamut's boundary lies that is nearest to the full chroma.
+    """Shares (low, high) of the chroma that bracket the gamut boundary nearest to the full chroma.
 
-    Nearly every line of constant hue and lightness leaves the gamut once. Beside the yellow primary some leave it,
-    return and leave it again: there, search inwards by single units of chroma.
+    Nearly every line of constant hue and lightness leaves the gamut once. Near the yellow primary, some lines leave it,
+    return and leave it again: there the search goes inwards by single units of chroma.
     """
     low, high = _ZERO, _ONE
     if f > 0.94 and a < 0 and b > 0 and a * a + b * b > 3600:
@@ -205,9 +205,9 @@ def _fit_row(
     picked: NDArray[np.int32],
     work: Rows,
 ) -> np.float32:
-    """Scale the chroma of what is out of gamut down to its boundary. Returns the sum of chroma taken away.
+    """Scale the chroma of out-of-gamut pixels down to the boundary. Returns the sum of chroma taken away.
 
-    The pixels are gathered first: bisecting many side by side is several times faster than solving one by one.
+    The pixels are gathered first: bisecting many in parallel is several times faster than solving one by one.
 
     Args:
         eights: the marks of ``_join_row``, eight in each.
@@ -219,7 +219,7 @@ def _fit_row(
     marks = eights.view(np.uint8)
     for eight in range(eights.shape[0]):
         if eights[eight] != 0:
-            # Every pixel is put down, and the next takes its place if it was not marked: no branch to guess wrong.
+            # Every pixel is stored, and overwritten by the next unless it was marked: no branch to mispredict.
             for x in range(8 * eight, min(8 * eight + 8, f.shape[0])):
                 picked[count] = x
                 count += 1 if marks[x] != 0 else 0
@@ -243,7 +243,7 @@ def _fit_row(
 
 @_jit
 def _encode_row(linear: Row, top: np.float32, codes: CodeRow) -> None:
-    """Linear light to codes 0..top, rounded."""
+    """Encode linear light as codes 0..top, rounded."""
     for x in range(linear.shape[0]):
         light = min(max(linear[x], _ZERO), _ONE)
         v = np.sqrt(np.sqrt(light)) * _PLACE_SCALE + _PLACE_SHIFT
@@ -268,7 +268,7 @@ def _note_change(
     """Raise ``largest`` to the difference between f = (L* + 16) / 116 and that of a row of codes, and add it to
     ``summed``, column by column.
 
-    One maximum for all columns would not be vectorised.
+    A single maximum over all columns would not be vectorized.
     """
     for x in range(f.shape[0]):
         luminance[x] = (
@@ -276,7 +276,7 @@ def _note_change(
         )
     for x in range(f.shape[0]):
         y = luminance[x]
-        # Rounding moves f by few percent at most, so that one step from the wanted f finds the true one to 1e-6.
+        # Rounding moves f by a few percent at most, so that one step from the intended f finds the true one to 1e-6.
         root = _cube_root_step(f[x], max(y, _Y_JOINT))
         changed = root if y > _Y_JOINT else _TOE_SLOPE * y + _TOE_OFFSET
         change = abs(changed - f[x])
@@ -286,7 +286,7 @@ def _note_change(
 
 @_jit
 def _interleave(red: CodeRow, green: CodeRow, blue: CodeRow, out: Pixels) -> None:
-    # Only with one index, and codes as wide as the output's, does this become vector instructions.
+    # This is vectorized only with a single index and codes of the output's width.
     flat = out.reshape(-1)
     for x in range(red.shape[0]):
         flat[3 * x], flat[3 * x + 1], flat[3 * x + 2] = red[x], green[x], blue[x]
@@ -296,7 +296,7 @@ def _interleave(red: CodeRow, green: CodeRow, blue: CodeRow, out: Pixels) -> Non
 def _write_row(
     f: Row, red: Row, green: Row, blue: Row, code_to_linear: Table, codes: NDArray[Any], changes: Rows, out: Pixels
 ) -> None:
-    """Encode a row of linear light, and note what rounding did to its lightness; ``codes`` is scratch ``(3, W)``."""
+    """Encode a row of linear light, and record how rounding changed its lightness; ``codes`` is scratch ``(3, W)``."""
     top = np.float32(code_to_linear.shape[0] - 1)
     _encode_row(red, top, codes[0])
     _encode_row(green, top, codes[1])
@@ -323,8 +323,8 @@ def _join_rows(
     """Colour a strip of rows; the arguments' types are in ``_SIGNATURE``.
 
     Args:
-        pixels8: codes of the photograph ``(rows, W, 1 or 3)``, or ``(0, ...)`` where it has 16 bits.
-        pixels16: the same the other way round.
+        pixels8: codes of the photograph ``(rows, W, 1 or 3)`` if it has 8 bits, else ``(0, ...)``.
+        pixels16: the same if it has 16 bits.
         code_to_f: (L* + 16) / 116 of every code of the photograph's depth.
         code_to_linear: linear light of every code of the photograph's depth.
         chroma: a*, b* ``(2, h + 4, w + 4)``, its edges repeated twice on each side.
@@ -333,8 +333,8 @@ def _join_rows(
         column_taps: the same for the columns ``(W,)``.
         column_weights: ``(4, W)``.
         out_code_to_linear: linear light of every code of the output's depth.
-        out8: codes of the output ``(rows, W, 3)``, written; ``(0, ...)`` where it has 16 bits.
-        out16: the same the other way round.
+        out8: codes of the output ``(rows, W, 3)``, written if it has 8 bits, else ``(0, ...)``.
+        out16: the same if it has 16 bits.
         work: scratch, float32 ``(WORK_ROWS, W)``.
 
     Returns:
@@ -400,7 +400,7 @@ _compiled: list[JoinRows] = []
 
 
 def join_rows() -> JoinRows:
-    """The compiled ``_join_rows``, in its one specialisation."""
+    """The compiled ``_join_rows``."""
     with _LOCK:
         if not _compiled:
             _compiled.append(compiled(_join_rows, _SIGNATURE))

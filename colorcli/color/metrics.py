@@ -1,4 +1,4 @@
-"""Measures of colour and of difference between pictures. Each names its formula and where it comes from."""
+"""Measures of colourfulness and of the difference between images. Each states its formula and source."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ def colorfulness(rgb: NDArray[np.uint8], *, absolute: bool = False) -> float:
         absolute: take |rg| and |yb|, as some papers and widespread code do; the numbers are not comparable.
 
     Raises:
-        ValueError: the picture is not uint8 ``(H, W, 3)``, or empty.
+        ValueError: the image is not uint8 ``(H, W, 3)``, or is empty.
     """
-    _check_rgb8(rgb)
+    check_rgb8(rgb)
     red, green, blue = (rgb[..., channel].astype(np.float64) for channel in range(3))
     red_green, yellow_blue = red - green, (red + green) / 2 - blue
     if absolute:
@@ -34,19 +34,25 @@ def psnr_rgb8(picture: NDArray[np.uint8], reference: NDArray[np.uint8]) -> float
     """Peak signal-to-noise ratio in dB of two 8-bit sRGB images ``(H, W, 3)``; infinite when they are equal.
 
     10 * log10(255^2 / MSE), the mean squared error taken over pixels and channels of the codes 0..255 (ISO/IEC
-    29170-1; as ``skimage.metrics.peak_signal_noise_ratio``). Average it over pictures, never the MSE.
+    29170-1; as ``skimage.metrics.peak_signal_noise_ratio``). Over several images, average the PSNR, never the MSE.
 
     Raises:
-        ValueError: a picture is not uint8 ``(H, W, 3)`` or empty, or the sizes differ.
+        ValueError: an image is not uint8 ``(H, W, 3)`` or is empty, or the sizes differ.
     """
-    _check_rgb8(picture)
-    _check_rgb8(reference)
-    if picture.shape != reference.shape:
-        raise ValueError(f"pictures of different sizes cannot be compared: {picture.shape} and {reference.shape}")
+    check_rgb8(picture)
+    check_rgb8(reference)
+    check_sizes(picture.shape, reference.shape)
     error = float(np.mean(np.square(picture.astype(np.float64) - reference)))
     return math.inf if error == 0 else 10 * math.log10(255**2 / error)
 
 
-def _check_rgb8(rgb: NDArray[np.uint8]) -> None:
+def check_rgb8(rgb: NDArray[np.uint8]) -> None:
+    """Raise ``ValueError`` unless an image is uint8 ``(H, W, 3)`` with at least one pixel."""
     if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.size == 0:
-        raise ValueError(f"expected an 8-bit RGB picture (H, W, 3), got {rgb.dtype} of shape {rgb.shape}")
+        raise ValueError(f"expected an 8-bit RGB image (H, W, 3), got {rgb.dtype} of shape {rgb.shape}")
+
+
+def check_sizes(first: tuple[int, ...], second: tuple[int, ...]) -> None:
+    """Raise ``ValueError`` unless two shapes are equal."""
+    if first != second:
+        raise ValueError(f"images of different sizes cannot be compared: {first} and {second}")

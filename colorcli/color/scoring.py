@@ -1,7 +1,7 @@
-"""Compiled comparisons of 8-bit pictures: CIELAB, CIEDE2000 and SSIM, fast enough to be run beside a network.
+"""Compiled comparisons of 8-bit images: CIELAB, CIEDE2000 and SSIM, fast enough to run beside a network.
 
-All is float64 and free of branches and of calls, so that it compiles to vector instructions: trigonometry of CIEDE2000
-is done on unit vectors, and what remains of it by polynomials that are exact to 1e-12. Compiled on first use.
+Everything is float64 and free of branches and calls, so that it compiles to vector instructions: CIEDE2000's
+trigonometry works on unit vectors, and its remaining functions are polynomials exact to 1e-12. Compiled on first use.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from numpy.polynomial import chebyshev
 from numpy.typing import NDArray
 
 from colorcli.color.compiled import array, compiled, inlined, types
+from colorcli.color.metrics import check_rgb8, check_sizes
 from colorcli.color.spaces import CUBE_ROOT_FROM, RGB_TO_XYZ, TOE_OFFSET, TOE_SLOPE, WHITE_D65, code_values
 from colorcli.color.spaces import srgb_to_linear as _srgb_to_linear
 
@@ -24,12 +25,12 @@ Lab = NDArray[np.float64]
 Rgb8 = NDArray[np.uint8]
 
 SSIM_WINDOW = 11
-"""Rows and columns of the window of ``ssim_rgb8``; smaller pictures have no SSIM."""
+"""Rows and columns of the window of ``ssim_rgb8``; smaller images have no SSIM."""
 _REACH = SSIM_WINDOW // 2
 _C1, _C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
 _TINY = 1e-300
 
-# The cube root is r^(4/3) of the fourth root r, nearly straight over 0.3..1.1; one step of Halley makes it exact.
+# The cube root is r^(4/3) with r the fourth root, nearly straight over 0.3..1.05; one Halley step makes it exact.
 _ROOT_FROM, _ROOT_TO = 0.30, 1.05
 
 
@@ -125,7 +126,7 @@ def _bell(cosine: float, sine: float) -> float:
     p4 = p2 * p2
     p8 = p4 * p4
     p16 = p8 * p8
-    # Hues are counted from 0 to 360: 275 is 85 from the one end and 275 from the other, never less round the circle.
+    # The formula takes hues from 0 to 360 without wrapping around: 275 is 85 from one end and 275 from the other.
     near = (along > -0.6) & (u < 3.4)
     return p16 * p16 if near else 0.0
 
@@ -139,10 +140,10 @@ def _delta_e(l_1: float, a_1: float, b_1: float, l_2: float, a_2: float, b_2: fl
     chroma_1, chroma_2 = math.sqrt(a_1 * a_1 + b_1 * b_1), math.sqrt(a_2 * a_2 + b_2 * b_2)
     per_1, per_2 = 1 / max(chroma_1, _TINY), 1 / max(chroma_2, _TINY)
     x_1, y_1, x_2, y_2 = a_1 * per_1, b_1 * per_1, a_2 * per_2, b_2 * per_2
-    # |u1 - u2| = 2 |sin(dh / 2)|, with the sign of the way from the first hue to the second.
+    # |u1 - u2| = 2 |sin(dh / 2)|, with the sign of the rotation from the first hue to the second.
     chord = math.sqrt((x_1 - x_2) * (x_1 - x_2) + (y_1 - y_2) * (y_1 - y_2))
     hue_difference = math.sqrt(chroma_1 * chroma_2) * (chord if x_1 * y_2 - y_1 * x_2 >= 0 else -chord)
-    # The bisector of both hues; a neutral colour's hue is the null vector, and does not count.
+    # The bisector of both hues; a neutral colour's hue is the zero vector, and does not count.
     c, s = x_1 + x_2, y_1 + y_2
     per = 1 / max(math.sqrt(c * c + s * s), _TINY)
     c, s = c * per, s * per
@@ -185,7 +186,7 @@ def _mean_delta_e(first: Lab, second: Lab) -> float:
 
 
 def _mean_ssim(first: Lab, second: Lab, window: NDArray[np.float64], work: Lab) -> float:
-    """Mean over the window positions that lie inside the pictures, given as planes ``(3, H, W)``."""
+    """Mean SSIM over the window positions inside the images, given as planes ``(3, H, W)``."""
     height, width = first.shape[1], first.shape[2]
     m_1, m_2, m_squares, m_12 = work[0], work[1], work[2], work[3]
     total = 0.0
@@ -249,62 +250,52 @@ def _window() -> NDArray[np.float64]:
 
 
 def lab_rgb8(rgb: Rgb8) -> Lab:
-    """CIELAB of an 8-bit sRGB image ``(H, W, 3)``: float64 ``(3, H, W)``; as ``spaces.srgb_to_lab`` to 1e-11.
+    """CIELAB of an 8-bit sRGB image ``(H, W, 3)``: float64 ``(3, H, W)``; equals ``spaces.srgb_to_lab`` to 1e-11.
 
     Raises:
-        ValueError: the picture is not uint8 ``(H, W, 3)``, or empty.
+        ValueError: the image is not uint8 ``(H, W, 3)``, or is empty.
     """
-    _check(rgb)
+    check_rgb8(rgb)
     out = np.empty((3, *rgb.shape[:2]))
     _loop("lab")(np.ascontiguousarray(rgb), _linear(), np.empty((3, rgb.shape[1])), out)
     return out
 
 
 def mean_delta_e_2000(lab: Lab, reference: Lab) -> float:
-    """Mean CIEDE2000 colour difference of two pictures, given as CIELAB planes ``(3, H, W)``.
+    """CIEDE2000 colour difference of two images, given as CIELAB planes ``(3, H, W)``, averaged over the pixels.
 
-    The mean over pixels. Sharma, Wu and Dalal, "The CIEDE2000 color-difference formula: implementation notes,
-    supplementary test data, and mathematical observations" (2005), equations 2 to 22, with kL = kC = kH = 1.
+    Sharma, Wu and Dalal, "The CIEDE2000 color-difference formula: implementation notes, supplementary test data, and
+    mathematical observations" (2005), equations 2 to 22, with kL = kC = kH = 1.
 
     Raises:
         ValueError: the sizes differ.
     """
-    _check_sizes(lab.shape, reference.shape)
+    check_sizes(lab.shape, reference.shape)
     return cast(float, _loop("delta_e")(np.ascontiguousarray(lab), np.ascontiguousarray(reference)))
 
 
 def ssim_rgb8(picture: Rgb8, reference: Rgb8) -> float:
-    """Structural similarity of two 8-bit sRGB images ``(H, W, 3)``: at most 1, which means equal.
+    """Structural similarity of two 8-bit sRGB images ``(H, W, 3)``; at most 1, for equal images.
 
     Wang, Bovik, Sheikh and Simoncelli, "Image quality assessment: from error visibility to structural similarity"
     (2004), equation 13 with K1 = 0.01, K2 = 0.03, L = 255 on codes, moments weighted by an 11 x 11 Gaussian of sigma
-    1.5 that sums to 1; averaged over the window positions inside the picture, and over R, G and B. It is
+    1.5 that sums to 1; averaged over the window positions inside the image, and over R, G and B. It equals
     ``skimage.metrics.structural_similarity(gaussian_weights=True, sigma=1.5, use_sample_covariance=False)``.
 
     Raises:
-        ValueError: a picture is not uint8 ``(H, W, 3)``, smaller than the window, or the sizes differ.
+        ValueError: an image is not uint8 ``(H, W, 3)``, or is smaller than the window, or the sizes differ.
     """
-    _check(picture)
-    _check(reference)
-    _check_sizes(picture.shape, reference.shape)
+    check_rgb8(picture)
+    check_rgb8(reference)
+    check_sizes(picture.shape, reference.shape)
     if min(picture.shape[:2]) < SSIM_WINDOW:
-        raise ValueError(f"SSIM needs pictures of at least {SSIM_WINDOW} x {SSIM_WINDOW} pixels, got {picture.shape}")
+        raise ValueError(f"SSIM needs images of at least {SSIM_WINDOW} x {SSIM_WINDOW} pixels, got {picture.shape}")
     first, second = (np.ascontiguousarray(np.moveaxis(rgb, 2, 0), np.float64) for rgb in (picture, reference))
     return cast(float, _loop("ssim")(first, second, _window(), np.empty((4, picture.shape[1]))))
 
 
 def warm_up() -> None:
-    """Load the compiled loops, or compile them where this machine has not done so yet (seconds), before a run."""
+    """Load the compiled loops, or compile them (seconds) if this machine has not done so yet, before a run."""
     black = np.zeros((SSIM_WINDOW, SSIM_WINDOW, 3), np.uint8)
     ssim_rgb8(black, black)
     mean_delta_e_2000(lab_rgb8(black), lab_rgb8(black))
-
-
-def _check(rgb: Rgb8) -> None:
-    if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.size == 0:
-        raise ValueError(f"expected an 8-bit RGB picture (H, W, 3), got {rgb.dtype} of shape {rgb.shape}")
-
-
-def _check_sizes(first: tuple[int, ...], second: tuple[int, ...]) -> None:
-    if first != second:
-        raise ValueError(f"pictures of different sizes cannot be compared: {first} and {second}")

@@ -38,10 +38,10 @@ LUMA601: NDArray[np.float64] = np.array([0.299, 0.587, 0.114])
 """Weights of gamma-coded R, G, B in the luma Y' (ITU-R BT.601); they sum to 1."""
 
 CUBE_ROOT_FROM = 0.008856
-"""Relative luminance above which L* is a cube root; below, a straight line."""
+"""Relative luminance above which L* follows a cube root; below, it is linear."""
 
 CUBE_FROM = 0.2068966
-"""The same joint on the side of f = (L* + 16) / 116."""
+"""The same limit in terms of f = (L* + 16) / 116."""
 
 TOE_SLOPE = 7.787
 TOE_OFFSET = 16.0 / 116.0
@@ -66,16 +66,16 @@ def _mix(colours: Floats, matrix: NDArray[np.float64]) -> Floats:
 
 
 def srgb_to_linear(encoded: ArrayLike) -> Floats:
-    """Undo the sRGB transfer function (IEC 61966-2-1), elementwise; values below 0 stay on its straight part."""
+    """Undo the sRGB transfer function (IEC 61966-2-1), elementwise; its linear segment continues below 0."""
     encoded = _as_float(encoded)
     return np.where(encoded > 0.04045, ((np.maximum(encoded, 0.04045) + 0.055) / 1.055) ** 2.4, encoded / 12.92)
 
 
 def linear_to_srgb(linear: ArrayLike) -> Floats:
-    """Apply the sRGB transfer function (IEC 61966-2-1), elementwise; values below 0 stay on its straight part."""
+    """Apply the sRGB transfer function (IEC 61966-2-1), elementwise; its linear segment continues below 0."""
     linear = _as_float(linear)
     curve = 1.055 * np.maximum(linear, 0.0031308) ** (1 / 2.4) - 0.055
-    # The standard's constants are rounded: where its two parts meet the curve would step down by 3e-8.
+    # The standard's constants are rounded: where its two segments meet, the curve would step down by 3e-8.
     return np.where(linear > 0.0031308, np.maximum(curve, 12.92 * 0.0031308), 12.92 * linear)
 
 
@@ -93,7 +93,7 @@ def srgb_to_xyz(rgb: ArrayLike) -> Floats:
 
 
 def xyz_to_srgb(xyz: ArrayLike) -> Floats:
-    """XYZ with Y of white = 1 to encoded sRGB, ``(..., 3)`` to ``(..., 3)``; outside 0..1 when out of gamut."""
+    """XYZ with Y of white = 1 to encoded sRGB, ``(..., 3)`` to ``(..., 3)``; outside 0..1 if out of gamut."""
     return linear_to_srgb(_mix(_as_colours(xyz, "XYZ"), XYZ_TO_RGB))
 
 
@@ -135,9 +135,9 @@ def gray_to_lightness(gray: ArrayLike) -> Floats:
 
 
 def srgb_to_lightness(image: ArrayLike) -> Floats:
-    """CIE L* 0..100 of an encoded image 0..1: gray ``(H, W)`` or RGB ``(..., H, W, 3)``, result without the last axis.
+    """CIE L* 0..100 of an encoded image 0..1: of gray ``(H, W)``, or of RGB ``(..., H, W, 3)`` as ``(..., H, W)``.
 
-    An array of three axes or more is RGB and must end in three components, else ValueError; fewer axes are gray.
+    An array of three or more axes is RGB; ``ValueError`` is raised unless its last axis has three components.
     """
     image = _as_float(image)
     if image.ndim < 3:
@@ -149,10 +149,10 @@ def srgb_to_lightness(image: ArrayLike) -> Floats:
 def lightness_to_gray(lightness: ArrayLike) -> Floats:
     """Encoded gray value 0..1 of neutral pixels of CIE L* 0..100, elementwise: the inverse of ``gray_to_lightness``.
 
-    Never decreases as L* grows; L* beyond 0..100 gives 0 or 1.
+    It never decreases as L* grows; L* outside 0..100 gives 0 or 1.
     """
     f = (_as_float(lightness) + 16) / 116
-    # CUBE_FROM is rounded: with it the curve would step down by 4e-8 where its two parts meet.
+    # CUBE_FROM is rounded: with it, the curve would step down by 4e-8 where its two segments meet.
     toe = np.minimum((f - TOE_OFFSET) / TOE_SLOPE, CUBE_ROOT_FROM)
     return np.clip(linear_to_srgb(np.where(f > np.cbrt(CUBE_ROOT_FROM), f**3, toe)), 0, 1)
 

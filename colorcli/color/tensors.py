@@ -98,7 +98,7 @@ def yuv_to_srgb(yuv: Tensor) -> Tensor:
 def uv_to_chroma(uv: Tensor, lightness: Tensor) -> Tensor:
     """CIELAB a*, b* ``(N, 2, h, w)`` of UV ``(N, 2, h, w)`` on the gray of L* ``(N, 1, H, W)`` as its luma.
 
-    RGB is clipped in between, as it is where a picture is written from YUV.
+    RGB is clipped in between, as in an image that is written from YUV.
     """
     luma = lightness_to_gray(lightness)
     if luma.shape[-2:] != uv.shape[-2:]:
@@ -134,19 +134,19 @@ def encode_bins(ab: Tensor) -> Tensor:
 def annealed_mean(logits: Tensor, temperature: float = 0.38) -> Tensor:
     """Decode logits ``(N, 313, h, w)`` over the ab bins to chroma ``(N, 2, h, w)`` (Zhang et al. 2016, section 2.3).
 
-    ``temperature`` 1 gives the mean of the distribution, towards 0 its mode.
+    A ``temperature`` of 1 gives the mean of the distribution; towards 0 it approaches the mode.
     """
     centres = _constant(bins.ab_bins().centres, logits)
     return torch.nn.functional.conv2d((logits / temperature).softmax(1), centres.T[:, :, None, None])
 
 
 def class_weight(target: Tensor, weights: Tensor) -> Tensor:
-    """The weight ``(N, 1, h, w)`` of each pixel: that of the likeliest class of its target ``(N, 313, h, w)``."""
+    """The weight ``(N, 1, h, w)`` of each pixel: its target's ``(N, 313, h, w)`` most likely class's."""
     return weights[target.argmax(1, keepdim=True)]
 
 
 def histogram_weight(ab: Tensor, weights: Tensor) -> Tensor:
-    """The weight ``(N, 1, h, w)`` of each pixel's chroma ``(N, 2, h, w)`` in a table of ``bins.histogram_weights``."""
+    """The weight ``(N, 1, h, w)`` of each pixel's chroma ``(N, 2, h, w)`` by a table from ``bins.histogram_weights``."""
     row, column = (ab.floor().long() + bins.HISTOGRAM // 2).clamp(0, bins.HISTOGRAM - 1).unbind(1)
     return weights[row, column][:, None]
 

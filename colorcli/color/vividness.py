@@ -1,4 +1,4 @@
-"""How colourful a colouring is made, without asking the network again."""
+"""Makes a colouring paler or more vivid without running the network again."""
 
 from __future__ import annotations
 
@@ -6,25 +6,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 NEUTRAL = 0.5
-"""The vividness that leaves chroma as the network gave it."""
+"""The vividness at which the network's chroma is unchanged."""
 
-# The factor on chroma at vividness 1; at 0 it is the inverse.
+# The factor on chroma at vividness 1; at 0, its inverse.
 _MOST = 1.8
-# At vividness 1 chroma also grows with this power of itself, so that what is nearly neutral stays so: chosen on
+# At vividness 1, chroma is also multiplied by this power of itself, so that almost neutral colours stay so. Chosen on
 # development photographs, where it costs less in CIEDE2000 than a larger factor for the same colourfulness.
 _POWER = 0.3
-# The chroma (CIELAB units) that the power leaves alone, and the least for which it is counted.
+# The chroma (CIELAB units) at which the power has no effect, and the smallest chroma that it is computed for.
 _PIVOT, _LEAST = 20.0, 0.2
 
 
 def vivid(chroma: NDArray[np.float32], vividness: float) -> NDArray[np.float32]:
     """Chroma ``(2, h, w)`` in CIELAB units, made paler (towards 0) or more vivid (towards 1) by a smooth curve.
 
-    Regression is palest where it knows least, so that paler colours lie nearer to the truth on average and more vivid
-    ones look more like photographs. Hue stays.
+    Regression is palest where it is least certain: on average, paler colours are closer to the truth and more vivid
+    ones look more like photographs. Hue does not change.
 
     Args:
-        chroma: a*, b* as the network gave them.
+        chroma: a*, b* as the network returned them.
         vividness: 0..1; 0.5 changes nothing.
 
     Raises:

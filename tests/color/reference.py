@@ -1,4 +1,4 @@
-"""The join written the slow and obvious way, in float64: what the compiled kernel is held against."""
+"""The join written in the slow and obvious way, in float64, to compare the compiled kernel with."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ def cubic(distance: float, b: Any) -> Any:
 
 
 def upsampled_line(samples: Any, length: int) -> Any:
-    """One line ``(n, ...)`` interpolated to ``length`` at pixel centres, held within its four neighbours."""
+    """One line ``(n, ...)`` interpolated to ``length`` at pixel centres, clamped to its four neighbours."""
     count = len(samples)
     sharpness = max(0.0, 1 - 2 * count / length)
     line = []
@@ -32,7 +32,7 @@ def upsampled_line(samples: Any, length: int) -> Any:
 
 
 def upsampled(chroma: Any, height: int, width: int) -> Any:
-    """Chroma ``(2, h, w)`` at the photo's size ``(height, width, 2)``; for photos no smaller than the chroma."""
+    """Chroma ``(2, h, w)`` at the photograph's size ``(height, width, 2)``, which must not be smaller."""
     wide = upsampled_line(np.moveaxis(np.asarray(chroma, np.float64), (2, 1, 0), (0, 1, 2)), width)
     return upsampled_line(np.moveaxis(wide, 1, 0), height)
 

@@ -1,4 +1,4 @@
-"""If these fail, the classification networks learn, or answer with, other colours than were meant."""
+"""If these fail, classification networks learn or return the wrong colours."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_soft_encoding_finds_the_same_bins_as_trying_all() -> None:
 
 
 def test_class_weights_follow_the_formula_of_the_paper() -> None:
-    """w = 1 / ((1 - lambda) p + lambda / Q), of expectation 1: otherwise the loss has another scale than its rate."""
+    """w = 1 / ((1 - lambda) p + lambda / Q) with expectation 1: otherwise the learning rate would not fit the loss."""
     prior = bins.ab_bins().prior
     weights = bins.class_weights(mix=0.5)
     expected = 1 / (0.5 * prior + 0.5 / 313)
@@ -56,8 +56,8 @@ def test_class_weights_follow_the_formula_of_the_paper() -> None:
     np.testing.assert_allclose(bins.class_weights(mix=1), 1)
 
 
-def test_a_prior_is_smoothed_with_a_gaussian_and_once() -> None:
-    """Twice would make rare colours look common; not at all would give a colour that was never seen endless weight."""
+def test_a_prior_is_smoothed_with_a_gaussian_once() -> None:
+    """Twice would make rare colours look common; not at all would give unseen colours infinite weight."""
     histogram = np.zeros((256, 256))
     histogram[128, 128] = 1
     prior = bins.prior_of(histogram)
@@ -79,7 +79,7 @@ def test_prior_of_a_histogram_counts_each_colour_for_its_nearest_bin() -> None:
 
 
 def test_decoding_what_was_encoded_gives_the_colour_back() -> None:
-    """To within a third of a bin; a slip in either direction shows in every photograph."""
+    """The result is within a third of a bin; an error in either direction would show in every photograph."""
     torch = pytest.importorskip("torch")
     tensors = pytest.importorskip("colorcli.color.tensors")
     ab = torch.from_numpy(np.random.default_rng(0).uniform(-25, 25, (1, 2, 20, 20)))

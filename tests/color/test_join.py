@@ -1,4 +1,4 @@
-"""The promises about every pixel written: the scan's light and dark unchanged, colours in gamut, no visible seams."""
+"""The promises about every pixel written: the scan's lightness unchanged, colours in gamut, no visible seams."""
 
 import os
 import subprocess
@@ -34,7 +34,7 @@ def joined(pixels: Any, chroma: Any, **options: Any) -> Any:
 
 
 def delta_l(picture: Any, pixels: Any) -> Any:
-    """Largest |dL*| as anybody else would measure it: with scikit-image, on the codes."""
+    """Largest |dL*| measured independently: with scikit-image, on the codes."""
     return np.abs(skimage_color.rgb2lab(picture / np.iinfo(picture.dtype).max)[..., 0] - photo_lightness(pixels)).max()
 
 
@@ -44,7 +44,7 @@ def hue_circle(count: int, radius: float) -> Any:
 
 
 def every_gray_with_every_hue(bits: int, radius: float, hues: Any = 90) -> Any:
-    """A photo whose rows are gray codes and whose columns are hues, and chroma of the same size."""
+    """A photograph whose rows are gray codes and whose columns are hues, and chroma of the same size."""
     codes = np.unique(np.rint(np.linspace(0, TOP[bits], 256))).astype(DTYPE[bits])
     pixels = np.repeat(codes[:, None], hues, axis=1)
     a, b = hue_circle(hues, radius)
@@ -203,7 +203,7 @@ def test_strength_multiplies_chroma() -> None:
 
 
 def upsampled_by_join(chroma: Any, height: int, width: int) -> Any:
-    """What join makes of small chroma, read back from a mid-gray picture at 16 bits: ``(2, height, width)``."""
+    """The chroma that join writes, read back from a mid-gray image at 16 bits: ``(2, height, width)``."""
     pixels = np.full((height, width), 30000, np.uint16)
     picture, report = joined(pixels, chroma, bits=16)
     assert report.fitted_share == 0
@@ -237,7 +237,7 @@ def test_no_overshoot_at_edges_and_no_blocks(factor: int) -> None:
 
 
 def test_large_factors_are_smooth_in_slope_too() -> None:
-    # Bilinear interpolation bends at every sample, which is seen as diamonds; its slope jumps by 2.5 here.
+    # Bilinear interpolation bends at every sample, which shows as diamonds; its slope jumps by 2.5 here.
     chroma = np.random.default_rng(6).choice([-20.0, 20.0], (2, 9, 8))
     slopes = np.diff(upsampled_by_join(chroma, 9 * 32, 8 * 32), axis=2)
     assert np.abs(np.diff(slopes, axis=2)).max() < 0.35
@@ -252,7 +252,7 @@ def test_colours_lie_where_they_belong() -> None:
     assert np.abs(upside_down.astype(int) - plain).max() <= 3
     mirrored = joined(pixels[:, ::-1], chroma[:, :, ::-1], bits=16)[0][:, ::-1]
     assert np.abs(mirrored.astype(int) - plain).max() <= 3
-    # Rows and columns are held within their neighbours one after the other, so that here little remains.
+    # Rows and columns are clamped one after the other, so that transposing makes a small difference.
     turned = joined(pixels.T, chroma.transpose(0, 2, 1), bits=16)[0].transpose(1, 0, 2)
     assert np.abs(turned.astype(int) - plain).max() <= 200
 
@@ -275,12 +275,12 @@ def test_chroma_larger_than_the_photo_is_averaged(shape: Any) -> None:
     assert (np.diff(up[1], axis=1) > -0.03).all()
 
 
-# --- manners ---
+# --- strips, arguments, threads, cache ---
 
 
 @settings(max_examples=25, deadline=None)
 @given(st.integers(1, 37), st.integers(1, 23), st.integers(0, 2**32 - 1))
-def test_strips_are_the_same_picture_however_they_are_cut(strip_rows: int, chroma_rows: Any, seed: int) -> None:
+def test_the_height_of_strips_does_not_change_the_image(strip_rows: int, chroma_rows: Any, seed: int) -> None:
     rng = np.random.default_rng(seed)
     pixels = rng.integers(0, 256, (36, 20), dtype=np.uint8)
     chroma = rng.normal(0, 40, (2, chroma_rows, 3)).astype(np.float32)
@@ -295,7 +295,7 @@ def test_strips_are_the_same_picture_however_they_are_cut(strip_rows: int, chrom
 
 
 def test_strips_may_be_parts_of_one_array() -> None:
-    """A photograph in pieces from here and there, or written to where there is no room for it."""
+    """Wrong shapes would mix up the photograph's pieces or write beyond the array."""
     photo, chroma = (np.arange(3000) % 256).astype(np.uint8).reshape(60, 50), np.full((2, 3, 3), 20, np.float32)
     whole = np.zeros((60, 50, 3), np.uint8)
     for strip in join_strips(photo, chroma, strip_rows=16, out=whole):
@@ -312,14 +312,14 @@ def test_strips_may_be_parts_of_one_array() -> None:
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_chroma_that_is_no_number_is_never_written(value: Any) -> None:
+def test_chroma_that_is_not_finite_is_refused(value: Any) -> None:
     chroma = np.zeros((2, 4, 4), np.float32)
     chroma[1, 2, 3] = value
     with pytest.raises(ValueError, match="not finite"):
         join_strips(np.zeros((8, 8), np.uint8), chroma)
 
 
-def test_chroma_too_large_for_float32_is_no_number() -> None:
+def test_chroma_too_large_for_float32_is_refused() -> None:
     with pytest.raises(ValueError, match="not finite"):
         join_strips(np.zeros((8, 8), np.uint8), np.full((2, 1, 1), 1e300))
 
@@ -352,7 +352,7 @@ def test_senseless_parameters_are_refused(options: Any) -> None:
         join_strips(np.zeros((8, 8), np.uint8), np.zeros((2, 4, 4), np.float32), **options)
 
 
-def test_photographs_are_taken_as_decoders_give_them_and_never_written_to() -> None:
+def test_any_memory_layout_is_accepted_and_never_written_to() -> None:
     rng = np.random.default_rng(9)
     pixels = rng.integers(0, 65536, (20, 30)).astype(np.uint16)
     chroma = rng.normal(0, 20, (2, 4, 4)).astype(np.float32)
@@ -418,7 +418,7 @@ WARM_UP = "from colorcli.color.join import warm_up; warm_up()"
 
 
 @pytest.mark.slow
-def test_compiled_code_is_kept_in_the_cache_folder_or_where_the_user_told_numba(tmp_path: Path) -> None:
+def test_compiled_code_is_kept_in_our_cache_folder_or_the_users_numba_folder(tmp_path: Path) -> None:
     ours, users, unused = tmp_path / "ours", tmp_path / "users", tmp_path / "unused"
     own = "import numba; print(repr(numba.config.CACHE_DIR))"
     assert run_python(f"{WARM_UP}; {own}", COLORCLI_CACHE_DIR=str(ours)).strip() == "''", "numba's setting was changed"
@@ -444,7 +444,7 @@ def test_a_damaged_cache_does_not_stop_a_run(tmp_path: Path) -> None:
     run_python(WARM_UP, COLORCLI_CACHE_DIR=str(tmp_path))
 
 
-def test_without_a_place_for_the_cache_it_works_all_the_same(tmp_path: Path) -> None:
+def test_it_works_without_a_cache_folder(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a folder")
     run_python(WARM_UP, COLORCLI_CACHE_DIR=str(tmp_path / "file" / "below"))
 
@@ -452,7 +452,7 @@ def test_without_a_place_for_the_cache_it_works_all_the_same(tmp_path: Path) -> 
 @pytest.mark.parametrize("enlarge", ["bilinear", "nearest"])
 @pytest.mark.parametrize("size", [(41, 33), (7, 5), (4, 3)], ids=["larger", "same", "smaller"])
 def test_released_programs_enlarge_as_pytorch_does(enlarge: Any, size: Any) -> None:
-    """Their colours at the photograph's size are theirs, with the edges and blocks that they have."""
+    """Otherwise their colours at full size, edges and blocks included, would not be the released program's."""
     chroma = np.random.default_rng(5).uniform(-15, 15, (2, 7, 5)).astype(np.float32)
     sides = {"align_corners": False} if enlarge == "bilinear" else {}
     expected = F.interpolate(torch.from_numpy(chroma)[None], size=size, mode=enlarge, **sides)[0].numpy()

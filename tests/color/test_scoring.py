@@ -1,4 +1,4 @@
-"""If these fail, the tables of an evaluation say something else than the formulas that they name."""
+"""If these fail, an evaluation's tables do not follow the formulas that they name."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ SHARMA = """
 
 
 def altered(photo: Rgb8) -> dict[str, Rgb8]:
-    """What a colorizer may make of a photograph: its gray, other hues, noise, something unrelated."""
+    """What a colorizer may make of a photograph: its gray, other hues, noise, an unrelated image."""
     gray = np.rint(photo @ [0.299, 0.587, 0.114]).astype(np.uint8)
     noise = np.random.default_rng(0).integers(-20, 21, photo.shape)
     return {
@@ -59,7 +59,7 @@ def altered(photo: Rgb8) -> dict[str, Rgb8]:
 @pytest.mark.parametrize("kind", ["gray", "other hues", "noise", "unrelated", "almost equal"])
 @pytest.mark.parametrize("load", [data.astronaut, data.coffee, data.chelsea])
 def test_photographs_score_as_with_scikit_image(load: object, kind: str) -> None:
-    """Numbers that agree with nobody's can't be compared with anybody's."""
+    """Without this, our numbers could not be compared with those of others."""
     photo = np.ascontiguousarray(load()[50:190, 80:250])
     other = altered(photo)[kind]
     ours = mean_delta_e_2000(lab_rgb8(other), lab_rgb8(photo))
@@ -84,7 +84,7 @@ def each_delta_e(first: NDArray[np.float64], second: NDArray[np.float64]) -> lis
 @settings(max_examples=50)
 @given(st.integers(0, 2**32 - 1))
 def test_delta_e_is_that_of_the_formula_for_any_two_colours(seed: int) -> None:
-    """Also for neutral colours, opposite hues and the blues where the formula turns."""
+    """This includes neutral colours, opposite hues and the blues to which the rotation term applies."""
     rng = np.random.default_rng(seed)
     first, second = rng.uniform((0, -90, -110), (100, 100, 95), (2, 40, 3))
     second[::4] = first[::4] * (1, -1, -1) + rng.uniform(-1, 1, (10, 3))

@@ -1,4 +1,4 @@
-"""If these fail, colours mean something else here than in every other program."""
+"""If these fail, our colours differ from those of every other program."""
 
 import warnings
 from typing import Any
@@ -31,7 +31,7 @@ def test_xyz_of_srgb_is_scikit_images() -> None:
 
 def test_srgb_of_lab_is_scikit_images_once_clipped() -> None:
     lab = np.random.default_rng(1).uniform((0, -100, -100), (100, 100, 100), (20000, 3))
-    # scikit-image clips Z at zero before it goes on, and so distorts those few colours; ours are left as they are.
+    # scikit-image clips Z at zero, which distorts a few colours; ours are not clipped.
     lab = lab[spaces.lab_to_xyz(lab)[:, 2] > 0]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -123,7 +123,7 @@ def test_gray_and_lightness_undo_each_other() -> None:
 
 
 def test_luma_has_one_meaning() -> None:
-    """Networks trained on one gray, and measured on another."""
+    """Otherwise networks would be trained on one gray and measured on another."""
     torch = pytest.importorskip("torch")
     from colorcli.color import spaces, tensors
     from colorcli.evaluate.prepare import to_gray

@@ -1,4 +1,4 @@
-"""If these fail, a network learns, or is exported with, other colours than its photographs are written in."""
+"""If these fail, networks are trained or exported with other colours than photographs are written in."""
 
 from typing import Any
 
@@ -42,7 +42,7 @@ def test_lab_of_srgb_agrees_with_numpy_and_scikit_image() -> None:
 def test_srgb_of_lab_agrees_with_numpy_also_out_of_gamut() -> None:
     lab = lab_picture()
     rgb = channels_last(tensors.lab_to_srgb(planes(lab)))
-    # At most 3e-8 apart where the rounded constants of sRGB let its two parts meet with a step.
+    # They differ by up to 3e-8 where sRGB's two segments meet with a step, since its constants are rounded.
     np.testing.assert_allclose(rgb, spaces.lab_to_srgb(lab), atol=1e-7)
     assert rgb.min() < 0
     assert rgb.max() > 1

@@ -1,4 +1,4 @@
-"""A paler or more vivid picture of the same colours."""
+"""Vividness makes colours paler or more vivid without changing their hue."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def _chroma() -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
 
 
 def test_the_middle_is_the_networks_own() -> None:
-    """Who does not ask for more or less gets the bytes of before."""
+    """Without --vividness, outputs keep their bytes."""
     chroma = _chroma()
     assert vivid(chroma, 0.5) is chroma
 
