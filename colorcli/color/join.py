@@ -156,7 +156,7 @@ def _reduce(image: NDArray[np.float32], length: int, *, axis: int) -> NDArray[np
 
 
 def _cubic_weights(count: int, length: int) -> tuple[NDArray[np.uint32], NDArray[np.float32]]:
-    """Interpolation from ``count`` samples to ``length`` pixels: each pixel's first tap in the padded row, and 4 weights.
+    """Interpolation from ``count`` samples to ``length`` pixels: each one's first tap in the padded row, four weights.
 
     Pixel centres are at half-integers. The kernel is Mitchell and Netravali's (1988) with B + 2C = 1: Catmull-Rom
     (B = 0, sharp) up to a factor of 2, then towards the cubic B-spline (B = 1, smooth) as the factor grows and the

@@ -146,7 +146,7 @@ def class_weight(target: Tensor, weights: Tensor) -> Tensor:
 
 
 def histogram_weight(ab: Tensor, weights: Tensor) -> Tensor:
-    """The weight ``(N, 1, h, w)`` of each pixel's chroma ``(N, 2, h, w)`` by a table from ``bins.histogram_weights``."""
+    """The weight ``(N, 1, h, w)`` of each pixel's chroma ``(N, 2, h, w)``, from ``bins.histogram_weights``."""
     row, column = (ab.floor().long() + bins.HISTOGRAM // 2).clamp(0, bins.HISTOGRAM - 1).unbind(1)
     return weights[row, column][:, None]
 

@@ -112,7 +112,7 @@ def export(
 def _check(card: ModelCard, target: Path, options: ExportOptions) -> SizeRule:
     """Check the options; returns the sizes that the graph will take."""
     if card.is_onnx:
-        raise UsageError(f"{card.reference} is an ONNX file already; name the model that it was made from.")
+        raise UsageError(f"{card.reference} is an ONNX file already; give the model that it was exported from.")
     if target.suffix.lower() != ".onnx":
         raise UsageError(f"The output must end in .onnx: {target}")
     if options.precision not in PRECISIONS:

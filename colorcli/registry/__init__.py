@@ -1,1 +1,1 @@
-"""What a model is, and where its weights come from: name, run folder or file -> ready model."""
+"""Models and their weights: from a name, run folder or file to a network that is ready to run."""

@@ -34,15 +34,15 @@ class Backbone:
     """The content of ``backbone.toml`` beside the weights.
 
     Attributes:
-        name: used by models and commands.
+        name: its name in models and commands.
         sha256: hexadecimal SHA-256 of the weights file when it was made; empty without ``backbone.toml``.
         kind: ``backbone``, ``generator``, ``discriminator`` or ``metric network``.
         title: one-line description.
         licence: one line.
         files: SHA-256 of its source files, by name.
-        origin: if imported, whether it is the published file; empty if unchecked.
         training: if trained with colorcli: recipe, photographs, steps and so on.
-        folder: of the file.
+        folder: the folder that holds it.
+        origin: if imported, whether it is the published file; empty if unchecked.
     """
 
     name: str
@@ -98,12 +98,12 @@ def locate(name: str, sha256: str = "") -> Path:
     """Find the weights file of a backbone, generator or metric network.
 
     Args:
-        name: of the backbone.
-        sha256: which one, if the user has installed another of a bundled one's name. New networks are built on the
-            user's; a model runs with the one that its card names.
+        name: the backbone's name.
+        sha256: chooses between a bundled backbone and one of the same name that the user has installed. New networks
+            are built on the user's; a model runs with the one that its card names.
 
     Raises:
-        ModelError: it is not on this machine; the sentence says how to get it.
+        ModelError: it is not on this machine; the message says how to get it.
     """
     for root in _roots():
         if sha256 and (root / name / WEIGHTS).is_file() and read_card(root / name).sha256 == sha256:
@@ -169,12 +169,12 @@ def verify(name: str) -> None:
     """Check the weights of a backbone against the SHA-256 recorded when they were made.
 
     Raises:
-        ModelError: it is not on this machine, cannot be read, was changed, or nothing was recorded.
+        ModelError: it is not on this machine, cannot be read or was changed, or no SHA-256 was recorded.
     """
     path = locate(name)
     recorded, (_, found) = read_card(path.parent).sha256, read_hashed(path)
     if not recorded:
-        raise ModelError(f"Nothing was recorded of {name}: there is no {CARD} beside {path} (SHA-256 {found}).")
+        raise ModelError(f"No SHA-256 was recorded for {name}: there is no {CARD} beside {path} (SHA-256 {found}).")
     if found != recorded:
         raise ModelError(
             f"The weights of {name} have changed ({path}: SHA-256 {found[:12]}…, recorded {recorded[:12]}…); "

@@ -1,4 +1,4 @@
-"""The released files of BigColor, and of the BigGAN-256 that its training starts from."""
+"""Readers for the released files of BigColor, and of BigGAN-256, from which its training starts."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _EMA_KEYS = {"decay", "num_updates", "shadow_params", "collected_params"}
 
 
 def read(checkpoint: Path, ema: Path | None, ch: int = 96) -> tuple[dict[str, Tensor], str]:
-    """The released BigColor: EMA parameters with the other file's buffers, as the published results use them.
+    """The released BigColor: EMA parameters with the other file's buffers, as in the published results.
 
     Args:
         checkpoint: ``EG_011.ckpt``.
@@ -26,7 +26,7 @@ def read(checkpoint: Path, ema: Path | None, ch: int = 96) -> tuple[dict[str, Te
         ch: width, 96 for the released files.
 
     Returns:
-        the tensors that the ``paper`` preset uses, float32, and which parameters they are.
+        The tensors that the ``paper`` preset uses, float32, and a note on which parameters they are.
 
     Raises:
         ModelError: the files are not the released ones.
@@ -35,7 +35,7 @@ def read(checkpoint: Path, ema: Path | None, ch: int = 96) -> tuple[dict[str, Te
     content = read_checkpoint(checkpoint)
     if isinstance(content, dict) and "shadow_params" in content:
         raise ModelError(
-            f"'{checkpoint}' is the moving average, whose tensors are nameless: give EG_011.ckpt, and this with --ema."
+            f"'{checkpoint}' is the moving average, whose tensors have no names: give EG_011.ckpt, and this with --ema."
         )
     state = check_tensors(content, layout, checkpoint)
     parameters = "last step, without moving average"
@@ -48,8 +48,8 @@ def read(checkpoint: Path, ema: Path | None, ch: int = 96) -> tuple[dict[str, Te
 def bigcolor_layout(ch: int = 96) -> dict[str, Shape]:
     """Names and shapes of every tensor in the released ``EG_011.ckpt``, in file order.
 
-    BigGAN-256's generator at width ``ch`` with its first two blocks, which BigColor does not run, and unused
-    instance-norm parameters ``in1``/``in2`` in every block.
+    It holds BigGAN-256's generator at width ``ch`` with its first two blocks, which BigColor does not run, and unused
+    instance-norm parameters ``in1`` and ``in2`` in every block.
     """
     layout: dict[str, Shape] = {}
     for index, (before, after) in enumerate(pairwise((1, ch, 2 * ch, 4 * ch, 8 * ch, 8 * ch)), start=1):
@@ -66,12 +66,12 @@ def bigcolor_layout(ch: int = 96) -> dict[str, Shape]:
 
 
 def bigcolor_parameters(ch: int = 96) -> list[str]:
-    """The names that ``shadow_params`` of ``EG_EMA_011.ckpt``, a list without names, follows."""
+    """Names for ``shadow_params`` in ``EG_EMA_011.ckpt``, a list without names, in its order."""
     return [name for name in bigcolor_layout(ch) if not name.endswith(_BUFFERS)]
 
 
 def read_biggan_generator(path: Path, ch: int = 96) -> dict[str, Tensor]:
-    """The tensors of ``G_ema_256.pth``: BigColor's generator, all its blocks, before it was fine-tuned.
+    """The tensors of ``G_ema_256.pth``: all blocks of BigColor's generator, before fine-tuning.
 
     Raises:
         ModelError: the file is not the released one.
@@ -81,7 +81,7 @@ def read_biggan_generator(path: Path, ch: int = 96) -> dict[str, Tensor]:
 
 
 def read_biggan_discriminator(path: Path, ch: int = 96) -> dict[str, Tensor]:
-    """The tensors of ``D_256.pth``, under the names of ``networks.bigcolor.Discriminator``.
+    """The tensors of ``D_256.pth``, renamed for ``networks.bigcolor.Discriminator``.
 
     Raises:
         ModelError: the file is not the released one.
@@ -93,14 +93,14 @@ def read_biggan_discriminator(path: Path, ch: int = 96) -> dict[str, Tensor]:
     with torch.device("meta"):
         ours = shapes(Discriminator(ch))
     layout = {_released_name(name): shape for name, shape in ours.items()}
-    # Ours is a convolution with a 1x1 kernel.
+    # The released layer is linear; ours is a 1x1 convolution.
     layout["linear.weight"] = layout["linear.weight"][:2]
     tensors = read_tensors(path, layout)
     return {name: tensors[_released_name(name)].reshape(shape) for name, shape in ours.items()}
 
 
 def _released_name(name: str) -> str:
-    """The released file nests blocks: ``blocks.1.1`` is the attention after ``blocks.1.0``; ours is third in a row."""
+    """The released file nests blocks: the attention after ``blocks.1.0`` is ``blocks.1.1``; ours is ``blocks.2``."""
     first, _, rest = name.partition(".")
     if first != "blocks":
         return name
@@ -113,9 +113,9 @@ def _released_name(name: str) -> str:
 def _ema_parameters(path: Path, layout: dict[str, Shape], ch: int) -> dict[str, Tensor]:
     content = read_checkpoint(path)
     if isinstance(content, dict) and layout.keys() <= content.keys():
-        raise ModelError(f"'{path}' is the plain checkpoint, not its moving average: --ema is EG_EMA_011.ckpt.")
+        raise ModelError(f"'{path}' is the checkpoint, not its moving average: give EG_EMA_011.ckpt with --ema.")
     if not isinstance(content, dict) or not isinstance(content.get("shadow_params"), list):
-        raise ModelError(f"'{path}' is not a moving average: it has no list shadow_params.")
+        raise ModelError(f"'{path}' is not a moving average: it has no list called shadow_params.")
     unknown = sorted(str(key) for key in content if key not in _EMA_KEYS)
     if unknown:
         raise ModelError(f"'{path}' holds something unknown: {', '.join(unknown)}.")
@@ -130,7 +130,7 @@ def _unused(name: str) -> bool:
 
 
 def _added(name: str) -> bool:
-    """Whether BigColor added the tensor to BigGAN's."""
+    """Whether the tensor is BigColor's addition to BigGAN."""
     return ".in1." in name or ".in2." in name
 
 

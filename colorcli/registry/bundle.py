@@ -1,6 +1,6 @@
-"""Required fields of bundled cards; checked when the package is built, and in a test.
+"""Checks of bundled cards, run when the package is built, and in a test.
 
-Only the standard library is used, since a build happens before anything is installed.
+Only the standard library is used, since packages are built before any dependency is installed.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from colorcli.registry.systems import BUILT_IN
 
 MODEL, BACKBONE, WEIGHTS, README = "model.toml", "backbone.toml", "weights.safetensors", "README.md"
 LARGEST_FILE, LARGEST_BUNDLE = 25 * 2**20, 90 * 2**20
-"""Bytes of one file of weights, and of all that is bundled."""
+"""Limits in bytes for one weights file, and for everything that is bundled."""
 
 Check = Callable[[Any], str]
 
@@ -42,14 +42,14 @@ _SYSTEM = _that(str, lambda text: text in {point.name for point in BUILT_IN}, "a
 _VERSION = _that(str, lambda text: text.isdecimal() and int(text) >= 1, "a whole number in quotes")
 _CONTROLS = _that(list, lambda found: all(isinstance(name, str) for name in found), "a list of names")
 _TABLE = _that(dict, lambda _: True, "a table")
-_COUNT = _that(int, lambda number: number >= 1, "a whole number from 1 on")
+_COUNT = _that(int, lambda number: number >= 1, "a whole number of at least 1")
 _POSITIVE = _that((int, float), lambda number: number > 0, "a number above 0")
 _NUMBER = _that((int, float), math.isfinite, "a number")
 _FLAG = _that(bool, lambda _: True, "true or false")
 _SHA256 = _that(str, _is_sha256, "a SHA-256")
 _DTYPE = _that(str, lambda text: text in ("float16", "float32"), "float16 or float32")
 _URL = _that(str, lambda text: text.startswith("https://"), "an https address")
-_ASPECT = _that((int, float), lambda number: number >= 1, "a number from 1 on")
+_ASPECT = _that((int, float), lambda number: number >= 1, "a number of at least 1")
 
 _TRAINING: dict[str, Check] = {
     "recipe": _NAME,
@@ -63,7 +63,7 @@ _TRAINING: dict[str, Check] = {
     "selection": _LINE,
 }
 _MEASURES = {"psnr": _NUMBER, "psnr_over_gray": _NUMBER, "ab_error": _NUMBER, "colorfulness_ratio": _NUMBER}
-# Fields by dotted path; those in the second table are optional.
+# Required fields by dotted path; those in _MAY_BE are optional.
 _OF_MODEL: dict[str, Check] = {
     "name": _NAME,
     "tag": _NAME,
@@ -96,15 +96,15 @@ _OF_BACKBONE: dict[str, Check] = {
     "weights.sha256": _SHA256,
     **{f"training.{key}": check for key, check in _TRAINING.items()},
 }
-# Tables with free fields: network arguments, other measures.
+# Tables in which any field is allowed: network arguments, other measures.
 _FREE = {"network", "files", "training.validation", "backbones"}
 
 
 def faults(models: Path) -> list[str]:
-    """Faults of the bundled models and backbones, one sentence each.
+    """Faults in the bundled models and backbones, one sentence each.
 
     Args:
-        models: the folder with a folder for each model, and ``backbones`` with one for each backbone.
+        models: the folder with one folder per model, and ``backbones`` with one per backbone.
     """
     folders = sorted(path for path in models.iterdir() if path.is_dir() and path.name != "backbones")
     shared = sorted(path for path in (models / "backbones").iterdir() if path.is_dir())
@@ -121,7 +121,7 @@ def _of_model(folder: Path) -> Iterator[str]:
     for part, entry in _read(folder / MODEL)[0].get("backbones", {}).items():
         weights = folder.parent / "backbones" / str(entry.get("name")) / WEIGHTS
         if not weights.is_file() or _sha256(weights) != entry.get("sha256"):
-            yield f"{folder / MODEL}: backbones.{part} names weights that are not those in {weights.parent}."
+            yield f"{folder / MODEL}: backbones.{part} does not name the weights in {weights.parent}."
 
 
 def _of_card(folder: Path, name: str, wanted: Mapping[str, Check], optional: Mapping[str, Check]) -> Iterator[str]:
@@ -149,7 +149,7 @@ def _of_card(folder: Path, name: str, wanted: Mapping[str, Check], optional: Map
         yield f"{folder} has no {WEIGHTS}."
         return
     if weights.stat().st_size > LARGEST_FILE:
-        yield f"{weights} has {weights.stat().st_size / 2**20:.0f} MiB, more than {LARGEST_FILE // 2**20}."
+        yield f"{weights} is {weights.stat().st_size / 2**20:.0f} MiB, more than {LARGEST_FILE // 2**20}."
     if _sha256(weights) != table.get("weights", {}).get("sha256"):
         yield f"{path}: weights.sha256 is not that of {weights}."
 
@@ -162,7 +162,7 @@ def _read(path: Path) -> tuple[dict[str, Any], str]:
 
 
 def _fields(table: Mapping[str, Any], known: Mapping[str, Check], path: str = "") -> Iterator[tuple[str, Any]]:
-    """A card's values by dotted path; a table that is checked as a whole is one value."""
+    """A card's values by dotted path; a table that is checked as a whole counts as one value."""
     for key, value in table.items():
         field = f"{path}{key}"
         if isinstance(value, dict) and field not in known:

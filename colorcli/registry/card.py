@@ -36,20 +36,21 @@ class ModelCard:
     """A model's metadata.
 
     Attributes:
-        name: of the system's weights as a user types it, such as ``bigcolor``.
-        tag: of these weights, such as ``lite`` or ``official``; empty for a run folder without one.
-        system: registered name of the network; ``preset`` is informative.
-        version: of the weights.
-        licence: one line, true to where the training photographs came from.
+        name: name of the model as a user types it, such as ``bigcolor``.
+        system: registered name of the network.
+        weights_sha256: hexadecimal SHA-256 of the model's own weights file.
+        tag: which weights of that name, such as ``lite`` or ``official``; empty for a run folder without one.
+        preset: the preset that ``network`` comes from, for information only.
+        version: version of the weights.
+        licence: one line, which reflects where the training photographs came from.
         network: keyword arguments of the network's constructor.
-        size: the input sizes the network takes.
+        size: the input sizes that the network takes.
         controls: names of its controls; see ``pipeline.controls``.
-        source: paper, address, and source files.
+        source: paper, URL, and source files.
         training: data, command, steps, metrics.
         backbones: frozen parts whose weights are stored elsewhere, by part.
-        weights_sha256: hexadecimal SHA-256 of the model's own weights file.
-        weights_dtype: of the stored tensors, which are converted to float32.
-        folder: of the card; None if not yet written.
+        weights_dtype: type of the stored tensors, which are converted to float32.
+        folder: folder of the card; None if not yet written.
         weights_file: name of the weights file in that folder.
         reference: name for users: ``name@tag``, or the path of a run folder or file.
     """
@@ -74,7 +75,7 @@ class ModelCard:
 
     @property
     def exact_name(self) -> str:
-        """``name@tag``, or the name alone where there is no tag."""
+        """``name@tag``, or the name alone if there is no tag."""
         return f"{self.name}@{self.tag}" if self.tag else self.name
 
     @property
@@ -127,7 +128,7 @@ def read_card(folder: Path) -> ModelCard:
     """Read the card in ``folder``.
 
     Raises:
-        ModelError: there is none, or it is not a card.
+        ModelError: there is no card, or it cannot be read or used.
     """
     path = folder / CARD
     try:
@@ -144,7 +145,7 @@ def read_card(folder: Path) -> ModelCard:
 
 
 def write_card(card: ModelCard, folder: Path) -> Path:
-    """Write ``card`` into ``folder``, which must exist, replacing any card there; the path written.
+    """Write ``card`` into ``folder``, which must exist, replacing any card there; returns the path written.
 
     Raises:
         OSError: the folder cannot be written.
@@ -156,7 +157,7 @@ def write_card(card: ModelCard, folder: Path) -> Path:
 
 
 def read_hashed(path: Path) -> tuple[bytes, str]:
-    """Read a weights file once, so that the checked bytes are the used ones; also returns its hexadecimal SHA-256.
+    """A weights file's bytes and their hexadecimal SHA-256; read once, so that the checked bytes are those used.
 
     Raises:
         ModelError: it cannot be read.

@@ -1,4 +1,4 @@
-"""Reading released checkpoints as tensors, every one of them accounted for. No pickle is executed."""
+"""Reads released checkpoints as tensors and accounts for every one of them. No pickle is executed."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ if TYPE_CHECKING:
 
 Shape = tuple[int, ...]
 
-# How many batches have been seen: files made before PyTorch counted them lack it, and no network here uses it.
+# The number of batches seen: files from before PyTorch counted them lack it, and no network here uses it.
 _COUNTER = "num_batches_tracked"
 
 
 def read_checkpoint(path: Path, ignored: Collection[str] = ()) -> Any:
-    """What a PyTorch checkpoint or a .safetensors file holds: tensors, plain containers, numbers and text.
+    """The content of a PyTorch checkpoint or a .safetensors file: tensors, plain containers, numbers and text.
 
     Args:
         path: the file, in either of PyTorch's formats or as safetensors.
         ignored: keys of the outermost dictionary that are left out, whatever they hold.
 
     Raises:
-        ModelError: the file cannot be read, is no checkpoint, is cut short or otherwise damaged, or holds anything that
-            would have to be run.
+        ModelError: the file cannot be read, is not a checkpoint, is truncated or otherwise damaged, or holds anything
+            that would have to be run.
     """
     try:
         content = _read_safetensors(path) if path.suffix == ".safetensors" else unpickle.load(path)
@@ -44,7 +44,7 @@ def read_checkpoint(path: Path, ignored: Collection[str] = ()) -> Any:
     except OSError as error:
         raise ModelError(f"The checkpoint {path} cannot be read: {error.strerror or error}.") from error
     except Exception as error:
-        # A pickle that is not one leads to whatever it leads to; none of it was run.
+        # A damaged pickle can raise anything; none of it was run.
         raise ModelError(f"The checkpoint '{path}' is damaged: copy or fetch it again.") from error
     if isinstance(content, dict):
         content = {key: value for key, value in content.items() if key not in ignored}
@@ -68,10 +68,10 @@ def read_tensors(
     Args:
         path: the file.
         layout: as for ``check_tensors``.
-        unused: as there.
-        wrapper: key of the state dict in the file; it may also be there without it.
-        ignored: keys beside it that are left out, whatever they hold.
-        rename: beginnings of names in the file, and what ``layout`` has in their place; the longest that fits counts.
+        unused: as for ``check_tensors``.
+        wrapper: key of the state dict in the file; a file that is the state dict itself is accepted too.
+        ignored: other keys that are left out, whatever they hold.
+        rename: prefixes of names in the file, and what ``layout`` has in their place; the longest match counts.
 
     Raises:
         ModelError: the file cannot be read, or is not the checkpoint that ``layout`` describes.
@@ -80,7 +80,7 @@ def read_tensors(
     if wrapper and isinstance(content, dict) and wrapper in content:
         others = sorted(str(key) for key in content if key != wrapper)
         if others:
-            raise ModelError(f"'{path}' holds something unknown beside {wrapper}: {', '.join(others)}.")
+            raise ModelError(f"'{path}' holds something unknown besides {wrapper}: {', '.join(others)}.")
         content = content[wrapper]
     if rename and isinstance(content, Mapping):
         content = _renamed(content, rename, path)
@@ -118,7 +118,7 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 
 
 def _rather(beginning: bytes) -> str:
-    """What a file is that is no checkpoint, by its first bytes, as the end of a sentence."""
+    """What a file is instead of a checkpoint, judged by its first bytes, as the end of a sentence."""
     if beginning.lstrip()[:1] == b"<":
         return " but a web page: the address leads to a page about the file, not to the file"
     if beginning.startswith(b"version https://git-lfs"):
@@ -131,16 +131,16 @@ def _rather(beginning: bytes) -> str:
 def check_tensors(
     content: Any, layout: Mapping[str, Shape], path: Path, unused: Iterable[str] = ()
 ) -> dict[str, Tensor]:
-    """``content`` as float32 tensors in the order of ``layout``, all of them and no other.
+    """``content`` as float32 tensors in the order of ``layout``, no more and no fewer.
 
     Args:
         content: a state dict as read from ``path``.
-        layout: names and shapes. ``num_batches_tracked`` may be absent from the content; it is zero then.
-        path: for messages.
-        unused: names, and beginnings of names that end in a dot, that are left out, whether the file has them or not.
+        layout: expected names and shapes. ``num_batches_tracked`` may be absent from the content and is then zero.
+        path: the file's path, for messages.
+        unused: names, and prefixes that end in a dot, that are left out whether the file has them or not.
 
     Raises:
-        ModelError: a tensor is missing, unknown, misshaped, not of floating-point numbers, or not finite.
+        ModelError: a tensor is missing, unknown, misshaped, not floating-point, or not finite.
     """
     import torch
 
@@ -164,12 +164,12 @@ def check_tensors(
     tensors = {name: found[name].to(torch.int64 if name.endswith(_COUNTER) else torch.float32) for name in wanted}
     broken = [name for name, tensor in tensors.items() if not bool(torch.isfinite(tensor).all())]
     if broken:
-        raise ModelError(f"'{path}' is damaged: {broken[0]} holds infinite numbers or none.")
+        raise ModelError(f"'{path}' is damaged: {broken[0]} holds NaN or infinite numbers.")
     return tensors
 
 
 def network_layout(entry: Release) -> dict[str, Shape]:
-    """Names and shapes of the tensors of an entry's ``network``, without memory behind them.
+    """Names and shapes of the tensors of an entry's ``network``, which is built without allocating memory.
 
     Raises:
         ModelError: the library that defines the network is not installed, or lacks it.
@@ -185,7 +185,7 @@ def _torchvision(name: str, arguments: dict[str, Any]) -> nn.Module:
     from torchvision import models
 
     builder = models.get_model_builder(name)
-    # Left to their defaults, these would fetch weights.
+    # By default, some of these arguments would fetch weights.
     none = dict.fromkeys({"weights", "weights_backbone"} & inspect.signature(builder).parameters.keys())
     network: nn.Module = builder(**none, **arguments)
     return network
@@ -195,7 +195,9 @@ def _timm(name: str, arguments: dict[str, Any]) -> nn.Module:
     try:
         import timm
     except ImportError as error:
-        raise ModelError(f"The network {name} is timm's, which is not installed: {install_command('train')}") from error
+        raise ModelError(
+            f"{name} needs the package timm, which is not installed: {install_command('train')}"
+        ) from error
     network: nn.Module = timm.create_model(name, pretrained=False, **arguments)
     return network
 

@@ -1,4 +1,4 @@
-"""Fetching released files: the only code that touches the network."""
+"""Fetches released files: the only code that uses the network."""
 
 from __future__ import annotations
 
@@ -68,14 +68,15 @@ def fetch(
     file was first fetched.
 
     Args:
-        remote: what to fetch.
-        folder: created if missing; the unfinished file is ``name.part`` there.
+        remote: the file to fetch.
+        folder: folder to fetch into, created if missing; the unfinished file is ``name.part`` there.
         progress: called with (name, bytes so far, total bytes or None).
         stopped: whether to stop; the next call resumes.
 
     Raises:
-        StoppedError: ``stopped`` became true.
-        ModelError: offline, not reachable, refused, too large, incomplete, or not the expected file.
+        StoppedError: ``stopped`` returned true.
+        ModelError: the machine is offline, the server cannot be reached or refuses, or the file is too large,
+            incomplete, not the expected one, or cannot be stored.
     """
     target, part = folder / remote.name, folder / f"{remote.name}.part"
     try:
@@ -104,7 +105,7 @@ def _require_network(remote: Remote) -> None:
 
 def _go_on(remote: Remote, stopped: Callable[[], bool]) -> None:
     if stopped():
-        raise StoppedError(f"Stopped while {remote.name} was fetched; run again to go on.")
+        raise StoppedError(f"Stopped while fetching {remote.name}; run again to go on.")
 
 
 def _fetch_part(remote: Remote, part: Path, progress: Progress, stopped: Callable[[], bool]) -> None:
@@ -117,7 +118,7 @@ def _fetch_part(remote: Remote, part: Path, progress: Progress, stopped: Callabl
             if error.code < 500 or attempt == _ATTEMPTS:
                 raise ModelError(f"{remote.url} answered {error.code} {error.reason}; try again later.") from error
         except _LINE_FAULTS as error:
-            # No first byte means no network; retrying would only hide that.
+            # Not a single byte means no network; retrying would only hide that.
             if attempt == _ATTEMPTS or not part.exists():
                 raise _unreachable(remote, part, error) from error
         else:
@@ -130,7 +131,7 @@ def _fetch_part(remote: Remote, part: Path, progress: Progress, stopped: Callabl
 def _unreachable(remote: Remote, part: Path, error: Exception) -> ModelError:
     reason = getattr(error, "reason", None) or error
     if part.exists():
-        return ModelError(f"The connection broke while {remote.name} was fetched ({reason}); run again to go on.")
+        return ModelError(f"The connection broke while fetching {remote.name} ({reason}); run again to go on.")
     host = urllib.parse.urlsplit(remote.url).hostname
     return ModelError(f"{remote.name} cannot be fetched: {host} is not reachable ({reason}).")
 
@@ -144,7 +145,7 @@ def _transfer(remote: Remote, part: Path, opener: urllib.request.OpenerDirector,
             raise
         if _total(error.headers.get("Content-Range")) == have:
             return
-        # The remote file is shorter than our part, which must be of another file.
+        # The remote file is shorter than our part, which must come from another file.
         part.unlink()
         have = 0
         response = _open(remote, part, have, opener)
@@ -171,7 +172,7 @@ def _transfer(remote: Remote, part: Path, opener: urllib.request.OpenerDirector,
 
 
 def _open(remote: Remote, part: Path, have: int, opener: urllib.request.OpenerDirector) -> HTTPResponse:
-    """The response that carries the file, past Google Drive's confirmation page."""
+    """The response that carries the file, after any confirmation page of Google Drive's."""
     headers = {}
     if have:
         headers["Range"] = f"bytes={have}-"
@@ -219,7 +220,7 @@ class _FormParser(HTMLParser):
 
 
 def _confirmation(page: str, page_url: str) -> str | None:
-    """Where Google Drive's "can't scan this file for viruses" page leads: a form, formerly a link."""
+    """The URL that Google Drive's "can't scan this file for viruses" page leads to, by a form, formerly by a link."""
     parser = _FormParser()
     parser.feed(page)
     following = None

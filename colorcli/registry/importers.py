@@ -1,6 +1,6 @@
-"""Officially released files, turned into models and backbones of ours. They are read as tensors; no pickle is executed.
+"""Imports released files as models and backbones. They are read as tensors; no pickle is executed.
 
-Every tensor of a file is accounted for: one that is missing, unknown or misshaped is an error.
+Every tensor of a file is accounted for: a missing, unknown or misshaped one is an error.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ DISCRIMINATOR = "discriminator.safetensors"
 
 
 class Origin(StrEnum):
-    """What is known of files that have a released layout, as cards and journals say it."""
+    """What is known about files in a released layout, in the words of cards and journals."""
 
     PUBLISHED = "the published file"
     UNKNOWN = "in the released layout; no hash is published"
@@ -44,16 +44,16 @@ class Origin(StrEnum):
 
 
 def import_files(name: str, files: Sequence[Path], *, tag: str = "", overwrite: bool = False) -> Installed:
-    """Install released files: a model as ``name@official`` or its other released tag, anything else as a backbone.
+    """Install released files in the user's data folder: a model under its released tag, anything else as a backbone.
 
-    They go to the user's data folder. Files in the released layout whose hash is not the published one are installed
-    under a tag of the user's, and their card says what they are.
+    Files in the released layout whose hash is not the published one are installed under a tag of the user's choice,
+    and their card says what they are.
 
     Args:
-        name: as in the table of released files.
-        files: in the order of the table; those that are optional there may be left out. Or a run folder alone: see
+        name: name in the table of released files.
+        files: in the order of the table, where optional ones may be omitted; or a single run folder, see
             ``import_run``.
-        tag: of the user's; empty for the released one.
+        tag: the user's tag; empty for the released one.
         overwrite: whether to replace other weights of that name.
 
     Raises:
@@ -67,7 +67,7 @@ def import_files(name: str, files: Sequence[Path], *, tag: str = "", overwrite: 
     required = [remote for remote in entry.files if not remote.optional]
     if not len(required) <= len(files) <= len(entry.files):
         names = ", ".join(f"{remote.name} (optional)" if remote.optional else remote.name for remote in entry.files)
-        raise ModelError(f"{name} is read from these files, in this order: {names}; {len(files)} were given.")
+        raise ModelError(f"{name} needs these files, in this order: {names}; {len(files)} were given.")
     _check_tag(entry, tag)
     if entry.kind != "model":
         tensors = _read_backbone(entry, files)
@@ -96,7 +96,7 @@ def _origin(entry: Release, files: Sequence[Path], tag: str) -> Origin:
     """Whether files in the released layout are those that were published.
 
     Raises:
-        ModelError: they are others, and the user gave no tag to tell them apart by.
+        ModelError: they are not, and the user gave no tag to distinguish them by.
     """
     known = 0
     for remote, path in zip(entry.files, files, strict=False):
@@ -116,20 +116,20 @@ def _origin(entry: Release, files: Sequence[Path], tag: str) -> Origin:
 
 
 def import_run(name: str, run: Path, *, overwrite: bool = False) -> Backbone:
-    """Install the backbone or generator that a training run has made; its file stays as it is.
+    """Install the backbone or generator that a training run has made; the run's own files are not changed.
 
     Args:
-        name: what it will be called; networks that are built on it look for the name of its recipe.
+        name: name to install it under; networks built on it look for the name of its recipe.
         run: the run folder.
         overwrite: whether to replace other weights of that name.
 
     Raises:
-        ModelError: the run made no backbone, or damaged it since; the name is taken, or no name of a folder.
+        ModelError: the run made no backbone, or it has been damaged since; the name is taken, or cannot be a folder's.
         OutputError: the data folder cannot be written.
     """
     card = _made_by(run)
     if name in releases():
-        raise ModelError(f"{name} is the name of released files: give what {run} holds another one.")
+        raise ModelError(f"{name} is the name of released files: import {run} under another name.")
     if name.startswith(".") or set(name) & set("@/\\"):
         raise ModelError(f"'{name}' cannot be a backbone's name.")
     folder = backbones.user_backbones_dir() / name
@@ -142,14 +142,14 @@ def import_run(name: str, run: Path, *, overwrite: bool = False) -> Backbone:
 
 
 def built_on(backbone: str) -> list[str]:
-    """The presets that work here and whose frozen parts are this backbone, such as ``biggan-encoder lite``."""
+    """The presets on this machine that have this backbone as a frozen part, such as ``biggan-encoder lite``."""
     found = []
     for system in systems().names():
         for preset, arguments in systems().network_class(system).presets.items():
             try:
                 network = empty_network(system, arguments)
             except ModelError:
-                continue  # its package is not installed
+                continue  # the package it needs is not installed
             if backbone in network.frozen_parts.values():
                 found.append(f"{system} {preset}")
     return found
@@ -162,13 +162,13 @@ def pull(
     progress: Progress | None = None,
     stopped: Callable[[], bool] = lambda: False,
 ) -> tuple[Installed, list[Fetched]]:
-    """Fetch released files and install them; what is installed then, and what was fetched.
+    """Fetch released files and install them; returns what is then installed, and what was fetched.
 
-    Nothing is fetched if they are installed already. The files are deleted once they are imported; what was fetched of
-    them before an error, or before ``stopped`` said that an end was asked for, is kept, to go on from.
+    Nothing is fetched if they are already installed. Files are deleted after their import; after an error, or when
+    ``stopped`` returns true, what has been fetched is kept, so that the next call resumes.
 
     Raises:
-        StoppedError: an end was asked for.
+        StoppedError: ``stopped`` returned true.
         ModelError: there are no such released files, or they cannot be fetched or imported.
         OutputError: the data folder cannot be written.
     """
@@ -176,7 +176,7 @@ def pull(
     if not overwrite and (present := _present(entry)) is not None:
         return present, []
     if not all(remote.url for remote in entry.files):
-        raise ModelError(f"{name} has no published address; take it from a file: colorcli models import {name} FILE")
+        raise ModelError(f"{name} has no published address; import it from a file: colorcli models import {name} FILE")
     folder = data_dir() / "downloads" / name
     fetched = [fetch(remote, folder, progress, stopped) for remote in entry.files]
     done = import_files(name, [one.path for one in fetched], overwrite=overwrite)
@@ -185,15 +185,15 @@ def pull(
 
 
 def convert(name: str, files: Sequence[Path], **changes: Any) -> tuple[ModelCard, dict[str, Tensor]]:
-    """A released model as a card without hash or folder, and the tensors of its own file.
+    """A released model's card, without hash and folder, and the tensors of its own file.
 
     Args:
-        name: as in the table of released files.
+        name: name in the table of released files.
         files: as for ``import_files``.
-        changes: to the arguments of that preset.
+        changes: changes to the preset's arguments.
 
     Raises:
-        ModelError: the files are not the released ones, or a backbone that the network shares is missing.
+        ModelError: the files are not the released ones, or a shared backbone is missing.
     """
     entry = release(name)
     system = entry.model
@@ -206,7 +206,7 @@ def convert(name: str, files: Sequence[Path], **changes: Any) -> tuple[ModelCard
         tensors, source["parameters"] = bigcolor.read(files[0], files[1] if len(files) > 1 else None, network["ch"])
         wrong = difference({part: tuple(tensor.shape) for part, tensor in tensors.items()}, own)
         if wrong:
-            raise ModelError(f"The checkpoint {files[0]} does not make a whole network: {wrong}.")
+            raise ModelError(f"The checkpoint {files[0]} does not make a complete network: {wrong}.")
     else:
         tensors = read_tensors(
             files[0], own, entry.unused, wrapper=entry.wrapper, ignored=entry.ignored, rename=entry.rename
@@ -218,7 +218,7 @@ def convert(name: str, files: Sequence[Path], **changes: Any) -> tuple[ModelCard
         preset=entry.preset,
         licence=entry.licence,
         network=network,
-        # the released program's way to the working size and back belongs to the released weights
+        # released weights go with their program's way of resizing to the working size and back
         size=dataclasses.replace(empty.size_rule, resize=entry.resize, enlarge=entry.enlarge),
         controls=empty.controls,
         source={**source, "files": {path.name: file_sha256(path) for path in files}},
@@ -235,10 +235,9 @@ def install(
     discriminator: dict[str, Tensor] | None = None,
     overwrite: bool = False,
 ) -> ModelCard:
-    """Put a model into the user's data folder, whole or not at all; its card with hash and folder.
+    """Install a model in the user's data folder, completely or not at all; returns its card with hash and folder.
 
-    Public: a plug-in whose files no table describes reads them itself, and installs what it made of them with this.
-
+    This is public for plug-ins whose files no table can describe: they read them on their own and install the result.
     Installing the same weights again changes nothing. A discriminator is kept beside the weights.
 
     Raises:
@@ -265,7 +264,7 @@ def install_backbone(
     origin: Origin = Origin.UNKNOWN,
     overwrite: bool = False,
 ) -> Backbone:
-    """Put a backbone into the user's data folder, whole or not at all; with a tag, as ``name@tag``.
+    """Install a backbone in the user's data folder, completely or not at all; with a tag, as ``name@tag``.
 
     Raises:
         ModelError: other weights of that name are installed and ``overwrite`` is false.
@@ -291,7 +290,7 @@ def _install(
     before: str,
     overwrite: bool,
 ) -> None:
-    """Let ``save(path)`` write weights and ``describe(folder, sha256)`` add to them; then put the folder in place."""
+    """Let ``save(path)`` write weights and ``describe(folder, sha256)`` add a card; then move the folder into place."""
     name = folder.name
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -314,7 +313,7 @@ def _save(tensors: dict[str, Tensor], path: Path) -> None:
     from safetensors.torch import save_file
 
     save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path)
-    # safetensors makes files that only their owner may read.
+    # safetensors creates files that only their owner may read.
     path.chmod(0o644)
 
 
@@ -333,17 +332,17 @@ def _installed_sha256(folder: Path) -> str:
 
 
 def _made_by(run: Path) -> Backbone:
-    """The card of the backbone that a run has made, once its weights were found to be those of the card.
+    """The card of the backbone that a run has made, after checking its weights against it.
 
     Raises:
-        ModelError: there is none, or other weights are beside it.
+        ModelError: there is no card, or the weights beside it are not the card's.
     """
     if not (run / backbones.CARD).is_file():
         if (run / CARD).is_file():
             raise ModelError(f"{run} holds a model, which needs no import: use it with --model {run}.")
         raise ModelError(
-            f"There is no {backbones.CARD} in {run}: it is no run of a recipe that makes a backbone, or one that has "
-            "not come to its first check yet."
+            f"There is no {backbones.CARD} in {run}: its recipe makes no backbone, or the run has not reached its "
+            "first check yet."
         )
     card = backbones.read_card(run)
     try:
@@ -352,8 +351,8 @@ def _made_by(run: Path) -> Backbone:
         raise ModelError(f"The weights {run / WEIGHTS} cannot be read: {error.strerror}.") from error
     if found != card.sha256:
         raise ModelError(
-            f"{run / WEIGHTS} is not what the run has written (SHA-256 {found[:12]}…, recorded {card.sha256[:12]}…): "
-            "continue the run (--resume), whose next check writes it again."
+            f"{run / WEIGHTS} is not what the run wrote (SHA-256 {found[:12]}…, recorded {card.sha256[:12]}…): "
+            "continue the run (--resume); its next check writes it again."
         )
     return card
 
@@ -381,7 +380,7 @@ _READERS: dict[str, Callable[[Path], dict[str, Tensor]]] = {
 
 
 def _check_config(path: Path, expected: dict[str, Any]) -> None:
-    """What the shapes cannot show: a network of another depth or epsilon would load, and draw something else."""
+    """Check what shapes cannot show: a network with another epsilon, say, would load and give wrong images."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
         wrong = [

@@ -1,4 +1,4 @@
-"""Finding models by name, run folder or file, and building their networks. Only what takes tensors imports torch."""
+"""Finds models by name, run folder or file, and builds their networks. Torch is imported only to build or read them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _log = logging.getLogger(__name__)
 def list_models() -> list[ModelCard]:
     """The cards of all installed models, sorted by name; the default tag of each name first.
 
-    A folder whose card cannot be read is left out with a warning, so that one damaged import does not hide the rest.
+    Folders whose cards cannot be read are left out with a warning, so that one damaged import does not hide the rest.
     """
     cards: dict[str, ModelCard] = {}
     for folder in _model_folders():
@@ -57,7 +57,11 @@ def list_models() -> list[ModelCard]:
 
 
 def default_tags() -> dict[str, str]:
-    """The tags that bare names stand for where the user has chosen one, by name."""
+    """The tags that the user has chosen as defaults, by model name.
+
+    Raises:
+        ModelError: the file that records them cannot be read.
+    """
     try:
         table = json.loads(_defaults_file().read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -72,7 +76,7 @@ def default_tags() -> dict[str, str]:
 
 
 def default_card(name: str, cards: list[ModelCard] | None = None) -> ModelCard | None:
-    """The model a bare name stands for: the user's choice, else the bundled one, else the only one; None if unknown.
+    """The model that a bare name stands for: the user's choice, else the bundled one, else the only one, else None.
 
     Raises:
         ModelError: the user's choice is no longer installed, or several models are and none is the default.
@@ -95,7 +99,7 @@ def default_card(name: str, cards: list[ModelCard] | None = None) -> ModelCard |
 
 
 def set_default(name: str) -> ModelCard:
-    """Make ``name@tag`` what the bare name stands for, in the user's data folder; its card.
+    """Make ``name@tag`` the user's default for its bare name, and return its card.
 
     Raises:
         ModelError: no such model is installed, or the choice cannot be stored.
@@ -115,11 +119,14 @@ def set_default(name: str) -> ModelCard:
 
 
 def find(name: str) -> ModelCard:
-    """The card of a model given as ``name``, ``name@tag``, run folder, .safetensors file with model.toml beside it, or
-    ONNX file that was exported.
+    """The card of a model.
+
+    Args:
+        name: ``name``, ``name@tag``, a run folder, a .safetensors file with model.toml beside it, or an exported ONNX
+            file.
 
     Raises:
-        ModelError: there is no such model; the message names near ones.
+        ModelError: there is no such model; the message suggests similar names.
     """
     path = Path(name)
     is_file = path.suffix.lower() in (".safetensors", ONNX)
@@ -142,7 +149,7 @@ def find(name: str) -> ModelCard:
 
 
 def model_info(card: ModelCard) -> ModelInfo:
-    """What the pipeline needs to know of a model."""
+    """What the pipeline needs to know about a model."""
     return ModelInfo(
         name=card.reference or card.exact_name,
         system=card.system,
@@ -157,10 +164,10 @@ def model_info(card: ModelCard) -> ModelInfo:
 
 
 def verify(card: ModelCard) -> None:
-    """Check the weights file, and those of shared backbones, against the card, without loading them into a network.
+    """Check a model's weights file and its shared backbones against the card, without building a network.
 
     Raises:
-        ModelError: a file is missing, unreadable, or another than the card describes.
+        ModelError: a file is missing, unreadable, or not the one that the card describes.
     """
     if card.is_onnx:
         onnx_file.check(card.weights)
@@ -172,14 +179,14 @@ def verify(card: ModelCard) -> None:
 
 
 def read_weights(card: ModelCard) -> dict[str, Tensor]:
-    """The tensors in a model's own file, after its SHA-256 was found to be the card's; floating ones as float32.
+    """The tensors in a model's own file, checked against the card's SHA-256; floating-point ones as float32.
 
     Raises:
-        ModelError: the file is missing, damaged, another than the card describes, or an ONNX file.
+        ModelError: the file is missing, damaged, not the one that the card describes, or an ONNX file.
     """
     if card.is_onnx:
         raise ModelError(
-            f"{card.reference} is an ONNX file, which can only be run; name the model that it was made from."
+            f"{card.reference} is an ONNX file, which can only be run; give the model that it was exported from."
         )
     content, sha256 = read_hashed(card.weights)
     _check_hash(card, sha256)
@@ -187,9 +194,9 @@ def read_weights(card: ModelCard) -> dict[str, Tensor]:
 
 
 def read_backbone(name: str, sha256: str = "") -> tuple[dict[str, Tensor], str]:
-    """The tensors of a backbone, generator or metric network, floating ones as float32; and its file's SHA-256.
+    """The tensors of a backbone, generator or metric network, floating-point ones as float32, and its file's SHA-256.
 
-    Which one, if there are two of that name, is decided as by ``backbones.locate``.
+    ``backbones.locate`` decides between two of the same name.
 
     Raises:
         ModelError: it is not on this machine, or damaged.
@@ -200,12 +207,12 @@ def read_backbone(name: str, sha256: str = "") -> tuple[dict[str, Tensor], str]:
 
 
 def fit(tensors: dict[str, Tensor], wanted: dict[str, tuple[int, ...]], what: str) -> dict[str, Tensor]:
-    """Those tensors of a backbone that one of its modules holds, under the module's names.
+    """The tensors of a backbone that one of its modules needs, under the module's names.
 
-    The module may be the whole network, a submodule of it (VGG's ``features``), or either of them cut short.
+    The module may be the whole network, a submodule (VGG's ``features``), or a truncated form of either.
 
     Args:
-        tensors: of the backbone, under the names of the library that defines it.
+        tensors: the backbone's tensors, under the names of the library that defines it.
         wanted: names and shapes of the module's state dict.
         what: the backbone's name, for messages.
 
@@ -224,7 +231,7 @@ def fit(tensors: dict[str, Tensor], wanted: dict[str, tuple[int, ...]], what: st
 
 
 def fill_frozen(network: Colorizer) -> dict[str, Shared]:
-    """Give each frozen part of a network the weights of its backbone; what the network's card has to say of them.
+    """Load the weights of backbones into a network's frozen parts; returns the entries for the network's card.
 
     Raises:
         ModelError: a backbone is not on this machine, or has no such module.
@@ -240,19 +247,19 @@ def fill_frozen(network: Colorizer) -> dict[str, Shared]:
 
 
 def own_tensors(network: nn.Module, shared: Iterable[str]) -> dict[str, Tensor]:
-    """The tensors that a model's own file holds: all but those of the ``shared`` parts."""
+    """The tensors in a model's own file: all except those of the ``shared`` parts."""
     prefixes = tuple(f"{part}." for part in shared)
     return {name: tensor for name, tensor in network.state_dict().items() if not name.startswith(prefixes)}
 
 
 def build(card: ModelCard, tensors: dict[str, Tensor]) -> Colorizer:
-    """The network that ``card`` describes, holding exactly ``tensors`` and those of the shared backbones it names.
+    """The network that ``card`` describes, with exactly ``tensors`` and those of the shared backbones it names.
 
-    A frozen part that the card does not name is among ``tensors``.
+    The tensors of a frozen part that the card does not name are in ``tensors``.
 
     Raises:
         ModelError: the system is unknown, its arguments do not fit, a tensor is missing, unknown or misshaped, or a
-            backbone is missing or another than the card describes.
+            backbone is missing or not the one that the card describes.
     """
     network = empty_network(card.system, card.network)
     own = shapes(network)
@@ -273,7 +280,7 @@ def build(card: ModelCard, tensors: dict[str, Tensor]) -> Colorizer:
         raise ModelError(f"The weights of {card.exact_name} do not fit the network '{card.system}': {wrong}.")
     network.load_state_dict(whole, strict=True, assign=True)
     if any(tensor.is_meta for tensor in (*network.parameters(), *network.buffers())):
-        # Something outside the state dict was made by the constructor, so it has to run for real.
+        # The constructor makes a tensor that is not in the state dict, so it must run with real memory.
         network = _construct(card.system, card.network)
         network.load_state_dict(whole, strict=True)
     network.shared_sha256 = {part: shared.sha256 for part, shared in card.backbones.items()}
@@ -281,7 +288,7 @@ def build(card: ModelCard, tensors: dict[str, Tensor]) -> Colorizer:
 
 
 def empty_network(system: str, arguments: dict[str, Any]) -> Colorizer:
-    """A system's network without memory behind its tensors: initializing what is overwritten costs seconds.
+    """A system's network on the meta device: allocating and initializing what is overwritten would cost seconds.
 
     Raises:
         ModelError: the system is unknown, or its arguments do not fit.
@@ -290,7 +297,7 @@ def empty_network(system: str, arguments: dict[str, Any]) -> Colorizer:
     from torch.overrides import TorchFunctionMode
 
     class WithoutInitialization(TorchFunctionMode):
-        """On tensors without memory, drawing random values loads PyTorch's compiler, for a second and 100 MB."""
+        """Skips initialization: random values on the meta device load PyTorch's compiler, for a second and 100 MB."""
 
         def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
             if getattr(function, "__module__", None) == "torch.nn.init":
@@ -307,7 +314,7 @@ def shapes(network: nn.Module) -> dict[str, tuple[int, ...]]:
 
 
 def difference(found: Mapping[str, tuple[int, ...]], expected: Mapping[str, tuple[int, ...]]) -> str:
-    """What is wrong with a table of tensors, naming the first of each kind; empty if nothing is."""
+    """How a table of tensors differs from the expected one, with an example of each kind; empty if it does not."""
     missing = [name for name in expected if name not in found]
     unknown = [name for name in found if name not in expected]
     misshaped = [name for name, shape in found.items() if expected.get(name, shape) != shape]
@@ -341,8 +348,8 @@ def _find_path(path: Path) -> ModelCard:
         if (path / backbones.CARD).is_file() and not (path / CARD).is_file():
             name = backbones.read_card(path).name
             raise ModelError(
-                f"{path} holds {name}, which networks are built on and which colours nothing by itself; install it for "
-                f"them with 'colorcli models import {name} {path}'."
+                f"{path} holds {name}, which other networks are built on and which colours nothing by itself; install "
+                f"it for them with 'colorcli models import {name} {path}'."
             )
         return dataclasses.replace(read_card(path), reference=str(path))
     if not path.is_file():
@@ -356,12 +363,12 @@ def _find_path(path: Path) -> ModelCard:
     card = dataclasses.replace(read_card(path.parent), weights_file=path.name, reference=str(path))
     if path.name == WEIGHTS:
         return card
-    # The card vouches for the file it names; another file beside it is known by its own hash.
+    # The card gives the hash of the file it names; another file beside it is identified by its own.
     return dataclasses.replace(card, weights_sha256=read_hashed(path)[1])
 
 
 def _onnx_card(path: Path) -> ModelCard:
-    """The card of an exported model, out of its metadata."""
+    """The card of an exported model, from its metadata."""
     header = onnx_file.read_header(path)
     name, _, tag = header.name.partition("@")
     return ModelCard(
@@ -386,7 +393,7 @@ def _onnx_card(path: Path) -> ModelCard:
 def _check_hash(card: ModelCard, found: str) -> None:
     if found != card.weights_sha256:
         raise ModelError(
-            f"The weights of {card.reference or card.exact_name} are not those its card describes "
+            f"The weights of {card.reference or card.exact_name} are not those that its card describes "
             f"({card.weights}: SHA-256 {found[:12]}…, expected {card.weights_sha256[:12]}…); "
             "install or import it again."
         )
@@ -395,7 +402,7 @@ def _check_hash(card: ModelCard, found: str) -> None:
 def _check_backbone(card: ModelCard, shared: Shared, path: Path, found: str) -> None:
     if found != shared.sha256:
         raise ModelError(
-            f"{card.reference or card.exact_name} was made with another {shared.name} than is on this machine "
+            f"{card.reference or card.exact_name} was made with a different {shared.name} than the one on this machine "
             f"({path}: SHA-256 {found[:12]}…, expected {shared.sha256[:12]}…); install that one."
         )
 

@@ -19,8 +19,8 @@ from colorcli.text import near
 TABLE = Path(__file__).with_name("releases.toml")
 
 GROUP = "colorcli.releases"
-"""Entry-point group by which other packages declare released files: ``module:releases.toml``, a table of the form of
-ours that stands beside the module."""
+"""Entry-point group by which other packages declare released files: ``module:releases.toml``, a table like ours in the
+module's folder."""
 
 
 @dataclass(frozen=True)
@@ -28,11 +28,11 @@ class Remote:
     """A released file.
 
     Attributes:
-        name: its file name. A name such as ``x-9b330a0b.pth`` carries the first digits of the file's SHA-256.
-        url: its address, http or https; empty where none is published.
-        max_bytes: more than this is refused.
-        sha256: the published hash, or its beginning; empty where only the name tells, or nothing does.
-        optional: whether an import can do without it.
+        name: its file name. A name such as ``x-9b330a0b.pth`` contains the first digits of the file's SHA-256.
+        url: its address, http or https; empty if none is published.
+        max_bytes: a larger file is refused.
+        sha256: the published hash or its first digits; empty if none is published outside the name.
+        optional: whether the import works without it.
     """
 
     name: str
@@ -43,35 +43,35 @@ class Remote:
 
     @property
     def sha256_prefix(self) -> str:
-        """The published hash or its first digits, those in the name if nothing else is known; empty if none are."""
+        """The published hash or its first digits, or the digits in the name; empty if there are none."""
         match = re.search(r"-([0-9a-f]{8,64})\.[^.]+$", self.name)
         return self.sha256 or (match.group(1) if match else "")
 
 
 @dataclass(frozen=True)
 class Release:
-    """Something that others have released, in one or several files.
+    """A model, backbone or other network released by others, in one or several files.
 
     Attributes:
-        name: as a user types it: of a model that was released several times, with its tag.
+        name: its name as a user types it; with the tag for a model that was released several times.
         kind: ``model``, ``backbone``, ``generator``, ``discriminator`` or ``metric network``.
-        title: what it is, in one line.
+        title: one-line description.
         licence: one line.
-        paper: of a model: who published it, and where.
-        preset: of a model: the preset of its system that has the names and shapes of the file.
-        resize: of a model: how its program brings photographs to the working size, one of ``networks.size.RESIZES``.
-        enlarge: of a model: how it brings chroma to their size, one of ``networks.size.ENLARGEMENTS``.
+        files: its files, in the order in which they are read.
+        paper: for a model: who published it, and where.
+        preset: for a model: the preset of its system with the names and shapes of the file.
+        resize: for a model: how its program resizes photographs to the working size, one of ``networks.size.RESIZES``.
+        enlarge: for a model: how its program enlarges chroma, one of ``networks.size.ENLARGEMENTS``.
         wrapper: key under which the file may hold its tensors.
-        ignored: keys beside it whose content is left out.
-        files: in the order in which they are read.
-        network: whose names and shapes the tensors must have, ``torchvision:NAME``, ``timm:NAME`` or
-            ``colorcli:module:Class``; empty where the importer knows.
-        arguments: of that network.
-        rename: of a model: beginnings of names in the file, and what the network calls them instead.
-        unused: names of tensors, or beginnings of names that end in a dot, that are accounted for and not stored.
+        ignored: other keys, whose content is left out.
+        rename: for a model: prefixes of names in the file, and what the network has in their place.
+        network: the network whose names and shapes the tensors must have: ``torchvision:NAME``, ``timm:NAME`` or
+            ``colorcli:module:Class``; empty if the importer knows it.
+        arguments: keyword arguments of that network.
+        unused: names of tensors, or prefixes that end in a dot, that are accounted for but not stored.
         heads: channels of LPIPS's linear heads, read together with the network's tensors.
-        config: what a configuration file has to say.
-        bytes: size of all files, about.
+        config: required values in a configuration file.
+        bytes: approximate size of all files.
     """
 
     name: str
@@ -100,31 +100,31 @@ class Release:
 
     @property
     def tag(self) -> str:
-        """What of that name the released files are installed as."""
+        """The tag under which the released files are installed."""
         return self.name.partition("@")[2] or "official"
 
     @property
     def exact_name(self) -> str:
-        """What a model is installed as."""
+        """The name with the tag, under which a model is installed."""
         return f"{self.model}@{self.tag}"
 
     def absent(self) -> str:
-        """The sentence for someone who wants it and does not have it: how it is got."""
+        """A sentence that says it is not installed and how to get it."""
         public = all(remote.url for remote in self.files)
         fetch = f"fetch it with 'colorcli models pull {self.name}', or " if public else ""
         name = self.exact_name if self.kind == "model" else self.name
         return (
             f"The {self.kind} {name} ({self.bytes / 1e6:.0f} MB) is not on this machine; "
-            f"{fetch}take it from a file with 'colorcli models import {self.name} FILE'."
+            f"{fetch}import it from a file with 'colorcli models import {self.name} FILE'."
         )
 
 
 @cache
 def releases() -> dict[str, Release]:
-    """Everything in the tables, ours and those of installed plug-ins, by name, in their order.
+    """All entries of the tables, ours and those of installed plug-ins, by name and in order.
 
     Raises:
-        ModelError: a plug-in's table cannot be read, or has a name that another table has.
+        ModelError: a plug-in's table cannot be read, or has the same name as another table.
     """
     found = _read(TABLE)
     for point in entry_points(group=GROUP):
@@ -138,7 +138,7 @@ def releases() -> dict[str, Release]:
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise ModelError(f"The table of released files {path} ({origin}) cannot be used: {error}.") from error
         if taken := sorted(found.keys() & more.keys()):
-            raise ModelError(f"{origin} declares released files of {taken[0]}, which others do: uninstall one of them.")
+            raise ModelError(f"{origin} and another package both declare released files of {taken[0]}: uninstall one.")
         found |= more
     return found
 
@@ -149,10 +149,10 @@ def _read(path: Path) -> dict[str, Release]:
 
 
 def release(name: str) -> Release:
-    """One entry of the table; a name without a tag stands for the first of its entries.
+    """The entry called ``name``; without a tag, the first entry of that name.
 
     Raises:
-        ModelError: there is none of that name.
+        ModelError: there is no such entry.
     """
     known = releases()
     for entry in known.values():

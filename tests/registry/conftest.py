@@ -1,4 +1,4 @@
-"""A user's folders, a bundle and a plug-in network, all made up and all in a temporary folder."""
+"""A user's folders, a bundle and a plug-in network, all made up and in a temporary folder."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, user: Path) -> Path:
 
 @pytest.fixture
 def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """The plug-in systems ``tiny`` and ``borrower``, installed as a package's entry points are."""
+    """The plug-in systems ``tiny`` and ``borrower``, installed through a package's entry points."""
     site = tmp_path / "site"
     points = "tiny = tiny_network:Tiny\nborrower = tiny_network:Borrower"
     install_plugin(site, "tiny-plugin", points, {"tiny_network.py": TINY})
@@ -95,7 +95,7 @@ def install_plugin(site: Path, package: str, entry_points: str, modules: dict[st
 
 
 def make_model(folder: Path, tensors: dict[str, torch.Tensor] | None = None, **changes: object) -> ModelCard:
-    """Write a model directory with the weights of a tiny network; its card."""
+    """Write a model directory with the weights of a tiny network; returns its card."""
     folder.mkdir(parents=True, exist_ok=True)
     weights = tensors or {"conv.weight": torch.tensor([1.0, -2.0]).reshape(2, 1, 1, 1), "conv.bias": torch.zeros(2)}
     save_file(weights, folder / WEIGHTS)
@@ -106,7 +106,7 @@ def make_model(folder: Path, tensors: dict[str, torch.Tensor] | None = None, **c
 
 
 def make_backbone(root: Path, name: str = "resnet50", scale: float = 1.0) -> Path:
-    """Write weights under ``root/name``: a convolution and a batch norm of three channels, and a head; their path."""
+    """Write weights under ``root/name``: a convolution and a batch norm of three channels, a head; returns the path."""
     folder = root / name
     folder.mkdir(parents=True)
     norm = torch.nn.BatchNorm2d(3)

@@ -1,4 +1,4 @@
-"""Backbones that several models share: shipped or fetched once, and the ones that a model was made with."""
+"""Backbones that several models share: stored once, and each model runs with the one it was made with."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ def borrower(bundle: Path, tiny: str, backbone: Path) -> Path:
     return bundle / "borrower"
 
 
-def test_a_users_backbone_is_for_new_networks_and_slips_under_no_model(
+def test_a_users_backbone_is_for_new_networks_and_never_under_an_existing_model(
     bundle: Path, borrower: Path, backbone: Path
 ) -> None:
-    """Whoever trains a better generator means to build on it; what ships was tested with the one that ships."""
+    """A user who trains a better generator wants to build on it; bundled models were tested with the bundled one."""
     shipped = bundle / "backbones" / "resnet50"
     shipped.parent.mkdir()
     backbone.parent.rename(shipped)
@@ -62,7 +62,7 @@ def test_a_users_backbone_is_for_new_networks_and_slips_under_no_model(
 
 
 def test_a_backbone_that_is_not_here_says_how_to_get_it(bundle: Path) -> None:
-    """The sentence is all that stands between a user and the weights."""
+    """The message is the only thing that tells a user how to get the weights."""
     with pytest.raises(ModelError, match=r"colorcli models pull vgg16'.*colorcli models import vgg16 FILE") as caught:
         backbones.locate("vgg16")
     assert caught.value.exit_code == ExitCode.MODEL
@@ -71,7 +71,7 @@ def test_a_backbone_that_is_not_here_says_how_to_get_it(bundle: Path) -> None:
 
 
 def test_a_model_runs_with_the_backbone_it_names(borrower: Path, backbone: Path) -> None:
-    """Two models with one backbone are shipped in the space of one; each must still be whole."""
+    """Two models that share a backbone ship it once; each must still be complete."""
     session = open_model("borrower", device="cpu")
     chroma = session.chroma(np.full((1, 1, 8, 8), 50, np.float32))
     # 0.5 less the running means 1, 2 and 3; summed by the head.
@@ -83,13 +83,13 @@ def test_a_model_runs_with_the_backbone_it_names(borrower: Path, backbone: Path)
 
 
 def test_another_backbone_than_the_models_own_is_refused(borrower: Path, backbone: Path) -> None:
-    """The decoder has learnt to read these features and no others: it would colour nonsense."""
+    """The decoder was trained on these features and no others: the colours would be nonsense."""
     save_file({name: tensor + 1 for name, tensor in load_file(backbone).items()}, backbone)
     for attempt in (
         lambda: open_model("borrower", device="cpu"),
         lambda: registry.verify(registry.find("borrower")),
     ):
-        with pytest.raises(ModelError, match=r"borrower@lite was made with another resnet50 than is on this machine"):
+        with pytest.raises(ModelError, match=r"borrower@lite was made with a different resnet50 than the one on this"):
             attempt()
     with pytest.raises(ModelError, match=r"resnet50 have changed.*models pull resnet50 --overwrite"):
         backbones.verify("resnet50")
@@ -98,8 +98,8 @@ def test_another_backbone_than_the_models_own_is_refused(borrower: Path, backbon
         open_model("borrower", device="cpu")
 
 
-def test_a_disk_that_fails_is_told_in_a_sentence(borrower: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Those who check their weights because a disk is failing get "unexpected OSError"."""
+def test_a_failing_disk_gives_a_sentence(borrower: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Users who verify their weights because a disk is failing used to get "unexpected OSError"."""
     card = registry.find("borrower")
 
     def fail(path: Path) -> bytes:
@@ -114,7 +114,7 @@ def test_a_disk_that_fails_is_told_in_a_sentence(borrower: Path, monkeypatch: py
 
 
 def test_a_card_must_name_the_networks_own_parts(borrower: Path) -> None:
-    """A card edited by hand, or of another version of the plug-in."""
+    """Cards are edited by hand, or come from another version of the plug-in."""
     card = (borrower / CARD).read_text()
     for change in (("backbones.encoder", "backbones.decoder"), ('"resnet50"', '"vgg16"')):
         assert change[0] in card
@@ -129,7 +129,7 @@ def test_a_card_must_name_the_networks_own_parts(borrower: Path) -> None:
 def test_an_imported_model_shares_what_its_network_freezes(
     bundle: Path, tiny: str, backbone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The released file holds what the system's authors trained; the rest is named, not copied."""
+    """The released file holds what the authors trained; backbones are referred to, not copied."""
     torch.save(HEAD, tmp_path / "head.pth")
     entry = Release("borrower", "model", "Toy", "CC0", (Remote("head.pth", "", 10**6),))
     monkeypatch.setattr(importers, "release", {"borrower": entry}.__getitem__)
@@ -141,8 +141,8 @@ def test_an_imported_model_shares_what_its_network_freezes(
     np.testing.assert_allclose(chroma[0, :, 0, 0], [1.5 - 6, 1.5 - 6], rtol=1e-4)
 
 
-def test_a_model_that_holds_its_backbone_itself_still_runs(bundle: Path, tiny: str) -> None:
-    """Models that were imported before their network's classifier was shared carry a copy of it."""
+def test_a_model_that_contains_its_backbone_still_runs(bundle: Path, tiny: str) -> None:
+    """Models imported before their network's classifier became shared contain a copy of it."""
     encoder = registry.empty_network("borrower", {}).get_submodule("encoder").state_dict()
     whole = {f"encoder.{name}": torch.zeros(tensor.shape, dtype=tensor.dtype) for name, tensor in encoder.items()}
     make_model(bundle / "borrower", HEAD | whole, name="borrower", system="borrower", controls=())
@@ -151,7 +151,7 @@ def test_a_model_that_holds_its_backbone_itself_still_runs(bundle: Path, tiny: s
 
 
 def test_training_fills_frozen_parts_and_keeps_them_out_of_the_models_file(tiny: str, backbone: Path) -> None:
-    """A run folder with a copy of each backbone would grow by a quarter of a gigabyte a run."""
+    """With a copy of each backbone, every run folder would be a quarter of a gigabyte larger."""
     network = systems().network_class("borrower")()
     shared = registry.fill_frozen(network)
     assert shared == {"encoder": Shared("resnet50", file_sha256(backbone))}
@@ -176,7 +176,7 @@ def test_a_backbone_without_a_record_is_found_but_never_called_verified(user: Pa
     make_backbone(user / "backbones", "mine")
     (user / "backbones" / "mine" / backbones.CARD).unlink()
     assert backbones.locate("mine").is_file()
-    with pytest.raises(ModelError, match="Nothing was recorded of mine"):
+    with pytest.raises(ModelError, match="No SHA-256 was recorded for mine"):
         backbones.verify("mine")
 
 
@@ -197,7 +197,7 @@ def test_a_run_that_made_a_backbone_is_imported_as_it_is(bundle: Path, user: Pat
 
 
 def test_a_run_that_cannot_be_a_backbone_is_refused(bundle: Path, user: Path, tmp_path: Path) -> None:
-    """Each of these would be found out only by the next network's nonsense."""
+    """Otherwise only the nonsense of the next network would reveal the fault."""
     weights = make_backbone(tmp_path / "runs", "biggan-lite-64")
     for name, said in (
         ("vgg16", "released files"),
@@ -208,10 +208,10 @@ def test_a_run_that_cannot_be_a_backbone_is_refused(bundle: Path, user: Path, tm
     make_model(tmp_path / "model")
     with pytest.raises(ModelError, match=r"use it with --model"):
         importers.import_files("mine", [tmp_path / "model"])
-    with pytest.raises(ModelError, match="not come to its first check yet"):
+    with pytest.raises(ModelError, match="has not reached its first check yet"):
         importers.import_files("mine", [tmp_path])
     weights.write_bytes(b"rot")
-    with pytest.raises(ModelError, match="not what the run has written"):
+    with pytest.raises(ModelError, match="is not what the run wrote"):
         importers.import_files("mine", [weights.parent])
     assert not (user / "backbones").exists()
 
@@ -220,7 +220,7 @@ def test_a_run_that_cannot_be_a_backbone_is_refused(bundle: Path, user: Path, tm
 def test_what_is_built_on_a_backbone_is_known(
     tiny: str, backbone: Path, timm: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The sentence after an import says what a night of training was for; a package that another network lacks
+    """The message after an import says what the training was for; a missing package that only another network needs
     must not turn the import into an error."""
     if not timm:
         monkeypatch.setitem(sys.modules, "timm", None)
@@ -228,7 +228,7 @@ def test_what_is_built_on_a_backbone_is_known(
 
 
 def test_a_backbone_that_only_training_makes_says_so(bundle: Path, user: Path) -> None:
-    """Nobody can pull it: without the two commands, biggan-encoder lite cannot be trained at all."""
+    """It cannot be pulled: without knowing the two commands, nobody could train biggan-encoder lite."""
     with pytest.raises(
         ModelError, match=r"colorcli train biggan-lite-64 .*colorcli models import biggan-lite-64 runs/"
     ):
@@ -236,7 +236,7 @@ def test_a_backbone_that_only_training_makes_says_so(bundle: Path, user: Path) -
     assert set(backbones.TRAINED) <= set(recipes.names())
 
 
-def test_asking_where_a_backbone_is_does_not_import_torch() -> None:
-    """``models list`` and shell completion would take seconds."""
+def test_locating_backbones_does_not_import_torch() -> None:
+    """Otherwise ``models list`` and shell completion would take seconds."""
     code = "import sys; from colorcli.registry import backbones; backbones.folders(); backbones.known()"
     subprocess.run([sys.executable, "-c", f"{code}; assert 'torch' not in sys.modules"], check=True)

@@ -1,4 +1,4 @@
-"""The cards of the package: each field says what it should, and a build notices one that does not."""
+"""The bundled cards are valid, and the build fails on one that is not."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from colorcli.registry.registry import build, read_weights
 ROOT = Path(__file__).parents[2]
 
 
-def test_the_cards_of_the_package_are_whole() -> None:
-    """A model without a licence cannot be used by anybody who asks for one."""
+def test_the_bundled_cards_are_complete() -> None:
+    """A model without a licence cannot be used by anybody who needs to know it."""
     assert bundle.faults(bundled_models_dir()) == []
 
 
 @pytest.fixture
 def models(tmp_path: Path) -> Path:
-    """One model with its backbone, as they are bundled."""
+    """One bundled model with its backbone."""
     for name in ("deep-koalarization", "backbones/efficientnet-lite0-gray"):
         shutil.copytree(bundled_models_dir() / name, tmp_path / name)
     assert bundle.faults(tmp_path) == []
     return tmp_path
 
 
-def test_an_empty_field_is_found_whichever_it_is(models: Path) -> None:
-    """An empty licence went out with a model once: no field may be left to chance."""
+def test_every_empty_or_missing_field_is_found(models: Path) -> None:
+    """A model was once released with an empty licence."""
     card = models / "deep-koalarization" / "model.toml"
     whole = card.read_text(encoding="utf-8")
     lines = [
@@ -58,10 +58,10 @@ def test_an_empty_field_is_found_whichever_it_is(models: Path) -> None:
         (('system = "deep-koalarization"', 'system = "unknown"'), "a system of the package"),
         (("steps = 2400", "steps = true"), "training.steps should be a whole number"),
         (('sha256 = "5703', 'sha256 = "6703'), "is not that of"),
-        (('sha256 = "046c', 'sha256 = "146c'), "backbones.backbone names weights"),
+        (('sha256 = "046c', 'sha256 = "146c'), "backbones.backbone does not name the weights"),
     ],
 )
-def test_what_a_card_says_wrongly_is_found(models: Path, change: tuple[str, str], said: str) -> None:
+def test_wrong_fields_are_found(models: Path, change: tuple[str, str], said: str) -> None:
     card = models / "deep-koalarization" / "model.toml"
     before = card.read_text(encoding="utf-8")
     assert change[0] in before
@@ -69,8 +69,8 @@ def test_what_a_card_says_wrongly_is_found(models: Path, change: tuple[str, str]
     assert any(said in fault for fault in bundle.faults(models))
 
 
-def test_the_package_is_not_built_with_a_card_that_is_not_whole(tmp_path: Path) -> None:
-    """The hook of the build itself: nothing but the standard library and hatchling is there when it runs."""
+def test_the_package_is_not_built_with_an_incomplete_card(tmp_path: Path) -> None:
+    """The build hook itself works with only the standard library and hatchling installed."""
     pytest.importorskip("hatchling", reason="builds need hatchling")
     shutil.copytree(Path(colorcli.__file__).parent, tmp_path / "colorcli", ignore=shutil.ignore_patterns("bundled"))
     shutil.copy(ROOT / ".github" / "build_hook.py", tmp_path)
@@ -93,8 +93,8 @@ def test_the_package_is_not_built_with_a_card_that_is_not_whole(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("folder", sorted(path.parent for path in bundled_models_dir().glob("*/model.toml")))
-def test_a_card_says_of_its_network_what_the_network_does(folder: Path) -> None:
-    """Controls and sizes are declared twice, and ``colorize`` believes the card."""
+def test_a_card_agrees_with_its_network(folder: Path) -> None:
+    """Controls and sizes are declared in both, and ``colorize`` trusts the card."""
     card = read_card(folder)
     network = build(card, read_weights(card))
     assert card.controls == network.controls

@@ -1,4 +1,4 @@
-"""Model cards: what training writes must be what everybody reads."""
+"""Model cards: what training writes is what is read."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_values_that_toml_cannot_hold_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_card_comes_back_as_it_was_written(tmp_path: Path) -> None:
-    """A lost field would change how the network is built, or what is said of its licence."""
+    """A lost field would change how the network is built, or which licence is shown."""
     write_card(CARD_EXAMPLE, tmp_path)
     assert read_card(tmp_path) == dataclasses.replace(CARD_EXAMPLE, folder=tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == [CARD]
@@ -86,13 +86,13 @@ def test_a_faulty_card_is_refused_and_says_where(tmp_path: Path, change: tuple[s
     assert named in str(caught.value)
 
 
-def test_a_folder_without_a_card_is_said_to_have_none(tmp_path: Path) -> None:
+def test_a_folder_without_a_card_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"There is no model\.toml"):
         read_card(tmp_path)
 
 
 def test_a_released_programs_resize_travels_with_the_card(tmp_path: Path) -> None:
-    """Without it, released weights see other pictures than their authors' program shows them."""
+    """Without it, released weights get other inputs than in their authors' program."""
     rule = SizeRule(size=512, multiple_of=32, stretch=True, resize="bilinear", enlarge="nearest")
     write_card(ModelCard(name="x", system="x", weights_sha256="0" * 64, size=rule), tmp_path)
     assert read_card(tmp_path).size == rule

@@ -1,4 +1,4 @@
-"""Fetching released files, from a server on this machine that misbehaves on request."""
+"""Fetching released files from a local server that misbehaves on request."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ LIMIT = 10_000_000
 
 
 class Server:
-    """What the server does, and what it was asked for."""
+    """How the server behaves, and the requests that it got."""
 
     def __init__(self) -> None:
         self.content = CONTENT
@@ -101,7 +101,7 @@ def _remote(server: Server, name: str = "file.ckpt", max_bytes: int = LIMIT) -> 
 
 
 def test_a_first_fetch_is_recorded_and_a_second_is_checked(server: Server, user: Path, tmp_path: Path) -> None:
-    """No hash is published for some files: a later, other file under the same name must not pass unseen."""
+    """No hash is published for some files: a different file under the same name must be noticed later."""
     seen: list[tuple[str, int, int | None]] = []
     first = fetch(_remote(server), tmp_path / "a", lambda *state: seen.append(state))
     assert (first.sha256, first.pinned) == (SHA256, True)
@@ -120,7 +120,7 @@ def test_a_first_fetch_is_recorded_and_a_second_is_checked(server: Server, user:
 
 
 def test_hash_digits_in_the_name_are_checked(server: Server, user: Path, tmp_path: Path) -> None:
-    """torchvision's habit; it also protects the very first fetch."""
+    """This is torchvision's convention, and it protects even the first fetch."""
     good, bad = f"net-{SHA256[:8]}.pth", "net-9b330a0b.pth"
     fetched = fetch(_remote(server, good), tmp_path)
     assert (fetched.path.name, fetched.pinned) == (good, False)
@@ -130,14 +130,14 @@ def test_hash_digits_in_the_name_are_checked(server: Server, user: Path, tmp_pat
     assert bad not in json.loads((user / "pins.json").read_text())
 
 
-def test_a_broken_connection_is_taken_up_where_it_broke(server: Server, user: Path, tmp_path: Path) -> None:
-    """A gigabyte over a poor line would otherwise never arrive."""
+def test_a_broken_connection_is_resumed(server: Server, user: Path, tmp_path: Path) -> None:
+    """Otherwise a gigabyte would never arrive over a poor line."""
     server.break_after = [1_500_000, 2_000_000]
     assert fetch(_remote(server), tmp_path).path.read_bytes() == CONTENT
     assert [asked for _, asked in server.requests] == [None, "bytes=1500000-", "bytes=3500000-"]
 
 
-def test_the_next_run_goes_on_where_the_last_gave_up(server: Server, user: Path, tmp_path: Path) -> None:
+def test_the_next_run_resumes_where_the_last_gave_up(server: Server, user: Path, tmp_path: Path) -> None:
     server.break_after = [1_000_000, 1, 1, 1]
     with pytest.raises(ModelError, match="run again to go on"):
         fetch(_remote(server), tmp_path)
@@ -149,7 +149,7 @@ def test_the_next_run_goes_on_where_the_last_gave_up(server: Server, user: Path,
 
 
 def test_a_file_that_changed_meanwhile_is_fetched_anew(server: Server, user: Path, tmp_path: Path) -> None:
-    """Half of one file and half of another have the right length."""
+    """Half of one file joined with half of another would have the right length."""
     server.break_after = [1_000_000, 1, 1, 1]
     with pytest.raises(ModelError):
         fetch(_remote(server), tmp_path)
@@ -167,14 +167,14 @@ def test_a_server_that_cannot_resume_sends_everything_again(server: Server, user
 def test_a_part_that_is_already_whole_or_too_long_is_settled(
     server: Server, user: Path, tmp_path: Path, extra: bytes
 ) -> None:
-    """Killed between the last byte and the renaming."""
+    """The program may be killed between the last byte and the renaming."""
     (tmp_path / "file.ckpt.part").write_bytes(CONTENT + extra)
     assert fetch(_remote(server), tmp_path).path.read_bytes() == CONTENT
 
 
 @pytest.mark.parametrize("declared", [True, False])
 def test_what_is_too_large_is_refused(server: Server, user: Path, tmp_path: Path, declared: bool) -> None:
-    """A wrong address must not fill the disk, whether or not it says how much is coming."""
+    """A wrong address must not fill the disk, whether or not the server states a length."""
     server.declare_length = declared
     with pytest.raises(ModelError, match="larger than 1 MB"):
         fetch(_remote(server, max_bytes=1_000_000), tmp_path)
@@ -207,8 +207,8 @@ def test_drives_older_confirmation_link_is_followed(server: Server, user: Path, 
         'name="confirm" value="t"></form>',
     ],
 )
-def test_a_web_page_is_never_taken_for_weights(server: Server, user: Path, tmp_path: Path, page: str) -> None:
-    """Too many people fetched the file today: say that, and keep nothing; go to no other host."""
+def test_a_web_page_is_never_mistaken_for_weights(server: Server, user: Path, tmp_path: Path, page: str) -> None:
+    """If Google Drive's quota is exceeded, the error says so; nothing is kept, and no other host is contacted."""
     server.drive_page = page
     with pytest.raises(ModelError, match=r"web page, not with file.ckpt .“Google Drive - Quota exceeded”"):
         fetch(_remote(server), tmp_path)
@@ -223,7 +223,7 @@ def test_an_error_of_the_server_is_a_sentence(server: Server, user: Path, tmp_pa
 def test_offline_is_one_sentence_and_no_connection(
     server: Server, user: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In an archive without a network, nothing may try to leave it."""
+    """In an archive without a network, nothing may try to connect."""
     monkeypatch.setenv("COLORCLI_OFFLINE", "1")
     with pytest.raises(ModelError, match="COLORCLI_OFFLINE forbids the network") as caught:
         fetch(_remote(server), tmp_path)
@@ -234,7 +234,7 @@ def test_offline_is_one_sentence_and_no_connection(
 def test_no_network_is_one_sentence(user: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     with pytest.raises(ModelError, match=r"127\.0\.0\.1 is not reachable"):
-        # Port 9 (discard) is refused at once where nothing listens.
+        # Connections to port 9 (discard) are refused at once if nothing listens.
         fetch(Remote("x.ckpt", "http://127.0.0.1:9/x.ckpt", LIMIT), tmp_path)
 
 
@@ -251,7 +251,7 @@ def _publish(monkeypatch: pytest.MonkeyPatch, entry: Release) -> None:
 def test_pulling_a_model_fetches_imports_and_cleans_up(
     server: Server, user: Path, bundle: Path, tiny: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """One command from nothing to an installed model."""
+    """One command leads from nothing to an installed model."""
     torch.save({"conv.weight": torch.ones(2, 1, 1, 1), "conv.bias": torch.zeros(2)}, tmp_path / "net.pth")
     server.content = (tmp_path / "net.pth").read_bytes()
     _publish(monkeypatch, Release("tiny", "model", "Tiny", "CC0", (_remote(server, "net.pth"),), paper="Nobody 2001"))
@@ -272,7 +272,7 @@ def test_pulling_a_model_fetches_imports_and_cleans_up(
 def test_pulling_a_backbone_leaves_safetensors_and_a_record(
     server: Server, user: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Fetched once, read as tensors once; from then on there is no pickle on the disk, and a hash to check against."""
+    """Afterwards there is no pickle on the disk, and the recorded hash can be checked."""
     network = models.shufflenet_v2_x0_5(weights=None)
     state = {name: tensor for name, tensor in network.state_dict().items() if not name.endswith("num_batches_tracked")}
     torch.save(state, tmp_path / "net.pth")
@@ -313,12 +313,12 @@ def test_a_pull_that_brings_another_network_installs_nothing(
 
 
 def test_files_without_an_address_are_imported_not_pulled(user: Path) -> None:
-    with pytest.raises(ModelError, match="no published address; take it from a file: colorcli models import pix2pix"):
+    with pytest.raises(ModelError, match="no published address; import it from a file: colorcli models import pix2pix"):
         importers.pull("pix2pix")
 
 
 def test_a_stop_keeps_what_was_fetched(server: Server, user: Path, tmp_path: Path) -> None:
-    """Ctrl-C in the second gigabyte, and the first is fetched again the next day."""
+    """Otherwise Ctrl-C in the second gigabyte would mean fetching the first again."""
     heard: list[int] = []
     with pytest.raises(StoppedError, match="run again to go on"):
         fetch(_remote(server), tmp_path, lambda _name, done, _total: heard.append(done), lambda: len(heard) > 1)

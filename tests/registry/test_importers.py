@@ -1,4 +1,4 @@
-"""Released files, BigColor's at a twelfth of their width: every tensor accounted for, nothing executed."""
+"""Importing released files (BigColor's at a twelfth of the width): every tensor is accounted for, nothing executed."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def classifier() -> dict[str, Tensor]:
 
 @pytest.fixture
 def bundled_classifier(bundle: Path, classifier: dict[str, Tensor]) -> None:
-    """The bundled backbone that gives the class, which the released files have not."""
+    """The bundled backbone that predicts the class, which the released files lack."""
     folder = bundle / "backbones" / "efficientnet-lite0-gray"
     folder.mkdir(parents=True)
     save_file({name.removeprefix("classifier."): tensor for name, tensor in classifier.items()}, folder / WEIGHTS)
@@ -88,7 +88,7 @@ def _save_ema(folder: Path, shadow: list[Tensor], **more: object) -> Path:
 
 
 def test_the_layout_is_that_of_the_released_file() -> None:
-    """A name or width off by one, and the official weights could not be had."""
+    """With one wrong name or width, the official weights could not be imported."""
     rows = [
         (name, () if shape == "scalar" else tuple(map(int, shape.split("x"))))
         for name, shape in _rows("bigcolor_checkpoint.tsv")
@@ -102,10 +102,10 @@ def test_the_moving_average_is_in_the_order_of_the_released_list() -> None:
 
 
 @pytest.mark.usefixtures("bundled_classifier")
-def test_averaged_parameters_meet_the_other_files_buffers(
+def test_averaged_parameters_are_combined_with_the_other_files_buffers(
     checkpoint: Path, ema: Path, state: dict[str, Tensor], averaged: dict[str, Tensor]
 ) -> None:
-    """Published results use exactly this mixture; either file alone gives other colours."""
+    """Published results use exactly this combination; either file alone gives other colours."""
     card, tensors = convert("bigcolor", [checkpoint, ema], ch=CH)
     parameters = set(bigcolor_parameters(CH))
     for name, tensor in tensors.items():
@@ -128,7 +128,7 @@ def test_an_imported_model_is_float32_safetensors_in_the_users_folder_and_runs(
     state: dict[str, Tensor],
     classifier: dict[str, Tensor],
 ) -> None:
-    """The whole way: files in, colours out, the network's own output that of the tensors in the files."""
+    """From files to colours: the network's output is that of the tensors in the files."""
     make_model(bundle / "bigcolor", {"E.x": torch.zeros(1)}, name="bigcolor", system="bigcolor")
     card = install(*convert("bigcolor", [checkpoint, ema], ch=CH))
     assert card.folder == user / "models" / "bigcolor@official"
@@ -177,7 +177,7 @@ def test_without_the_average_the_card_says_so(checkpoint: Path) -> None:
 def test_every_tensor_is_accounted_for(
     tmp_path: Path, state: dict[str, Tensor], change: dict[str, Tensor | None], fault: str
 ) -> None:
-    """Another checkpoint of a like kind would load in part and colour nonsense."""
+    """A similar but different checkpoint would load in part, and the colours would be nonsense."""
     content = {name: tensor for name, tensor in {**state, **change}.items() if tensor is not None}
     torch.save(content, tmp_path / "x.ckpt")
     with pytest.raises(ModelError, match=fault) as caught:
@@ -190,7 +190,7 @@ def test_every_tensor_is_accounted_for(
 def test_a_moving_average_of_something_else_is_refused(
     tmp_path: Path, checkpoint: Path, averaged: dict[str, Tensor]
 ) -> None:
-    """The unnamed list is only as good as its length and shapes."""
+    """The list has no names, so its length and shapes are all that can be checked."""
     shadow = [averaged[name] for name in bigcolor_parameters(CH)]
     for wrong, fault in (
         (shadow[:-1], "holds 145 averaged parameters; the released file has 146"),
@@ -200,13 +200,13 @@ def test_a_moving_average_of_something_else_is_refused(
             convert("bigcolor", [checkpoint, _save_ema(tmp_path, wrong)], ch=CH)
     with pytest.raises(ModelError, match="something unknown: optimizer"):
         convert("bigcolor", [checkpoint, _save_ema(tmp_path, shadow, optimizer=1)], ch=CH)
-    with pytest.raises(ModelError, match="is the plain checkpoint, not its moving average"):
+    with pytest.raises(ModelError, match="is the checkpoint, not its moving average"):
         convert("bigcolor", [checkpoint, checkpoint], ch=CH)
     average = _save_ema(tmp_path, shadow)
     with pytest.raises(ModelError, match=r"is the moving average.* give EG_011.ckpt"):
         convert("bigcolor", [average], ch=CH)
     torch.save({"a": 1}, tmp_path / "else.ckpt")
-    with pytest.raises(ModelError, match="no list shadow_params"):
+    with pytest.raises(ModelError, match="no list called shadow_params"):
         convert("bigcolor", [checkpoint, tmp_path / "else.ckpt"], ch=CH)
 
 
@@ -224,7 +224,7 @@ class _Attack:
 
 @pytest.mark.parametrize("legacy", [False, True])
 def test_a_pickle_that_runs_a_command_runs_nothing(tmp_path: Path, user: Path, legacy: bool) -> None:
-    """A checkpoint off the net must not be able to do anything to the machine."""
+    """A downloaded checkpoint must not be able to do anything to the machine."""
     target, path = tmp_path / "owned", tmp_path / "EG_011.ckpt"
     if legacy:
         path.write_bytes(pickle.dumps({"E.res1.conv.weight": _Attack(target)}))
@@ -235,7 +235,7 @@ def test_a_pickle_that_runs_a_command_runs_nothing(tmp_path: Path, user: Path, l
     assert caught.value.exit_code == ExitCode.MODEL
     assert not target.exists()
     assert not user.exists()
-    # The attack is a real one: a plain unpickler falls for it.
+    # The attack is real: it works on a plain unpickler.
     pickle.loads(pickle.dumps(_Attack(target)))
     assert target.exists()
 
@@ -278,7 +278,7 @@ def zhang2016() -> Zhang2016:
 def test_released_weights_of_other_systems_run_as_they_are(
     tmp_path: Path, user: Path, zhang2016: Zhang2016, counters: bool
 ) -> None:
-    """To the tensor: the importer knows no layout but the network's own, and old files lack the batch counters."""
+    """The importer knows no layout but the network's own; old files lack the batch counters."""
     state = {
         name: tensor
         for name, tensor in zhang2016.state_dict().items()
@@ -288,7 +288,7 @@ def test_released_weights_of_other_systems_run_as_they_are(
     card = importers.import_files("zhang2016", [tmp_path / "net.pth"], tag="mine")
     assert isinstance(card, ModelCard)
     assert (card.exact_name, card.controls, card.backbones) == ("zhang2016@mine", (), {})
-    assert (card.size.resize, card.size.enlarge) == ("bicubic-8", "bilinear"), "as its program does it"
+    assert (card.size.resize, card.size.enlarge) == ("bicubic-8", "bilinear"), "as in the released program"
     lightness = torch.rand(1, 1, 32, 32) * 100
     with torch.no_grad():
         expected = zhang2016.chroma(lightness).numpy()
@@ -297,7 +297,7 @@ def test_released_weights_of_other_systems_run_as_they_are(
 
 
 def test_a_file_of_another_system_is_named_as_such(tmp_path: Path, user: Path, zhang2016: Zhang2016) -> None:
-    """Almost the same checkpoint: siggraph17 differs from it in one layer."""
+    """siggraph17's checkpoint is almost the same: it differs in one layer."""
     state = dict(zhang2016.state_dict())
     state["model1.0.weight"] = torch.zeros(64, 4, 3, 3)
     torch.save(state, tmp_path / "siggraph17.pth")
@@ -307,7 +307,7 @@ def test_a_file_of_another_system_is_named_as_such(tmp_path: Path, user: Path, z
 
 
 def test_pix2pix_brings_its_discriminator(tmp_path: Path, user: Path) -> None:
-    """Fine-tuning goes on with both halves; either file in the other's place is refused."""
+    """Fine-tuning needs both networks; files given in the wrong order are refused."""
     generator, discriminator = tmp_path / "latest_net_G.pth", tmp_path / "latest_net_D.pth"
     torch.save(Pix2Pix(**Pix2Pix.presets["paper"]).state_dict(), generator)
     torch.save(pix2pix.Discriminator().state_dict(), discriminator)
@@ -323,7 +323,7 @@ def test_pix2pix_brings_its_discriminator(tmp_path: Path, user: Path) -> None:
 
 
 def _without_hashes(name: str, **changes: Any) -> releases.Release:
-    """A released entry, whose files are made up here and have other hashes."""
+    """A released entry without hashes, since the files are made up here."""
     entry = releases.release(name)
     files = tuple(
         dataclasses.replace(remote, sha256="", name=remote.name.replace("-7be5be79", "")) for remote in entry.files
@@ -334,7 +334,7 @@ def _without_hashes(name: str, **changes: Any) -> releases.Release:
 def test_lpips_is_the_networks_convolutions_and_the_heads(
     tmp_path: Path, user: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two files make one metric network; without its heads, or with another network's, distances mean nothing."""
+    """Two files make one metric network; without its heads, or with another network's, distances are meaningless."""
     features = {"features.0.weight": (4, 3, 3, 3), "features.0.bias": (4,), "classifier.0.weight": (9, 9)}
     monkeypatch.setattr(importers, "network_layout", lambda _: features)
     monkeypatch.setattr(importers, "release", lambda name: _without_hashes(name, heads=(4, 8)))
@@ -351,8 +351,8 @@ def test_lpips_is_the_networks_convolutions_and_the_heads(
         importers.import_files("lpips-alex", [tmp_path / "alexnet.pth", tmp_path / "heads.pth"])
 
 
-def test_bigcolors_beginnings_are_read_under_our_names(tmp_path: Path) -> None:
-    """The paper's training starts from BigGAN: its generator is ours, its discriminator nests blocks differently."""
+def test_bigcolors_initial_weights_are_read_under_our_names(tmp_path: Path) -> None:
+    """The paper starts from BigGAN: the generator has our names, the discriminator nests its blocks differently."""
     ours = Discriminator(CH)
     released = {}
     for name, tensor in ours.state_dict().items():
@@ -382,7 +382,7 @@ def assert_same(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
 
 
 def test_a_safetensors_file_is_a_checkpoint_too(tmp_path: Path) -> None:
-    """What the hub gives nowadays."""
+    """This is what the Hugging Face hub serves nowadays."""
     save_file({"a": torch.ones(2, dtype=torch.float16)}, tmp_path / "x.safetensors")
     tensors = read_tensors(tmp_path / "x.safetensors", {"a": (2,)})
     assert tensors["a"].dtype == torch.float32
@@ -409,7 +409,7 @@ def _release(monkeypatch: pytest.MonkeyPatch, *entries: releases.Release) -> Non
 
 
 def test_the_published_file_is_known_by_its_hash(user: Path, bundle: Path, published: Path) -> None:
-    """``tiny@official`` in a journal means the authors' weights: nothing else of that shape may be called so."""
+    """``tiny@official`` in a journal means the authors' weights: nothing else of the same shape may have that name."""
     card = importers.import_files("tiny", [published])
     assert isinstance(card, ModelCard)
     assert (card.exact_name, card.licence, card.source["origin"]) == ("tiny@official", "CC0", "the published file")
@@ -428,7 +428,7 @@ def test_the_published_file_is_known_by_its_hash(user: Path, bundle: Path, publi
             importers.import_files("tiny", [other], tag=tag)
 
 
-def test_where_no_hash_is_published_that_is_said(
+def test_the_card_says_if_no_hash_is_published(
     user: Path, bundle: Path, published: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     remote = releases.Remote("net.pth", "https://example.invalid/net.pth", 10**6)
@@ -441,7 +441,7 @@ def test_where_no_hash_is_published_that_is_said(
 
 
 def test_backbones_that_are_not_the_published_ones_get_another_name(tmp_path: Path, user: Path) -> None:
-    """A model is built on ``efficientnet_b0``: what is found under that name must be what the papers used."""
+    """A model built on ``efficientnet_b0`` must find under that name what the papers used."""
     path = tmp_path / "b0.pth"
     torch.save(models.efficientnet_b0(weights=None).state_dict(), path)
     with pytest.raises(ModelError, match=r"is not the published file.*efficientnet_b0@NAME"):
@@ -453,8 +453,8 @@ def test_backbones_that_are_not_the_published_ones_get_another_name(tmp_path: Pa
     assert "efficientnet_b0" not in {path.name for path in (user / "backbones").iterdir()}
 
 
-def test_a_model_of_several_releases_is_named_with_its_tag() -> None:
-    """``ddcolor`` is what its authors' program takes by default; the others are named in full."""
+def test_a_model_with_several_releases_is_named_with_its_tag() -> None:
+    """``ddcolor`` is the default of its authors' program; the others need their full name."""
     assert releases.release("ddcolor").exact_name == "ddcolor@modelscope"
     assert releases.release("ddcolor@tiny").preset == "tiny"
     assert releases.release("zhang2016@official").exact_name == "zhang2016@official"
@@ -465,8 +465,8 @@ def test_a_model_of_several_releases_is_named_with_its_tag() -> None:
 
 @pytest.mark.parametrize("wrapped", [True, False])
 @pytest.mark.parametrize("head", [True, False])
-def test_ddcolors_files_come_in_several_wrappings(tmp_path: Path, wrapped: bool, head: bool) -> None:
-    """As BasicSR saves them or plain, with a classification head that colours nothing or without; nothing else."""
+def test_ddcolors_files_come_in_several_forms(tmp_path: Path, wrapped: bool, head: bool) -> None:
+    """Saved by BasicSR or plain, with or without a classification head, which is unused; nothing else is accepted."""
     entry = releases.release("ddcolor@tiny")
     layout = {"mean": (1, 3, 1, 1), "encoder.arch.norm0.bias": (4,)}
     state = {name: torch.ones(shape) for name, shape in layout.items()}

@@ -47,7 +47,7 @@ def test_a_default_must_be_installed(bundle: Path, user: Path) -> None:
 
 
 def test_a_default_that_was_removed_is_explained(bundle: Path, user: Path) -> None:
-    """Falling back to other weights would colour the rest of a collection differently, unsaid."""
+    """Silently falling back to other weights would colour the rest of a collection differently."""
     make_model(bundle / "tiny")
     make_model(user / "models" / "tiny@official", tag="official")
     registry.set_default("tiny@official")
@@ -64,8 +64,8 @@ def test_several_models_without_a_bundled_one_are_not_guessed_between(bundle: Pa
         registry.find("tiny")
 
 
-def test_an_unknown_name_names_near_ones(bundle: Path) -> None:
-    """A typo should cost one look, not a search."""
+def test_similar_names_are_suggested_for_an_unknown_one(bundle: Path) -> None:
+    """A typo should cost a glance, not a search."""
     make_model(bundle / "tiny")
     with pytest.raises(ModelError, match="There is no model 'tinny'; did you mean tiny") as caught:
         registry.find("tinny")
@@ -86,7 +86,7 @@ def test_a_run_folder_and_a_weights_file_are_models(
 
 
 def test_another_weights_file_beside_the_card_is_known_by_its_own_hash(bundle: Path, tmp_path: Path) -> None:
-    """Journals record the hash: that of weights.safetensors on a colouring by other weights would be a lie."""
+    """Journals record the hash: with that of weights.safetensors they would name the wrong weights."""
     make_model(tmp_path / "run")
     save_file(
         {"conv.weight": torch.ones(2, 1, 1, 1), "conv.bias": torch.ones(2)}, tmp_path / "run" / "step9.safetensors"
@@ -97,7 +97,7 @@ def test_another_weights_file_beside_the_card_is_known_by_its_own_hash(bundle: P
 
 
 @pytest.mark.parametrize("name", ["missing/run", "missing.safetensors", "photo.dir/x.jpg"])
-def test_a_path_to_nothing_is_said_to_be_nothing(bundle: Path, tmp_path: Path, name: str) -> None:
+def test_a_path_without_a_model_is_refused(bundle: Path, tmp_path: Path, name: str) -> None:
     (tmp_path / "photo.dir").mkdir()
     (tmp_path / "photo.dir" / "x.jpg").write_bytes(b"x")
     with pytest.raises(ModelError, match=r"is not a model|neither a run folder nor a weights file"):
@@ -105,7 +105,7 @@ def test_a_path_to_nothing_is_said_to_be_nothing(bundle: Path, tmp_path: Path, n
 
 
 def test_one_damaged_model_does_not_hide_the_others(bundle: Path, user: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """An import broken off by a full disk must not stop the bundled model from working."""
+    """An import interrupted by a full disk must not stop the bundled model from working."""
     make_model(bundle / "tiny")
     broken = user / "models" / "tiny@broken"
     broken.mkdir(parents=True)
@@ -144,10 +144,10 @@ def test_weights_that_were_changed_are_refused(bundle: Path, tiny: str) -> None:
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
-    with pytest.raises(ModelError, match="not those its card describes") as caught:
+    with pytest.raises(ModelError, match="not those that its card describes") as caught:
         open_model("tiny", device="cpu")
     assert caught.value.exit_code == ExitCode.MODEL
-    with pytest.raises(ModelError, match="not those its card describes"):
+    with pytest.raises(ModelError, match="not those that its card describes"):
         registry.verify(registry.find("tiny"))
     path.unlink()
     with pytest.raises(ModelError, match="cannot be read"):
@@ -171,13 +171,13 @@ def test_weights_that_were_changed_are_refused(bundle: Path, tiny: str) -> None:
 def test_weights_that_do_not_fit_are_refused(
     bundle: Path, tiny: str, tensors: dict[str, torch.Tensor], fault: str
 ) -> None:
-    """Loading what fits and leaving the rest at random gives plausible nonsense."""
+    """Loading what fits and leaving the rest random would give plausible nonsense."""
     make_model(bundle / "tiny", tensors)
     with pytest.raises(ModelError, match=fault):
         open_model("tiny", device="cpu")
 
 
-def test_a_weights_file_that_is_no_safetensors_is_refused(bundle: Path, tiny: str) -> None:
+def test_a_weights_file_that_is_not_safetensors_is_refused(bundle: Path, tiny: str) -> None:
     """A pickle renamed to weights.safetensors must not be read, whatever its card's hash says."""
     card = make_model(bundle / "tiny")
     torch.save({"conv.weight": torch.zeros(1)}, bundle / "tiny" / WEIGHTS)
@@ -195,14 +195,14 @@ def test_arguments_a_network_does_not_take_are_refused(bundle: Path, tiny: str) 
 
 
 def test_an_unknown_system_is_explained(bundle: Path) -> None:
-    """A model of a plug-in that is not installed here."""
+    """The model may belong to a plug-in that is not installed on this machine."""
     make_model(bundle / "tiny", system="bigcolour")
     with pytest.raises(ModelError, match="no system 'bigcolour'; did you mean bigcolor"):
         open_model("tiny", device="cpu")
 
 
 def test_two_networks_of_one_name_are_an_error_and_change_nothing() -> None:
-    """Which of two plug-ins colours must not depend on the order of sys.path."""
+    """Which of two plug-ins is used must not depend on the order of sys.path."""
     table = Systems(point for point in BUILT_IN if point.name == "bigcolor")
     with pytest.raises(ModelError, match="Two networks are called 'bigcolor'"):
         table.register(EntryPoint("bigcolor", "other:Network", GROUP))
@@ -212,7 +212,7 @@ def test_two_networks_of_one_name_are_an_error_and_change_nothing() -> None:
     assert table.names() == ["bigcolor"]
 
 
-def test_an_installed_plug_in_that_takes_a_taken_name_is_an_error(
+def test_a_plug_in_with_a_name_that_is_taken_is_an_error(
     tmp_path: Path, tiny: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     install_plugin(tmp_path / "more", "second-plugin", "tiny = elsewhere:Tiny", {})
@@ -223,13 +223,13 @@ def test_an_installed_plug_in_that_takes_a_taken_name_is_an_error(
 
 
 @pytest.mark.parametrize("value", ["tiny_network:NotANetwork", "tiny_network:Missing", "no_such_module:Tiny"])
-def test_a_plug_in_that_is_no_network_is_explained(tiny: str, value: str) -> None:
+def test_a_plug_in_that_is_not_a_network_is_explained(tiny: str, value: str) -> None:
     with pytest.raises(ModelError, match="network 'x'"):
         Systems([EntryPoint("x", value, GROUP)]).network_class("x")
 
 
 def test_finding_and_listing_do_not_import_torch(bundle: Path, user: Path) -> None:
-    """Shell completion and ``models list`` would take seconds."""
+    """Otherwise shell completion and ``models list`` would take seconds."""
     make_model(user / "models" / "tiny@lite")
     code = (
         "import sys; from colorcli.registry.registry import find, list_models\n"
@@ -239,7 +239,7 @@ def test_finding_and_listing_do_not_import_torch(bundle: Path, user: Path) -> No
 
 
 def test_loading_does_not_load_pytorchs_compiler() -> None:
-    """A second and 140 MB before the first photograph, for initial values that the weights replace."""
+    """It would cost a second and 140 MB, for initial values that the weights replace."""
     code = (
         "import sys; from colorcli.pipeline.opening import open_model; open_model('bigcolor', device='cpu'); "
         "sys.exit(int('torch._dynamo' in sys.modules))"

@@ -1,4 +1,4 @@
-"""The table of released files against the libraries that define the networks."""
+"""The table of released files agrees with the libraries that define the networks."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ LIBRARIES = [entry for entry in releases().values() if entry.network]
 @pytest.mark.parametrize("entry", LIBRARIES, ids=lambda entry: entry.name)
 @pytest.mark.filterwarnings("ignore")
 def test_the_layout_of_a_backbone_is_that_of_its_file(entry: Release) -> None:
-    """Another variant of the network, or another size in the table: the file would be refused after its download."""
+    """With a wrong variant of the network or size in the table, the file would be refused after its download."""
     if entry.network.startswith("timm:"):
         pytest.importorskip("timm")
     layout = network_layout(entry)
     megabytes = sum(4 * prod(shape) for shape in layout.values()) / 1e6
-    # Torchvision's DeepLab file has an auxiliary head besides.
+    # Torchvision's DeepLab file also has an auxiliary head.
     auxiliary = 9.4 if "aux_classifier." in entry.unused else 0
     assert megabytes + auxiliary == pytest.approx(entry.files[0].max_bytes / 2e6, rel=0.01, abs=0.7)
 
@@ -33,8 +33,8 @@ def test_the_layout_of_a_backbone_is_that_of_its_file(entry: Release) -> None:
 @pytest.mark.parametrize("system", [point.name for point in BUILT_IN])
 @pytest.mark.parametrize("preset", ["paper", "lite"])
 @pytest.mark.filterwarnings("ignore")
-def test_frozen_parts_fit_the_backbones_that_can_be_had(system: str, preset: str) -> None:
-    """A network that takes its backbone under other names, or another backbone, could never be loaded or trained."""
+def test_frozen_parts_fit_the_available_backbones(system: str, preset: str) -> None:
+    """A network that expects other names, or another backbone, could never be loaded or trained."""
     if preset == "paper" and system in ("inception-gan", "deep-koalarization"):
         pytest.importorskip("timm", reason="part of the extra 'train'")
     network = registry.empty_network(system, systems().network_class(system).presets[preset])
@@ -51,15 +51,15 @@ def test_frozen_parts_fit_the_backbones_that_can_be_had(system: str, preset: str
 
 
 def test_torchvisions_addresses_are_torchvisions() -> None:
-    """One wrong digit, and a backbone cannot be had."""
+    """With one wrong digit, a backbone could not be fetched."""
     theirs = {weights.url for name in models.list_models() for weights in models.get_model_weights(name)}
     ours = {remote.url for entry in releases().values() for remote in entry.files if "pytorch.org" in remote.url}
     assert len(ours) >= 6
     assert ours <= theirs
 
 
-def test_what_is_pulled_is_checked_or_said_to_be_new() -> None:
-    """Everything whose hash is published is held to it; only these files have none."""
+def test_every_published_hash_is_in_the_table() -> None:
+    """Only these files have no published hash; all others are checked against theirs."""
     unpublished = {
         remote.name
         for entry in releases().values()

@@ -1,4 +1,4 @@
-"""The photographs that a run names: whoever measures on them must get those and no others."""
+"""The photographs listed by a run: measuring on them must use exactly those."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_a_set_comes_back_as_it_was_written(tmp_path: Path) -> None:
 
 
 def test_a_set_that_was_edited_is_refused(tmp_path: Path) -> None:
-    """Dropping the photographs that a model does badly on would make it better on paper."""
+    """Dropping the photographs on which a model is bad would improve its results on paper."""
     splits.write(tmp_path, HELD_BACK, SPLIT)
     path = tmp_path / "splits" / "held-back.json"
     table = json.loads(path.read_text())
@@ -31,8 +31,8 @@ def test_a_set_that_was_edited_is_refused(tmp_path: Path) -> None:
         splits.read(tmp_path, HELD_BACK)
 
 
-def test_a_set_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="does not say which photographs are its test"):
+def test_a_missing_set_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="does not list its test photographs"):
         splits.read(tmp_path, "test")
     with pytest.raises(UsageError, match="training, held-back, test"):
         splits.named(f"{tmp_path}#valdation")
@@ -45,7 +45,7 @@ def test_a_folder_with_a_number_sign_is_a_folder(tmp_path: Path) -> None:
 
 
 def test_photographs_that_a_model_was_chosen_on_are_known_by_their_content(tmp_path: Path) -> None:
-    """Under another name they flatter it as much."""
+    """A photograph under another name flatters the model just as much."""
     splits.write(tmp_path, HELD_BACK, SPLIT)
     assert splits.shared(
         [tmp_path, tmp_path / "other"], "held-back", {"renamed.png": "ab" * 32, "new.png": "ef" * 32}

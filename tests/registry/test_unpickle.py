@@ -1,4 +1,4 @@
-"""Checkpoints off the net: read as PyTorch reads them, whatever else they hold, and nothing in them runs."""
+"""Downloaded checkpoints are read as PyTorch would read them, and nothing in them runs."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Attack:
 
 @FORMATS
 def test_tensors_are_those_that_pytorch_reads(tmp_path: Path, zipped: bool) -> None:
-    """Every type, shape and view; tensors that share memory; an ordered dictionary, numbers and text."""
+    """Covers every type, shape and view, tensors that share memory, an ordered dictionary, numbers and text."""
     base = torch.arange(24, dtype=torch.float32).view(4, 6)
     types = (torch.float64, torch.float16, torch.bfloat16, torch.int64, torch.int32, torch.int16, torch.int8)
     content = collections.OrderedDict(
@@ -69,7 +69,7 @@ def test_tensors_are_those_that_pytorch_reads(tmp_path: Path, zipped: bool) -> N
 
 @FORMATS
 def test_what_deoldify_keeps_beside_its_tensors_is_inert(tmp_path: Path, zipped: bool) -> None:
-    """fastai saves the optimizer's constructor; allowed by name, ``functools.partial`` would call what it is given."""
+    """fastai saves the optimizer's constructor; if its name were allowed, ``functools.partial`` could call anything."""
     state = {"layers.0.weight": torch.ones(2, 3), "layers.0.num_batches_tracked": torch.tensor(4)}
     called = tmp_path / "called"
     optimizer = {"opt_func": partial(os.mkdir, str(called)), "state": [slice(0, 1)], "made": Attack(called)}
@@ -80,7 +80,7 @@ def test_what_deoldify_keeps_beside_its_tensors_is_inert(tmp_path: Path, zipped:
     assert not called.exists()
     with pytest.raises(ModelError, match=r"holds code \(functools\.partial\), which is never run"):
         read_checkpoint(path)
-    with pytest.raises(ModelError, match="something unknown beside model: step"):
+    with pytest.raises(ModelError, match="something unknown besides model: step"):
         read_tensors(
             _save({"model": state, "step": 1}, tmp_path / "y.pth", zipped), layout, wrapper="model", ignored=["opt"]
         )
@@ -102,7 +102,7 @@ def test_hostile_pickles_run_nothing(tmp_path: Path, zipped: bool, place: str) -
         read_checkpoint(path, ["opt"])
     assert not target.exists()
     torch.load(path, weights_only=False)
-    assert target.exists(), "the attack is a real one"
+    assert target.exists(), "the attack is real"
 
 
 def _zip_of(program: bytes, path: Path) -> Path:
@@ -113,7 +113,7 @@ def _zip_of(program: bytes, path: Path) -> Path:
 
 
 def _tensor(size: str, stride: str, offset: int = 0, key: bytes = b"X\x01\x00\x00\x000", count: int = 4) -> bytes:
-    """A program that makes one tensor by hand: (storage, offset, size, stride)."""
+    """A pickle program that makes one tensor: (storage, offset, size, stride)."""
     storage = (
         b"(X\x07\x00\x00\x00storagectorch\nFloatStorage\n" + key + b"X\x03\x00\x00\x00cpuK" + bytes([count]) + b"tQ"
     )
@@ -122,7 +122,7 @@ def _tensor(size: str, stride: str, offset: int = 0, key: bytes = b"X\x01\x00\x0
 
 
 def test_tensors_cannot_reach_beyond_the_file(tmp_path: Path) -> None:
-    """Sizes, strides and names of storages that a file makes up lead to a sentence, not to other memory or files."""
+    """Made-up sizes, strides and storage names lead to an error, never to other memory or files."""
     good = unpickle.load(_zip_of(_tensor("4", "1"), tmp_path / "good.pth"))
     assert good.shape == (4,)
     for name, program in {
@@ -139,7 +139,7 @@ def test_tensors_cannot_reach_beyond_the_file(tmp_path: Path) -> None:
 
 
 def test_a_pickle_cannot_change_the_reader(tmp_path: Path) -> None:
-    """BUILD sets attributes of what it is given, classes included; the next file must not meet them."""
+    """The opcode BUILD sets attributes even on classes; they must not affect the next file."""
     slots = pickle.dumps((None, {"__init__": None, "storage": 1}), protocol=2)[2:-1]
     program = b"ctorch._utils\n_rebuild_tensor_v2\n" + slots + b"b."
     unpickle.load(_zip_of(program, tmp_path / "bad.pth"))
@@ -147,7 +147,7 @@ def test_a_pickle_cannot_change_the_reader(tmp_path: Path) -> None:
 
 
 def test_references_without_end_are_followed_once(tmp_path: Path) -> None:
-    """Sixty lists, each holding the last one twice, are a kilobyte, or 2^60 items for who walks them all."""
+    """Sixty lists, each holding the previous one twice, take a kilobyte but have 2^60 items."""
     content: list[Any] = [torch.ones(1)]
     for _ in range(60):
         content = [content, content]
@@ -157,7 +157,7 @@ def test_references_without_end_are_followed_once(tmp_path: Path) -> None:
 
 @FORMATS
 def test_each_kind_of_wrong_file_is_named(tmp_path: Path, zipped: bool) -> None:
-    """Cut short, damaged, a page about it, a bare pickle, another kind of file: each asks for something else."""
+    """Users must do something different about a truncated file, a damaged one, a web page, a pickle or another file."""
     good = _save({"w": torch.arange(5000.0)}, tmp_path / "good.pth", zipped).read_bytes()
     page = b"\n<!DOCTYPE html><html><title>Dropbox</title></html>"
     archive = io.BytesIO()

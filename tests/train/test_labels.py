@@ -58,7 +58,7 @@ def test_a_teacher_is_asked_once_and_another_one_again(
 def test_a_file_that_is_no_teacher_is_a_sentence(tmp_path: Path) -> None:
     """PyTorch's own advice is to run whatever is in it."""
     (tmp_path / "teacher.pth").write_text("not tensors")
-    with pytest.raises(ModelError, match=r"teacher\.pth does not hold .* no file of tensors\.$"):
+    with pytest.raises(ModelError, match=r"teacher\.pth does not hold .* not a file of tensors\.$"):
         load_teacher(tmp_path / "teacher.pth")
 
 
