@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from colorcli.color.enlarge import chroma_of
 from colorcli.environment import calm_threads
 from colorcli.errors import UsageError
 from colorcli.pipeline.controls import choose, complete, controls, options
@@ -149,7 +150,8 @@ class Model:
         for name, value in ready.items():
             if value.shape != neutral[name].shape:
                 raise UsageError(f"{name} has the shape {neutral[name].shape} for this lightness, not {value.shape}.")
-        return self._session.chroma(batch, ready)
+        answers = self._session.chroma(batch, ready)
+        return np.stack([chroma_of(answer) for answer in answers]) if len(answers) else answers[:, :2]
 
     def _require_random(self) -> None:
         if not any(one.random for one in controls(self.info.controls)):

@@ -6,7 +6,7 @@ lightness. The compiled loops are in ``kernel.py``; this module checks and prepa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from colorcli.color.enlarge import Strips
+from colorcli.color.enlarge import strips as enlarged
 from colorcli.color.spaces import code_values, lightness_lut, srgb_to_linear
 
 Codes = NDArray[np.uint8] | NDArray[np.uint16]
 
-# No sRGB colour has a chroma above 134. Beyond this limit only the hue matters, and cubes stay exact in float32.
-_MAX_CHROMA = 500.0
 _MAX_STRENGTH = 1000.0
 
 
@@ -58,7 +58,8 @@ def join_strips(
 
     Args:
         pixels: the photograph ``(H, W)`` or ``(H, W, 3)``, uint8 or uint16, sRGB-encoded. Only L* of RGB is used.
-        chroma: a*, b* ``(2, h, w)`` of the same scene at any size.
+        chroma: a*, b* ``(2, h, w)`` of the same scene at any size; or a picture of it, sRGB 0..1 ``(3, h, w)``, where
+            ``enlarge`` is in RGB.
         bits: bits per sample of the output, 8 or 16, independent of the photograph's.
         strength: factor on the chroma, 0..1000.
         strip_rows: rows in a strip, >= 1.
@@ -66,7 +67,8 @@ def join_strips(
         out: array ``(H, W, 3)`` to write into, so that strips are views of it; None makes an array for each strip.
         enlarge: how chroma is resized to the photograph's size: our ``cubic``, which makes neither blocks nor
             overshoot and averages chroma that is larger than the photograph; or PyTorch's ``bilinear`` or ``nearest``,
-            as in released programs.
+            as in released programs; or PyTorch's ``bilinear-rgb`` or Pillow's 8-bit ``bilinear-8-rgb``, which resize
+            the picture and take its chroma then.
 
     Returns:
         Iterator over strips ``(rows, W, 3)``, uint8 or uint16.
@@ -87,12 +89,8 @@ def join_strips(
         out.shape != (height, width, 3) or out.dtype != f"u{bits // 8}" or not out.flags.c_contiguous
     ):
         raise ValueError(f"out has the shape (H, W, 3) and {bits} bits, not {out.shape} of {out.dtype}")
-    if enlarge not in _WEIGHTS:
-        raise ValueError(f"there is no enlargement '{enlarge}'; there are: {', '.join(_WEIGHTS)}")
-    smooth = enlarge == "cubic"
-    checked = _checked_chroma(chroma)
-    ready = _ready_chroma(checked, strength, *((height, width) if smooth else checked.shape[1:]))
-    return _strips(photo, ready, bits, strip_rows, Fidelity() if fidelity is None else fidelity, out, _WEIGHTS[enlarge])
+    ready = enlarged(chroma, enlarge, strength, height, width)
+    return _strips(photo, ready, bits, strip_rows, Fidelity() if fidelity is None else fidelity, out)
 
 
 def join(
@@ -123,75 +121,6 @@ def _checked_photo(pixels: Codes) -> Codes:
     return pixels[..., None] if pixels.ndim == 2 else pixels
 
 
-def _checked_chroma(chroma: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
-    if chroma.ndim != 3 or chroma.shape[0] != 2 or chroma.size == 0:
-        raise ValueError(f"chroma has the shape (2, h, w), not {chroma.shape}")
-    with np.errstate(over="ignore"):  # values beyond float32 become infinite and are refused below
-        single = np.ascontiguousarray(chroma, np.float32)
-    if not np.isfinite(single).all():
-        raise ValueError("chroma holds values that are not finite numbers")
-    return single
-
-
-def _ready_chroma(chroma: NDArray[np.float32], strength: float, height: int, width: int) -> NDArray[np.float32]:
-    """Chroma times strength, reduced to at most the photograph's size, with edges repeated twice on each side."""
-    ready = _reduce(_reduce(chroma, height, axis=1), width, axis=2) * np.float32(strength)
-    if np.abs(ready).max() > _MAX_CHROMA:
-        ready = ready / np.maximum(np.hypot(ready[0], ready[1]) / np.float32(_MAX_CHROMA), 1)
-    return np.pad(ready, ((0, 0), (2, 2), (2, 2)), mode="edge")
-
-
-def _reduce(image: NDArray[np.float32], length: int, *, axis: int) -> NDArray[np.float32]:
-    """Average down to ``length`` along an axis by exact pixel coverage; unchanged where it is not longer."""
-    count = image.shape[axis]
-    if count <= length:
-        return image
-    rows = np.moveaxis(image, axis, 0).astype(np.float64)
-    sums = np.concatenate((np.zeros_like(rows[:1]), np.cumsum(rows, axis=0)))
-    edges = np.linspace(0, count, length + 1)
-    whole = np.minimum(edges.astype(np.intp), count - 1)
-    part = (edges - whole).reshape(-1, *[1] * (image.ndim - 1))
-    means = np.diff(sums[whole] + part * rows[whole], axis=0) * (length / count)
-    return np.ascontiguousarray(np.moveaxis(means, 0, axis), np.float32)
-
-
-def _cubic_weights(count: int, length: int) -> tuple[NDArray[np.uint32], NDArray[np.float32]]:
-    """Interpolation from ``count`` samples to ``length`` pixels: each one's first tap in the padded row, four weights.
-
-    Pixel centres are at half-integers. The kernel is Mitchell and Netravali's (1988) with B + 2C = 1: Catmull-Rom
-    (B = 0, sharp) up to a factor of 2, then towards the cubic B-spline (B = 1, smooth) as the factor grows and the
-    shape of each sample's patch would become visible.
-    """
-    b = max(0.0, 1 - 2 * count / length)
-    c = (1 - b) / 2
-    centre = (np.arange(length) + 0.5) * (count / length) - 0.5
-    base = np.floor(centre)
-    distance = np.abs((centre - base)[:, None] - np.arange(-1, 3))
-    inner = (12 - 9 * b - 6 * c) * distance**3 + (12 * b + 6 * c - 18) * distance**2 + (6 - 2 * b)
-    outer = -(b + 6 * c) * distance**3 + (6 * b + 30 * c) * distance**2 - (12 * b + 48 * c) * distance + 8 * b + 24 * c
-    weights = np.where(distance < 1, inner, outer) / 6
-    return (base + 1).astype(np.uint32), weights.astype(np.float32)
-
-
-def _bilinear_weights(count: int, length: int) -> tuple[NDArray[np.uint32], NDArray[np.float32]]:
-    """The same for PyTorch's bilinear interpolation with ``align_corners=False``, also for reducing."""
-    centre = np.maximum((np.arange(length) + 0.5) * (count / length) - 0.5, 0)
-    base = np.minimum(np.floor(centre), count - 1)
-    weights = np.zeros((length, 4), np.float32)
-    weights[:, 1], weights[:, 2] = 1 - (centre - base), centre - base
-    return (base + 1).astype(np.uint32), weights
-
-
-def _nearest_weights(count: int, length: int) -> tuple[NDArray[np.uint32], NDArray[np.float32]]:
-    """The same for PyTorch's ``nearest``, which rounds down to the pixel above and to the left."""
-    base = np.minimum(np.floor(np.arange(length, dtype=np.float32) * np.float32(count / length)), count - 1)
-    return (base + 1).astype(np.uint32), np.tile(np.array([0, 1, 0, 0], np.float32), (length, 1))
-
-
-_Taps = Callable[[int, int], tuple[NDArray[np.uint32], NDArray[np.float32]]]
-_WEIGHTS: dict[str, _Taps] = {"cubic": _cubic_weights, "bilinear": _bilinear_weights, "nearest": _nearest_weights}
-
-
 @cache
 def _code_to_f(bits: int) -> NDArray[np.float32]:
     return ((lightness_lut(bits).astype(np.float64) + 16) / 116).astype(np.float32)
@@ -204,12 +133,11 @@ def _code_to_linear(bits: int) -> NDArray[np.float32]:
 
 def _strips(
     photo: Codes,
-    chroma: NDArray[np.float32],
+    enlarged: Strips,
     bits: int,
     strip_rows: int,
     fidelity: Fidelity,
     whole: Codes | None,
-    weights: _Taps,
 ) -> Iterator[Codes]:
     # Importing numba takes longer than `colorcli --help` may take altogether.
     from colorcli.color import kernel
@@ -217,24 +145,22 @@ def _strips(
     join_rows = kernel.join_rows()
     height, width = photo.shape[:2]
     in_bits = 8 * photo.dtype.itemsize
-    row_taps, row_weights = weights(chroma.shape[1] - 4, height)
-    column_taps, column_weights = weights(chroma.shape[2] - 4, width)
-    column_weights = np.ascontiguousarray(column_weights.T)
     work = np.empty((kernel.WORK_ROWS, width), np.float32)
     largest, changed, fitted, total = 0.0, 0.0, 0, 0.0
     for top in range(0, height, strip_rows):
         rows = slice(top, top + strip_rows)
         strip = np.ascontiguousarray(photo[rows], photo.dtype.newbyteorder("="))
         out = np.empty((strip.shape[0], width, 3), f"u{bits // 8}") if whole is None else whole[rows]
+        chroma, row_taps, column_taps = enlarged(rows)
         strip_largest, strip_changed, strip_fitted, strip_total = join_rows(
             *_by_depth(strip),
             _code_to_f(in_bits),
             _code_to_linear(in_bits),
             chroma,
-            row_taps[rows],
-            row_weights[rows],
-            column_taps,
-            column_weights,
+            row_taps.first,
+            row_taps.weights,
+            column_taps.first,
+            np.ascontiguousarray(column_taps.weights.T),
             _code_to_linear(bits),
             *_by_depth(out),
             work,

@@ -46,7 +46,7 @@ class Answer:
     """A network's answer for one photograph.
 
     Attributes:
-        chroma: a*, b* ``(2, h, w)``.
+        chroma: a*, b* ``(2, h, w)``, or sRGB 0..1 ``(3, h, w)`` where ``enlarge`` is in RGB.
         seconds: that the network took.
         rgb: with ``native``, the image ``(h, w, 3)`` of a network that answers in RGB, lightness included.
         enlarge: how the chroma is enlarged to the photograph's size, by the network's size rule.

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from colorcli.color.enlarge import chroma_of
 from colorcli.errors import OutputError, PhotoError
 from colorcli.evaluate.coloring import Answer, Take, color
 from colorcli.evaluate.data import Dataset, Item
@@ -233,7 +234,7 @@ class Evaluation:
         path = self._options.save_ab / folder_name(take.model) / f"{inside}{suffix}"
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            np.savez_compressed(path, ab=answer.chroma)
+            np.savez_compressed(path, ab=chroma_of(answer.chroma))
         except OSError as error:
             raise OutputError(f"{path} cannot be written: {error.strerror or error}.") from error
 

@@ -51,7 +51,9 @@ def _one(session: PyTorchSession, prepared: ProtocolImage, given: Sequence[Contr
     lightness = torch.from_numpy(layout.lightness[0]).to(device)[None, None]
     controls = {name: torch.from_numpy(value).to(device) for name, value in batched(given).items()}
     own = network.native(lightness, **controls).float()
-    chroma = network.to_chroma(own, lightness)[0].float().cpu().numpy()
+    in_rgb = session.info.size_rule.in_rgb
+    answer = network.as_rgb(own, lightness).clamp(0, 1) if in_rgb else network.to_chroma(own, lightness)
+    chroma = answer[0].float().cpu().numpy()
     seconds = time.perf_counter() - start
     if not np.isfinite(chroma).all():
         return PhotoError("the network's answer holds values that are not numbers (NaN or infinity)")

@@ -161,7 +161,7 @@ def _multiply_adds(network: Colorizer, card: ModelCard, rule: SizeRule) -> int:
     given = verification.network_inputs([np.full(rule.working_shape(1, 1), 50, np.float32)], card.controls)
     inputs: dict[str, Any] = {name: torch.from_numpy(value) for name, value in given.items()}
     with FlopCounterMode(display=False) as counter, torch.inference_mode():
-        network.chroma(inputs.pop("lightness"), **inputs)
+        network.answering(rule)(inputs.pop("lightness"), **inputs)
     return int(counter.get_total_flops()) // 2
 
 
@@ -194,8 +194,9 @@ def _finished(model: ModelProto, header: onnx_file.Header) -> bytes:
 
     rewrite(model)
     model.producer_name, model.producer_version = "colorcli", colorcli.__version__
+    answer = "sRGB 0..1 (batch, 3, h, w)" if header.size_rule.in_rgb else "CIELAB a*, b* (batch, 2, h, w)"
     model.doc_string = (
-        f"{header.name}: CIE L* 0..100 (batch, 1, height, width) to CIELAB a*, b* (batch, 2, h, w). "
+        f"{header.name}: CIE L* 0..100 (batch, 1, height, width) to {answer}. "
         f"Licence of the weights: {header.licence or 'not stated'}"
     )
     graph.check(model)

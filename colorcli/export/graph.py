@@ -1,4 +1,4 @@
-"""Traces a network into an ONNX graph with the full contract: lightness and controls in, chroma out."""
+"""Traces a network into an ONNX graph with the full contract: lightness and controls in, chroma or RGB out."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ LARGEST = 2**31 - 1
 
 
 class _Contract(nn.Module):
-    def __init__(self, network: Colorizer, controls: tuple[str, ...]) -> None:
+    def __init__(self, network: Colorizer, controls: tuple[str, ...], rule: SizeRule) -> None:
         super().__init__()
-        self.network, self.controls = network, controls
+        self.network, self.controls, self.rule = network, controls, rule
 
     def forward(self, *inputs: Tensor) -> Tensor:
-        return self.network.chroma(inputs[0], **dict(zip(self.controls, inputs[1:], strict=True)))
+        return self.network.answering(self.rule)(inputs[0], **dict(zip(self.controls, inputs[1:], strict=True)))
 
 
 def trace(network: Colorizer, controls: tuple[str, ...], rule: SizeRule, opset: int = OPSET) -> ModelProto:
@@ -48,7 +48,7 @@ def trace(network: Colorizer, controls: tuple[str, ...], rule: SizeRule, opset: 
 
     Its inputs are ``lightness`` float32 ``(batch, 1, height, width)``, CIE L* 0..100, and the ``controls``, each with
     the name, shape and type that ``pipeline.controls`` declares. Its output is ``chroma``, float32
-    ``(batch, 2, h, w)``, CIELAB a* and b*.
+    ``(batch, 2, h, w)``, CIELAB a* and b*; or, where the rule enlarges in RGB, that, ``(batch, 3, h, w)``, sRGB 0..1.
 
     Args:
         network: on the CPU.
@@ -69,7 +69,7 @@ def trace(network: Colorizer, controls: tuple[str, ...], rule: SizeRule, opset: 
     try:
         with _quiet(), torch.no_grad():
             program: Any = torch.onnx.export(
-                _Contract(network, controls).eval(),
+                _Contract(network, controls, rule).eval(),
                 _example(controls, rule),
                 dynamo=True,
                 opset_version=opset,

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from colorcli.color.enlarge import chroma_of
 from colorcli.errors import ModelError, PhotoError, VerificationError
 from colorcli.files import walk
 from colorcli.images.formats import is_photograph_name, labels
@@ -60,10 +61,10 @@ class Verification:
 
 @dataclass(frozen=True)
 class Expected:
-    """A network's inputs, by the graph's names, and its output ``(N, 2, h, w)``."""
+    """A network's inputs, by the graph's names, and its answer ``(N, 2, h, w)``, or ``(N, 3, h, w)`` of RGB."""
 
     inputs: dict[str, NDArray[Any]]
-    chroma: NDArray[np.float32]
+    answer: NDArray[np.float32]
 
 
 def bundled_photographs() -> list[Pixels]:
@@ -106,8 +107,8 @@ def ask(network: Colorizer, controls: Sequence[str], rule: SizeRule, photographs
         at += count
         with torch.inference_mode():
             given = {name: torch.from_numpy(value) for name, value in inputs.items()}
-            chroma = network.chroma(given.pop("lightness"), **given)
-        expected.append(Expected(inputs, chroma.numpy()))
+            answer = network.answering(rule)(given.pop("lightness"), **given)
+        expected.append(Expected(inputs, answer.numpy()))
     return expected
 
 
@@ -134,17 +135,18 @@ def compare(content: bytes, expected: Sequence[Expected]) -> Verification:
         except Exception as error:
             shape = case.inputs["lightness"].shape
             raise VerificationError(f"ONNX Runtime cannot run the graph on a batch of {shape}: {error}") from error
-        if answer.shape != case.chroma.shape or answer.dtype != np.float32:
+        if answer.shape != case.answer.shape or answer.dtype != np.float32:
             raise VerificationError(
-                f"The graph answers {answer.dtype} {answer.shape}, the network float32 {case.chroma.shape}."
+                f"The graph answers {answer.dtype} {answer.shape}, the network float32 {case.answer.shape}."
             )
-        differences.append(np.abs(answer - case.chroma))
+        pairs = zip(answer, case.answer, strict=True)
+        differences.append(np.stack([np.abs(chroma_of(mine) - chroma_of(theirs)) for mine, theirs in pairs]))
     return Verification(
         # Not Python's max, which can miss a NaN.
         maximum=float(np.max([difference.max() for difference in differences])),
         mean=float(np.mean([difference.mean() for difference in differences])),
-        colorings=sum(len(case.chroma) for case in expected),
-        shapes=tuple((len(case.chroma), *case.inputs["lightness"].shape[2:]) for case in expected),
+        colorings=sum(len(case.answer) for case in expected),
+        shapes=tuple((len(case.answer), *case.inputs["lightness"].shape[2:]) for case in expected),
     )
 
 

@@ -86,7 +86,7 @@ def windows(pixels: Pixels, rule: SizeRule, size: int) -> Windows:
 
 
 def blend(parts: Sequence[NDArray[np.float32]], layout: Windows) -> NDArray[np.float32]:
-    """The chroma ``(2, h, w)`` of a whole photograph from the chroma of its windows, cross-faded where they overlap."""
+    """The answer ``(C, h, w)`` for a whole photograph from those for its windows, cross-faded where they overlap."""
     if len(parts) == 1:
         return parts[0]
     height, width = layout.shape
@@ -94,12 +94,13 @@ def blend(parts: Sequence[NDArray[np.float32]], layout: Windows) -> NDArray[np.f
     # a triangle that never reaches zero, so that the photograph's ends have weight
     ramp = np.minimum(np.arange(1, tile + 1), np.arange(tile, 0, -1)).astype(np.float32)
     ramp = ramp[:, None] if layout.axis == 0 else ramp[None, :]
-    shape = (2, layout.length, width) if layout.axis == 0 else (2, height, layout.length)
+    planes = len(parts[0])
+    shape = (planes, layout.length, width) if layout.axis == 0 else (planes, height, layout.length)
     total, weight = np.zeros(shape, np.float32), np.zeros(shape[1:], np.float32)
     for start, part in zip(layout.starts, parts, strict=True):
         along = slice(start, start + tile)
         place = (along, slice(None)) if layout.axis == 0 else (slice(None), along)
-        for channel in (0, 1):
+        for channel in range(planes):
             total[channel][place] += ramp * _resized(part[channel], height, width)
         weight[place] += ramp
     return np.divide(total, weight, dtype=np.float32)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import torch
@@ -16,7 +17,7 @@ class Colorizer(nn.Module):
 
     A system's network answers in its paper's own space (RGB, UV, ab over 110, bins): ``native`` gives that answer,
     ``target`` what the answer should be for a known colour photograph, and ``to_chroma`` translates it; both are here
-    for a*, b*, and in ``RGBColorizer`` for RGB. The program itself only ever calls ``chroma``.
+    for a*, b*, and in ``RGBColorizer`` for RGB. The program itself only ever calls what ``answering`` gives.
 
     Attributes:
         controls: names of the network's controls, which are its methods' keyword arguments; they are
@@ -87,6 +88,20 @@ class Colorizer(nn.Module):
             float ``(N, 2, h, w)``, CIELAB a* and b*; h and w may be smaller than H and W.
         """
         return self.to_chroma(self.native(lightness, **controls), lightness)
+
+    def rgb(self, lightness: Tensor, **controls: Any) -> Tensor:
+        """The network's own RGB, for programs that enlarge it and not its chroma; arguments as for ``chroma``.
+
+        Only of a network whose ``native_space`` is ``"rgb"``.
+
+        Returns:
+            float ``(N, 3, h, w)``, sRGB 0..1.
+        """
+        return self.as_rgb(self.native(lightness, **controls), lightness).clamp(0, 1)
+
+    def answering(self, rule: SizeRule) -> Callable[..., Tensor]:
+        """What answers photographs under this size rule: ``chroma``, or ``rgb`` where the rule enlarges in RGB."""
+        return self.rgb if rule.in_rgb else self.chroma
 
     def prepare(self) -> None:
         """Prepare for inference, dropping what only training needs, such as gradients."""

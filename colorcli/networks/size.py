@@ -13,8 +13,10 @@ RESIZES = (OURS, "bicubic-8", "bilinear-8-luma", "bilinear", "bilinear-luma")
 """Ways to the working size: ours, and those of released programs; see ``images.resize``."""
 
 SMOOTH = "cubic"
-ENLARGEMENTS = (SMOOTH, "bilinear", "nearest")
-"""Ways of chroma to the photograph's size: ours, and those of released programs; see ``color.join``."""
+IN_RGB = ("bilinear-rgb", "bilinear-8-rgb")
+ENLARGEMENTS = (SMOOTH, "bilinear", "nearest", *IN_RGB)
+"""Ways of a network's answer to the photograph's size: ours, and those of released programs, some of which enlarge the
+network's RGB and not its chroma; see ``color.enlarge``."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ class SizeRule:
         max_aspect: photographs with a longer aspect ratio are coloured in overlapping tiles.
         stretch: the network takes several sizes, and the photograph is stretched to a square.
         resize: how the photograph is brought to the working size, one of ``RESIZES``.
-        enlarge: how the chroma is brought to the photograph's size, one of ``ENLARGEMENTS``.
+        enlarge: how the answer is brought to the photograph's size, one of ``ENLARGEMENTS``.
     """
 
     size: int = 256
@@ -43,6 +45,16 @@ class SizeRule:
     def square(self) -> bool:
         """Whether photographs are stretched to a square."""
         return self.fixed or self.stretch
+
+    @property
+    def in_rgb(self) -> bool:
+        """Whether the network answers with its RGB, which is enlarged, instead of its chroma."""
+        return self.enlarge in IN_RGB
+
+    @property
+    def planes(self) -> int:
+        """Of the answer: a* and b*, or R, G and B."""
+        return 3 if self.in_rgb else 2
 
     def working_shape(self, height: int, width: int, size: int | None = None) -> tuple[int, int]:
         """The (height, width) at which the network sees a photograph of ``height`` x ``width`` pixels."""

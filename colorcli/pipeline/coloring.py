@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from colorcli.color.enlarge import changed, chroma_of
 from colorcli.color.join import Codes, Fidelity, join_strips
 from colorcli.color.vividness import NEUTRAL, vivid
 from colorcli.errors import ColorcliError, PhotoError, UsageError
@@ -29,7 +30,8 @@ if TYPE_CHECKING:
     from colorcli.images.photo import Pixels
 
 Chroma = NDArray[np.float32]
-"""a*, b* ``(2, h, w)`` in CIELAB units."""
+"""A network's answer for one photograph: a*, b* ``(2, h, w)`` in CIELAB units; or, where its size rule enlarges in RGB,
+that, sRGB 0..1 ``(3, h, w)``."""
 
 SIZES = (32, 4096)
 MOST_STRENGTH = 2.0
@@ -96,8 +98,9 @@ def infer(
     """
     answer = np.asarray(session.chroma(np.stack(lightness)[:, None], batched(controls)))
     count = len(lightness)
-    if answer.ndim != 4 or answer.shape[:2] != (count, 2) or 0 in answer.shape or answer.dtype.kind != "f":
-        error = PhotoError(f"the network's answer has the wrong shape: {answer.shape}, not ({count}, 2, h, w)")
+    planes = session.info.size_rule.planes
+    if answer.ndim != 4 or answer.shape[:2] != (count, planes) or 0 in answer.shape or answer.dtype.kind != "f":
+        error = PhotoError(f"the network's answer has the wrong shape: {answer.shape}, not ({count}, {planes}, h, w)")
         return [error] * count
     return [_finite(part) for part in answer.astype(np.float32, copy=False)]
 
@@ -194,7 +197,8 @@ class Join:
         insist: bool = False,
     ) -> None:
         self._enlarge = enlarge
-        chroma = vivid(chroma, vividness)
+        if vividness != NEUTRAL:
+            chroma = changed(chroma, lambda own: vivid(own, vividness))
         self.fidelity = Fidelity()
         self.neutral = ""
         self._least_chroma, self._dark = 0.0, False
@@ -205,13 +209,15 @@ class Join:
                 self.neutral = found.neutral
                 # where there is no room, the little that there is comes out as it always did
                 chroma = np.zeros_like(chroma[:, :1, :1]) if has_room else chroma
-            elif float(np.abs(chroma).max()) < _LEAST_CHROMA:
+            elif float(np.abs(chroma_of(chroma)).max()) < _LEAST_CHROMA:
                 raise PhotoError("got no colour from the network; a gray picture is not written as a result")
             else:
                 # only what lies between black and white can hold colour: of a page that is nearly all paper, little
                 self._least_chroma = _LEAST_MEAN_CHROMA * strength * found.room
                 self._dark = found.dark
         if other is not None and pixels.ndim == 3:
+            # the colour that is kept needs no room at the network's own lightness
+            self._enlarge = SMOOTH if len(chroma) == 3 else enlarge
             chroma = _with_own_color(chroma, pixels, other, strength)
         self._pixels, self._chroma, self._bits, self._strength = pixels, chroma, bits, strength
 
@@ -303,6 +309,7 @@ def _with_own_color(chroma: Chroma, pixels: Pixels, other: NDArray[np.uint8], st
     """The chroma with what keeps a colour of its own, whatever the strength; at the size that shows its edges."""
     own, weights = own_color(pixels, other)
     height, width = weights.shape
-    made = [np.asarray(Image.fromarray(part).resize((width, height), Image.Resampling.BICUBIC)) for part in chroma]
+    large = [np.asarray(Image.fromarray(part).resize((width, height), Image.Resampling.BICUBIC)) for part in chroma]
+    made = chroma_of(np.stack(large))
     kept = own / max(strength, 1 / _MOST_KEPT)
-    return np.asarray(np.stack(made) * (1 - weights) + kept * weights, np.float32)
+    return np.asarray(made * (1 - weights) + kept * weights, np.float32)

@@ -14,10 +14,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from colorcli.errors import ModelError, UsageError
 from colorcli.pipeline import hints, reference
@@ -37,6 +37,9 @@ Z_DIM = 68
 
 Settings = Mapping[str, Any]
 """Values of settings, by name."""
+
+Follow: TypeAlias = "Callable[[NDArray[np.float32], NDArray[np.float32], Settings], NDArray[np.float32]]"
+"""From the chroma of a photograph, its lightness and settings to the chroma that follows them; see ``Control``."""
 
 
 @dataclass(frozen=True)
@@ -162,7 +165,7 @@ class Control:
     make: Callable[[Settings, Place], NDArray[Any]]
     random: bool = False
     examples: tuple[Settings, ...] = field(default=({},))
-    follow: Callable[[NDArray[np.float32], NDArray[np.float32], Settings], NDArray[np.float32]] | None = None
+    follow: Follow | None = None
 
     def neutral_values(self, lightness: NDArray[np.float32]) -> NDArray[Any]:
         """Values without effect ``(N, *shape)``, for lightness ``(N, 1, H, W)``."""
@@ -428,20 +431,28 @@ def steering(names: Iterable[str], settings: Settings) -> tuple[Control, ...]:
 
 
 def follow(
-    names: Iterable[str], settings: Settings, chroma: NDArray[np.float32], lightness: NDArray[np.float32]
+    names: Iterable[str], settings: Settings, answer: NDArray[np.float32], lightness: NDArray[np.float32]
 ) -> NDArray[np.float32]:
-    """Have a photograph's chroma follow the controls that the network does not read.
+    """Have a network's answer for a photograph follow the controls that the network does not read.
 
     Args:
         names: the controls that the network reads.
         settings: of the photograph, see ``own``; each with one value.
-        chroma: a*, b* ``(2, h, w)`` of the whole photograph.
+        answer: of the whole photograph: a*, b* ``(2, h, w)``, or sRGB 0..1 ``(3, h, w)``.
         lightness: CIE L* of the whole photograph, ``(H, W)``.
     """
+    from colorcli.color.enlarge import changed
+
     for one in _followed(names, settings):
         if one.follow is not None:
-            chroma = one.follow(chroma, lightness, settings)
-    return chroma
+            answer = changed(answer, partial(_follow, one.follow, lightness, settings))
+    return answer
+
+
+def _follow(
+    change: Follow, lightness: NDArray[np.float32], settings: Settings, chroma: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    return change(chroma, lightness, settings)
 
 
 def _followed(names: Iterable[str], settings: Settings) -> tuple[Control, ...]:

@@ -262,6 +262,11 @@ def build(card: ModelCard, tensors: dict[str, Tensor]) -> Colorizer:
             backbone is missing or not the one that the card describes.
     """
     network = empty_network(card.system, card.network)
+    if card.size.in_rgb and network.native_space != "rgb":
+        raise ModelError(
+            f"The card of {card.exact_name} enlarges in RGB (size.enlarge), and its network answers in "
+            f"{network.native_space}."
+        )
     own = shapes(network)
     whole = dict(tensors)
     for part, shared in card.backbones.items():

@@ -17,8 +17,9 @@ from typing import Any
 from colorcli.errors import ModelError
 from colorcli.networks.size import SizeRule
 
-FORMAT = 1
-"""Of the metadata and of the graph's inputs and outputs; a reader refuses a newer one."""
+FORMAT = 2
+"""Of the metadata and of the graph's inputs and outputs; a reader refuses a newer one. A graph that answers with chroma
+has format 1, which every version reads; since format 2 there are graphs that answer with RGB, by their size rule."""
 
 _PREFIX = "colorcli."
 _NAMES = ("name", "system", "version", "licence", "preset", "weights_sha256", "precision", "software", "graph_sha256")
@@ -84,7 +85,8 @@ class Header:
         values = asdict(self)
         texts = {key: values[key] for key in _NAMES}
         tables = {key: json.dumps(values[key], sort_keys=True) for key in (*_TABLES, *_NUMBERS, "own_sizes")}
-        return {f"{_PREFIX}{key}": value for key, value in {"format": str(FORMAT), **texts, **tables}.items()}
+        form = FORMAT if self.size_rule.in_rgb else 1
+        return {f"{_PREFIX}{key}": value for key, value in {"format": str(form), **texts, **tables}.items()}
 
 
 @dataclass(frozen=True)

@@ -119,7 +119,7 @@ class PyTorchSession:
                 f"There is not enough memory on the device '{self.device}' to load {info.name} ({error}); "
                 "free some, or use --device cpu."
             ) from error
-        self._answer: Callable[..., Tensor] = self.network.chroma
+        self._answer: Callable[..., Tensor] = self.network.answering(info.size_rule)
         self._lanes: queue.SimpleQueue[_Lane] = queue.SimpleQueue()
         lanes = [_Lane(self._device)]
         if self._device.type == "cuda":
@@ -162,7 +162,9 @@ class PyTorchSession:
         """
         if cache is not None:
             os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache / "inductor"))
-        self._answer = torch.compile(self.network.chroma, dynamic=None if self.info.size_rule.fixed else True)
+        self._answer = torch.compile(
+            self.network.answering(self.info.size_rule), dynamic=None if self.info.size_rule.fixed else True
+        )
         try:
             self.chroma(lightness, controls)
         except Exception as error:

@@ -69,6 +69,7 @@ class Session(Protocol):
     def chroma(self, lightness: NDArray[np.float32], controls: Controls = NO_CONTROLS) -> NDArray[np.float32]:
         """Colour a batch: ``(N, 1, H, W)`` CIE L* 0..100 in, ``(N, 2, h, w)`` CIELAB a*, b* out.
 
+        Where ``info.size_rule.in_rgb``, what comes out is the network's RGB instead: ``(N, 3, h, w)`` sRGB 0..1.
         ``controls`` has every control of ``info.controls``; see ``pipeline.controls.complete``. Raises
         ``OutOfMemoryError`` when the batch does not fit the device.
         """

@@ -18,6 +18,7 @@ from colorcli.export import exporter, graph, verification
 from colorcli.export.exporter import ExportOptions, export
 from colorcli.export.precision import _choices
 from colorcli.images.read import Photo, read_photo
+from colorcli.pipeline.coloring import color
 from colorcli.pipeline.controls import complete
 from colorcli.pipeline.opening import open_model
 from colorcli.registry import registry
@@ -58,6 +59,22 @@ def test_the_file_is_the_model(small: ModelCard, tmp_path: Path) -> None:
     assert np.abs(session.chroma(lightness, neutral) - network.chroma(lightness)).max() < 1e-3
 
 
+def test_a_network_whose_picture_is_enlarged_answers_with_it(picture: ModelCard, tmp_path: Path) -> None:
+    """DeOldify from an ONNX file would come out with other colours than DeOldify."""
+    made = export(picture, tmp_path / "picture.onnx")
+    metadata = {entry.key: entry.value for entry in onnx.load(made.path).metadata_props}
+    assert metadata["colorcli.format"] == "2", "a version that expects chroma has to say so, not to fail on it"
+    session, network = open_model(str(made.path), device="cpu"), open_model(picture, device="cpu")
+    assert session.info.size_rule == network.info.size_rule == picture.size
+    lightness = np.random.default_rng(0).uniform(0, 100, (2, 1, 32, 48)).astype(np.float32)
+    answer = session.chroma(lightness)
+    assert answer.shape == (2, 3, 32, 48) and answer.min() == 0 and 0.9 < answer.max() <= 1
+    assert np.abs(answer - network.chroma(lightness)).max() < 1e-5
+    pixels = np.random.default_rng(1).integers(40, 200, (150, 90), np.uint8)
+    mine, theirs = (color(one, pixels, {}).pixels.astype(int) for one in (session, network))
+    assert np.abs(mine - theirs).max() <= 2 and np.ptp(mine, axis=2).max() > 5
+
+
 def test_a_file_that_differs_is_not_left(small: ModelCard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A faulty exporter or runtime would change every photograph's colours, and nobody would notice."""
     folder = tmp_path / "out"
@@ -77,7 +94,7 @@ def test_a_graph_that_answers_nan_does_not_pass(small: ModelCard) -> None:
     expected = verification.ask(network, small.controls, small.size, verification.bundled_photographs())
     for place in range(len(expected)):
         broken = list(expected)
-        broken[place] = replace(expected[place], chroma=expected[place].chroma * np.nan)
+        broken[place] = replace(expected[place], answer=expected[place].answer * np.nan)
         with pytest.raises(VerificationError, match="nan"):
             verification.require(verification.compare(content, broken), "fp32")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,12 @@ import pytest
 from numpy.typing import NDArray
 
 from colorcli.api import Model
+from colorcli.color.spaces import lab_to_srgb, srgb_to_lab, srgb_to_lightness
 from colorcli.colorize.options import choose_parameters
 from colorcli.errors import ColorcliError, PhotoError, UsageError
 from colorcli.images.kind import MAYBE
 from colorcli.images.read import read_photo
+from colorcli.networks.size import IN_RGB
 from colorcli.pipeline.coloring import Join, color, infer_whole, prepare
 from colorcli.sessions.session import OutOfMemoryError
 from tests.colorize.conftest import Colour, colour, compiled, write_gray
@@ -117,6 +120,40 @@ def test_a_picture_that_is_only_measured_may_be_gray() -> None:
         Join(gray, nothing)
 
 
+def in_rgb(lightness: Any, chroma: Any) -> Any:
+    """The picture of a network with a lightness of its own, darker than the photograph."""
+    lab = np.concatenate((np.full_like(chroma[:, :1], 40), chroma / 2), 1)
+    return lab_to_srgb(lab.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2).clip(0, 1).astype(np.float32)
+
+
+def mean_chroma(picture: Any) -> float:
+    a, b = srgb_to_lab(picture / 255)[..., 1:].reshape(-1, 2).T
+    return float(np.hypot(a, b).mean())
+
+
+@pytest.mark.parametrize("enlarge", IN_RGB)
+def test_a_networks_picture_gives_its_colours_and_not_its_lightness(tmp_path: Path, enlarge: str) -> None:
+    """Released programs that enlarge RGB: with hints, a palette, vividness and long photographs as every model."""
+    info = replace(INFO, size_rule=replace(INFO.size_rule, enlarge=enlarge))
+    session = FakeSession(in_rgb, info)
+    model = Model(session)
+    pixels = read_photo(write_gray(tmp_path / "a.png", width=90)).pixels
+    plain, asked = model.colorize(pixels), FakeSession(lambda lightness, chroma: chroma / 2)
+    np.testing.assert_allclose(srgb_to_lightness(plain / 255), srgb_to_lightness(pixels / 255), atol=0.6)
+    theirs = Model(asked).colorize(pixels)
+    assert np.abs(plain.astype(int) - theirs).mean() < 3, "nearly the same, where colours change little"
+    assert mean_chroma(model.colorize(pixels, vividness=0.9)) > 1.2 * mean_chroma(plain)
+    hinted = model.colorize(pixels, hints=[{"x": 0.5, "y": 0.5, "color": "#3c50b4", "radius": 0.2}])
+    middle = srgb_to_lab(hinted / 255)[pixels.shape[0] // 2, pixels.shape[1] // 2]
+    assert middle[2] < -20 and srgb_to_lab(plain / 255)[..., 2].min() > 0
+    assert model.colorize(np.tile(pixels, (1, 6))).shape == (*np.tile(pixels, (1, 6)).shape[:2], 3)
+    lightness = np.full((2, 1, 64, 64), 50, np.float32)
+    assert model.chroma(lightness).shape == (2, 2, 32, 32)
+    np.testing.assert_allclose(model.chroma(lightness), Model(asked).chroma(lightness), atol=0.01)
+    with pytest.raises(PhotoError, match=r"not \(1, 3, h, w\)"):
+        Model(FakeSession(info=info)).colorize(pixels)
+
+
 def test_a_stamp_keeps_its_colour_and_the_print_around_it_is_coloured() -> None:
     """Hand-coloured and stamped prints are read as monochrome ones, and what is on them was painted over."""
     picture = np.full((64, 64, 3), 128, np.uint8)
@@ -124,8 +161,9 @@ def test_a_stamp_keeps_its_colour_and_the_print_around_it_is_coloured() -> None:
     other = np.zeros((64, 64), np.uint8)
     other[20:40, 20:40] = MAYBE
     green = np.stack([np.full((8, 8), -30), np.full((8, 8), 20)]).astype(np.float32)
-    for strength in (1.0, 0.5):
-        made = Join(picture, green, other=other, strength=strength).picture().astype(int)
+    painted = np.repeat(np.array([0.1, 0.3, 0.05], np.float32), 64).reshape(3, 8, 8)
+    for answer, enlarge, strength in ((green, "cubic", 1.0), (green, "cubic", 0.5), (painted, "bilinear-8-rgb", 1.0)):
+        made = Join(picture, answer, other=other, strength=strength, enlarge=enlarge).picture().astype(int)
         assert np.abs(made[30, 30] - (200, 60, 60)).max() <= 8
         assert made[5, 5, 1] > made[5, 5, 0] + 10 * strength
 

@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torchvision import models
 
+from colorcli.color import tensors as colors
 from colorcli.errors import ExitCode, ModelError
 from colorcli.files import file_sha256
 from colorcli.networks import pix2pix
@@ -150,7 +151,11 @@ def test_an_imported_model_is_float32_safetensors_in_the_users_folder_and_runs(
     assert rgb.std() > 0.01
     session = open_model("bigcolor@official", device="cpu")
     lightness = (torch.rand(1, 1, 32, 48) * 100).numpy()
-    assert session.chroma(lightness).shape == (1, 2, 32, 48)
+    # its program enlarges RGB, so that is what the network is asked for
+    assert session.info.size_rule.enlarge == "bilinear-rgb"
+    with torch.no_grad():
+        answer = (expected(colors.lightness_to_gray(torch.from_numpy(lightness))) + 1) / 2
+    np.testing.assert_allclose(session.chroma(lightness), answer.numpy(), atol=1e-4)
 
 
 @pytest.mark.usefixtures("bundled_classifier")

@@ -194,6 +194,13 @@ def test_arguments_a_network_does_not_take_are_refused(bundle: Path, tiny: str) 
         open_model("tiny", device="cpu")
 
 
+def test_a_network_without_a_picture_of_its_own_cannot_have_it_enlarged(bundle: Path, tiny: str) -> None:
+    """A card with the size rule of another system: nothing would say so before the first photograph fails."""
+    make_model(bundle / "tiny", size=SizeRule(32, 8, enlarge="bilinear-rgb"))
+    with pytest.raises(ModelError, match=r"enlarges in RGB \(size.enlarge\), and its network answers in ab"):
+        open_model("tiny", device="cpu")
+
+
 def test_an_unknown_system_is_explained(bundle: Path) -> None:
     """The model may belong to a plug-in that is not installed on this machine."""
     make_model(bundle / "tiny", system="bigcolour")
