@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
+import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
@@ -113,3 +115,92 @@ def test_a_plugins_checkpoint_has_a_road(plugin: Path, capsys: pytest.CaptureFix
     releases.cache_clear()
     assert main(["models", "show", "bigcolor"]) == 6
     assert "eleventh declares released files of bigcolor" in capsys.readouterr().err
+
+
+WARM = """
+import numpy as np
+import torch
+from colorcli.networks.colorizer import Colorizer
+from colorcli.networks.size import SizeRule
+from colorcli.pipeline.controls import Control, Setting
+
+WARMTH = Setting("warmth", "--warmth", float, 0.0, "How much warmer.", unset=0.0, low=-50, high=50, title="Warmth")
+CONTROL = Control(
+    "warmth", "warmth", (1,), "float32", 0, (WARMTH,), lambda settings, place: np.float32([settings["warmth"]])
+)
+
+class Warm(Colorizer):
+    controls = ("warmth",)
+    presets = {"lite": {}}
+    size_rule = SizeRule(size=64, multiple_of=16)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bias = torch.nn.Parameter(torch.full((2,), 8.0))
+
+    def native(self, lightness, *, warmth=None, **_):
+        out = self.bias[None, :, None, None] + 0 * lightness
+        return out if warmth is None else out + warmth[:, :1, None, None]
+"""
+
+USE = """
+import json, sys
+from pathlib import Path
+import numpy as np, torch
+from PIL import Image
+from safetensors.torch import save_file
+import colorcli
+from colorcli.cli import main
+from colorcli.files import file_sha256
+from colorcli.registry.card import WEIGHTS, ModelCard, write_card
+from colorcli.registry.systems import systems
+network, run = systems().network_class("warm")(), Path("run")
+run.mkdir()
+save_file(network.state_dict(), run / WEIGHTS)
+size, names = network.size_rule, network.controls
+write_card(ModelCard("warm", "warm", file_sha256(run / WEIGHTS), "lite", licence="CC0", size=size, controls=names), run)
+Path("old").mkdir()
+Image.fromarray(np.random.default_rng(0).integers(60, 180, (40, 48), np.uint8)).save("old/a.png")
+codes = [
+    main(["colorize", "old", "-o", "plain", "--model", "run", "-q"]),
+    main(["colorize", "old", "-o", "warm", "--model", "run", "--warmth", "30", "-q"]),
+    main(["colorize", "old", "-o", "warm", "--model", "run", "--warmth", "30", "-q"]),
+    main(["colorize", "old", "-o", "warm", "--model", "run", "--warmth", "31", "-q"]),
+    main(["export", "run", "-o", "warm.onnx"]),
+    main(["colorize", "old", "-o", "onnx", "--model", "warm.onnx", "--warmth", "30", "-q"]),
+    main(["colorize", "old", "-o", "much", "--model", "run", "--warmth", "99", "-q"]),
+    main(["colorize", "old", "-o", "no", "--model", "efficientnet", "--warmth", "30", "-q"]),
+]
+pixels = colorcli.load("run").colorize("old/a.png", warmth=30)
+read = lambda name: np.asarray(Image.open(f"{name}/a.png")).astype(int)
+lines = [json.loads(line) for line in Path("warm/.colorcli/journal.jsonl").read_text().splitlines()]
+said = {
+    "codes": codes,
+    "warmer": float((read("warm") - read("plain"))[..., 0].mean()),
+    "python": int(np.abs(read("warm") - pixels).max()),
+    "onnx": int(np.abs(read("warm") - read("onnx")).max()),
+    "journal": [line["controls"] for line in lines if line["event"] == "photo.done"],
+}
+Path("said.json").write_text(json.dumps(said))
+"""
+
+
+@pytest.mark.slow
+def test_a_plugins_own_control_is_an_option_like_every_other(tmp_path: Path) -> None:
+    """A plug-in that can be steered by nothing but what the built-in networks happen to take."""
+    about = tmp_path / "site" / "warm-1.0.dist-info"
+    about.mkdir(parents=True)
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: warm\nVersion: 1.0\n")
+    points = "[colorcli.networks]\nwarm = warm_network:Warm\n[colorcli.controls]\nwarmth = warm_network:CONTROL\n"
+    (about / "entry_points.txt").write_text(points)
+    (tmp_path / "site" / "warm_network.py").write_text(WARM)
+    folders = {f"COLORCLI_{name}_DIR": str(tmp_path / name.lower()) for name in ("DATA", "CACHE")}
+    path = os.pathsep.join([str(tmp_path / "site"), *sys.path])
+    subprocess.run(
+        [sys.executable, "-c", USE], check=True, cwd=tmp_path, env={**os.environ, **folders, "PYTHONPATH": path}
+    )
+    said = json.loads((tmp_path / "said.json").read_text())
+    # the last three: another value than the output's, one out of range, a model that does not take it
+    assert said["codes"] == [0, 0, 0, 3, 0, 0, 2, 2]
+    assert said["warmer"] > 20 and said["python"] == 0 and said["onnx"] <= 1
+    assert said["journal"] == [{"warmth": 30.0}]

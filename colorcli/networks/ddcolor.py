@@ -287,6 +287,16 @@ class DDColor(Colorizer):
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "large": {"depths": (3, 3, 27, 3), "widths": (192, 384, 768, 1536)},
         "tiny": {"depths": (3, 3, 9, 3), "widths": (96, 192, 384, 768)},
+        "lite": {
+            "depths": (1, 1, 3, 1),
+            "widths": (32, 64, 128, 256),
+            "width": 128,
+            "queries": 48,
+            "layers": 3,
+            "inner": 256,
+            "size": 256,
+            "stretch": False,
+        },
     }
     mean: Tensor
     std: Tensor

@@ -90,8 +90,9 @@ class SelfAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         flat = x.flatten(2)
-        asking, asked, value = (part(flat).transpose(1, 2) for part in (self.key, self.query, self.value))
-        mixed = F.scaled_dot_product_attention(asking, asked, value, scale=1.0).transpose(1, 2)
+        # with an axis for the one head, without which it cannot be exported
+        asking, asked, value = (part(flat).transpose(1, 2)[:, None] for part in (self.key, self.query, self.value))
+        mixed = F.scaled_dot_product_attention(asking, asked, value, scale=1.0)[:, 0].transpose(1, 2)
         out: Tensor = self.gamma * torch.unflatten(mixed, 2, x.shape[-2:]) + x
         return out
 

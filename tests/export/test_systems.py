@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -13,18 +14,31 @@ from colorcli.registry.systems import BUILT_IN, systems
 
 pytestmark = pytest.mark.slow
 
-LITE = [(point.name, "lite") for point in BUILT_IN]
+LITE = [*((point.name, "lite") for point in BUILT_IN), ("ddcolor", "lite")]
 # The other papers' networks take minutes to trace, and their backbones consist of the same layers.
 PAPER = [(name, "paper") for name in ("zhang2016", "pix2pix", "conv-fc-gan", "bigcolor")]
+OUTSIDE = [("siggraph17", "paper"), ("ddcolor", "tiny"), ("deoldify", "artistic"), ("deoldify", "stable")]
 # The graph has the same operators at any width; weights by the hundred megabytes only take time.
-NARROWER = {
+NARROWER: dict[tuple[str, str], dict[str, Any]] = {
     ("bigcolor", "paper"): {"ch": 16},
     ("pix2pix", "paper"): {"ngf": 8},
     ("conv-fc-gan", "paper"): {"hidden": 128},
+    ("ddcolor", "tiny"): {
+        "depths": (1, 1, 2, 1),
+        "widths": (8, 16, 24, 32),
+        "width": 32,
+        "queries": 10,
+        "layers": 4,
+        "inner": 32,
+        "size": 128,
+    },
+    # an odd factor: maps of the way up that are no halves of one another
+    ("deoldify", "artistic"): {"render_factor": 5},
+    ("deoldify", "stable"): {"backbone": "resnet34", "width": 16, "render_factor": 5},
 }
 
 
-@pytest.mark.parametrize(("system", "preset"), LITE + PAPER)
+@pytest.mark.parametrize(("system", "preset"), LITE + PAPER + OUTSIDE)
 def test_the_graph_answers_as_the_network(system: str, preset: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A system that cannot leave PyTorch is no use where PyTorch cannot go."""
     if (system, preset) != ("bigcolor", "lite"):

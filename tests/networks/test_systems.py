@@ -27,7 +27,7 @@ PARAMETERS = {
     ("zhang2016", "paper"): (32_236_011, 32_235_385),
 }
 # Of what ships with the package, in millions of parameters of the system's own: half as many megabytes in float16.
-LITE_BUDGET = dict.fromkeys(NAMES, 4.0) | {"bigcolor": 12.5, "zhang2016": 8.0, "pix2pix": 4.1}
+LITE_BUDGET = dict.fromkeys((*NAMES, "ddcolor"), 4.0) | {"bigcolor": 12.5, "zhang2016": 8.0, "pix2pix": 4.1}
 
 
 @pytest.mark.parametrize("system", NAMES)
@@ -38,7 +38,7 @@ def test_the_papers_preset_has_the_papers_size(system: str) -> None:
     assert (sum(parameter.numel() for parameter in network.parameters()), learning) == PARAMETERS[system, "paper"]
 
 
-@pytest.mark.parametrize("system", NAMES)
+@pytest.mark.parametrize("system", [*NAMES, "ddcolor"])
 def test_lite_fits_its_budget(system: str) -> None:
     """It ships with the package and runs on a laptop; a shared backbone ships once for all."""
     network = registry.empty_network(system, systems().network_class(system).presets["lite"])
@@ -46,8 +46,10 @@ def test_lite_fits_its_budget(system: str) -> None:
     assert 0 < own <= LITE_BUDGET[system] * 1e6
 
 
-@pytest.mark.parametrize("preset", ["lite", "paper"])
-@pytest.mark.parametrize("system", NAMES)
+@pytest.mark.parametrize(
+    ("system", "preset"),
+    [*((name, preset) for name in NAMES for preset in ("lite", "paper")), ("ddcolor", "lite"), ("ddcolor", "tiny")],
+)
 def test_there_is_a_recipe_for_each_preset(system: str, preset: str) -> None:
     """``train SYSTEM-PRESET`` is what the documentation promises."""
     made = recipe.load(f"{system}-{preset}")
