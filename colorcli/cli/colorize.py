@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast, get_args
 
@@ -20,6 +20,7 @@ from colorcli.images import formats
 
 if TYPE_CHECKING:
     from colorcli.colorize.events import Event, RunStart
+    from colorcli.colorize.executors import Executor, Work
     from colorcli.colorize.options import Pages
     from colorcli.colorize.plan import Plan
     from colorcli.colorize.run import Report, Request, Run
@@ -88,6 +89,16 @@ def colorize(
     ] = None,
     limit: Annotated[int | None, typer.Option(help="Only the first N photographs.", min=1)] = None,
     shard: Annotated[str | None, typer.Option(metavar="I/N", help="Only the I-th of N parts.")] = None,
+    engine: Annotated[
+        Literal["local", "ray"], typer.Option(help="Where the work is done: threads here, or a Ray cluster.")
+    ] = "local",
+    address: Annotated[
+        str | None, typer.Option(metavar="auto|HOST", help="Head of a Ray cluster. [default: start Ray here]")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Ray workers, each with --jobs CPUs. [default: as many as fit]", min=1)
+    ] = None,
+    gpus_per_worker: Annotated[float, typer.Option(help="GPUs of each Ray worker; may be a fraction.", min=0)] = 0.0,
     recolor: Annotated[
         bool, typer.Option("--recolor", help="Also colour photographs that already have colour.")
     ] = False,
@@ -149,6 +160,7 @@ def colorize(
         return
     from colorcli.colorize.run import Run
 
+    executor = _executor(engine, address, workers, gpus_per_worker)
     folders, listed = _inputs(inputs or [], files_from)
     request = request_of(ctx, folders, output, listed)
     with data.waiting("Looking for photographs and planning", quiet=quiet):
@@ -158,7 +170,7 @@ def colorize(
         return
     # Of a few photographs, nobody would fetch a GPU for them.
     automatic = device == "auto" and run.plan.estimated_seconds() > _LONG
-    outcome = _carry_out(run, automatic=automatic, quiet=quiet, verbose=verbose, json=json)
+    outcome = _carry_out(run, executor, automatic=automatic, quiet=quiet, verbose=verbose, json=json)
     if not quiet:
         _summarize(outcome, run.plan, verbose=verbose, debug=debug)
     if outcome.fatal is not None:
@@ -273,6 +285,23 @@ def _signer(key: Path | None, certificate: Path | None, timestamp: str | None) -
     return None
 
 
+def _executor(
+    engine: str, address: str | None, workers: int | None, gpus_per_worker: float
+) -> Callable[[Work], Executor]:
+    """Where the work is done."""
+    from functools import partial
+
+    if engine == "ray":
+        from colorcli.colorize.executors.ray import RayExecutor
+
+        return partial(RayExecutor, address=address, workers=workers, gpus_per_worker=gpus_per_worker)
+    from colorcli.colorize.executors.local import LocalExecutor
+
+    if address is not None or workers is not None or gpus_per_worker:
+        raise UsageError("--address, --workers and --gpus-per-worker are for --engine ray; add it or omit them.")
+    return LocalExecutor
+
+
 def _batch_size(text: str) -> int | None:
     if text == "auto":
         return None
@@ -330,7 +359,9 @@ def _introduction(start: RunStart, *, automatic: bool) -> str:
     return text
 
 
-def _carry_out(run: Run, *, automatic: bool, quiet: bool, verbose: bool, json: bool) -> Report:
+def _carry_out(
+    run: Run, executor: Callable[[Work], Executor], *, automatic: bool, quiet: bool, verbose: bool, json: bool
+) -> Report:
     from colorcli.cli.progress import display
     from colorcli.colorize.events import to_line
     from colorcli.colorize.plan import check_room
@@ -361,7 +392,7 @@ def _carry_out(run: Run, *, automatic: bool, quiet: bool, verbose: bool, json: b
 
     try:
         with shown, stopping_on_signals(stop, announce):
-            report = run.carry_out(observe=observe, waiting=shown.wait, stop=stop)
+            report = run.carry_out(observe=observe, waiting=shown.wait, stop=stop, executor=executor)
     except (KeyboardInterrupt, SystemExit) as abort:
         # threads may be in native code, which an orderly end of the interpreter would not survive
         sys.stderr.flush()

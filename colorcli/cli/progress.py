@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import Protocol, Self
@@ -18,6 +19,7 @@ from colorcli.text import printable
 _INTERVAL = 30.0
 _FIRST_INTERVAL = 5.0
 _WAIT_INTERVAL = 10.0
+_MACHINES = 4  # that are listed by name
 _STAGES = (("decode", ("hash", "decode", "resize")), ("network", ("network",)), ("encode", ("join", "encode")))
 
 
@@ -83,6 +85,7 @@ class _Tally:
         self._work_done = 0.0
         self.counts = {"done": 0, "skipped": 0, "failed": 0}
         self._seconds: dict[str, float] = {}
+        self._machines: Counter[str] = Counter()
 
     @property
     def ended(self) -> int:
@@ -95,6 +98,8 @@ class _Tally:
             return False
         self.counts[status] += 1
         self._work_done += self._work.get(str(record.get("source")), 0.0)
+        if "worker" in record:
+            self._machines[str(record["worker"])] += 1
         seconds = record.get("seconds")
         if isinstance(seconds, dict):
             for stage, parts in _STAGES:
@@ -112,6 +117,12 @@ class _Tally:
 
     def shown_counts(self) -> str:
         return ", ".join(f"{count} {status}" for status, count in self.counts.items())
+
+    def shown_machines(self) -> str:
+        """How many photographs each machine of a cluster has ended; of many machines only how many they are."""
+        if len(self._machines) > _MACHINES:
+            return f"{len(self._machines)} machines"
+        return ", ".join(f"{printable(name)}: {count}" for name, count in sorted(self._machines.items()))
 
     def shown_rate(self, elapsed: float) -> str:
         """Photographs per second; empty before the first."""
@@ -189,7 +200,12 @@ class _Lines:
         tally, share = self._tally, self._tally.share_done
         left = tqdm.format_interval(elapsed * (1 - share) / share) if share else "?"
         pace = ", ".join(filter(None, (tally.shown_rate(elapsed), f"{left} left")))
-        parts = (f"{tally.ended}/{tally.total}, {pace}", tally.shown_counts(), tally.shown_stages())
+        parts = (
+            f"{tally.ended}/{tally.total}, {pace}",
+            tally.shown_counts(),
+            tally.shown_machines(),
+            tally.shown_stages(),
+        )
         return "; ".join(filter(None, parts))
 
 
@@ -244,7 +260,9 @@ class _Bar:
             return
         if self._verbose:
             self.say(photo_line(record))
-        self._progress.below = " · ".join(filter(None, (self._tally.shown_counts(), self._tally.shown_stages())))
+        self._progress.below = " · ".join(
+            filter(None, (self._tally.shown_counts(), self._tally.shown_machines(), self._tally.shown_stages()))
+        )
         self._progress.update(
             self._task,
             completed=self._tally.share_done,

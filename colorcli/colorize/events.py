@@ -94,6 +94,7 @@ class PhotoDone(_Output):
     ``max_delta_l`` and ``mean_delta_l`` are of the codes as computed, the ``written_`` ones of the file, of which
     ``written_share`` was compared: a lossy coder changes lightness too. ``mark`` is the visible sign's rectangle, which
     is left out of all of this.
+    ``worker`` is the machine of the cluster that coloured it.
     """
 
     event: Literal["photo.done"]
@@ -120,6 +121,7 @@ class PhotoDone(_Output):
     fitted_share: float
     mean_chroma: float
     mark: NotRequired[dict[str, int | str]]
+    worker: NotRequired[str]
 
 
 class PhotoTouched(_Made):
@@ -150,6 +152,7 @@ class PhotoUnmade(_Made):
     input_mtime_ns: NotRequired[int]
     input_sha256: NotRequired[str]
     trace: NotRequired[str]
+    worker: NotRequired[str]
 
 
 class Written(_Made):

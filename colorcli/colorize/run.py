@@ -40,7 +40,15 @@ from colorcli.colorize.lock import locked
 from colorcli.colorize.options import Execution, Mark, Pages, choose_parameters
 from colorcli.colorize.plan import CONFLICTS, Plan, Selection, Task, Verdict, make_plan
 from colorcli.colorize.state import apart_folder
-from colorcli.errors import ColorcliError, ExitCode, NothingToDoError, OutputError, StoppedError, UsageError
+from colorcli.errors import (
+    ColorcliError,
+    DeviceError,
+    ExitCode,
+    NothingToDoError,
+    OutputError,
+    StoppedError,
+    UsageError,
+)
 from colorcli.files import STATE_FOLDER
 from colorcli.images import credentials
 from colorcli.images.credentials import Identity
@@ -394,7 +402,8 @@ class Run:
             def opened() -> Session:
                 return session or self.open_model(engine, observe=observe, waiting=waiting, stop=ready)
 
-            work = Work(opened, self.parameters, execution, ready)
+            elsewhere = partial(opening.open_model, self._name_elsewhere(), **self._opening(engine))
+            work = Work(opened, self.parameters, execution, ready, elsewhere)
             return carry_out(
                 self._part(self.plan, number, engine),
                 executor(work),
@@ -427,19 +436,30 @@ class Run:
 
         ``engine`` is another backend and precision than the request's.
         """
-        request = self._request
-        backend, precision = engine or (request.backend, request.precision)
         return opening.open_model(
             self._card,
-            backend=backend,
-            device=request.device,
-            precision=precision,
-            photographs=self.plan.pending,
-            compile=request.compile,
+            **self._opening(engine or (self._request.backend, self._request.precision)),
             notify=lambda text: observe(notice(text)),
             waiting=waiting,
             stopped=stop or Stop(),
         )
+
+    def _opening(self, engine: Engine) -> dict[str, Any]:
+        """Arguments of ``opening.open_model``, the same in every process of a run."""
+        backend, precision = engine
+        request = self._request
+        return {
+            "backend": backend,
+            "device": request.device,
+            "precision": precision,
+            "photographs": self.plan.pending,
+            "compile": request.compile,
+        }
+
+    def _name_elsewhere(self) -> str:
+        """The model by a name that means the same in another folder, and whatever the default tag is there."""
+        name = self._card.reference or self._card.exact_name
+        return os.path.abspath(name) if os.path.exists(name) else name  # noqa: PTH100, PTH110 - resolve() would follow links
 
     def _engine(self, task: Task) -> Engine:
         """The backend and the precision for a photograph."""
@@ -552,8 +572,8 @@ def carry_out(
             if record["event"] == "photo.failed" and work.execution.fail_fast:
                 work.stop.request()
 
-        def append(root: Path, record: PhotoStart | PhotoDone | PhotoUnmade) -> None:
-            journals[root].append(record)
+        def append(root: Path, record: PhotoStart | PhotoDone | PhotoUnmade, *, sync: bool = True) -> None:
+            journals[root].append(record, sync=sync)
 
         for verdict in plan.verdicts:
             record = _verdict_record(verdict)
@@ -566,7 +586,7 @@ def carry_out(
                 with contextlib.closing(executor.carry_out(plan.tasks, append)) as ends:
                     for end in ends:
                         tell(end)
-            except OutputError as error:
+            except (OutputError, DeviceError) as error:
                 outcome.fatal = error
         outcome.seconds = time.monotonic() - started
         outcome.signal_number = work.stop.signal_number

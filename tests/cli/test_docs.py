@@ -31,6 +31,7 @@ from .conftest import Run
 TEXTS = {page: page_path(page).read_text(encoding="utf-8") for page in PAGES}
 # What cannot run here, and why.
 NOT_RUN = {
+    ("colorize", "--engine", "ray"): "needs Ray, which tests/colorize/test_ray.py runs",
     ("models", "pull"): "uses the network",
     ("models", "import"): "needs the released files",
     ("evaluate", "./photos"): "needs photographs in colour",

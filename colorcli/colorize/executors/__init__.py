@@ -16,8 +16,21 @@ from colorcli.colorize.plan import Task
 from colorcli.sessions.session import Session
 from colorcli.stopping import Stop
 
-Append = Callable[[Path, PhotoStart | PhotoDone | PhotoUnmade], None]
-"""Adds a record to the journal of an output folder; when it returns, the record is on the disk. Raises OutputError."""
+
+class Append(Protocol):
+    """Adds a record to the journal of an output folder.
+
+    With ``sync`` it is on the disk, with all before it, when this returns. Raises OutputError.
+    """
+
+    def __call__(self, root: Path, record: PhotoStart | PhotoDone | PhotoUnmade, *, sync: bool = True) -> None: ...
+
+
+class OpenRemotely(Protocol):
+    """Makes the model ready in another process, to which this is sent: ``threads`` is how many CPUs it has there."""
+
+    def __call__(self, *, threads: int) -> Session: ...
+
 
 OpenModel = Callable[[], Session]
 """Makes the model ready. Raises StoppedError where an end was asked for meanwhile, and other ColorcliErrors."""
@@ -38,6 +51,7 @@ class Work:
     parameters: Parameters
     execution: Execution
     stop: Stop
+    open_remotely: OpenRemotely | None = None
 
 
 @dataclass(frozen=True)

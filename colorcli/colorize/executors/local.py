@@ -35,7 +35,7 @@ from colorcli.colorize.photograph import (
 from colorcli.colorize.plan import Output, Task
 from colorcli.errors import ColorcliError, OutputError, PhotoError
 from colorcli.pipeline.coloring import infer, too_large
-from colorcli.sessions.session import Controls, OutOfMemoryError, Session
+from colorcli.sessions.session import Controls, ModelInfo, OutOfMemoryError, Session
 
 _GPU_BATCH = 16
 # Measured with bigcolor lite: on the CPU larger batches take longer for each photograph, not less, and one at a time
@@ -105,6 +105,11 @@ class LocalExecutor:
             with announcing(lambda: observe(notice(message))), contextlib.suppress(Exception):
                 join.warm_up()
         return Facts(session.device, session.precision, session.backend, session.compiled, session.threads)
+
+    @property
+    def info(self) -> ModelInfo:
+        """Of the model that was opened."""
+        return self._session.info
 
     def carry_out(self, tasks: Sequence[Task], append: Append) -> Generator[Event, None, None]:
         """See ``Executor.carry_out``."""
