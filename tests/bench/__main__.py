@@ -1,6 +1,6 @@
 """Benchmarks.
 
-``python -m tests.bench all``: everything below but ``data``, ``evaluate``, ``million`` and ``gpu``, and the table.
+``python -m tests.bench all``: everything below but ``data``, ``evaluate``, ``million``, ``cluster`` and ``gpu``.
 ``python -m tests.bench colorize``: what colouring costs beyond decoding, the network, encoding and hashing.
 ``python -m tests.bench folder``: photographs a second of a folder.
 ``python -m tests.bench network``: ONNX Runtime by eager PyTorch, for every lite network.
@@ -11,6 +11,7 @@
 ``python -m tests.bench data``: photographs that training is given by those that it takes, and large collections.
 ``python -m tests.bench evaluate``: what scoring costs beyond colouring.
 ``python -m tests.bench million``: plan and resume of a finished archive, and a line of its journal.
+``python -m tests.bench cluster``: Ray workers by the local engine.
 ``python -m tests.bench gpu``: on an NVIDIA GPU, PyTorch and ONNX Runtime.
 
 Models whose weights are not bundled get random ones. ONNX copies and compiled loops stay in colorcli's cache.
@@ -23,7 +24,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from . import colorize, evaluate, gpu, million, networks, training
+from . import cluster, colorize, evaluate, gpu, million, networks, training
 from .common import Row, machine
 
 _ALL = ("colorize", "folder", "network", "paper", "scripts", "start", "memory")
@@ -34,7 +35,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m tests.bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("name", choices=["all", *_ALL, "data", "evaluate", "million", "gpu"], nargs="+")
+    parser.add_argument("name", choices=["all", *_ALL, "data", "evaluate", "million", "cluster", "gpu"], nargs="+")
     parser.add_argument("--model", default="bigcolor")
     parser.add_argument("--backend", default="onnx", help="of colorize and folder; auto, pytorch or onnx")
     parser.add_argument("--small", type=int, default=40, help="photographs of 500x375")
@@ -61,6 +62,7 @@ def main() -> None:
             "data": lambda to: training.measure(to, 5 * small, options.recipes),
             "evaluate": lambda to: evaluate.measure(model, small),
             "million": lambda to: million.measure(to, model, options.entries),
+            "cluster": lambda to: cluster.measure(to, model, options.backend, small),
             "gpu": lambda to: gpu.measure(to, model, 5 * small),
         }
         rows = []
