@@ -1,4 +1,7 @@
-"""What a cluster costs beyond the local engine: CPU seconds of all processes, in one run on one machine (Linux)."""
+"""What a cluster costs beyond the local engine: CPU seconds of all processes, in one run on one machine (Linux).
+
+CPU seconds and not those of a clock, so that the workers of one machine do not have to share its cores with anybody.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,10 @@ _TICK = os.sysconf("SC_CLK_TCK")
 
 
 def measure(folder: Path, model: str, backend: str, count: int) -> list[Row]:
-    """CPU time a photograph of one and of two workers by that of the local engine, each with one thread."""
+    """CPU time a photograph of one and of two workers by that of the local engine, each with one thread.
+
+    Also what decides how many workers one driver can feed: the driver's own share of that time, and a worker's memory.
+    """
     photos = photographs(folder / "photos", count, (500, 375))
     engines: dict[str, Callable[[Work], Executor]] = {"local": LocalExecutor}
     engines |= {f"{n} worker{'s' * (n > 1)}": partial(RayExecutor, workers=n) for n in (1, 2)}
@@ -35,7 +41,8 @@ def measure(folder: Path, model: str, backend: str, count: int) -> list[Row]:
         done = Run(request).carry_out(executor=meter)
         assert done.done == count, done
         cost[name] = meter.cpu / count
-        print(f"{name}: {1000 * cost[name]:.1f} ms CPU a photograph, {count / meter.wall:.2f} photos/s")
+        driver = f"{1000 * meter.own / count:.2f} ms of them in this process"
+        print(f"{name}: {1000 * cost[name]:.1f} ms CPU a photograph, {driver}; peak of a worker {meter.peak:.0f} MiB")
     return [
         Row(f"CPU a photograph, {name}, by the local engine", f"{cost[name] / cost['local']:.2f}", "≤ 1.10")
         for name in engines
@@ -49,38 +56,63 @@ class _Metered:
     def __init__(self, make: Callable[[Work], Executor]) -> None:
         self._make = make
         self._executor: Executor
-        self.cpu = self.wall = 0.0
+        self.cpu = self.own = self.peak = 0.0
 
     def __call__(self, work: Work) -> Executor:
         self._executor = self._make(work)
         return self
 
     def prepare(self, observe: Callable[[Event], None]) -> Facts:
-        return self._executor.prepare(observe)
+        facts = self._executor.prepare(observe)
+        if isinstance(
+            self._executor, RayExecutor
+        ):  # whose first worker is ready: opening a model is no photograph's cost
+            while not all(slot.about for slot in self._executor._slots):
+                self._executor._look(None)
+        return facts
 
     def carry_out(self, tasks: Sequence[Task], append: Append) -> Generator[Event, None, None]:
-        cpu, wall = _cpu_seconds(), time.perf_counter()
+        cpu, own = _cpu_seconds(), time.process_time()
+        ended = 0
         for event in self._executor.carry_out(tasks, append):
-            self.cpu, self.wall = _cpu_seconds() - cpu, time.perf_counter() - wall
+            self.own = time.process_time() - own
+            ended += event["event"] == "photo.done"
+            if ended == len(tasks):  # what follows the last is the end of the cluster
+                self.cpu = _cpu_seconds() - cpu
+                self.peak = max(map(_peak, _family()))
             yield event
 
 
-def _cpu_seconds() -> float:
-    """Of this process and all that descend from it."""
-    parents: dict[int, list[int]] = {}
-    ticks: dict[int, int] = {}
+def _family() -> list[str]:
+    """This process and all that descend from it."""
+    children: dict[str, list[str]] = {}
     for entry in Path("/proc").iterdir():
-        if not entry.name.isdecimal():
-            continue
-        try:
-            fields = (entry / "stat").read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        parents.setdefault(int(fields[1]), []).append(int(entry.name))
-        ticks[int(entry.name)] = sum(int(field) for field in fields[11:15])
-    pending, total = [os.getpid()], 0
-    while pending:
-        process = pending.pop()
-        total += ticks.get(process, 0)
-        pending += parents.get(process, [])
-    return total / _TICK
+        if entry.name.isdecimal() and (fields := _stat(entry.name)):
+            children.setdefault(fields[1], []).append(entry.name)
+    family = [str(os.getpid())]
+    for process in family:
+        family += children.get(process, [])
+    return family
+
+
+def _cpu_seconds() -> float:
+    """Of the family, with those of it that have ended."""
+    return sum(int(ticks) for process in _family() for ticks in _stat(process)[11:15]) / _TICK
+
+
+def _stat(process: str) -> list[str]:
+    """Fields of ``/proc/PID/stat`` from the state on; none if it has ended."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return []
+
+
+def _peak(process: str) -> float:
+    """Highest resident memory of a worker so far, MiB; 0 if the process is none."""
+    try:
+        is_worker = Path(f"/proc/{process}/cmdline").read_bytes().startswith(b"ray::_Worker")
+        status = Path(f"/proc/{process}/status").read_text() if is_worker else ""
+    except OSError:
+        return 0.0
+    return next((int(line.split()[1]) / 1024 for line in status.splitlines() if line.startswith("VmHWM")), 0.0)

@@ -18,12 +18,13 @@ from colorcli.cli import main
 from colorcli.colorize import discover
 from colorcli.colorize.audit import read_status, verify
 from colorcli.colorize.executors import Executor, OpenRemotely, Work
+from colorcli.colorize.executors import ray as engine
 from colorcli.colorize.executors.local import LocalExecutor
 from colorcli.colorize.executors.ray import RayExecutor
 from colorcli.colorize.options import Execution, choose_parameters
 from colorcli.colorize.plan import make_plan
 from colorcli.colorize.run import Report, carry_out
-from colorcli.errors import ExitCode
+from colorcli.errors import DeviceError, ExitCode
 from colorcli.stopping import Stop
 
 from ..conftest import ROOT
@@ -33,7 +34,7 @@ from .conftest import contents, write_gray
 ray: Any = pytest.importorskip("ray")
 pytestmark = pytest.mark.slow
 
-COUNT = 24
+COUNT = 12
 
 
 @pytest.fixture(scope="module")
@@ -150,10 +151,10 @@ def _refuse(*, threads: int) -> FakeSession:
 
 
 def test_workers_that_fail_every_time_are_left_out_and_said(
-    cluster: Any, photos: Path, capsys: pytest.CaptureFixture[str]
+    cluster: Any, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from colorcli.errors import DeviceError
-
+    """A machine without room for the model would be started on for ever."""
+    monkeypatch.setattr(engine, "_WORKER_LOSSES", 2)
     with pytest.raises(DeviceError, match="no room for the model here"):
         colour(photos, photos.with_name("ray"), partial(RayExecutor, workers=1), open_remotely=_refuse)
 
