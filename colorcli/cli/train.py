@@ -59,12 +59,11 @@ def train(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda[:N] or mps.")] = "auto",
     threads: Annotated[int | None, typer.Option(help="CPU threads.", min=1)] = None,
     sweep: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
-            metavar="FILE",
-            help="Make, or go on with, a table of variants and seeds (TOML; see the docs); needs --test.",
-            exists=True,
-            dir_okay=False,
+            metavar="SWEEP",
+            help="Make, or go on with, a table of variants and seeds (a paper's by its name, or a TOML file; see the "
+            "docs); needs --test.",
         ),
     ] = None,
     test: Annotated[
@@ -146,7 +145,7 @@ def _located(data: list[str], quiet: bool) -> list[Path]:
 
 
 def _sweep(
-    file: Path,
+    sweep: str,
     data: list[Path],
     test: list[Path],
     output: Path | None,
@@ -163,8 +162,8 @@ def _sweep(
     from colorcli.sweep import plan
     from colorcli.sweep.run import Places, carry_out
 
-    chosen = plan.load(file)
-    places = Places(tuple(data), tuple(test), output or Path("sweeps") / chosen.name)
+    chosen = plan.load(sweep)
+    places = Places(tuple(data), tuple(test), output or Path("sweeps") / Path(sweep).stem)
     stop, until = Stop(), None if minutes is None else time.monotonic() + minutes * 60
 
     def announce() -> None:

@@ -1,5 +1,7 @@
 """What a sweep is: a TOML file that names a recipe, its variants, the seeds, how they are measured, and the claims.
 
+The papers' tables come with the package, by the names of their protocols (``names``).
+
 ::
 
     name = "shrinkage"
@@ -8,13 +10,16 @@
     seeds = [0, 1, 2]
     protocol = "biggan-encoder-table2"
     metrics = ["mse-rgb"]               # empty: the protocol's
+    labels = "pseudo"                   # the classes that are given when they are measured: evaluate's --labels
 
     [[variants]]
     name = "none"
 
     [[variants]]
     name = "shrinkage 0.5"
+    recipe = "biggan-encoder-gt-lite"   # where it is not that of all
     set = ["network.shrinkage=0.5"]
+    labels = "none"                     # likewise
 
     [[claims]]
     text = "shrinkage by 0.5 lowers the error (Wang, table 2)"
@@ -28,12 +33,15 @@ from __future__ import annotations
 
 import tomllib
 from dataclasses import dataclass
+from importlib import resources
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any, Literal, cast
 
 from colorcli.errors import UsageError
 from colorcli.evaluate import metrics, protocols
 from colorcli.evaluate.protocols import Protocol
+from colorcli.text import near
 from colorcli.train import recipe as recipes
 from colorcli.train.recipe import Recipe
 
@@ -58,11 +66,12 @@ class Claim:
 
 @dataclass(frozen=True)
 class Training:
-    """One run of a sweep: a variant with a seed."""
+    """One run of a sweep: a variant with a seed, and the protocol that it is measured by."""
 
     variant: str
     seed: int
     recipe: Recipe
+    protocol: Protocol
 
     @property
     def name(self) -> str:
@@ -80,7 +89,7 @@ class Sweep:
         trainings: every variant with every seed, in the order in which they run: all variants with one seed, then
             with the next.
         variants: their names, in the order of the table.
-        protocol: how they are measured.
+        protocol: how they are measured; that of a training may give it a class as well.
         metrics: ids of what is measured.
         claims: that are tested.
     """
@@ -93,43 +102,62 @@ class Sweep:
     claims: tuple[Claim, ...]
 
 
-_KNOWN = {"name", "recipe", "set", "seeds", "protocol", "metrics", "variants", "claims"}
+_KNOWN = {"name", "recipe", "set", "seeds", "protocol", "metrics", "labels", "variants", "claims"}
+_KNOWN_OF_VARIANT = {"name", "recipe", "set", "labels"}
 
 
-def load(path: Path) -> Sweep:
-    """Read a sweep, and check all of it before hours are spent.
+def names() -> list[str]:
+    """The sweeps in the package."""
+    return sorted(path.name.removesuffix(".toml") for path in _bundled().iterdir() if path.name.endswith(".toml"))
+
+
+def describe(name: str) -> str:
+    """Description of a sweep in the package: its first line."""
+    return _bundled().joinpath(f"{name}.toml").read_text(encoding="utf-8").splitlines()[0].lstrip("# ")
+
+
+def load(sweep: str) -> Sweep:
+    """Read a sweep by name or path, and check all of it before hours are spent.
 
     Raises:
-        UsageError: the file cannot be read, a field is unknown or of the wrong type, or it names a recipe, protocol or
-            metric that does not exist.
+        UsageError: there is no such sweep or it cannot be read, a field is unknown or of the wrong type, or it names a
+            recipe, protocol or metric that does not exist.
     """
+    bundled = _bundled().joinpath(f"{sweep}.toml")
+    if not (bundled.is_file() or Path(sweep).is_file()):
+        raise UsageError(f"There is no sweep '{sweep}'{near(sweep, names())}")
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        table = tomllib.loads((bundled if bundled.is_file() else Path(sweep)).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise UsageError(f"The sweep {path} cannot be read: {error}.") from error
+        raise UsageError(f"The sweep {sweep} cannot be read: {error}.") from error
     try:
         return _parse(table)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         what = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
-        raise UsageError(f"The sweep {path} cannot be used: {what}.") from error
+        raise UsageError(f"The sweep {sweep} cannot be used: {what}.") from error
+
+
+def _bundled() -> Traversable:
+    return resources.files("colorcli.sweep").joinpath("tables")
 
 
 def _parse(table: dict[str, Any]) -> Sweep:
-    unknown = set(table) - _KNOWN
-    if unknown:
-        raise ValueError(f"there is no field '{min(unknown)}'; there are {', '.join(sorted(_KNOWN))}")
+    _refuse_unknown(table, _KNOWN)
     protocol = protocols.load(str(table["protocol"]))
     chosen = metrics.choose(tuple(table.get("metrics", ())) or protocol.metrics, protocol.sigmas)
     common, seeds = _strings(table, "set"), table.get("seeds", [0, 1, 2])
     if not (isinstance(seeds, list) and seeds and all(type(seed) is int and seed >= 0 for seed in seeds)):
         raise TypeError(f"seeds is a list of whole numbers, not {seeds!r}")
-    variants = {str(variant["name"]): _strings(variant, "set") for variant in table["variants"]}
+    variants: dict[str, dict[str, Any]] = {str(variant["name"]): variant for variant in table["variants"]}
     if len(variants) < len(table["variants"]):
         raise ValueError("two variants have one name")
+    for variant in variants.values():
+        _refuse_unknown(variant, _KNOWN_OF_VARIANT)
+    shared = {"recipe": table.get("recipe"), "labels": table.get("labels", protocol.labels)}
     trainings = tuple(
-        Training(name, seed, recipes.load(str(table["recipe"]), [*common, *own, f"seed={seed}"]))
+        _training(shared | variant, [*common, *_strings(variant, "set")], seed, protocol)
         for seed in dict.fromkeys(seeds)
-        for name, own in variants.items()
+        for variant in variants.values()
     )
     folders = {training.name for training in trainings}
     if len(folders) < len(trainings):
@@ -138,6 +166,22 @@ def _parse(table: dict[str, Any]) -> Sweep:
     return Sweep(
         str(table["name"]), trainings, tuple(variants), protocol, tuple(metric.id for metric in chosen), claims
     )
+
+
+def _refuse_unknown(table: dict[str, Any], known: set[str]) -> None:
+    unknown = set(table) - known
+    if unknown:
+        raise ValueError(f"there is no field '{min(unknown)}'; there are {', '.join(sorted(known))}")
+
+
+def _training(variant: dict[str, Any], changes: list[str], seed: int, protocol: Protocol) -> Training:
+    name, recipe, labels = str(variant["name"]), variant["recipe"], str(variant["labels"])
+    if recipe is None:
+        raise ValueError(f"neither the sweep nor its variant '{name}' names a recipe")
+    if not (labels in protocols.LABELS or labels.endswith(".csv")):
+        raise ValueError(f"labels is one of {', '.join(protocols.LABELS)}, or FILE.csv, not '{labels}'")
+    chosen = recipes.load(str(recipe), [*changes, f"seed={seed}"])
+    return Training(name, seed, chosen, protocol if labels == protocol.labels else protocol.changed(labels=labels))
 
 
 def _claim(entry: dict[str, Any], variants: dict[str, Any], measured: list[str]) -> Claim:

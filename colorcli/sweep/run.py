@@ -98,8 +98,9 @@ def carry_out(
                 return False
             done = {"recipe": training.recipe.to_dict(), "failure": failure}
             _write(folder / _DONE, json.dumps(done).encode())
-        if not done["failure"] and not (folder / _SCORES).is_file():
-            _measure(sweep, places, folder, device)
+        scores = _scores(folder)
+        if not done["failure"] and not (scores and scores["protocol"]["id"] == training.protocol.id):
+            _measure(sweep, training, places, device)
         _write_table(sweep, places, command)
     return True
 
@@ -122,11 +123,21 @@ def _done(folder: Path, training: Training) -> dict[str, Any] | None:
     return done
 
 
-def _measure(sweep: Sweep, places: Places, folder: Path, device: str) -> None:
+def _scores(folder: Path) -> Report | None:
+    """What a run was measured to have; None where it was not yet."""
+    try:
+        made: Report = json.loads((folder / _SCORES).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    return made
+
+
+def _measure(sweep: Sweep, training: Training, places: Places, device: str) -> None:
     from colorcli.pipeline.opening import open_model
 
+    folder = places.output / training.name
     request = Request(
-        sweep.protocol,
+        training.protocol,
         metrics=tuple(dict.fromkeys(name.split("@")[0] for name in sweep.metrics)),
         roots=places.test,
         models=(str(folder),),
@@ -150,8 +161,8 @@ def _write_table(sweep: Sweep, places: Places, command: Sequence[str]) -> None:
             continue
         if done["failure"]:
             failures[training.name] = done["failure"]
-        elif (folder / _SCORES).is_file():
-            scores[training.variant, training.seed] = json.loads((folder / _SCORES).read_text(encoding="utf-8"))
+        elif made := _scores(folder):
+            scores[training.variant, training.seed] = made
         if training.seed == sweep.trainings[0].seed:
             _add_measures(lines, training.variant, folder / "metrics.jsonl")
     results = Results(sweep, scores, failures, tuple(command))

@@ -64,7 +64,7 @@ def places(tmp_path: Path) -> Places:
 def _load(tmp_path: Path, text: str = SWEEP) -> plan.Sweep:
     file = tmp_path / "sweep.toml"
     file.write_text(text)
-    return plan.load(file)
+    return plan.load(str(file))
 
 
 def test_a_sweep_killed_twice_gives_the_table_of_one_that_was_not(places: Places, tmp_path: Path) -> None:
@@ -125,6 +125,8 @@ def test_a_sweep_stops_when_it_is_told_and_says_that_it_is_not_done(places: Plac
         (("seeds = [0]", "seeds = 3"), "seeds is a list"),
         (("lr=3e-3", "rate=3e-3"), "no field 'rate'"),
         (("seeds =", "sedes ="), "no field 'sedes'"),
+        (('name = "fast"', 'name = "fast"\nlabel = "pseudo"'), "no field 'label'"),
+        (('name = "fast"', 'name = "fast"\nlabels = "true"'), "labels is one of none"),
         (('protocol = "stretch256"', 'protocol = "stretch"'), "no protocol 'stretch'"),
     ],
 )
@@ -134,6 +136,35 @@ def test_a_sweep_that_cannot_be_carried_out_is_refused_before_the_first_night(
     assert change[0] in SWEEP
     with pytest.raises(UsageError, match=said):
         _load(tmp_path, SWEEP.replace(*change))
+
+
+def test_variants_may_have_recipes_and_labels_of_their_own(tmp_path: Path) -> None:
+    """The papers' variants differ in more than fields, and some are given the true class when they are tested."""
+    own = 'name = "fast"\nrecipe = "convnet-lite"\nlabels = "folders"'
+    sweep = _load(tmp_path, SWEEP.replace('name = "fast"', own).replace('recipe = "', 'labels = "none"\nrecipe = "', 1))
+    slow, _, fast = sweep.trainings
+    assert (slow.recipe.name, fast.recipe.name) == ("toy", "convnet-lite")
+    assert (slow.protocol.labels, fast.protocol.labels) == ("none", "folders")
+    assert fast.protocol.id == "stretch256@1+labels=folders"
+
+
+@pytest.mark.parametrize("name", plan.names())
+def test_the_papers_tables_are_sweeps_of_the_package(name: str) -> None:
+    """Each is one job over some nights: at least 1,000 steps and three seeds of every variant."""
+    sweep = plan.load(name)
+    assert plan.describe(name).endswith(".")
+    assert sweep.protocol.id.startswith(f"{name}@")
+    assert {training.seed for training in sweep.trainings} == {0, 1, 2}
+    assert min(sum(phase.steps for phase in training.recipe.phases) for training in sweep.trainings) >= 1000
+
+
+def test_what_was_measured_by_another_protocol_is_measured_again(places: Places, tmp_path: Path) -> None:
+    """Numbers of two protocols, or with and without the true class, must not stand in one table as if of one kind."""
+    text = SWEEP[: SWEEP.index("[[variants]]")] + '[[variants]]\nname = "one"\n'
+    assert carry_out(_load(tmp_path, text), places, device="cpu")
+    assert carry_out(_load(tmp_path, text.replace("stretch256", "imagenet-val5k-crop256")), places, device="cpu")
+    scores = json.loads((places.output / "one-seed0" / "scores.json").read_text())
+    assert scores["protocol"]["id"] == "imagenet-val5k-crop256@1"
 
 
 def test_the_table_says_what_three_seeds_and_their_photographs_show(tmp_path: Path) -> None:
