@@ -118,6 +118,13 @@ def colorize(
     report: Annotated[
         bool, typer.Option("--report", help="Write OUTPUT/report.html, to look at the run and choose among samples.")
     ] = False,
+    uncertainty: Annotated[
+        str | None,
+        typer.Option(
+            metavar="models|samples|bins|NAME,…",
+            help="Write a map and a score of how unsure the colours are, by how far models (or NAMEs) disagree.",
+        ),
+    ] = None,
     manifest: Annotated[
         bool, typer.Option("--manifest", help="Write OUTPUT/SHA256SUMS, as sha256sum -c reads it.")
     ] = False,
@@ -224,6 +231,7 @@ def request_of(ctx: typer.Context, inputs: Sequence[Path], output: Path | None, 
         sidecars=bool(given.get("sidecar")),
         bag=given.get("bag"),
         mark=_mark(given["mark"]),
+        uncertainty=given.get("uncertainty"),
         signer=_signer(given["c2pa_key"], given["c2pa_certificate"], given["c2pa_timestamp"]),
         execution=Execution(
             batch_size=_batch_size(given["batch_size"]),

@@ -14,7 +14,7 @@ from colorcli.cli import output
 from colorcli.errors import ExitCode, PhotoError, UsageError
 from colorcli.files import STATE_FOLDER
 
-_EXCLUDED = ("json", "report", "dry_run", "picks", "files_from", "shard")
+_EXCLUDED = ("json", "report", "dry_run", "picks", "files_from", "shard", "uncertainty")
 _STDIN = "stdin"
 
 

@@ -20,7 +20,7 @@ Side = Literal["output", "input", "journal", "manifest", "sidecar", "bag"]
 
 COLUMNS = (
     "state", "input", "output", "sample", "reason", "kind", "input_sha256", "output_sha256", "model", "weights_sha256",
-    "max_delta_l", "written_max_delta_l", "written_share", "fitted_share", "mean_chroma", "time",
+    "max_delta_l", "written_max_delta_l", "written_share", "fitted_share", "mean_chroma", "uncertainty", "time",
 )  # fmt: skip
 """Fields of a record that ``status --csv`` lists, in order."""
 
@@ -156,6 +156,10 @@ def _finished_files(root: Path, *, inputs: bool) -> Iterator[_File]:
             continue
         output, source = str(record.get("output")), str(record.get("source"))
         yield _File(root / output, output, "output", record.get("output_size"), record.get("output_sha256"))
+        if "uncertainty_map" in record:
+            name = str(record["uncertainty_map"])
+            size, sha256 = record.get("uncertainty_map_size"), record.get("uncertainty_map_sha256")
+            yield _File(root / name, name, "output", size, sha256)
         if inputs and source not in originals:
             originals.add(source)
             yield _File(Path(source), source, "input", record.get("input_size"), record.get("input_sha256"))

@@ -20,6 +20,7 @@ import colorcli
 from colorcli.colorize import premis
 from colorcli.colorize.audit import Mismatch, read_status
 from colorcli.colorize.journal import segments
+from colorcli.colorize.naming import beside
 from colorcli.errors import OutputError, UsageError, VerificationError
 from colorcli.files import file_sha256, is_debris, part_path, sync_folder, write_atomically
 from colorcli.text import printable
@@ -32,7 +33,6 @@ _BAGIT, _INFO, _PAYLOAD, _TAGS = "bagit.txt", "bag-info.txt", "manifest-sha256.t
 _JOURNAL = "colorcli/journal.jsonl"
 _DECLARATION = b"BagIt-Version: 1.0\nTag-File-Character-Encoding: UTF-8\n"
 _AGENT = "Bag-Software-Agent: colorcli"
-_MOST_NAME = 255
 _CHUNK = 1 << 20
 
 
@@ -101,13 +101,8 @@ def write_sidecars(root: Path, progress: Progress = lambda done, total: None) ->
 
 
 def sidecar_name(output: str) -> str:
-    """Name of an output's sidecar; of a name that leaves no room for ``.json``, cut short with a checksum of it."""
-    path = PurePosixPath(output)
-    if len(os.fsencode(path.name)) + len(".json") <= _MOST_NAME:
-        return f"{output}.json"
-    digest = hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]
-    kept = os.fsdecode(os.fsencode(path.name)[: _MOST_NAME - len(digest) - len("-.json") - 4])
-    return path.with_name(f"{kept}-{digest}.json").as_posix()
+    """Name of an output's sidecar."""
+    return beside(output, ".json")
 
 
 def write_bag(
@@ -123,7 +118,7 @@ def write_bag(
         VerificationError: an output is not what the journal says.
     """
     done = finished(root)
-    payload = [(str(record["output"]), str(record["output_sha256"])) for record in done]
+    payload = _files(done)
     if sidecars:
         payload += [(name, file_sha256(root / name)) for name in (sidecar_name(str(r["output"])) for r in done)]
     _check_names(bag, [name for name, _ in payload])
@@ -231,9 +226,15 @@ def _writing(path: Path) -> Iterator[None]:
         raise OutputError(f"{shown} cannot be written: {error.strerror or error}.") from error
 
 
+def _files(done: Sequence[Record]) -> list[tuple[str, str]]:
+    """Name and SHA-256 of every output, and of the map of its uncertainty where it has one."""
+    kinds = (("output", "output_sha256"), ("uncertainty_map", "uncertainty_map_sha256"))
+    return [(str(record[name]), str(record[sha])) for record in done for name, sha in kinds if name in record]
+
+
 def _manifest(done: Sequence[Record], runs: Mapping[str, Record] | None) -> bytes:
     """The lines for outputs and, where their ``runs`` are given, for sidecars."""
-    names = [(str(record["output"]), str(record["output_sha256"])) for record in done]
+    names = _files(done)
     if runs is not None:
         names += [
             (sidecar_name(str(record["output"])), hashlib.sha256(premis.sidecar(record, runs)).hexdigest())

@@ -93,8 +93,8 @@ class PhotoDone(_Output):
 
     ``max_delta_l`` and ``mean_delta_l`` are of the codes as computed, the ``written_`` ones of the file, of which
     ``written_share`` was compared: a lossy coder changes lightness too. ``mark`` is the visible sign's rectangle, which
-    is left out of all of this.
-    ``worker`` is the machine of the cluster that coloured it.
+    is left out of all of this. ``worker`` is the machine of the cluster that coloured it. ``uncertainty`` is the
+    score of its ground, and its map a file beside the output.
     """
 
     event: Literal["photo.done"]
@@ -122,6 +122,11 @@ class PhotoDone(_Output):
     mean_chroma: float
     mark: NotRequired[dict[str, int | str]]
     worker: NotRequired[str]
+    uncertainty: NotRequired[float]
+    uncertainty_ground: NotRequired[str]
+    uncertainty_map: NotRequired[str]
+    uncertainty_map_size: NotRequired[int]
+    uncertainty_map_sha256: NotRequired[str]
 
 
 class PhotoTouched(_Made):

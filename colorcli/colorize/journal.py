@@ -232,9 +232,10 @@ def _readable(root: Path) -> Iterator[None]:
 def made_outputs(root: Path) -> frozenset[str]:
     """What the journal of a folder says was made there, by path relative to it; nothing where it cannot be read."""
     try:
-        return frozenset(str(record["output"]) for record in read_journal(root) if record["event"] == "photo.done")
+        done = [record for record in read_journal(root) if record["event"] == "photo.done"]
     except OutputError:
         return frozenset()
+    return frozenset(str(record[key]) for record in done for key in ("output", "uncertainty_map") if key in record)
 
 
 def _parse(line: bytes) -> dict[str, object] | None:
@@ -245,9 +246,21 @@ def _parse(line: bytes) -> dict[str, object] | None:
     return record if isinstance(record, dict) and "event" in record else None
 
 
+@dataclass(frozen=True, slots=True)
+class Map:
+    """The map of an output's uncertainty: the ground's label, its path relative to the folder, and its bytes."""
+
+    ground: str
+    name: str
+    size: int
+
+
 @dataclass(slots=True)
 class Finished:
-    """An output as it was when it was last finished; ``fingerprint`` joins weights and parameters."""
+    """An output as it was when it was last finished; ``fingerprint`` joins weights and parameters.
+
+    ``map`` is that of its uncertainty, which does not decide the output.
+    """
 
     input: str
     sample: int
@@ -256,6 +269,7 @@ class Finished:
     output_size: int
     fingerprint: str
     input_sha256: str = ""
+    map: Map | None = field(default=None, compare=False)
 
 
 @dataclass(slots=True)
@@ -328,7 +342,9 @@ def _finished(record: dict[str, object]) -> Finished:
         int(str(record[key])) for key in ("sample", "input_size", "input_mtime_ns", "output_size")
     )
     sha256 = str(record.get("input_sha256", ""))
-    return Finished(str(record["input"]), sample, size, mtime, output, _fingerprint_of(record), sha256)
+    ground, name = record.get("uncertainty_ground"), record.get("uncertainty_map")
+    made = Map(str(ground), str(name), int(str(record["uncertainty_map_size"]))) if ground and name else None
+    return Finished(str(record["input"]), sample, size, mtime, output, _fingerprint_of(record), sha256, made)
 
 
 def _fingerprint_of(record: dict[str, object]) -> str:

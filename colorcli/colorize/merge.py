@@ -73,6 +73,9 @@ def merge(shards: Sequence[Path], output: Path, observe: Observer = lambda done,
                     merged.missing.append(name)
                 elif _place(origin / name, output / name, name):
                     merged.placed += 1
+                mapped = finished[name].map
+                if mapped is not None and _has_size(origin / mapped.name, mapped.size):
+                    _place(origin / mapped.name, output / mapped.name, mapped.name)
                 observe(done, len(origins))
             _copy_thumbnails(others, output)
             # last, since what the journal says has to be there
@@ -111,6 +114,8 @@ def _finished(output: Path, others: Sequence[Path]) -> tuple[dict[str, Finished]
             if made is None:
                 continue
             known = finished.setdefault(name, made)
+            if known.map is None:
+                known.map = made.map
             if _decides(known) != _decides(made):
                 raise UsageError(
                     f"{printable(name)} in {root} was made from another photograph, or otherwise, than in "

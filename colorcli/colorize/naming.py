@@ -93,6 +93,22 @@ def _sampled(target: str, sample: int, samples: int) -> str:
     return str(path.with_name(f"{path.stem}.{sample_mark(sample, samples)}{path.suffix}"))
 
 
+def beside(output: str, suffix: str) -> str:
+    """Name of a file beside an output; of a name that leaves no room for the suffix, cut short with a checksum."""
+    path = PurePosixPath(output)
+    if len(os.fsencode(path.name)) + len(suffix) <= _MAX_NAME:
+        return f"{output}{suffix}"
+    digest = hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]
+    room = _MAX_NAME - len(digest) - len("-") - len(suffix) - 4
+    kept = os.fsdecode(os.fsencode(path.name)[:room])
+    return path.with_name(f"{kept}-{digest}{suffix}").as_posix()
+
+
+def map_name(output: str) -> str:
+    """Name of the map of an output's uncertainty."""
+    return beside(output, ".uncertainty.png")
+
+
 def sample_mark(sample: int, samples: int) -> str:
     """What tells the files of a photograph's samples apart: ``s00``, ``s01`` and so on."""
     digits = max(2, len(str(samples - 1)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import stat
 import time
@@ -12,20 +13,22 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from io import BufferedReader
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 import colorcli
 from colorcli.color.join import Codes, Fidelity
 from colorcli.colorize.events import VERSION, PhotoDone, PhotoStart, PhotoUnmade, now
 from colorcli.colorize.memory import Canvases
+from colorcli.colorize.naming import map_name
 from colorcli.colorize.options import Execution, Parameters
 from colorcli.colorize.plan import IN_COLOR, Output, Task
 from colorcli.errors import ColorcliError, OutputError, PhotoError
-from colorcli.files import patiently
+from colorcli.files import patiently, write_atomically
 from colorcli.images.as_written import AsWritten
 from colorcli.images.content import Content, content_of
 from colorcli.images.credentials import Identity, sign_file
@@ -39,6 +42,7 @@ from colorcli.images.write import FurtherPage, Written, write_photo
 from colorcli.pipeline.coloring import Join
 from colorcli.pipeline.coloring import prepare as windows_of
 from colorcli.pipeline.controls import draw, follow, steering, variant
+from colorcli.pipeline.uncertainty import Ground, Seen, Uncertainty
 from colorcli.sessions.session import Controls, ModelInfo
 from colorcli.text import printable
 
@@ -98,6 +102,18 @@ class Result:
     notes: tuple[str, ...]
     seconds: dict[str, float]
     sign: Sign | None = None
+    map: Mapped | None = None
+
+
+@dataclass(frozen=True)
+class Mapped:
+    """The map of an output's uncertainty: the ground's label, the score, the file's name, bytes and SHA-256."""
+
+    ground: str
+    score: float
+    name: str
+    size: int
+    sha256: str
 
 
 def prepare(task: Task, info: ModelInfo, parameters: Parameters, execution: Execution) -> Prepared:
@@ -176,10 +192,13 @@ def finish(
     verify: bool = False,
     insist: bool = False,
     keep_times: bool = False,
+    ground: Ground | None = None,
 ) -> Result:
     """Join the chroma of a photograph's windows with its lightness, in one of the canvases, and write it.
 
-    With ``insist`` what stays neutral by rule is coloured too; with ``keep_times`` the output gets the input's time.
+    With ``insist`` what stays neutral by rule is coloured too; with ``keep_times`` the output gets the input's time. A
+    ``ground`` measures the uncertainty, of which a map is written beside the output: of a file with several pages, the
+    map of the first and the mean score of all.
 
     Raises:
         OutputError: the output folder cannot be written or the disk is full.
@@ -193,21 +212,28 @@ def finish(
     bits = _depth(photo, holds)
     if prepared.more and not holds.paged:
         raise PhotoError(f"has {len(prepared.pages)} pages, which {holds.label} does not hold; ask for --format tiff")
-    settings, _ = variant(parameters.settings, output.sample)
-    joins, at = [], 0
+    settings, sample = variant(parameters.settings, output.sample)
+    joins, unsure, at, measured = [], [], 0, 0.0
+    clock = _Clock()
     for page in prepared.pages:
         count = len(page.windows.lightness)
-        chroma = follow(info.controls, settings, blend(parts[at : at + count], page.windows), page.windows.whole())
+        answer = blend(parts[at : at + count], page.windows)
+        if ground is not None:
+            begun = time.perf_counter()
+            seen = Seen(page.photo.pixels, page.windows, answer, settings, prepared.task.found.relative, sample)
+            unsure.append(ground.of(seen))
+            measured += time.perf_counter() - begun
+        chroma = follow(info.controls, settings, answer, page.windows.whole())
         joins.append(_joined(page, chroma, holds, info, parameters, insist=insist))
         at += count
     joined = joins[0]
-    clock = _Clock()
     try:
         output.path.parent.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError) as error:  # other folders of the tree may be writable
         raise PhotoError(f"has no folder to go to: {output.path.parent} is, or is below, a file") from error
     except OSError as error:
         raise OutputError(f"{output.path.parent} cannot be made: {error.strerror or error}.") from error
+    mapped = None if ground is None else _write_map(prepared, output, ground.label, unsure)
     # What is coded as a whole is made in one place.
     whole = nullcontext() if holds.streamed else canvases.taken((photo.height, photo.width, 3), bits)
     alpha = None if photo.alpha is None or not holds.alpha else _at_depth(photo.alpha, bits)
@@ -237,6 +263,8 @@ def finish(
             verify=verify,
         )
     seconds = {"join": clock.seconds, "encode": time.perf_counter() - start - clock.seconds}
+    if ground is not None:
+        seconds["uncertainty"] = measured
     mark = "page {}: " if prepared.more else ""
     lost = [mark.format(number) + one.neutral for number, one in enumerate(joins, 1) if one.neutral]
     if photo.alpha is not None and not holds.alpha:
@@ -244,7 +272,23 @@ def finish(
     if bits < photo.bits:
         lost.append(f"{photo.bits} bits per sample became {bits}: {holds.label} holds no more")
     notes = (*prepared.notes, *lost, *written.left_out)
-    return Result(written, form, bits, _of_all(prepared, joins), notes, seconds, sign)
+    return Result(written, form, bits, _of_all(prepared, joins), notes, seconds, sign, mapped)
+
+
+def _write_map(prepared: Prepared, output: Output, label: str, found: list[Uncertainty]) -> Mapped:
+    """Write the map of the first page beside the output; the score is that of all pages."""
+    weights = [page.photo.height * page.photo.width for page in prepared.pages]
+    content = io.BytesIO()
+    Image.fromarray(found[0].codes).save(content, "PNG")
+    name = map_name(output.relative)
+    path = output.path.with_name(PurePosixPath(name).name)
+    try:
+        write_atomically(path, content.getvalue())
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written: {error.strerror or error}.") from error
+    sha256 = hashlib.sha256(content.getvalue()).hexdigest()
+    score = float(np.average([one.score for one in found], weights=weights))
+    return Mapped(label, score, name, len(content.getvalue()), sha256)
 
 
 def _joined(
@@ -367,6 +411,12 @@ def done_record(
     }
     if result.sign is not None:
         record["mark"] = result.sign.record()
+    if result.map is not None:
+        record["uncertainty"] = round(result.map.score, 6)
+        record["uncertainty_ground"] = result.map.ground
+        record["uncertainty_map"] = result.map.name
+        record["uncertainty_map_size"] = result.map.size
+        record["uncertainty_map_sha256"] = result.map.sha256
     return record
 
 

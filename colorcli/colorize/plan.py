@@ -14,7 +14,7 @@ from typing import Literal
 
 from colorcli.colorize.discover import Discovery, Found, Unusable
 from colorcli.colorize.journal import Finished, History, Past, journal_size
-from colorcli.colorize.naming import Collision, name_outputs
+from colorcli.colorize.naming import Collision, map_name, name_outputs
 from colorcli.colorize.options import Parameters, fingerprint
 from colorcli.errors import OutputError, PhotoError, UsageError
 from colorcli.files import file_sha256, name_digest
@@ -199,19 +199,23 @@ def make_plan(
     overwrite: bool = False,
     recolor: bool = False,
     largest: int = MAX_PIXELS,
+    uncertainty: str = "",
 ) -> Plan:
     """Name the outputs and decide, from the journals, which of them are to be made.
 
     An output is finished when the journal says that it was made from an input of this path, size and modification time
     (or content, where only the time differs) with these parameters and weights, and it still has its size. An existing
-    file of which that is not true stands in the way until ``overwrite``.
+    file of which that is not true stands in the way until ``overwrite``. Where the label of a ground is given as
+    ``uncertainty``, a finished output without that map is made again, which gives the same bytes.
 
     Raises:
-        UsageError: an output would overwrite an input, or names cannot be told apart.
+        UsageError: an output or a map would overwrite an input or another output, or names cannot be told apart.
         OutputError: a journal cannot be read.
     """
     outputs, collisions = name_outputs(discovery.photographs, parameters.format, samples)
     _protect_inputs(discovery.photographs, outputs)
+    if uncertainty:
+        _protect_from_maps(discovery.photographs, outputs)
     chosen = [
         (found, names)
         for found, names in zip(discovery.photographs, outputs, strict=True)
@@ -230,7 +234,11 @@ def make_plan(
         (h.seconds_per_megapixel for h in histories.values() if h.seconds_per_megapixel), None
     )
     general = _Judge(
-        fingerprint(weights_sha256, parameters.record()), overwrite=overwrite, recolor=recolor, touched=plan.touched
+        fingerprint(weights_sha256, parameters.record()),
+        overwrite=overwrite,
+        recolor=recolor,
+        touched=plan.touched,
+        uncertainty=uncertainty,
     )
     for found, names in chosen[: selection.limit]:
         special, judge = parameters.of(found.relative), general
@@ -301,6 +309,7 @@ class _Judge:
     overwrite: bool
     recolor: bool
     touched: list[tuple[Found, Output]]
+    uncertainty: str = ""
 
     def __call__(self, found: Found, output: Output, past: Past | None) -> Verdict | Literal["finished"] | None:
         """None where the output is to be made."""
@@ -320,13 +329,24 @@ class _Judge:
                 return None
             code, reason = self._other_parameters(past.begun)
         elif made and self._is_wanted(made, found, output, size):
-            return "finished"
+            return "finished" if self._has_map(made, found) else None
         elif self.overwrite or self._is_failed_attempt(past, size, output):
             return None
         else:
             code, reason = self._conflict(made, found, output, size)
         reason += "; --overwrite replaces it, another -o keeps it"
         return Verdict(found.relative, found.root, output.relative, output.sample, "skipped", code, reason, found)
+
+    def _has_map(self, made: Finished, found: Found) -> bool:
+        """Whether the map of the ground that is asked for is there, if one is."""
+        if not self.uncertainty:
+            return True
+        if made.map is None or made.map.ground != self.uncertainty:
+            return False
+        try:
+            return (found.root / made.map.name).lstat().st_size == made.map.size
+        except OSError:
+            return False
 
     def _is_failed_attempt(self, past: Past, size: int, output: Output) -> bool:
         """Whether the file is what a failed attempt at just this left: it had been renamed when something failed."""
@@ -425,6 +445,17 @@ def _protect_inputs(photographs: Sequence[Found], outputs: Sequence[tuple[str, .
                 continue
             if (status.st_dev, status.st_ino) in inputs:
                 raise UsageError(f"The output of {found.path} would replace the input {target}; choose another -o.")
+
+
+def _protect_from_maps(photographs: Sequence[Found], outputs: Sequence[tuple[str, ...]]) -> None:
+    """No map of an uncertainty may replace an input or an output."""
+    maps = [tuple(map(map_name, names)) for names in outputs]
+    _protect_inputs(photographs, maps)
+    made = {(found.root, name) for found, names in zip(photographs, outputs, strict=True) for name in names}
+    for found, names in zip(photographs, maps, strict=True):
+        for name in names:
+            if (found.root, name) in made:
+                raise UsageError(f"The map of {found.path} would have the name of an output, {name}; rename the input.")
 
 
 def _is_labelled(path: Path) -> bool:

@@ -125,6 +125,10 @@ class _Folder:
             if done:
                 self._done.append((found, done))
                 entries.append(_entry(root, found, done, choosable=samples > 1))
+        if any(_unsure(done) is not None for _, done in self._done):
+            # the least sure first, also where the page has several files
+            order = sorted(range(len(entries)), key=lambda index: -(_unsure(self._done[index][1]) or 0.0))
+            entries, self._done = [entries[index] for index in order], [self._done[index] for index in order]
         columns = [Column(_INPUT, "photograph", "input")]
         if samples == 1:
             columns.append(Column(_column(0, 1), "colouring", "result"))
@@ -210,6 +214,11 @@ def _is(place: Path, root: Path, status: str, wanted: str) -> bool:
     return place == root and status == wanted
 
 
+def _unsure(done: Mapping[str, Record]) -> float | None:
+    """The largest uncertainty of a photograph's colourings; None where it was not measured."""
+    return max((float(str(record["uncertainty"])) for record in done.values() if "uncertainty" in record), default=None)
+
+
 def _outputs(plan: Plan, root: Path) -> dict[Found, list[Output]]:
     """The outputs of each photograph of a folder, finished or planned."""
     pairs = [*plan.finished, *((task.found, output) for task in plan.tasks for output in task.outputs)]
@@ -269,6 +278,7 @@ def _entry(root: Path, found: Found, done: Mapping[str, Record], *, choosable: b
     first = next(iter(done.values()))
     values: dict[str, dict[str, float | None]] = {
         column: {
+            **({"uncertainty": float(str(record["uncertainty"]))} if "uncertainty" in record else {}),
             "mean_chroma": float(str(record["mean_chroma"])),
             "fitted_share": 100 * float(str(record["fitted_share"])),
             "max_delta_l": float(str(record["max_delta_l"])),

@@ -55,10 +55,12 @@ from colorcli.images.credentials import Identity
 from colorcli.images.formats import FORMATS, format_of_name, labels
 from colorcli.images.output_profile import OutputProfile
 from colorcli.images.photo import Format
-from colorcli.pipeline import opening
+from colorcli.pipeline import opening, uncertainty
 from colorcli.pipeline.controls import declared_settings, variants
 from colorcli.pipeline.onnx_copy import Waiting
+from colorcli.pipeline.uncertainty import Ground
 from colorcli.registry import registry
+from colorcli.registry.card import ModelCard
 from colorcli.sessions.session import ModelInfo, Session
 from colorcli.stopping import Stop, ended_by
 
@@ -101,6 +103,7 @@ class Request:
         manifest: whether ``SHA256SUMS`` is; ``sidecars`` likewise, beside each output.
         bag: folder of a BagIt bag to be made of the finished outputs.
         mark: ``visible`` for a sign in the corner of each output.
+        uncertainty: ground of the maps beside the outputs, as ``pipeline.uncertainty.ask`` takes it; None for no maps.
         signer: who signs the outputs' Content Credentials.
         execution: how the work is done.
         configuration: all options as given, for the journal.
@@ -136,6 +139,7 @@ class Request:
     sidecars: bool = False
     bag: Path | None = None
     mark: Mark | None = None
+    uncertainty: str | None = None
     signer: Identity | None = None
     execution: Execution = field(default_factory=Execution)
     configuration: Mapping[str, Any] = field(default_factory=dict)
@@ -308,6 +312,7 @@ class Run:
             credentials=credentials.check_identity(request.signer) if request.signer else None,
             **request.controls,
         )
+        self._ground = None if request.uncertainty is None else uncertainty.ask(request.uncertainty, self._card)
         self._beside = [source.root for source in sources if source.beside]
         if request.manifest and self._beside:
             raise UsageError("--manifest would land among the originals; give an output folder with -o OUT.")
@@ -368,6 +373,7 @@ class Run:
             overwrite=self._request.overwrite,
             recolor=self._request.execution.recolor,
             largest=self._request.execution.largest,
+            uncertainty="" if self._ground is None else self._ground.label,
         )
 
     def carry_out(
@@ -402,8 +408,18 @@ class Run:
             def opened() -> Session:
                 return session or self.open_model(engine, observe=observe, waiting=waiting, stop=ready)
 
+            def open_ground(session: Session) -> Ground:
+                assert self._ground is not None
+
+                def opened(card: ModelCard, backend: str) -> Session:
+                    other = (request.backend if backend == "auto" else backend, "auto")
+                    return self._open(card, other, observe=observe, waiting=waiting, stop=ready)
+
+                return self._ground.open(session, opened)
+
             elsewhere = partial(opening.open_model, self._name_elsewhere(), **self._opening(engine))
-            work = Work(opened, self.parameters, execution, ready, elsewhere)
+            ground = open_ground if self._ground else None
+            work = Work(opened, self.parameters, execution, ready, elsewhere, ground)
             return carry_out(
                 self._part(self.plan, number, engine),
                 executor(work),
@@ -436,12 +452,16 @@ class Run:
 
         ``engine`` is another backend and precision than the request's.
         """
+        engine = engine or (self._request.backend, self._request.precision)
+        return self._open(self._card, engine, observe=observe, waiting=waiting, stop=stop or Stop())
+
+    def _open(self, card: ModelCard, engine: Engine, *, observe: Observer, waiting: Waiting, stop: Stop) -> Session:
         return opening.open_model(
-            self._card,
-            **self._opening(engine or (self._request.backend, self._request.precision)),
+            card,
+            **self._opening(engine),
             notify=lambda text: observe(notice(text)),
             waiting=waiting,
-            stopped=stop or Stop(),
+            stopped=stop,
         )
 
     def _opening(self, engine: Engine) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -102,6 +103,16 @@ class Colorizer(nn.Module):
     def answering(self, rule: SizeRule) -> Callable[..., Tensor]:
         """What answers photographs under this size rule: ``chroma``, or ``rgb`` where the rule enlarges in RGB."""
         return self.rgb if rule.in_rgb else self.chroma
+
+    def entropy(self, lightness: Tensor, **controls: Any) -> Tensor:
+        """How unsure a network is that answers with logits of bins; arguments as for ``chroma``.
+
+        Returns:
+            float ``(N, 1, h, w)``: the entropy of the bins as a share of the largest, 0..1.
+        """
+        logits = self.native(lightness, **controls)
+        log_p = logits.log_softmax(1)
+        return -(log_p.exp() * log_p).sum(1, keepdim=True) / math.log(logits.shape[1])
 
     def prepare(self) -> None:
         """Prepare for inference, dropping what only training needs, such as gradients."""

@@ -21,7 +21,11 @@ MEASURES = (
     Measure("max_delta_l", "Largest |ΔL*|", decimals=3),
     Measure("written_max_delta_l", "Largest |ΔL*| in the file", decimals=3),
 )
-"""What the journal says of each colouring: ``GalleryItem.values`` has them, the share in per cent."""
+UNCERTAINTY = Measure("uncertainty", "Uncertainty", decimals=2)
+"""What the journal says of each colouring: ``GalleryItem.values`` has them, the share in per cent.
+
+Of colourings with a map of their uncertainty ``UNCERTAINTY`` comes first, and the page is sorted by it.
+"""
 
 
 @dataclass
@@ -105,9 +109,11 @@ def _write(
         # browsers share one storage among all local files
         identity = hashlib.sha256(f"{place.absolute()}\0{header}".encode("utf-8", "surrogateescape")).hexdigest()
         choice = {"id": identity[:16], "filename": name, "header": header}
+    unsure = any(UNCERTAINTY.id in values for entry in colouring.entries for values in entry.values.values())
     data = {
         "columns": [column.data() for column in colouring.columns],
-        "measures": [asdict(measure) for measure in MEASURES],
+        "measures": [asdict(measure) for measure in ((UNCERTAINTY,) if unsure else ()) + MEASURES],
+        "sort": UNCERTAINTY.id if unsure else "",
         "photos": [colouring.entries[index].data() for index in part],
         "choice": choice,
     }

@@ -131,11 +131,20 @@ class PyTorchSession:
 
     def chroma(self, lightness: NDArray[np.float32], controls: Controls = NO_CONTROLS) -> NDArray[np.float32]:
         """See ``Session.chroma``."""
+        return self._run(self._answer, lightness, controls)
+
+    def entropy(self, lightness: NDArray[np.float32], controls: Controls = NO_CONTROLS) -> NDArray[np.float32]:
+        """See ``Colorizer.entropy``; arguments as for ``chroma``."""
+        return self._run(self.network.entropy, lightness, controls)
+
+    def _run(
+        self, function: Callable[..., Tensor], lightness: NDArray[np.float32], controls: Controls
+    ) -> NDArray[np.float32]:
         lane = self._lanes.get()
         try:
             with memory_errors(), torch.inference_mode(), self._cast(), lane.used():
                 given = {name: lane.send(name, value) for name, value in controls.items()}
-                answer = self._answer(lane.send("lightness", lightness), **given)
+                answer = function(lane.send("lightness", lightness), **given)
                 return lane.receive(answer.float())
         finally:
             self._lanes.put(lane)

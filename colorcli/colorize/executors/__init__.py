@@ -13,6 +13,7 @@ from typing import Protocol
 from colorcli.colorize.events import Event, PhotoDone, PhotoStart, PhotoUnmade
 from colorcli.colorize.options import Execution, Parameters
 from colorcli.colorize.plan import Task
+from colorcli.pipeline.uncertainty import Ground
 from colorcli.sessions.session import Session
 from colorcli.stopping import Stop
 
@@ -45,6 +46,8 @@ class Work:
         parameters: that decide the results.
         execution: how the work is done.
         stop: may be requested at any time; photographs in flight are finished.
+        open_remotely: the same in another process; None where that cannot be done.
+        open_ground: opens the ground of the outputs' uncertainty, for a session of the model; None where none is asked.
     """
 
     open_model: OpenModel
@@ -52,6 +55,7 @@ class Work:
     execution: Execution
     stop: Stop
     open_remotely: OpenRemotely | None = None
+    open_ground: Callable[[Session], Ground] | None = None
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,7 @@ from colorcli.colorize.photograph import (
 from colorcli.colorize.plan import Output, Task
 from colorcli.errors import ColorcliError, OutputError, PhotoError
 from colorcli.pipeline.coloring import infer, too_large
+from colorcli.pipeline.uncertainty import Ground
 from colorcli.sessions.session import Controls, ModelInfo, OutOfMemoryError, Session
 
 _GPU_BATCH = 16
@@ -93,10 +94,13 @@ class LocalExecutor:
     def __init__(self, work: Work) -> None:
         self._work = work
         self._session: Session
+        self._ground: Ground | None = None
 
     def prepare(self, observe: Callable[[Event], None]) -> Facts:
         """See ``Executor.prepare``."""
         session = self._session = self._work.open_model()
+        if self._work.open_ground is not None:
+            self._ground = self._work.open_ground(session)
         if not self._work.stop():
             from colorcli.color.compiled import announcing  # imports numba
 
@@ -113,14 +117,14 @@ class LocalExecutor:
 
     def carry_out(self, tasks: Sequence[Task], append: Append) -> Generator[Event, None, None]:
         """See ``Executor.carry_out``."""
-        return _Line(self._session, self._work, append).carry_out(tasks)
+        return _Line(self._session, self._work, append, self._ground).carry_out(tasks)
 
 
 class _Line:
     """The production line: its threads and the queues between them."""
 
-    def __init__(self, session: Session, work: Work, append: Append) -> None:
-        self._session, self._append = session, append
+    def __init__(self, session: Session, work: Work, append: Append, ground: Ground | None) -> None:
+        self._session, self._append, self._ground = session, append, ground
         self._parameters, self._execution, self._stop = work.parameters, work.execution, work.stop
         self._batch = self._execution.batch_size or (_CPU_BATCH if session.device == "cpu" else _GPU_BATCH)
         self._budget = PixelBudget(self._execution.max_pixels)
@@ -333,6 +337,7 @@ class _Line:
             verify=self._execution.verify,
             insist=self._execution.recolor,
             keep_times=self._execution.keep_times,
+            ground=self._ground,
         )
         record = done_record(start, prepared, result, info, parameters, coloring.seconds)
         self._append(root, record)

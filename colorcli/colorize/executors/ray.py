@@ -148,6 +148,8 @@ class RayExecutor:
             self._ray: Any = importlib.import_module("ray")
         except ImportError as error:
             raise UsageError(f"--engine ray needs Ray: {install_command('ray')}.") from error
+        if work.open_ground is not None:
+            raise UsageError("--uncertainty is measured on this machine only; omit --engine.")
         if work.open_remotely is None:
             raise UsageError("This model cannot be opened by workers elsewhere; omit --engine.")
         self._work, self._open = work, work.open_remotely

@@ -91,7 +91,7 @@ const gallery = (() => {
   const results = report.columns.filter((column) => column.role === "result");
   const inputs = report.columns.filter((column) => column.role !== "result");
   const state = {
-    filter: "", sort: "", of: (results[0] ?? report.columns[0])?.id, against: "", order: "first",
+    filter: "", sort: report.sort ?? "", of: (results[0] ?? report.columns[0])?.id, against: "", order: "first",
     page: 0, size: report.columns.length > 4 ? 12 : 24, hidden: new Set(), chosen: "all", current: null, advance: false,
   };
   const place = document.getElementById("gallery");
