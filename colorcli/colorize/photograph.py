@@ -9,7 +9,7 @@ import stat
 import time
 import traceback
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from io import BufferedReader
@@ -262,6 +262,9 @@ def finish(
             fsync=fsync,
             verify=verify,
         )
+    if output.stale_map:
+        with suppress(OSError):  # it would speak of other colours
+            output.path.with_name(PurePosixPath(output.stale_map).name).unlink()
     seconds = {"join": clock.seconds, "encode": time.perf_counter() - start - clock.seconds}
     if ground is not None:
         seconds["uncertainty"] = measured

@@ -38,11 +38,15 @@ _SECONDS, _SECONDS_PER_MEGAPIXEL = 0.3, 0.35
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """A file to be made: its sample index, its path, and the path relative to the output folder (POSIX)."""
+    """A file to be made: its sample index, its path, and the path relative to the output folder (POSIX).
+
+    ``stale_map`` is the path, relative likewise, of the map of an earlier making that this one does not have; or empty.
+    """
 
     sample: int
     path: Path
     relative: str
+    stale_map: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,9 +252,12 @@ def make_plan(
         pending = []
         for index, name in enumerate(names):
             output = Output(pick.sample if pick else index, found.root / name, name)
-            verdict = judge(found, output, histories[found.root].outputs.get(name))
+            past = histories[found.root].outputs.get(name)
+            verdict = judge(found, output, past)
             if verdict is None:
-                pending.append(output)
+                made = past.finished if past else None
+                stale = made.map.name if made and made.map and not uncertainty else ""
+                pending.append(replace(output, stale_map=stale))
             elif verdict == "finished":
                 plan.finished.append((found, output))
             else:

@@ -86,6 +86,16 @@ def test_a_finished_run_gets_its_maps_by_the_same_line(capsys: pytest.CaptureFix
     assert len(records(out)) == 7, "another ground is another map"
 
 
+def test_other_colours_do_not_keep_the_map_of_earlier_ones() -> None:
+    """A map beside an output that it says nothing about."""
+    out = Path("out")
+    assert main(["colorize", "in", "-o", "out", *ASKED]) == 0
+    (out / "sub" / "other.png.uncertainty.png").write_bytes(b"not ours")
+    assert main(["colorize", "in", "-o", "out", "--seed", "5", "--overwrite", "-q"]) == 0
+    assert [path.name for path in out.rglob("*.uncertainty.png")] == ["other.png.uncertainty.png"]
+    assert verify(out) == (2, [])
+
+
 def test_verify_manifest_and_bag_know_the_maps() -> None:
     asked = (*ASKED, "--manifest", "--bag", "bag")
     assert main(["colorize", "in", "-o", "out", *asked]) == 0
