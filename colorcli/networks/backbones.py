@@ -24,13 +24,13 @@ _IMAGENET_SD = (0.229, 0.224, 0.225)
 
 
 def imagenet_input(gray: Tensor) -> Tensor:
-    """Gray ``(N, 1, H, W)`` in 0..1, three times over and normalized as torchvision's backbones expect it."""
+    """Gray ``(N, 1, H, W)`` in 0..1 as three channels ``(N, 3, H, W)``, normalized for torchvision's backbones."""
     mean, sd = imagenet_statistics(gray)
     return (gray - mean) / sd
 
 
 def imagenet_statistics(like: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation ``(1, 3, 1, 1)`` of sRGB 0..1 that torchvision's backbones are normalized by."""
+    """Mean and standard deviation ``(1, 3, 1, 1)`` of sRGB 0..1 by which torchvision's backbones normalize."""
     return like.new_tensor(_IMAGENET_MEAN).view(1, 3, 1, 1), like.new_tensor(_IMAGENET_SD).view(1, 3, 1, 1)
 
 
@@ -49,7 +49,7 @@ class _SameConv(nn.Conv2d):
     def forward(self, x: Tensor) -> Tensor:
         x = F.pad(x, self._pad) if any(self._pad) else x
         if self.groups > 1 and self.training and x.device.type == "cpu":
-            # In bfloat16 the gradient of a depthwise convolution takes five times as long as in float32 there.
+            # On CPUs, the gradient of a depthwise convolution takes five times as long in bfloat16 as in float32.
             with torch.autocast("cpu", enabled=False):
                 return super().forward(x.float())
         return super().forward(x)
@@ -75,7 +75,7 @@ class _InvertedResidual(nn.Module):
         return x + out if self.residual else out
 
 
-# (expansion, channels, repeats, stride, kernel) of each stage, EfficientNet-B0 without squeeze-and-excitation.
+# (expansion, channels, repeats, stride, kernel) of each stage: EfficientNet-B0 without squeeze-and-excitation.
 _STAGES = (
     (1, 16, 1, 1, 3),
     (6, 24, 2, 2, 3),
@@ -111,7 +111,7 @@ class EfficientNetLite0(nn.Module):
         self.classifier = nn.Linear(1280, 1000)
 
     def forward(self, x: Tensor) -> Features:
-        """Features of ``(N, in_channels, H, W)`` in 0..1; sides are multiples of 32."""
+        """Features of an image ``(N, in_channels, H, W)`` in 0..1 whose sides are multiples of 32."""
         x = self.stem(x * 2 - 1)
         outputs = []
         for stage in self.stages:
@@ -125,10 +125,13 @@ class EfficientNetLite0(nn.Module):
         return out
 
     def load_reference(self, state: dict[str, Tensor]) -> None:
-        """Take the weights of a published three-channel EfficientNet-Lite0, whose tensors come in the same order.
+        """Load the weights of a published three-channel EfficientNet-Lite0, whose tensors come in the same order.
 
-        With one input channel the stem's weights are summed over red, green and blue, which on a gray picture
-        gives exactly the three-channel network's output.
+        With one input channel, the stem's weights are summed over red, green and blue, so that a gray image gives
+        exactly the three-channel network's output.
+
+        Raises:
+            ValueError: the tensors are not an EfficientNet-Lite0's.
         """
         theirs = [tensor for name, tensor in state.items() if not name.endswith("num_batches_tracked")]
         own = {name: tensor for name, tensor in self.state_dict().items() if not name.endswith("num_batches_tracked")}
@@ -147,7 +150,7 @@ class EfficientNetLite0(nn.Module):
 class VGG16Features(nn.Module):
     """The first layers of torchvision's VGG-16, as in BigColor's perceptual loss (García et al. 2024, section 3).
 
-    State dict names are torchvision's, of which only the first twenty-one layers are kept.
+    State dict names are torchvision's; only the first 21 layers are kept.
     """
 
     TAPS = (1, 2, 13, 20)
@@ -159,7 +162,7 @@ class VGG16Features(nn.Module):
         self.features = torchvision.models.vgg16(weights=None).features[: max(self.TAPS) + 1]
         for layer in self.features:
             if isinstance(layer, nn.ReLU):
-                # An activation in place would change the features that were taken before it.
+                # An in-place activation would change the features taken before it.
                 layer.inplace = False
 
     def forward(self, rgb: Tensor) -> list[Tensor]:

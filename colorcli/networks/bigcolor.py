@@ -1,12 +1,12 @@
 """BigColor: colorization with a generative color prior (Kim et al., ECCV 2022; analysed in IPOL 2024.542).
 
-An encoder E turns the gray photograph into a feature map f under a class code c; the upper half of a BigGAN
-generator G turns f into colour, each of its blocks conditioned on [c; z_k]. The ``paper`` preset carries the names
-and shapes of the released checkpoint. The ``lite`` preset keeps E -> f -> G, the class embedding, the four
-conditioned upsampling blocks and the attention, and departs from the paper in four ways: f comes from an
-EfficientNet-Lite0 that also gives the class; its finer feature maps are added to the generator's blocks; the
-generator ends at half resolution with chroma, not RGB (lightness is the photograph's own); and a curve makes up for
-the paleness of what regression answers where several colours are possible.
+An encoder E, conditioned on a class code c, turns the gray photograph into a feature map f; the upper half of a BigGAN
+generator G turns f into colour, with each block conditioned on [c; z_k]. The ``paper`` preset has the names and shapes
+of the released checkpoint. The ``lite`` preset keeps E -> f -> G, the class embedding, the four conditioned upsampling
+blocks and the attention, and departs from the paper in four ways: f comes from an EfficientNet-Lite0 that also predicts
+the class; its finer feature maps are added to the generator's blocks; the generator ends at half resolution with
+chroma, not RGB (lightness is the photograph's own); and a curve compensates for the paleness of regression where
+several colours are possible.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ Z_CHUNK = 17
 class _SpectralNorm(nn.Module):
     """Weight divided by its largest singular value, estimated by one power iteration from the stored ``u0``.
 
-    While training, the iterate is stored; in inference it is not (as in BigGAN), so that ``fold`` may compute the
-    division once. ``sv0`` keeps the last estimate, as the released files do.
+    The iterate is stored in training but not in inference (as in BigGAN), so that ``fold`` can divide once. ``sv0``
+    holds the last estimate, as in the released files.
     """
 
     eps = 1e-6
@@ -86,7 +86,7 @@ class _Linear(_SpectralNorm):
         self.weight = nn.Parameter(torch.empty(out_features, in_features))
         nn.init.orthogonal_(self.weight)
         if not spectral:
-            # Without normalization an orthogonal start would let the condition drown the features.
+            # Without normalization, the condition would drown the features after an orthogonal initialization.
             with torch.no_grad():
                 self.weight.mul_(0.3)
         self._init_spectral(spectral)
@@ -116,7 +116,7 @@ class ConditionalBatchNorm(nn.Module):
 
 
 class _OutputNorm(nn.Module):
-    """Plain batch norm under the names that BigGAN gives it."""
+    """Plain batch norm under BigGAN's names."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -133,7 +133,7 @@ class _OutputNorm(nn.Module):
 
 
 class EncoderBlock(nn.Module):
-    """Residual block of the encoder, conditioned on the class code; halves the resolution where ``pool``."""
+    """Residual block of the encoder, conditioned on the class code; with ``pool`` it halves the resolution."""
 
     def __init__(self, in_channels: int, out_channels: int, pool: bool = True, dropout: float = 0.2) -> None:
         super().__init__()
@@ -155,7 +155,7 @@ class EncoderBlock(nn.Module):
 
 
 class Encoder(nn.Module):
-    """E of the paper: five residual blocks, gray 0..1 ``(N, 1, H, W)`` to f ``(N, 8 ch, H/16, W/16)``."""
+    """The paper's E: five residual blocks, from gray 0..1 ``(N, 1, H, W)`` to f ``(N, 8 ch, H/16, W/16)``."""
 
     def __init__(self, ch: int) -> None:
         super().__init__()
@@ -197,13 +197,13 @@ class GeneratorBlock(nn.Module):
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
         h = F.interpolate(F.relu(self.bn1(x, condition)), scale_factor=2.0, mode="nearest")
         h = self.conv2(F.relu(self.bn2(self.conv1(h), condition)))
-        # A 1x1 convolution commutes with nearest upsampling, and is four times cheaper before it.
+        # A 1x1 convolution commutes with nearest-neighbour upsampling, and is four times cheaper before it.
         out: Tensor = h + F.interpolate(self.conv_sc(x), scale_factor=2.0, mode="nearest")
         return out
 
 
 class SelfAttention(nn.Module):
-    """BigGAN's self-attention: keys and values max-pooled by two, learnt gain ``gamma``."""
+    """BigGAN's self-attention, with keys and values max-pooled by two and a learnt gain ``gamma``."""
 
     def __init__(self, channels: int, spectral: bool) -> None:
         super().__init__()
@@ -232,7 +232,7 @@ class Generator(nn.Module):
         first: index of the first block in the released checkpoint's numbering.
         out_channels: 3 for RGB, 2 for chroma.
         spectral: whether weights are spectrally normalized.
-        laterals: channels of the feature maps added after each block, lite only.
+        laterals: lite only: channels of the feature maps added after each block.
     """
 
     def __init__(
@@ -259,7 +259,7 @@ class Generator(nn.Module):
         self.output_layer = nn.Sequential(_OutputNorm(last), nn.ReLU(), _Conv(last, out_channels, 3, spectral=spectral))
 
     def forward(self, f: Tensor, code: Tensor, z: Tensor, features: tuple[Tensor, ...] = ()) -> Tensor:
-        """``f`` (N, C, h, w), class code (N, 128), z (N, 68) to (N, out_channels, 16 h, 16 w) in -1..1."""
+        """f ``(N, C, h, w)``, class code ``(N, 128)``, z ``(N, 68)`` to ``(N, out_channels, 16 h, 16 w)`` in -1..1."""
         for index, (stages, chunk) in enumerate(zip(self.blocks.values(), torch.split(z, Z_CHUNK, 1), strict=True)):
             condition = torch.cat((code, chunk), 1)
             for stage in stages:  # type: ignore[attr-defined]
@@ -275,10 +275,10 @@ class BigColor(Colorizer):
     Args:
         preset: ``paper`` (encoder and generator of the released checkpoint) or ``lite``.
         ch: the paper's channel multiplier, 96 for the released weights.
-        widths: lite only, channels of f and of the generator's four blocks.
-        curve: lite only, (gain, power) of what is painted: chroma c becomes gain c (c / 20)^power, in CIELAB units. A
-            power above 0 leaves alone what the generator is unsure of, and makes vivid what it is sure of. Training
-            sees the generator's answer before it.
+        widths: lite only: channels of f and of the generator's four blocks.
+        curve: lite only: (gain, power) of the output curve, by which chroma c becomes gain c (c / 20)^power, in CIELAB
+            units. A power above 0 makes colours vivid where the generator is certain and leaves the rest pale. Training
+            uses the output before the curve.
     """
 
     adjustable = ("curve",)
@@ -314,10 +314,10 @@ class BigColor(Colorizer):
                 laterals=self.classifier.channels[3::-1],
             )
             with torch.no_grad():
-                # Start training from gray, a better guess than random saturated colours.
+                # Training starts from gray, which is a better guess than random saturated colours.
                 self.G.output_layer[-1].get_parameter("weight").mul_(0.05)
         else:
-            # The released files have no classifier: theirs saw colours that a photograph to be coloured does not have.
+            # The released files have no classifier: the authors' one needs a colour photograph.
             self.freeze("classifier", "efficientnet-lite0-gray")
             self.E = Encoder(ch)
             self.G = Generator(
@@ -332,7 +332,7 @@ class BigColor(Colorizer):
 
         Args:
             gray: ``(N, 1, H, W)`` gamma-coded gray in 0..1, sides multiples of 16 (lite: 32).
-            z: ``(N, 68)``, or the released programs' ``(N, 119)``, of which the last 68 matter; None means zeros.
+            z: ``(N, 68)``, or the released programs' ``(N, 119)``, of which the last 68 are used; None means zeros.
             class_index: ``(N,)`` ImageNet classes; -1 or None leaves the choice to the classifier.
         """
         if self.lite:
@@ -346,7 +346,7 @@ class BigColor(Colorizer):
     def native(
         self, lightness: Tensor, *, z: Tensor | None = None, class_index: Tensor | None = None, **_: Any
     ) -> Tensor:
-        """Paper: RGB in -1..1, as ``forward``. Lite: chroma over 110, at half the size, after the curve."""
+        """Paper: RGB in -1..1, as ``forward``. Lite: chroma divided by 110, at half the size, after the curve."""
         gray = colors.lightness_to_gray(lightness)
         if not self.lite:
             return self.forward(gray, z, class_index)
@@ -364,7 +364,7 @@ class BigColor(Colorizer):
         return super().as_rgb(answer, lightness) if self.lite else (answer + 1) / 2
 
     def generate(self, features: Features, code: Tensor, z: Tensor) -> Tensor:
-        """Lite only: chroma over 110 ``(N, 2, H/2, W/2)``, before the curve, from features, class code and z."""
+        """Lite only: chroma divided by 110 ``(N, 2, H/2, W/2)``, before the curve, from features, class code and z."""
         f = self.E(features, code)
         answer: Tensor = self.G(f, code, z, (features.s16, features.s8, features.s4, features.s2))
         return answer
@@ -373,7 +373,7 @@ class BigColor(Colorizer):
         gain, power = self.curve
         if not power:
             return answer if gain == 1 else gain * answer
-        # The sum keeps the power's slope finite at gray.
+        # The added constant keeps the power's slope finite at gray.
         squared = (110 / 20 * answer).square().sum(1, keepdim=True) + 1e-4
         return gain * answer * squared.pow(power / 2)
 
@@ -458,9 +458,9 @@ class _DiscriminatorBlock(nn.Module):
         return out
 
     def _pooled(self, x: Tensor) -> Tensor:
-        """``conv2`` and average pooling by two as one convolution of 4 x 4 and stride 2.
+        """``conv2`` and average pooling by two as one 4 x 4 convolution of stride 2.
 
-        The same sums with less than half of the products, and no map of full size in between.
+        The result is the same with less than half of the multiplications, and without a full-size map in between.
         """
         kernel = F.pad(self.conv2.normalized(), (1, 1, 1, 1))
         rows = kernel[:, :, 1:] + kernel[:, :, :-1]

@@ -1,8 +1,8 @@
 """BigGAN-deep's generator (Brock, Donahue and Simonyan, ICLR 2019), and a discriminator for training a small one.
 
-``BigGANDeep128`` has the names and shapes of the released PyTorch conversion and gives its outputs. ``BigGANLite64`` is
-the same design at 64 px, small enough to be trained on a few thousand photographs, whose classes are described by
-few numbers each: a thousand embeddings learnt from a dozen photographs each would only memorize.
+``BigGANDeep128`` has the names, shapes and outputs of the released PyTorch conversion. ``BigGANLite64`` is the same
+design at 64 px, small enough to be trained on a few thousand photographs. Its classes are described by a few numbers
+each, since a thousand embeddings learnt from a dozen photographs each would only memorize them.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ class _Conv(Spectral):
         super().__init__((out_channels, in_channels, kernel, kernel), bias, _EPS)
 
     def forward(self, x: Tensor, up: bool = False) -> Tensor:
-        """Convolve ``x``; where ``up``, after its sides have been doubled by repeating pixels (3 x 3 kernels only)."""
+        """Convolve ``x``; with ``up``, after doubling its sides by repeating pixels (3 x 3 kernels only)."""
         weight = self.normalized()
         if not up:
             return F.conv2d(x, weight, self.bias, padding=weight.shape[-1] // 2)
         if not self.training:
             return F.conv2d(F.interpolate(x, scale_factor=2.0, mode="nearest"), weight, self.bias, padding=1)
-        # The same sums with less than half of the products: each pixel reaches 4 x 4 of the larger map.
+        # The same result with less than half of the multiplications: each pixel affects 4 x 4 of the larger map.
         kernel = F.pad(weight.flip(2, 3).transpose(0, 1), (1, 1, 1, 1))
         rows = kernel[:, :, 1:] + kernel[:, :, :-1]
         return F.conv_transpose2d(x, rows[..., 1:] + rows[..., :-1], self.bias, stride=2, padding=1)
@@ -47,7 +47,7 @@ class _Linear(Spectral):
 
 
 class _BatchNorm(nn.Module):
-    """Batch norm with one row of statistics for each truncation between 0 and 1; training moves the last row."""
+    """Batch norm with one row of statistics for each truncation between 0 and 1; training updates the last row."""
 
     running_means: Tensor
     running_vars: Tensor
@@ -74,7 +74,7 @@ class _BatchNorm(nn.Module):
         share, row = math.modf(truncation / (1 / (len(table) - 1)))
         if share == 0:
             return table[int(row)]
-        # The nearer row weighs less: the released program reads its tables that way, and its outputs depend on it.
+        # The nearer row gets the smaller weight: the released program does so, and its outputs depend on it.
         return torch.lerp(table[int(row) + 1], table[int(row)], share)
 
 
@@ -102,7 +102,7 @@ class _OutputNorm(_BatchNorm):
 
 
 class _Block(nn.Module):
-    """Bottleneck block: 1x1, 3x3, 3x3, 1x1; the shortcut keeps the first channels and is upsampled where ``up``."""
+    """Bottleneck block: 1x1, 3x3, 3x3, 1x1; the shortcut keeps the first channels, and is upsampled if ``up``."""
 
     def __init__(self, in_channels: int, out_channels: int, up: bool, rows: int, condition: int) -> None:
         super().__init__()
@@ -135,12 +135,12 @@ def _first(x: Tensor, channels: int) -> Tensor:
         return x
     if torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
         return x[:, :channels]
-    # Negative padding, because the gradient of a slice comes back in another memory layout, which is slow.
+    # Negative padding, because the gradient of a slice has another memory layout, which is slow.
     return F.pad(x, (0, 0, 0, 0, 0, channels - x.shape[1]))
 
 
 class _Attention(nn.Module):
-    """Self-attention with keys and values max-pooled by two, and learnt gain ``gamma``."""
+    """Self-attention with keys and values max-pooled by two, and a learnt gain ``gamma``."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -189,16 +189,16 @@ class _Layers(nn.Module):
 
 
 class BigGANDeep(nn.Module):
-    """Class-conditional generator of square pictures.
+    """Class-conditional generator of square images.
 
     Args:
-        channel_width: the unit of the layers' widths.
-        layers: (whether it doubles the resolution, width before, width after) of each block, from 4 x 4 px on.
+        channel_width: unit of the layers' widths.
+        layers: (whether it doubles the resolution, width before, width after) for each block, starting at 4 x 4 px.
         attention: index of self-attention among the layers.
         latent: length of the latent z.
-        embedding: length of a class's embedding.
-        rows: number of truncations that batch norm has statistics for; 1 serves all.
-        out_channels: of the last convolution; the first three are RGB.
+        embedding: length of a class embedding.
+        rows: number of truncations for which batch norm has statistics; 1 serves all.
+        out_channels: channels of the last convolution, of which the first three are RGB.
     """
 
     def __init__(
@@ -218,12 +218,12 @@ class BigGANDeep(nn.Module):
         self.generator = _Layers(channel_width, layers, attention, latent + embedding, rows, out_channels)
 
     def forward(self, z: Tensor, classes: Tensor, truncation: float = 1.0) -> Tensor:
-        """Make pictures.
+        """Generate images.
 
         Args:
-            z: ``(N, latent)`` from ``sample_latents``.
-            classes: ImageNet classes, int64 ``(N,)``, or their weights ``(N, 1000)``, such as one-hot.
-            truncation: that z was drawn with, above 0, at most 1: it chooses batch norm's statistics.
+            z: latents ``(N, latent)`` from ``sample_latents``.
+            classes: ImageNet classes, int64 ``(N,)``, or class weights ``(N, 1000)``, such as one-hot vectors.
+            truncation: the truncation with which z was drawn, in (0, 1]; it selects batch norm's statistics.
 
         Returns:
             RGB ``(N, 3, side, side)`` in -1..1.
@@ -233,18 +233,18 @@ class BigGANDeep(nn.Module):
         return self.image(self.run(x, condition, 0, None, truncation), truncation)
 
     def condition(self, z: Tensor, classes: Tensor) -> Tensor:
-        """What every layer is conditioned on, ``(N, latent + embedding)``; arguments as for ``forward``."""
+        """The condition of every layer, ``(N, latent + embedding)``; arguments as for ``forward``."""
         embedded = self.embeddings(classes) if classes.is_floating_point() else self.embeddings.weight.T[classes]
         return torch.cat((z, embedded), 1)
 
     def first(self, condition: Tensor) -> Tensor:
         """The feature map ``(N, C, 4, 4)`` that the layers start from."""
-        # Rows, columns, channels: the order of the program that the weights come from.
+        # Rows, columns, channels: the order in the original program.
         out: Tensor = self.generator.gen_z(condition).unflatten(1, (4, 4, -1)).permute(0, 3, 1, 2)
         return out
 
     def run(self, x: Tensor, condition: Tensor, start: int, stop: int | None, truncation: float = 1.0) -> Tensor:
-        """Pass feature maps through layers ``start`` to ``stop``, which is left out."""
+        """Pass feature maps through layers ``start`` to ``stop`` (exclusive)."""
         for layer in self.generator.layers[start:stop]:
             x = layer(x, condition, truncation)
         return x
@@ -261,7 +261,7 @@ class BigGANDeep(nn.Module):
 
 
 class BigGANDeep128(BigGANDeep):
-    """The released generator of 128 x 128 px: 128 latents, one embedding of 128 numbers for each ImageNet class."""
+    """The released generator for 128 x 128 px, with 128 latents and an embedding of length 128 per ImageNet class."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -287,7 +287,7 @@ class BigGANDeep128(BigGANDeep):
 
 
 class BigGANLite64(BigGANDeep):
-    """A small generator of 64 x 64 px; its classes are described, not learnt (see ``describe_classes``)."""
+    """A small generator for 64 x 64 px; its class embeddings are given, not learnt (see ``describe_classes``)."""
 
     EMBEDDING = 32
 
@@ -313,27 +313,27 @@ class BigGANLite64(BigGANDeep):
         self.embeddings.requires_grad_(False)
 
     def describe_classes(self, classifier: Tensor) -> None:
-        """Take the classes' descriptions from a classifier's last layer; see the function of that name."""
+        """Set the class embeddings from a classifier's last layer; see the function of the same name."""
         with torch.no_grad():
             self.embeddings.weight.copy_(describe_classes(classifier, self.EMBEDDING).T)
 
 
 def describe_classes(classifier: Tensor, length: int) -> Tensor:
-    """Describe classes by the directions in which a classifier tells them apart.
+    """Describe classes by the directions in which a classifier separates them.
 
-    Similar classes get similar descriptions, so that what is learnt of one serves its neighbours.
+    Similar classes get similar descriptions, so that what is learnt about one helps with its neighbours.
 
     Args:
-        classifier: ``(classes, features)``, weights of the classifier's last layer.
-        length: of a description.
+        classifier: weights of the classifier's last layer ``(classes, features)``.
+        length: length of a description.
 
     Returns:
-        ``(classes, length)``, principal components, each of mean 0 and variance 1 over the classes.
+        Principal components ``(classes, length)``, each with mean 0 and variance 1 over the classes.
     """
     centred = (classifier - classifier.mean(0)).double()
     components, _, _ = torch.linalg.svd(centred, full_matrices=False)
     chosen = components[:, :length]
-    # A component's sign is arbitrary; fixing it makes the descriptions the same on every machine.
+    # A component's sign is arbitrary; fixing it makes descriptions the same on every machine.
     largest = chosen.gather(0, chosen.abs().argmax(0, keepdim=True))
     described: Tensor = chosen * largest.sign() * math.sqrt(len(classifier))
     return described.to(classifier.dtype)
@@ -342,15 +342,15 @@ def describe_classes(classifier: Tensor, length: int) -> Tensor:
 def sample_latents(
     count: int, length: int = 128, truncation: float = 1.0, generator: torch.Generator | None = None
 ) -> Tensor:
-    """Latents ``(count, length)``: a standard normal distribution cut off at -2 and 2, times ``truncation``."""
-    # The inverse of the distribution function, between its values at the cuts.
+    """Latents ``(count, length)`` from a standard normal distribution cut off at -2 and 2, times ``truncation``."""
+    # The inverse of the distribution function between its values at -2 and 2.
     edge = math.erf(2 / math.sqrt(2))
     uniform = torch.rand(count, length, generator=generator, dtype=torch.float64) * 2 - 1
     return (torch.erfinv(uniform * edge) * math.sqrt(2) * truncation).float()
 
 
 class Discriminator(bigcolor.Discriminator):
-    """BigGAN's discriminator with class projection, for ``BigGANLite64``: a class is known by its description.
+    """BigGAN's discriminator for ``BigGANLite64``: it projects onto descriptions of classes, not onto embeddings.
 
     Args:
         ch: channel multiplier.
@@ -363,14 +363,14 @@ class Discriminator(bigcolor.Discriminator):
         self.embed = _DescribedClasses(ch * multipliers[-1])  # type: ignore[assignment]
 
     def describe_classes(self, classifier: Tensor) -> None:
-        """Take the classes' descriptions from a classifier's last layer; see the function of that name."""
+        """Set the class descriptions from a classifier's last layer; see the function of the same name."""
         self.embed.descriptions.copy_(describe_classes(classifier, BigGANLite64.EMBEDDING))  # type: ignore[operator]
 
 
 class Posterior(nn.Module):
-    """Which latents a photograph may have come from: q(z | x) of a variational autoencoder (Kingma and Welling 2014).
+    """The latents that may have produced a photograph: q(z | x) of a variational autoencoder (Kingma and Welling 2014).
 
-    Five convolutions of stride 2 and a linear layer; used in training alone.
+    It has five convolutions of stride 2 and a linear layer, and is used only in training.
 
     Args:
         latent: length of z.
@@ -386,7 +386,7 @@ class Posterior(nn.Module):
         self.layers = nn.Sequential(*layers, nn.Flatten(), nn.Linear(widths[-1] * 4, 2 * latent))
 
     def forward(self, rgb: Tensor) -> tuple[Tensor, Tensor]:
-        """RGB ``(N, 3, 64, 64)`` in -1..1 to the mean and the logarithm of the variance of z, each ``(N, latent)``."""
+        """From RGB ``(N, 3, 64, 64)`` in -1..1 to mean and log variance of z, each ``(N, latent)``."""
         mean, log_variance = self.layers(rgb).float().chunk(2, 1)
         return mean, log_variance.clamp(-8, 4)
 

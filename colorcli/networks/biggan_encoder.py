@@ -1,12 +1,12 @@
 """An encoder into the latent space of a frozen BigGAN (Wang, "Using Pre-trained Generators for Image Colorization").
 
-The gray photograph becomes a latent z; a classifier, or whoever knows better, names its class; the generator makes
-a picture of both. Only the encoder learns. The picture's structure is the generator's, not the photograph's: that
-is the paper's finding, and with chroma alone it shows as colours that follow no contour.
+The encoder turns the gray photograph into a latent z; its class comes from a classifier or is given; the generator
+makes an image from both. Only the encoder is trained. The image's structure is the generator's, not the photograph's:
+that is the paper's finding, and since only chroma is used, it shows as colours that follow no contours.
 
-Its six variants differ in ``shrinkage``, in the learning rate's schedule and in whether the class is given. Its
-suggestion for the future, several latents for one photograph, is ``latents``: their feature maps are blended inside
-the generator by channel weights, as in multi-code GAN inversion (Gu, Shen and Zhou, CVPR 2020).
+The paper's six variants differ in ``shrinkage``, in the schedule of the learning rate and in whether the class is
+given. ``latents`` implements what it suggests for the future, several latents per photograph: their feature maps are
+blended inside the generator by channel weights, as in multi-code GAN inversion (Gu, Shen and Zhou, CVPR 2020).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from colorcli.networks.colorizer import RGBColorizer
 from colorcli.networks.size import SizeRule
 
 HIDDEN = 512
-# Places at which the distribution is compared with each latent value.
+# Number of quantiles of the distribution that each latent value is compared with.
 _PARTS = 16
 
 
@@ -34,8 +34,8 @@ class BigGANEncoder(RGBColorizer):
 
     Args:
         preset: ``paper`` (ResNet-50, EfficientNet-B0, BigGAN-deep-128) or ``lite`` (one frozen EfficientNet-Lite0 as
-            both encoder's features and classifier, a BigGAN of 64 px).
-        shrinkage: factor on the latents (the paper: 1, 0.5, 0.1).
+            both feature extractor and classifier, and a BigGAN of 64 px).
+        shrinkage: factor on the latents (1, 0.5 and 0.1 in the paper).
         latents: number of latents for one photograph.
         blend_at: index of the generator's layer before which the feature maps of several latents are blended.
     """
@@ -75,10 +75,11 @@ class BigGANEncoder(RGBColorizer):
         self.to_latents = nn.Sequential(nn.Linear(HIDDEN, length), nn.BatchNorm1d(length))
         if latents > 1:
             if not 0 < blend_at < len(self.generator.generator.layers):
-                raise ValueError(f"blend_at {blend_at} is no layer of the generator")
+                last = len(self.generator.generator.layers) - 1
+                raise ValueError(f"blend_at must be a layer of the generator from 1 to {last}, not {blend_at}")
             self.channels = self._channels_at(blend_at)
             self.to_weights = nn.Linear(HIDDEN, latents * self.channels)
-            # Training starts from the plain mean of the feature maps.
+            # Training starts from the mean of the feature maps.
             nn.init.zeros_(self.to_weights.weight)
             nn.init.constant_(self.to_weights.bias, 1 / latents)
 
@@ -86,7 +87,7 @@ class BigGANEncoder(RGBColorizer):
         """The paper's input and output: gray ``(N, 1, 128, 128)`` to RGB ``(N, 3, side, side)``, both in 0..1.
 
         Args:
-            gray: gamma-coded; the paper's three channels are copies of it.
+            gray: gamma-coded gray, of which the paper's three input channels are copies.
             class_index: int64 ``(N,)``, ImageNet classes; -1 or None leaves the choice to the classifier.
         """
         hidden, logits = self._encode(gray)
@@ -95,7 +96,7 @@ class BigGANEncoder(RGBColorizer):
         return (self._generate(self._latent(hidden), classes, hidden) + 1) / 2
 
     def latent(self, gray: Tensor) -> Tensor:
-        """The latents ``(N, latents, 128)`` that the generator is given for gray ``(N, 1, 128, 128)`` in 0..1."""
+        """The generator's latents ``(N, latents, 128)`` for gray ``(N, 1, 128, 128)`` in 0..1."""
         return self._latent(self._encode(gray)[0])
 
     def native(self, lightness: Tensor, *, class_index: Tensor | None = None, **_: Any) -> Tensor:
@@ -133,7 +134,7 @@ class BigGANEncoder(RGBColorizer):
             condition = generator.condition(code, classes)
             maps.append(generator.run(generator.first(condition), condition, 0, self.blend_at))
         blended = (torch.stack(maps, 1) * weights).sum(1)
-        # The layers above are conditioned too; no single latent speaks for the blend, their mean does.
+        # The remaining layers are conditioned too: on the latents' mean, since none alone represents the blend.
         condition = generator.condition(z.mean(1), classes)
         return generator.image(generator.run(blended, condition, self.blend_at, None))
 
@@ -144,8 +145,8 @@ class BigGANEncoder(RGBColorizer):
 def distance_from_prior(latents: Tensor) -> Tensor:
     """Distance of an encoder's latents from BigGAN's prior, the standard normal truncated at -2 and 2.
 
-    The 1-Wasserstein distance of each photograph's values from that distribution, in units of the latents (Wang, figure
-    4, shows its histogram). Values drawn from the distribution itself are not at 0 either: 128 of them have about 0.09.
+    This is the 1-Wasserstein distance of each photograph's values from that distribution, in units of the latents
+    (Wang's figure 4 shows the histograms). It is not 0 even for values drawn from the prior: about 0.09 for 128 values.
 
     Args:
         latents: float ``(N, latents, 128)`` or ``(N, 128)``.
@@ -155,7 +156,7 @@ def distance_from_prior(latents: Tensor) -> Tensor:
     """
     values = latents.flatten(1).float().sort(1).values
     count = values.shape[1]
-    # The mean over equal shares of probability of the distance between both quantile functions.
+    # The distance between both quantile functions, averaged over equal shares of probability.
     places = (torch.arange(count * _PARTS, device=values.device) + 0.5) / (count * _PARTS)
     quantiles = math.sqrt(2) * torch.erfinv((2 * places - 1) * math.erf(math.sqrt(2)))
     return (values.repeat_interleave(_PARTS, 1) - quantiles).abs().mean(1)

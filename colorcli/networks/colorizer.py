@@ -1,4 +1,4 @@
-"""The contract every system's network meets: lightness in, chroma out."""
+"""The contract that every system's network meets: lightness in, chroma out."""
 
 from __future__ import annotations
 
@@ -16,22 +16,23 @@ from colorcli.networks.size import SizeRule
 class Colorizer(nn.Module):
     """A network that turns lightness into chroma.
 
-    A system's network answers in its paper's own space (RGB, UV, ab over 110, bins): ``native`` gives that answer,
-    ``target`` what the answer should be for a known colour photograph, and ``to_chroma`` translates it; both are here
-    for a*, b*, and in ``RGBColorizer`` for RGB. The program itself only ever calls what ``answering`` gives.
+    A system's network computes its output in its paper's own space (RGB, UV, ab divided by 110, bins): ``native``
+    returns that output, ``target`` what it should be for a known colour photograph, and ``to_chroma`` converts it. This
+    class implements the latter two for a*, b*; ``RGBColorizer`` does for RGB. Colouring only calls what ``answering``
+    returns.
 
     Attributes:
-        controls: names of the network's controls, which are its methods' keyword arguments; they are
-            declared in ``pipeline.controls``, such as ``"z"`` and ``"class_index"``.
-        size_rule: the input sizes it takes.
-        presets: keyword arguments for its constructor, by the name of the preset.
-        native_space: space of the network's own answer: ``"ab"``, ``"rgb"``, ``"uv"`` or ``"bins"``.
-        ab_scale: CIELAB units in one unit of an answer in ``"ab"``.
-        slow_parts: names of the submodules that start from pretrained weights and learn at the slower rate.
-        frozen_parts: submodules that never learn, and the name of the backbone whose weights each one holds. Their
-            weights are kept apart from the model's own, so that several models can share them.
-        adjustable: names of the constructor's arguments that no weight depends on: attributes that may be set later.
-        shared_sha256: of the backbone files that frozen parts were filled from, by part.
+        controls: names of the network's controls, such as ``"z"`` and ``"class_index"``: keyword arguments of its
+            methods, declared in ``pipeline.controls``.
+        size_rule: the input sizes that it takes.
+        presets: keyword arguments for the constructor, by preset.
+        native_space: space of the native output: ``"ab"``, ``"rgb"``, ``"uv"`` or ``"bins"``.
+        ab_scale: CIELAB units per unit of a native output in ``"ab"``.
+        slow_parts: names of submodules that start from pretrained weights and learn at a slower rate.
+        frozen_parts: backbones by submodule: submodules that are never trained and hold that backbone's weights. These
+            are stored apart from the model's own, so that several models can share them.
+        adjustable: names of constructor arguments on which no weight depends: attributes that may be set later.
+        shared_sha256: SHA-256 of the backbone files that the frozen parts were loaded from, by part.
     """
 
     controls: ClassVar[tuple[str, ...]] = ()
@@ -60,21 +61,21 @@ class Colorizer(nn.Module):
         return self
 
     def native(self, lightness: Tensor, **controls: Any) -> Tensor:
-        """The network's own answer ``(N, C, h, w)`` in its ``native_space``; arguments as for ``chroma``."""
+        """The network's own output ``(N, C, h, w)`` in its ``native_space``; arguments as for ``chroma``."""
         raise NotImplementedError
 
     def target(self, rgb: Tensor) -> Tensor:
-        """What ``native`` should answer for a photograph ``(N, 3, H, W)`` in sRGB 0..1: same space and units."""
+        """What ``native`` should return for a photograph ``(N, 3, H, W)`` in sRGB 0..1, in the same space and units."""
         return colors.srgb_to_lab(rgb)[:, 1:] / self.ab_scale
 
     def to_chroma(self, answer: Tensor, lightness: Tensor) -> Tensor:
-        """Translate a native answer into CIELAB a*, b* ``(N, 2, h, w)``; ``lightness`` as for ``chroma``."""
+        """Convert a native output to CIELAB a*, b* ``(N, 2, h, w)``; ``lightness`` as for ``chroma``."""
         return answer * self.ab_scale
 
     def as_rgb(self, answer: Tensor, lightness: Tensor) -> Tensor:
-        """A native answer as sRGB, nominally 0..1, ``(N, 3, h, w)``; ``lightness`` has the answer's size.
+        """A native output as sRGB ``(N, 3, h, w)``, nominally 0..1; ``lightness`` has the output's size.
 
-        Chroma is joined with ``lightness``. A network that answers in RGB gives its own RGB, lightness included.
+        Chroma is joined with ``lightness``; an output in RGB keeps its own lightness.
         """
         return colors.lab_to_srgb(torch.cat((lightness, self.to_chroma(answer, lightness)), 1))
 
@@ -83,7 +84,7 @@ class Colorizer(nn.Module):
 
         Args:
             lightness: float ``(N, 1, H, W)``, CIE L*, 0..100.
-            controls: tensors, by the names in ``controls``; omitted ones, or None, have no effect.
+            controls: tensors by the names in ``controls``; one that is omitted or None has no effect.
 
         Returns:
             float ``(N, 2, h, w)``, CIELAB a* and b*; h and w may be smaller than H and W.
@@ -91,9 +92,9 @@ class Colorizer(nn.Module):
         return self.to_chroma(self.native(lightness, **controls), lightness)
 
     def rgb(self, lightness: Tensor, **controls: Any) -> Tensor:
-        """The network's own RGB, for programs that enlarge it and not its chroma; arguments as for ``chroma``.
+        """The network's own RGB, for size rules that enlarge it instead of its chroma; arguments as for ``chroma``.
 
-        Only of a network whose ``native_space`` is ``"rgb"``.
+        Only networks whose ``native_space`` is ``"rgb"`` have it.
 
         Returns:
             float ``(N, 3, h, w)``, sRGB 0..1.
@@ -101,7 +102,7 @@ class Colorizer(nn.Module):
         return self.as_rgb(self.native(lightness, **controls), lightness).clamp(0, 1)
 
     def answering(self, rule: SizeRule) -> Callable[..., Tensor]:
-        """What answers photographs under this size rule: ``chroma``, or ``rgb`` where the rule enlarges in RGB."""
+        """The method that colours photographs under this size rule: ``chroma``, or ``rgb`` if the rule enlarges RGB."""
         return self.rgb if rule.in_rgb else self.chroma
 
     def entropy(self, lightness: Tensor, **controls: Any) -> Tensor:
@@ -120,7 +121,7 @@ class Colorizer(nn.Module):
 
 
 class RGBColorizer(Colorizer):
-    """A network whose own answer is sRGB, nominally 0..1, lightness included."""
+    """A network whose native output is sRGB, nominally 0..1, including lightness."""
 
     native_space = "rgb"
 

@@ -1,8 +1,8 @@
 """Convolutional and fully connected generator with its discriminator (Zheng et al., "Generative Adversarial Network
 based Image Colorization", 2022).
 
-Layers and parameter counts are those of the report's tables 1 and 2; kernel sizes of the discriminator follow from
-its counts. The ``lite`` preset differs in the width of the linear layers alone.
+Layers and parameter counts are those of the report's tables 1 and 2; the discriminator's kernel sizes follow from its
+counts. The ``lite`` preset differs only in the width of the linear layers.
 """
 
 from __future__ import annotations
@@ -57,11 +57,11 @@ class ConvFCGAN(RGBColorizer):
 
 
 class Discriminator(nn.Module):
-    """The report's discriminator of RGB at 256 x 256.
+    """The report's discriminator, for RGB at 256 x 256.
 
     Args:
-        width: channels of the first convolution, half of those of the second; 64 in the report. Cost is
-            quadratic in width, and at 64 many times the generator's.
+        width: channels of the first convolution, half of the second's; 64 in the report. Cost is quadratic in width,
+            and at 64 many times the generator's.
     """
 
     def __init__(self, width: int = 64) -> None:
@@ -80,7 +80,7 @@ class Discriminator(nn.Module):
         self.rows = nn.Linear(SIDE // 4, 1)
 
     def forward(self, rgb: Tensor) -> Tensor:
-        """Logit ``(N,)`` that RGB ``(N, 3, 256, 256)`` is a photograph's own."""
+        """Logit ``(N,)`` that RGB ``(N, 3, 256, 256)`` is a real photograph."""
         score = self.columns(self.features(rgb)).squeeze(-1)
         out: Tensor = self.rows(score).flatten()
         return out

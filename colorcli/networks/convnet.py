@@ -1,8 +1,8 @@
 """The plain convolutional baseline of Lin and Ferreira, "Automated Image Colorization Using Deep Learning".
 
-Five strided convolutions, five transposed ones; each of the first four results is added to the encoder's map of the
-same size, the last is concatenated with the input. Layer widths are those of the authors' notebook. The ``lite``
-preset has half the widths.
+Five strided convolutions are followed by five transposed ones. Each of the first four decoder maps is added to the
+encoder's map of the same size; the last is concatenated with the input. Layer widths are those of the authors'
+notebook, halved in the ``lite`` preset.
 """
 
 from __future__ import annotations

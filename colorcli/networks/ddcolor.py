@@ -1,9 +1,9 @@
 """DDColor: photo-realistic image colorization via dual decoders (Kang et al., ICCV 2023), as released.
 
-Outside the documents. A ConvNeXt gives maps at strides 4 to 32; the *pixel decoder* brings them back to full size; the
-*colour decoder* turns 100 learnt queries, which look at the pixel decoder's three coarse maps in turn, into colour
-embeddings. Their products with each pixel of the full-size map are 100 maps, of which a 1x1 convolution makes ab.
-Names and shapes are those of the released files, except for two heads that colour nothing.
+A ConvNeXt computes maps at strides 4 to 32; the *pixel decoder* brings them back to full size; the *colour decoder*
+turns 100 learnt queries, which attend to the pixel decoder's three coarse maps in turn, into colour embeddings. The
+products of the embeddings with each pixel of the full-size map are 100 maps, which a 1x1 convolution turns into ab.
+Names and shapes are those of the released files, without two heads that are not used for colour.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class _ChannelNorm(nn.Module):
 class _ConvNeXtBlock(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
-        # 1e-6 in ConvNeXt's training from scratch, so that each block begins as the identity.
+        # ConvNeXt starts from 1e-6 when trained from scratch, so that each block begins as the identity.
         self.gamma = nn.Parameter(torch.full((channels,), 1e-6))
         self.dwconv = nn.Conv2d(channels, channels, 7, 1, 3, groups=channels)
         self.norm = nn.LayerNorm(channels, eps=_EPS)
@@ -58,11 +58,11 @@ class _ConvNeXtBlock(nn.Module):
 
 
 class ConvNeXt(nn.Module):
-    """ConvNeXt (Liu et al., CVPR 2022) without its head, and a norm for the output of each stage.
+    """ConvNeXt (Liu et al., CVPR 2022) without its head, with a norm for the output of each stage.
 
     Args:
-        depths: blocks of each of the four stages.
-        widths: their channels.
+        depths: number of blocks in each of the four stages.
+        widths: channels of each stage.
     """
 
     def __init__(self, depths: tuple[int, ...], widths: tuple[int, ...]) -> None:
@@ -79,7 +79,7 @@ class ConvNeXt(nn.Module):
             self.add_module(f"norm{index}", _ChannelNorm(width))
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """Normed maps at strides 4, 8, 16 and 32; each stage goes on from what the norm was not applied to."""
+        """Normalized maps at strides 4, 8, 16 and 32; the next stage continues from the map before its norm."""
         maps = []
         for index, (down, stage) in enumerate(zip(self.downsample_layers, self.stages, strict=True)):
             x = stage(down(x))
@@ -99,7 +99,7 @@ class _Attention(nn.Module):
 
     def forward(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """``(N, Q, C)``, ``(N, K, C)`` and ``(N, K, C)`` to ``(N, Q, C)``."""
-        # Slices, which an exported graph has computed beforehand; of what is split it does not.
+        # Slices of the weights become constants in an exported graph; the parts of a split do not.
         width = query.shape[2]
         heads = []
         for index, x in enumerate((query, key, value)):
@@ -112,7 +112,7 @@ class _Attention(nn.Module):
 
 
 class _CrossAttention(nn.Module):
-    """The queries look at a map."""
+    """Queries attend to a map."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -125,7 +125,7 @@ class _CrossAttention(nn.Module):
 
 
 class _QueryAttention(nn.Module):
-    """The queries look at each other."""
+    """Queries attend to each other."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -162,16 +162,15 @@ class _Perceptron(nn.Module):
 
 
 def sine_positions(height: int, width: int, channels: int, like: Tensor) -> Tensor:
-    """DETR's positions (Carion et al., ECCV 2020): ``(1, height * width, channels)``, rows' half before columns'.
+    """DETR's position encoding (Carion et al., ECCV 2020) ``(1, height * width, channels)``: rows first, then columns.
 
-    Rows and columns are counted from 1 and scaled to 2 pi; sines and cosines of each wavelength take turns.
+    Rows and columns are counted from 1 and scaled to 2 pi; sines and cosines of each wavelength alternate.
     """
     half = channels // 2
     exponents = 2 * torch.arange(half // 2, dtype=torch.float32, device=like.device) / half
     wavelengths = 10_000**exponents
 
     def along(length: int) -> Tensor:
-        # counted by a sum: an exported graph then takes any length
         at = torch.arange(1, length + 1, device=like.device).to(torch.float32)
         angles = (at / (at[-1:] + _EPS) * (2 * math.pi))[:, None] / wavelengths
         return torch.stack((angles.sin(), angles.cos()), 2).flatten(1)
@@ -185,14 +184,14 @@ def sine_positions(height: int, width: int, channels: int, like: Tensor) -> Tens
 
 
 class ColorDecoder(nn.Module):
-    """Learnt queries that become colour embeddings, one map after the other.
+    """Turns learnt queries into colour embeddings by attending to one map after another.
 
     Args:
-        in_channels: of the maps.
-        channels: of queries and embeddings.
-        queries: how many.
-        layers: how often a map is looked at; the maps take turns.
-        inner: channels between the two linear layers of each.
+        in_channels: channels of the maps.
+        channels: channels of queries and embeddings.
+        queries: number of queries.
+        layers: number of layers, which attend to the maps in turn.
+        inner: hidden channels of each layer's feed-forward network.
     """
 
     def __init__(self, in_channels: tuple[int, ...], channels: int, queries: int, layers: int, inner: int) -> None:
@@ -208,7 +207,7 @@ class ColorDecoder(nn.Module):
         self.color_embed = _Perceptron(channels)
 
     def forward(self, maps: list[Tensor]) -> Tensor:
-        """Embeddings ``(N, queries, channels)`` from the maps, coarse to fine."""
+        """Embeddings ``(N, queries, channels)`` from the maps, ordered coarse to fine."""
         memories, positions = [], []
         for index, (projection, x) in enumerate(zip(self.input_proj, maps, strict=True)):
             memory = projection(x).flatten(2).transpose(1, 2) + self.level_embed.weight[index]
@@ -240,12 +239,14 @@ class _Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Both decoders: maps at strides 4 to 32 to one map of full size for each query.
+    """Both decoders: from maps at strides 4 to 32 to one full-size map per query.
 
     Args:
         widths: channels of the encoder's maps.
-        width: channels of the pixel decoder's coarse maps; the finest has half of them, and so have the embeddings.
-        queries: of the colour decoder, as are ``layers`` and ``inner``.
+        width: channels of the pixel decoder's coarse maps; the finest map and the embeddings have half as many.
+        queries: number of queries of the colour decoder.
+        layers: number of its layers.
+        inner: hidden channels of its feed-forward networks.
     """
 
     def __init__(self, widths: tuple[int, ...], width: int, queries: int, layers: int, inner: int) -> None:
@@ -274,12 +275,12 @@ class DDColor(Colorizer):
     """The network in its two released sizes and a small one; see the module's docstring.
 
     Args:
-        depths: blocks of the ConvNeXt's stages.
-        widths: their channels.
-        width: of the pixel decoder.
-        queries: of the colour decoder.
-        layers: of the colour decoder.
-        inner: of its feed-forward layers.
+        depths: number of blocks in each of the ConvNeXt's stages.
+        widths: channels of each stage.
+        width: channels of the pixel decoder.
+        queries: number of queries of the colour decoder.
+        layers: number of its layers.
+        inner: hidden channels of its feed-forward networks.
         size: working size in pixels.
         stretch: whether photographs are stretched to a square, as the released program does.
     """

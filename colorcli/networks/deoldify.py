@@ -1,8 +1,7 @@
-"""DeOldify (J. Antic, 2018-2019; no paper), as released: a U-Net on a ResNet, ending in RGB.
+"""DeOldify (J. Antic, 2018-2019; no paper), as released: a U-Net on a ResNet, with RGB output.
 
-Outside the documents. ``artistic`` is the "deep" U-Net on ResNet-34, more vivid and less even; ``stable`` the "wide"
-one on ResNet-101, which its author prefers for landscapes and portraits. Names and shapes are those of the released
-files.
+``artistic`` is the "deep" U-Net on ResNet-34, more vivid and less even; ``stable`` is the "wide" one on ResNet-101,
+which its author prefers for landscapes and portraits. Names and shapes are those of the released files.
 """
 
 from __future__ import annotations
@@ -19,13 +18,13 @@ from colorcli.networks.dynamic_unet import PixelShuffle, UpBlock, layer
 from colorcli.networks.size import RENDER_BASE, SizeRule
 from colorcli.networks.spectral import fold_all
 
-# Channels of the ResNet's taps at strides 2, 4, 8 and 16, and of its end.
+# Channels of the ResNet's taps at strides 2, 4, 8 and 16, and of its last map.
 _TAPS = {"resnet34": (64, 64, 128, 256, 512), "resnet101": (64, 256, 512, 1024, 2048)}
 _TAPPED = (2, 4, 5, 6)
 
 
 class _Residual(nn.Module):
-    """x plus two convolutions with ReLU and bias, without batch norm."""
+    """A residual block: two convolutions with ReLU and bias, without batch norm."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -41,9 +40,9 @@ class DeOldify(RGBColorizer):
 
     Args:
         backbone: ``resnet34`` or ``resnet101``.
-        deep: two convolutions in each block of the way up instead of one, and widths that follow from the backbone's.
-        width: channels of the way up where it is not deep; the last block has half of them.
-        render_factor: working size, in sixteenths: 35 is the released program's 560 pixels.
+        deep: two convolutions per decoder block instead of one, and widths that follow from the backbone's.
+        width: channels of the decoder if it is not deep; the last block has half of them.
+        render_factor: working size in units of 16 pixels: 35 is the released program's 560 pixels.
     """
 
     presets: ClassVar[dict[str, dict[str, Any]]] = {
@@ -84,14 +83,14 @@ class DeOldify(RGBColorizer):
                 middle,
                 *blocks,
                 PixelShuffle(before, before, norm="weight"),
-                nn.Identity(),  # where the network's input is joined, which has no weights
+                nn.Identity(),  # where the network's input is concatenated, which has no weights
                 _Residual(before + 3),
                 layer(before + 3, 3, 1, relu=False, norm=False),
             ]
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """As the released generator: ImageNet-normalized RGB ``(N, 3, S, S)`` to the same, within -3..3."""
+        """As the released generator: from ImageNet-normalized RGB ``(N, 3, S, S)`` to the same, within -3..3."""
         encoder, norm, relu, middle, *blocks, shuffle, _, residual, out = self.layers
         taps, h = [], x
         for index, part in enumerate(encoder.children()):

@@ -1,6 +1,6 @@
-"""Building blocks of fastai's dynamic U-Net as DeOldify has changed it, which DDColor's pixel decoder took over.
+"""Building blocks of fastai's dynamic U-Net as modified by DeOldify, and reused by DDColor's pixel decoder.
 
-Names are those of both programs' checkpoints. A layer is convolution, ReLU, batch norm, in that order.
+Names are those in both programs' checkpoints. A layer is convolution, ReLU, batch norm, in this order.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def layer(
 
 
 class WeightConv2d(nn.Module):
-    """A 1x1 convolution whose weight is a direction and a length for each output channel (weight normalization)."""
+    """A 1x1 convolution with weight normalization: a direction and a length for each output channel."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
@@ -40,12 +40,12 @@ class WeightConv2d(nn.Module):
 
 
 class PixelShuffle(nn.Module):
-    """A map enlarged by ``scale``: 1x1 convolution, ReLU, pixel shuffle, and the mean of each 2x2 pixels.
+    """Enlarges a map by ``scale``: 1x1 convolution, ReLU, pixel shuffle, and an average over 2x2 pixels.
 
     Args:
-        in_channels: of the input.
-        out_channels: of the output.
-        scale: of both sides.
+        in_channels: channels of the input.
+        out_channels: channels of the output.
+        scale: factor on both sides.
         norm: ``batch`` (spectral norm, batch norm), ``spectral`` (no batch norm) or ``weight`` (weight norm only).
     """
 
@@ -65,7 +65,7 @@ class PixelShuffle(nn.Module):
 
 
 class _Projection(Spectral):
-    """A 1x1 convolution over positions in a row, without bias."""
+    """A 1x1 convolution over flattened positions, without bias."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__((out_channels, in_channels, 1), bias=False)
@@ -75,10 +75,10 @@ class _Projection(Spectral):
 
 
 class SelfAttention(nn.Module):
-    """Self-attention (Zhang et al., ICML 2019) with learnt gain ``gamma``.
+    """Self-attention (Zhang et al., ICML 2019) with a learnt gain ``gamma``.
 
-    In the released programs the weights of all positions of ``query`` sum to 1 for each position of ``key``, so it is
-    the key's positions that ask.
+    In the released programs, the weights over the positions of ``query`` sum to 1 for each position of ``key``: keys
+    and queries are swapped.
     """
 
     def __init__(self, channels: int) -> None:
@@ -98,16 +98,16 @@ class SelfAttention(nn.Module):
 
 
 class UpBlock(nn.Module):
-    """A map doubled and joined with the encoder's map of that size, in one convolution (``conv``) or two.
+    """Doubles a map and joins it with the encoder's map of that size, in one convolution (``conv``) or two.
 
     Args:
-        in_channels: of the coarse map.
-        up_channels: after it was enlarged.
-        skip_channels: of the encoder's map.
-        out_channels: of the output.
-        deep: two convolutions, named ``conv1`` and ``conv2``.
-        attention: self-attention after the last one.
-        any_size: whether the encoder's map may have another size than the doubled one, because its sides were odd.
+        in_channels: channels of the coarse map.
+        up_channels: channels after doubling its size.
+        skip_channels: channels of the encoder's map.
+        out_channels: channels of the output.
+        deep: whether there are two convolutions, named ``conv1`` and ``conv2``.
+        attention: whether self-attention follows the last one.
+        any_size: whether the encoder's map may differ in size from the doubled one, after odd sides.
     """
 
     def __init__(

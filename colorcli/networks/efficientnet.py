@@ -1,8 +1,8 @@
 """Pyramid decoder on a frozen EfficientNet (Lin and Ferreira, "Automated Image Colorization Using Deep Learning").
 
-From the backbone's top activation upwards, each level is upsampled, gets the activation that follows the expansion
-of a stage's first block added, and passes a convolution; the last also sees the input. The ``lite`` preset is the
-same decoder on EfficientNet-Lite0, whose taps are as many, at the same strides and after the same layers.
+Starting from the backbone's top activation, each level is upsampled, the activation after the expansion in a stage's
+first block is added, and a convolution follows; the last one also gets the input. The ``lite`` preset is the same
+decoder on EfficientNet-Lite0, with the same number of taps at the same strides and after the same layers.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ class EfficientNet(Colorizer):
 
     Args:
         backbone: ``efficientnet_b7`` or ``efficientnet-lite0-gray``.
-        widths: channels of the last two levels of the decoder; those of the others are the taps'.
-        space: ``lab`` (from L*/100 to a* and b* over 128, in -1..1) or ``uv`` (from Y in 0..1 to U and V in -0.5..0.5).
+        widths: channels of the decoder's last two levels; the others have as many as the taps.
+        space: ``lab`` (from L*/100 to ab/128 in -1..1) or ``uv`` (from Y in 0..1 to U and V in -0.5..0.5).
     """
 
     size_rule = SizeRule(size=224, multiple_of=32)
@@ -57,10 +57,10 @@ class EfficientNet(Colorizer):
             )
         self.freeze("backbone", backbone)
         top, *rest = taps
-        self.top = _block(top, rest[0], 1)
+        self.top = conv_block(top, rest[0], 1)
         outputs = (*rest[1:], widths[0])
-        self.levels = nn.ModuleList(_block(before, after, 3) for before, after in zip(rest, outputs, strict=True))
-        self.last = _block(widths[0] + 1, widths[1], 3)
+        self.levels = nn.ModuleList(conv_block(before, after, 3) for before, after in zip(rest, outputs, strict=True))
+        self.last = conv_block(widths[0] + 1, widths[1], 3)
         self.output = nn.Conv2d(widths[1], 2, 3, padding=1)
 
     native_space: str  # type: ignore[misc]
@@ -70,8 +70,8 @@ class EfficientNet(Colorizer):
         *taps, x = self.taps(luminance)
         x = self.top(x)
         for level, tap in zip(self.levels, reversed(taps), strict=True):
-            x = level(_doubled(x) + tap)
-        x = self.last(torch.cat((_doubled(x), luminance), 1))
+            x = level(doubled(x) + tap)
+        x = self.last(torch.cat((doubled(x), luminance), 1))
         answer = torch.tanh(self.output(x))
         return answer if self.native_space == "ab" else answer / 2
 
@@ -100,28 +100,28 @@ LITE_TAPS = (96, 144, 240, 672, 1280)
 
 
 def lite_taps(backbone: EfficientNetLite0, gray: Tensor) -> Iterator[Tensor]:
-    """The taps of the paper on an EfficientNet-Lite0, ``LITE_TAPS`` channels at strides 2 to 32.
+    """The paper's taps on an EfficientNet-Lite0, with ``LITE_TAPS`` channels at strides 2 to 32.
 
-    The first four are the activations after the expansion in the first block of the stages that halve the
-    resolution, the fifth is the top activation; who stops early has not paid for the rest. ``gray`` is
-    ``(N, 1, H, W)``, gamma-coded, in 0..1.
+    The first four are the activations after the expansion in the first block of each stage that halves the resolution;
+    the fifth is the top activation. They are computed lazily: a caller who stops early does not pay for the rest.
+    ``gray`` is ``(N, 1, H, W)``, gamma-coded, in 0..1.
     """
     stages = (*backbone.stages, backbone.head)
     yield from _taps(stages, backbone.stem(gray * 2 - 1), halving=(1, 2, 3, 5), block="body", expansion=3)
 
 
 def b7_taps(features: nn.Module, x: Tensor) -> Iterator[Tensor]:
-    """192, 288, 480, 1344 and 2560 channels at strides 2 to 32, from torchvision's EfficientNet-B7 ``features``."""
+    """Taps with 192, 288, 480, 1344 and 2560 channels at strides 2 to 32, of torchvision's EfficientNet-B7."""
     yield from _taps(features.children(), x, halving=(2, 3, 4, 6), block="block", expansion=1)
 
 
 def _taps(
     stages: Iterable[nn.Module], x: Tensor, halving: tuple[int, ...], block: str, expansion: int
 ) -> Iterator[Tensor]:
-    """Run ``stages``; yield what follows the first ``expansion`` layers of those that halve, and the end."""
+    """Run ``stages``; yield the map after the first ``expansion`` layers of each one that halves, and the last map."""
     for index, stage in enumerate(stages):
         if index in halving:
-            # A block that halves the resolution has no shortcut: its layers in turn are the block.
+            # A block that halves the resolution has no shortcut, so its layers can be run one by one.
             first, *others = stage.children()
             layers = (*first.get_submodule(block).children(), *others)
             for layer in layers[:expansion]:
@@ -134,9 +134,11 @@ def _taps(
     yield x
 
 
-def _block(before: int, after: int, kernel: int) -> nn.Sequential:
+def conv_block(before: int, after: int, kernel: int) -> nn.Sequential:
+    """A convolution that keeps the sides, batch norm and ReLU."""
     return nn.Sequential(nn.Conv2d(before, after, kernel, padding=kernel // 2), nn.BatchNorm2d(after), nn.ReLU())
 
 
-def _doubled(x: Tensor) -> Tensor:
+def doubled(x: Tensor) -> Tensor:
+    """A map ``(N, C, H, W)`` with both sides doubled by repeating pixels."""
     return F.interpolate(x, scale_factor=2.0, mode="nearest")

@@ -1,16 +1,16 @@
 """Image colorization using GAN and Inception-ResNet-v2 (Beyer Bruvik and Penfold), and its baseline Deep Koalarization.
 
-A convolutional encoder to an eighth of the size, the 1001 class scores of a frozen Inception-ResNet-v2 laid beside
-each of its positions and fused by a 1x1 convolution, and a decoder with nearest-neighbour upsampling; no skip
-connections (their table 1). The 21 class maps of a frozen DeepLabV3 join the gray input, and with them comes the first
-convolution of 24 channels; its discriminator is ``colorcli.networks.pix2pix.Discriminator``. Without the
-maps the generator is Baldassarre et al.'s Deep Koalarization (2017).
+A convolutional encoder reduces the size to an eighth; a 1x1 convolution fuses its map with the 1001 class scores of a
+frozen Inception-ResNet-v2, repeated at each position; a decoder enlarges by nearest-neighbour upsampling. There are no
+skip connections (their table 1). The 21 class maps of a frozen DeepLabV3 are concatenated with the gray input, which
+adds a first convolution with 24 channels. The discriminator is ``colorcli.networks.pix2pix.Discriminator``. Without
+the maps, the generator is Baldassarre et al.'s Deep Koalarization (2017).
 
-In the ``lite`` presets the widths are three eighths of the paper's, and one frozen gray EfficientNet-Lite0 answers
-for both networks: its 1000 ImageNet logits are fused instead of Inception's. The 21 maps come from its 1000 class
-scores at each position (its classifier applied before the pooling) through a *learnt* 1x1 projection: the backbone
-knows dogs by the hundred breeds but hardly a person and no background, so that no fixed table takes its
-classes to DeepLab's; and what helps colour best can be learnt from colour alone, with 21,021 parameters.
+In the ``lite`` presets, widths are three eighths of the paper's, and one frozen gray EfficientNet-Lite0 replaces both
+networks: its 1000 ImageNet logits are fused instead of Inception's scores, and the 21 maps come from its 1000 class
+scores at each position (its classifier applied before pooling) through a *learnt* 1x1 projection with 21,021
+parameters. No fixed table could map its classes to DeepLab's, since ImageNet has over a hundred dog breeds but hardly
+any people and no background.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _INCEPTION_SIDE = 299
 
 
 def _convolutions(in_channels: int, layers: tuple[tuple[int, int], ...]) -> nn.Sequential:
-    """3x3 convolutions with ReLU, each given as (channels, stride)."""
+    """3x3 convolutions with ReLU, given as (channels, stride) each."""
     stack: list[nn.Module] = []
     for channels, stride in layers:
         stack += [nn.Conv2d(in_channels, channels, 3, stride, 1), nn.ReLU()]
@@ -43,7 +43,7 @@ def _convolutions(in_channels: int, layers: tuple[tuple[int, int], ...]) -> nn.S
 
 
 def _decoder(channels: int, dropout: float) -> nn.Sequential:
-    """From an eighth of the size to two channels in -1..1: table 1 of the paper, right, for ``channels`` = 256."""
+    """From an eighth of the size to two channels in -1..1: the paper's table 1, right, for ``channels`` = 256."""
 
     def convolution(before: int, after: int) -> list[nn.Module]:
         return [nn.Conv2d(before, after, 3, 1, 1), nn.ReLU(), *([nn.Dropout(dropout)] if dropout else [])]
@@ -66,11 +66,11 @@ class InceptionGAN(Colorizer):
 
     Args:
         preset: ``paper`` (DeepLabV3 and Inception-ResNet-v2, both frozen) or ``lite`` (one frozen EfficientNet-Lite0).
-        width: channels of the fused volume, 256 in the paper; all other widths follow.
+        width: channels of the fused map, 256 in the paper; all other widths follow from it.
         maps: whether the 21 class maps join the input ("COCO layer" in the paper's ablation).
         semantics: whether the 1001 class scores are fused ("Inception" in the paper's ablation).
-        dropout: probability after all but the last two convolutions of the decoder in training (they tried 0.2, 0.5
-            and found 0 best).
+        dropout: probability after all but the last two convolutions of the decoder, in training (the authors tried 0.2
+            and 0.5, and found 0 best).
 
     Raises:
         ModelError: ``paper`` with ``semantics`` needs the package timm, which is not installed.
@@ -127,7 +127,7 @@ class InceptionGAN(Colorizer):
                 self.freeze("inception", "inception_resnet_v2")
 
     def forward(self, x: Tensor) -> Tensor:
-        """L*/50 - 1 ``(N, 1, H, W)`` to a*/110, b*/110 ``(N, 2, H, W)``, in -1..1 as the paper's training data."""
+        """From L*/50 - 1 ``(N, 1, H, W)`` to ab/110 ``(N, 2, H, W)``, both in -1..1 like the paper's training data."""
         lightness = (x + 1) * 50
         scores, maps = self._knowledge(colors.lightness_to_gray(lightness))
         if maps is not None:
@@ -144,7 +144,7 @@ class InceptionGAN(Colorizer):
         return self.forward(lightness / 50 - 1)
 
     def _knowledge(self, gray: Tensor) -> tuple[Tensor | None, Tensor | None]:
-        """Of gray 0..1 the class scores ``(N, 1000)`` and the class maps ``(N, 21, H, W)``; None where not used."""
+        """Class scores ``(N, 1000)`` and class maps ``(N, 21, H, W)`` of gray 0..1; None for what is not used."""
         if not self.lite:
             return (
                 self._inception_scores(gray) if self.semantics else None,
@@ -157,7 +157,7 @@ class InceptionGAN(Colorizer):
             self.backbone.head(self.backbone(gray).s32), classifier.weight[:, :, None, None], classifier.bias
         )
         maps = F.interpolate(self.projection(there), size=gray.shape[-2:], mode="bilinear", align_corners=False)
-        # The classifier is linear: the mean of its scores is its score of the mean.
+        # The classifier is linear, so the mean of its scores is the score of the mean.
         return (there.mean((2, 3)) if self.semantics else None), maps
 
     def _inception_scores(self, gray: Tensor) -> Tensor:
@@ -176,7 +176,7 @@ class InceptionGAN(Colorizer):
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
                 assert module.bias is not None
                 nn.init.zeros_(module.bias)
-        # Start from gray: initialized like the others, the last layer would saturate tanh in random colours.
+        # Training starts from gray: initialized like the others, the last layer would saturate tanh in random colours.
         last = self.decoder[-3]
         assert isinstance(last, nn.Conv2d)
         nn.init.normal_(last.weight, std=0.01)
@@ -192,7 +192,7 @@ class DeepKoalarization(InceptionGAN):
 
 
 def _deeplab() -> nn.Module:
-    """DeepLabV3-ResNet50 for VOC's labels under torchvision's names, without the auxiliary head that trained it."""
+    """DeepLabV3-ResNet50 for VOC's labels under torchvision's names, without the auxiliary head used in training."""
     from torchvision.models.segmentation import deeplabv3_resnet50
 
     network: nn.Module = deeplabv3_resnet50(weights=None, weights_backbone=None, num_classes=MAPS)

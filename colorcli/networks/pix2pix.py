@@ -1,9 +1,9 @@
 """Image-to-image translation with conditional adversarial networks (Isola et al., CVPR 2017), for colorization.
 
 A U-Net generator from L to ab and a 70x70 PatchGAN discriminator on [L, ab]. With eight levels and 64 channels
-(``paper``, "unet_256") names and shapes are those of the released program's ``latest_net_G.pth`` and
-``latest_net_D.pth``. Beyer Bruvik and Penfold use it as their second baseline, and its discriminator for their own
-generator. The ``lite`` preset is narrower and one level shorter, so that sides need only be multiples of 128.
+(``paper``, "unet_256"), names and shapes are those of the released program's ``latest_net_G.pth`` and
+``latest_net_D.pth``. Beyer Bruvik and Penfold use it as their second baseline, and its discriminator with their own
+generator. The ``lite`` preset is narrower and has one level fewer, so that sides need only be multiples of 128.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from colorcli.networks.size import SizeRule
 
 
 class _UNetBlock(nn.Module):
-    """One level of the U-Net around the next: down, ``inner``, up; all but the outermost hand their input on beside it.
+    """One level of the U-Net around the next: down, ``inner``, up; all but the outermost concatenate their input.
 
     Args:
-        outer_channels: of this level's output.
-        inner_channels: after going down.
+        outer_channels: channels of this level's output.
+        inner_channels: channels after the convolution that goes down.
         inner: the next level; None for the innermost.
-        in_channels: given for the outermost only.
-        dropout: probability, after going up.
+        in_channels: channels of the input, given only for the outermost level.
+        dropout: probability of dropout after going up.
     """
 
     def __init__(
@@ -59,10 +59,10 @@ class Pix2Pix(Colorizer):
     """The U-Net generator in two presets; see the module's docstring.
 
     Args:
-        levels: how often the resolution is halved; sides are multiples of two to the power of it.
-        ngf: channels of the outermost level; doubled at each of the next three.
-        dropout: probability in the levels of full width but the innermost, while training (released programs: 0.5;
-            Beyer Bruvik and Penfold found 0 best).
+        levels: how often the resolution is halved; sides are multiples of 2**levels.
+        ngf: channels of the outermost level, doubled at each of the next three.
+        dropout: probability of dropout, in training, in the levels of full width except the innermost (0.5 in released
+            programs; Beyer Bruvik and Penfold found 0 best).
         fixed: whether photographs are stretched to a square, as the released programs do.
     """
 
@@ -85,7 +85,7 @@ class Pix2Pix(Colorizer):
         _initialize(self)
 
     def forward(self, x: Tensor) -> Tensor:
-        """As the released program: L*/50 - 1 ``(N, 1, H, W)`` to a*/110, b*/110 ``(N, 2, H, W)``."""
+        """As the released program: from L*/50 - 1 ``(N, 1, H, W)`` to ab/110 ``(N, 2, H, W)``."""
         out: Tensor = self.model(x)
         return out
 
@@ -100,7 +100,7 @@ class Discriminator(nn.Module):
     Args:
         in_channels: 3 for [L, ab].
         ndf: channels of the first layer.
-        layers: strided convolutions.
+        layers: number of strided convolutions.
     """
 
     def __init__(self, in_channels: int = 3, ndf: int = 64, layers: int = 3) -> None:
@@ -121,7 +121,7 @@ class Discriminator(nn.Module):
         _initialize(self)
 
     def forward(self, image: Tensor) -> Tensor:
-        """Logits ``(N, 1, h, w)`` of the patches of ``(N, C, H, W)`` being real: 30 x 30 of 256 x 256."""
+        """Logits ``(N, 1, h, w)`` that patches of ``(N, C, H, W)`` are real: 30 x 30 patches for 256 x 256 pixels."""
         out: Tensor = self.model(image)
         return out
 

@@ -1,9 +1,8 @@
 """Real-time user-guided image colorization with learned deep priors (Zhang et al., SIGGRAPH 2017), as released.
 
-Outside the documents: zhang2016's successor, whose second input is what a person has said of the colours. The strided
-convolution groups of the first network, shortcuts from the way down to the way up, and regression of ab through tanh.
-Names and shapes are those of the released file, without the classification head ``model_class``, which its program
-computes nothing with.
+The successor of zhang2016, with colour hints by a person as a second input. It has the earlier network's convolution
+groups, shortcuts from the encoder to the decoder, and regression of ab through tanh. Names and shapes are those of the
+released file, without the classification head ``model_class``, which the released program does not use.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from colorcli.networks.size import SizeRule
 
 
 def _group(in_channels: int, out_channels: int, convolutions: int, *, dilation: int = 1) -> nn.Sequential:
-    """3x3 convolutions with ReLU, and batch norm at the end."""
+    """3x3 convolutions with ReLU, then batch norm."""
     layers: list[nn.Module] = []
     for _ in range(convolutions):
         layers += [nn.Conv2d(in_channels, out_channels, 3, 1, dilation, dilation), nn.ReLU()]
@@ -35,7 +34,7 @@ def _shortcut(in_channels: int, out_channels: int) -> nn.Sequential:
 
 
 def _halved(x: Tensor) -> Tensor:
-    """Every second pixel of both sides."""
+    """Every second pixel along both sides."""
     return x[:, :, ::2, ::2]
 
 
@@ -77,8 +76,8 @@ class Siggraph17(Colorizer):
 
         Args:
             lightness: ``(N, 1, H, W)``, CIE L*, sides multiples of 8.
-            hint_ab: ``(N, 2, H, W)``, a* and b* where they are given, 0 elsewhere; None gives none.
-            mask: ``(N, 1, H, W)``, 1 where they are given, 0 elsewhere.
+            hint_ab: ``(N, 2, H, W)``, a* and b* where hints are given, 0 elsewhere; None for no hints.
+            mask: ``(N, 1, H, W)``, 1 where hints are given, 0 elsewhere.
 
         Returns:
             a* and b*, ``(N, 2, H, W)``.
@@ -97,9 +96,9 @@ class Siggraph17(Colorizer):
         return out
 
     def native(self, lightness: Tensor, *, hints: Tensor | None = None, **_: Any) -> Tensor:
-        """a* and b* over 110, ``(N, 2, H, W)``, within -1..1.
+        """a*/110 and b*/110 ``(N, 2, H, W)``, within -1..1.
 
-        ``hints`` is ``(N, 3, H, W)``: a*, b*, and 1 where they are given; all 0 elsewhere.
+        ``hints`` is ``(N, 3, H, W)``: a*, b* and 1 where hints are given, all 0 elsewhere.
         """
         if hints is None:
             return self.forward(lightness) / self.ab_scale

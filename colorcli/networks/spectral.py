@@ -1,7 +1,7 @@
-"""Spectral normalization (Miyato et al., ICLR 2018) as PyTorch's ``spectral_norm`` stores it.
+"""Spectral normalization (Miyato et al., ICLR 2018) with the tensors of PyTorch's ``spectral_norm``.
 
-``weight_orig`` is the weight as it is trained, ``weight_u`` and ``weight_v`` the vectors of the last power iteration.
-The norm is u W v with the vectors as they are in the file: they need not have converged.
+``weight_orig`` is the weight being trained; ``weight_u`` and ``weight_v`` are the vectors of the last power iteration.
+The norm is u W v with the vectors in the file, even if they have not converged.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from torch import Tensor, nn
 class Spectral(nn.Module):
     """A weight divided by its largest singular value, estimated as u W v from stored vectors.
 
-    While training, one power iteration precedes each use and is stored; in inference the vectors stay as they are.
+    In training, one power iteration precedes each use and is stored; in inference the vectors do not change.
 
     Args:
-        shape: of the weight, output channels first.
-        bias: whether there is one.
-        eps: least length that the vectors are divided by.
+        shape: shape of the weight, output channels first.
+        bias: whether there is a bias.
+        eps: smallest length by which the vectors are divided.
     """
 
     weight_u: Tensor
@@ -35,16 +35,16 @@ class Spectral(nn.Module):
         self.register_buffer("weight_u", torch.empty(shape[0]))
         self.register_buffer("weight_v", torch.empty(math.prod(shape[1:])))
         self.folded = False
-        # On the meta device initialization is pointless, and takes seconds.
+        # On the meta device, initialization is pointless and takes seconds.
         if not self.weight_orig.is_meta:
             self.initialize()
 
     @torch.no_grad()
     def initialize(self) -> None:
-        """Orthogonal weights, and vectors that fit them."""
+        """Initialize with orthogonal weights, and vectors that fit them."""
         nn.init.orthogonal_(self.weight_orig)
         self.weight_u.normal_()
-        # Without these, u W v of a new layer would be near zero, and its outputs huge.
+        # Without iterations, u W v of a new layer would be near zero and its outputs huge.
         for _ in range(5):
             self._iterate()
 
@@ -55,14 +55,14 @@ class Spectral(nn.Module):
         self.weight_u.copy_(F.normalize(torch.mv(matrix, self.weight_v), dim=0, eps=self.eps))
 
     def normalized(self) -> Tensor:
-        """The weight that the layer works with."""
+        """The weight divided by its norm, for use in the layer."""
         if self.folded:
             return self.weight_orig
-        # Autocast would round a matrix product to half precision, and the norm with it.
+        # Autocast would round the matrix product, and so the norm, to half precision.
         with torch.autocast("cpu" if self.weight_orig.is_meta else self.weight_orig.device.type, enabled=False):
             if self.training:
                 self._iterate()
-            # Copies, because the next forward pass overwrites the vectors before this one's gradients are taken.
+            # Copies, because the next forward pass overwrites the vectors before this one's gradients are computed.
             u, v = self.weight_u.clone(), self.weight_v.clone()
             sigma = torch.dot(u, torch.mv(self.weight_orig.flatten(1), v))
             weight: Tensor = self.weight_orig / sigma

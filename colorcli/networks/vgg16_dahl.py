@@ -1,9 +1,9 @@
 """Dahl's residual-encoder pyramid on a frozen VGG-16 (tinyclouds.org/colorize, 2016), as rebuilt by Lin and Ferreira
 ("Automated Image Colorization Using Deep Learning").
 
-From stride 8 upwards, each level is upsampled, gets a batch-normalized activation of VGG added and passes a
-convolution, down to the input itself; the answer is UV. The ``lite`` preset is the same pyramid on
-EfficientNet-Lite0, one level longer because its finest map has half the resolution.
+Starting at stride 8, each level is upsampled, a batch-normalized activation of VGG is added, and a convolution follows;
+the last level adds the input itself, and the output is UV. The ``lite`` preset is the same pyramid on
+EfficientNet-Lite0, with one level more because its finest map has half the resolution.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ from itertools import islice
 from typing import Any, ClassVar
 
 import torch
-import torch.nn.functional as F
 import torchvision
 from torch import Tensor, nn
 
 from colorcli.color import tensors as colors
 from colorcli.networks.backbones import EfficientNetLite0, imagenet_input
 from colorcli.networks.colorizer import Colorizer
-from colorcli.networks.efficientnet import LITE_TAPS, lite_taps
+from colorcli.networks.efficientnet import LITE_TAPS, conv_block, doubled, lite_taps
 from colorcli.networks.size import SizeRule
 
-# Activations after block1_conv2, block2_conv2, block3_conv3 and block4_conv3, as torchvision's ``features`` count.
+# Channels of the activations after block1_conv2, block2_conv2, block3_conv3 and block4_conv3, by index in torchvision's
+# ``features``.
 _VGG_TAPS = {3: 64, 8: 128, 15: 256, 22: 512}
 
 
@@ -31,7 +31,7 @@ class VGG16Dahl(Colorizer):
 
     Args:
         backbone: ``vgg16`` or ``efficientnet-lite0-gray``.
-        width: channels of the two levels at full resolution; the input is repeated as often.
+        width: channels of the two levels at full resolution, and copies of the input that are added.
     """
 
     native_space = "uv"
@@ -55,13 +55,13 @@ class VGG16Dahl(Colorizer):
             raise ValueError(f"there is no backbone '{backbone}' here; there are vgg16 and efficientnet-lite0-gray")
         self.freeze("backbone", backbone)
         coarsest = channels[-1]
-        self.top = nn.Sequential(nn.BatchNorm2d(coarsest), *_block(coarsest, channels[-2], 1))
-        # Each level hands on the channels that the next finer tap has, and the last those of the repeated input.
+        self.top = nn.Sequential(nn.BatchNorm2d(coarsest), *conv_block(coarsest, channels[-2], 1))
+        # Each level has as many output channels as the next finer tap, and the last as many as there are input copies.
         taps, outputs = channels[-2::-1], (*channels[-3::-1], width)
         self.norms = nn.ModuleList(nn.BatchNorm2d(tap) for tap in taps)
-        self.levels = nn.ModuleList(_block(before, after, 3) for before, after in zip(taps, outputs, strict=True))
+        self.levels = nn.ModuleList(conv_block(before, after, 3) for before, after in zip(taps, outputs, strict=True))
         self.input_norm = nn.BatchNorm2d(width)
-        self.last = _block(width, width, 3)
+        self.last = conv_block(width, width, 3)
         self.output = nn.Conv2d(width, 2, 3, padding=1)
 
     size_rule: SizeRule  # type: ignore[misc]
@@ -71,15 +71,15 @@ class VGG16Dahl(Colorizer):
         *finer, x = self.taps(gray)
         x = self.top(x)
         for norm, level, tap in zip(self.norms, self.levels, reversed(finer), strict=True):
-            x = level(_doubled(x) + norm(tap))
+            x = level(doubled(x) + norm(tap))
         if isinstance(self.backbone, EfficientNetLite0):
-            x = _doubled(x)
+            x = doubled(x)
         repeated = gray.expand(-1, self.input_norm.num_features, -1, -1)
         x = self.last(x + self.input_norm(repeated))
         return torch.sigmoid(self.output(x)) - 0.5
 
     def taps(self, gray: Tensor) -> tuple[Tensor, ...]:
-        """The backbone's activations from fine to coarse: strides 1 to 8 of VGG, 2 to 16 of EfficientNet-Lite0."""
+        """The backbone's activations, fine to coarse: strides 1 to 8 for VGG, 2 to 16 for EfficientNet-Lite0."""
         if isinstance(self.backbone, EfficientNetLite0):
             return tuple(islice(lite_taps(self.backbone, gray), 4))
         x, taps = imagenet_input(gray), []
@@ -98,11 +98,3 @@ class VGG16Dahl(Colorizer):
 
     def to_chroma(self, answer: Tensor, lightness: Tensor) -> Tensor:
         return colors.uv_to_chroma(answer, lightness)
-
-
-def _block(before: int, after: int, kernel: int) -> nn.Sequential:
-    return nn.Sequential(nn.Conv2d(before, after, kernel, padding=kernel // 2), nn.BatchNorm2d(after), nn.ReLU())
-
-
-def _doubled(x: Tensor) -> Tensor:
-    return F.interpolate(x, scale_factor=2.0, mode="nearest")

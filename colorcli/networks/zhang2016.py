@@ -1,16 +1,16 @@
 """Colorful image colorization (Zhang, Isola and Efros, ECCV 2016): classification over 313 ab bins at quarter size.
 
-The ``paper`` preset carries the names and shapes of the released PyTorch checkpoint ("eccv16"). The ``lite`` preset
-keeps the plan - strided convolution groups, dilated ones for context, a 313-way softmax at quarter size decoded by the
-annealed mean - and departs from the paper in three ways: an EfficientNet-Lite0 stands for the strided groups; the
-finer feature maps are added on the way back to quarter size; and the scene's likely ImageNet classes and one
-self-attention are added to the context, so that one object is not coloured by halves.
+The ``paper`` preset has the names and shapes of the released PyTorch checkpoint ("eccv16"). The ``lite`` preset keeps
+the design - strided convolution groups, dilated ones for context, a 313-way softmax at quarter size decoded by the
+annealed mean - and departs from the paper in three ways: an EfficientNet-Lite0 replaces the strided groups; finer
+feature maps are added on the way back to quarter size; and the scene's likely ImageNet classes and one self-attention
+are added to the context, so that no object is only half coloured.
 
 Logits become chroma in one of two ways, chosen by the argument ``decode``:
 
 - ``annealed-mean``: the mean of the distribution sharpened by a temperature (section 2.3; 0.38 in the paper);
 - ``convolution``: the released port's 1x1 convolution 313 -> 2 on the softmax, whose weights are in the checkpoint.
-  Cross-entropy does not train it, so it starts as the mean at temperature 1.
+  Cross-entropy does not train it, so it is initialized to the mean at temperature 1.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ DECODINGS = ("annealed-mean", "convolution")
 def _group(
     in_channels: int, out_channels: int, convolutions: int, *, stride: int = 1, dilation: int = 1
 ) -> nn.Sequential:
-    """3x3 convolutions with ReLU, the last one strided, and batch norm at the end."""
+    """3x3 convolutions with ReLU, the last one strided, then batch norm."""
     layers: list[nn.Module] = []
     for index in range(convolutions):
         step = stride if index == convolutions - 1 else 1
@@ -46,7 +46,7 @@ def _group(
 
 
 class Attention(nn.Module):
-    """Self-attention over all positions, in heads, added with a learnt gain that starts at 0."""
+    """Multi-head self-attention over all positions, added with a learnt gain that starts at 0."""
 
     def __init__(self, channels: int, heads: int = 4) -> None:
         super().__init__()
@@ -65,7 +65,7 @@ class Attention(nn.Module):
 
 
 class _Residual(nn.Module):
-    """Two 3x3 convolutions beside the identity, the second one dilated."""
+    """A residual block: two 3x3 convolutions, the second one dilated."""
 
     def __init__(self, channels: int, dilation: int = 1) -> None:
         super().__init__()
@@ -82,7 +82,7 @@ class _Residual(nn.Module):
 
 
 class _Up(nn.Module):
-    """Twice the resolution, the backbone's map of that resolution added, and a residual block."""
+    """Doubles the resolution, adds the backbone's map of that resolution, and applies a residual block."""
 
     def __init__(self, in_channels: int, lateral: int, out_channels: int) -> None:
         super().__init__()
@@ -92,7 +92,7 @@ class _Up(nn.Module):
         self.block = _Residual(out_channels)
 
     def forward(self, x: Tensor, lateral: Tensor) -> Tensor:
-        # The 1x1 convolution commutes with the upsampling, and is four times cheaper before it.
+        # A 1x1 convolution commutes with upsampling, and is four times cheaper before it.
         x = F.interpolate(self.coarse(x), scale_factor=2.0, mode="bilinear", align_corners=False)
         out: Tensor = self.block(F.relu(self.norm(x + self.fine(lateral))))
         return out
@@ -102,7 +102,7 @@ class Decoder(nn.Module):
     """From the backbone's features and class logits to 313 logits at stride 4.
 
     Args:
-        channels: of the backbone's maps at strides 2 to 32.
+        channels: channels of the backbone's maps at strides 2 to 32.
         widths: channels at strides 16, 8 and 4.
         code: length of the class code.
     """
@@ -121,7 +121,7 @@ class Decoder(nn.Module):
         self.quarter = _Up(middle, quarter, narrow)
         self.bins = nn.Conv2d(narrow, BINS, 1)
         with torch.no_grad():
-            # Start from the prior, so that training need not learn first which colours exist.
+            # Training starts from the prior, so that it need not first learn which colours are common.
             self.bins.weight.mul_(0.1)
             assert self.bins.bias is not None
             self.bins.bias.copy_(torch.tensor(bins.ab_bins().prior).log())
@@ -142,8 +142,8 @@ class Zhang2016(Colorizer):
     Args:
         preset: ``paper`` (the released checkpoint's layers) or ``lite``.
         decode: ``annealed-mean`` or ``convolution`` (``paper`` only).
-        temperature: of the annealed mean; lower is more vivid and less smooth.
-        widths: lite only, channels at strides 16, 8 and 4.
+        temperature: temperature of the annealed mean; lower is more vivid and less smooth.
+        widths: lite only: channels at strides 16, 8 and 4.
 
     Raises:
         ValueError: there is no such decoding.
@@ -168,7 +168,8 @@ class Zhang2016(Colorizer):
         self.lite = preset == "lite"
         self.decode, self.temperature = decode, temperature
         if decode not in DECODINGS or (self.lite and decode != "annealed-mean"):
-            raise ValueError(f"zhang2016 {preset} cannot decode by '{decode}'; {' and '.join(DECODINGS)} are known")
+            known = DECODINGS[:1] if self.lite else DECODINGS
+            raise ValueError(f"zhang2016 {preset} cannot decode by '{decode}'; it can by {' or '.join(known)}")
         if self.lite:
             self.size_rule = SizeRule(size=256, multiple_of=32)
             self.backbone = EfficientNetLite0(in_channels=1)
@@ -198,7 +199,7 @@ class Zhang2016(Colorizer):
             self.model_out.weight.copy_(centres.T[:, :, None, None])
 
     def forward(self, lightness: Tensor) -> Tensor:
-        """As the released program: L* ``(N, 1, H, W)`` in 0..100 to a*, b* ``(N, 2, H, W)``, upsampled bilinearly."""
+        """As the released program: from L* ``(N, 1, H, W)`` 0..100 to a*, b* ``(N, 2, H, W)``, upsampled bilinearly."""
         answer = self.native(lightness)
         return F.interpolate(self.to_chroma(answer, lightness), scale_factor=4.0, mode="bilinear", align_corners=False)
 
@@ -215,7 +216,7 @@ class Zhang2016(Colorizer):
         return logits
 
     def target(self, rgb: Tensor) -> Tensor:
-        """The soft-encoded chroma ``(N, 313, H/4, W/4)`` of a photograph, averaged over each 4x4 pixels."""
+        """A photograph's soft-encoded chroma ``(N, 313, H/4, W/4)``, averaged over blocks of 4x4 pixels."""
         return colors.encode_bins(F.avg_pool2d(colors.srgb_to_lab(rgb)[:, 1:], 4))
 
     def to_chroma(self, answer: Tensor, lightness: Tensor) -> Tensor:
@@ -225,5 +226,5 @@ class Zhang2016(Colorizer):
         return out
 
     def chroma(self, lightness: Tensor, **controls: Any) -> Tensor:
-        # The released program enlarges to its working size before it enlarges to the photograph's.
+        # The released program enlarges to its working size first, then to the photograph's.
         return super().chroma(lightness) if self.lite else self.forward(lightness)

@@ -1,4 +1,4 @@
-"""What the tests of several networks share."""
+"""Fixtures shared by the tests of several networks."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ class _Chroma(nn.Module):
 
 @pytest.fixture
 def onnx_difference() -> Callable[[Colorizer], float]:
-    """The largest difference between a network's chroma and that of its ONNX copy, at other sizes than it was traced.
+    """The largest difference between a network's chroma and its ONNX copy's, at other sizes than those traced.
 
-    Where classes can be given, the first photograph of a batch is given none.
+    If the network takes classes, the first photograph of a batch is given none.
     """
     pytest.importorskip("onnx")
     runtime = pytest.importorskip("onnxruntime")
@@ -75,7 +75,7 @@ def onnx_difference() -> Callable[[Colorizer], float]:
                 expected = _Chroma(network)(*given.values())
             answer = torch.from_numpy(session.run(None, {name: value.numpy() for name, value in given.items()})[0])
             assert answer.shape == expected.shape
-            assert expected.std() > 0.1, "a network that answers gray cannot show a difference"
+            assert expected.std() > 0.1, "a network that returns gray cannot show a difference"
             worst = max(worst, (answer - expected).abs().max().item())
         return worst
 
@@ -84,7 +84,7 @@ def onnx_difference() -> Callable[[Colorizer], float]:
 
 @pytest.fixture
 def roughen() -> Callable[[nn.Module], nn.Module]:
-    """Give a new network's norms and gains the values that training might, so that none is a no-op."""
+    """Gives a new network's norms and gains values as after training, so that none is a no-op."""
 
     def apply(network: nn.Module) -> nn.Module:
         with torch.no_grad():

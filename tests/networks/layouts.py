@@ -1,4 +1,4 @@
-"""Names and shapes of released checkpoints, kept short: ``{0-2}`` and ``{bias,weight}`` stand for several names."""
+"""Names and shapes of released checkpoints in a short form: ``{0-2}`` and ``{bias,weight}`` stand for several names."""
 
 from __future__ import annotations
 

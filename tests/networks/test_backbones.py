@@ -1,4 +1,4 @@
-"""The EfficientNet-Lite0 against an independent implementation's properties."""
+"""EfficientNet-Lite0 has the published properties."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from colorcli.networks.backbones import EfficientNetLite0
 
 
 def test_strides_channels_and_parameters() -> None:
-    """4,652,008 parameters is the published count; published weights load only then."""
+    """Published weights fit only a network with the published 4,652,008 parameters."""
     network = EfficientNetLite0(in_channels=3).eval()
     with torch.no_grad():
         features = network(torch.rand(1, 3, 64, 96))
@@ -17,8 +17,8 @@ def test_strides_channels_and_parameters() -> None:
     assert [64 // feature.shape[2] for feature in features] == [2, 4, 8, 16, 32]
 
 
-def test_gray_network_answers_as_the_colour_one_does_on_gray() -> None:
-    """The summed stem must lose nothing of the pretrained knowledge."""
+def test_gray_network_equals_the_colour_one_on_gray_images() -> None:
+    """The summed stem must not lose any of the pretrained knowledge."""
     torch.manual_seed(0)
     colour = EfficientNetLite0(in_channels=3).eval()
     gray = EfficientNetLite0(in_channels=1).eval()

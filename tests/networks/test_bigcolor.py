@@ -1,4 +1,4 @@
-"""BigColor against its paper, its released checkpoint's layout, and independent formulas."""
+"""BigColor agrees with its paper, its released checkpoint's layout, and independent formulas."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def paper() -> BigColor:
 
 
 def test_paper_widths_are_those_of_the_released_checkpoint() -> None:
-    """If a width were off, no official file would load."""
+    """With one wrong width, no official file would load."""
     with torch.device("meta"):
         state = BigColor(**BigColor.presets["paper"]).state_dict()
     assert state["E.res5.conv_2.weight"].shape == (768, 768, 3, 3)
@@ -60,7 +60,7 @@ def test_paper_output_is_rgb_of_the_input_size(paper: BigColor) -> None:
 
 
 def test_official_codes_of_119_numbers_use_their_last_68(paper: BigColor) -> None:
-    """The released programs draw 119 numbers; other slices would give other colours than theirs."""
+    """The released programs draw 119 numbers; another slice would give other colours."""
     gray, z, classes = torch.rand(1, 1, 32, 32), torch.randn(1, 119), torch.tensor([1])
     with torch.no_grad():
         assert torch.equal(paper(gray, z, classes), paper(gray, z[:, 51:], classes))
@@ -81,7 +81,7 @@ def test_spectral_norm_is_one_power_iteration_from_the_stored_vector() -> None:
 
 
 def test_folding_the_normalization_changes_no_output(paper: BigColor) -> None:
-    """Sessions fold once at load; a slip would change every official colour."""
+    """Sessions fold once at load; a mistake would change every official colour."""
     gray, z, classes = torch.rand(1, 1, 32, 32), torch.randn(1, 68), torch.tensor([1])
     copy = BigColor(preset="paper", ch=8)
     copy.load_state_dict(paper.state_dict())
@@ -91,7 +91,7 @@ def test_folding_the_normalization_changes_no_output(paper: BigColor) -> None:
 
 
 def test_generator_block_follows_biggan(paper: BigColor) -> None:
-    """ccBN, ReLU, up, conv, ccBN, ReLU, conv, plus up and 1x1: spelled out again, with plain functions."""
+    """ccBN, ReLU, up, conv, ccBN, ReLU, conv, plus up and 1x1, written out with plain functions."""
     block = paper.G.blocks["2"][0]
     x, y = torch.randn(1, 64, 4, 4), torch.randn(1, 145)
 
@@ -122,7 +122,7 @@ def test_contract_of_both_presets(lite: BigColor, paper: BigColor) -> None:
         assert torch.isfinite(chroma).all()
 
 
-def test_lite_rgb_carries_the_photographs_own_lightness(lite: BigColor) -> None:
+def test_lite_rgb_has_the_photographs_own_lightness(lite: BigColor) -> None:
     gray = torch.rand(1, 1, 64, 64) * 0.5 + 0.25
     with torch.no_grad():
         rgb = (lite(gray) + 1) / 2
@@ -133,7 +133,7 @@ def test_lite_rgb_carries_the_photographs_own_lightness(lite: BigColor) -> None:
 
 
 def test_a_given_class_overrides_the_classifier_photo_by_photo(lite: BigColor) -> None:
-    """--class must reach the network, and -1 must leave the choice to it."""
+    """--class must reach the network, and -1 must leave the choice to the classifier."""
     lightness = torch.rand(2, 1, 64, 64) * 100
     with torch.no_grad():
         features = lite.classifier(colors.lightness_to_gray(lightness))
@@ -190,8 +190,8 @@ def test_generator_ignores_no_chunk_of_z() -> None:
             assert not torch.allclose(base, generator(f, code, z))
 
 
-def test_the_curve_makes_vivid_what_is_sure_and_nothing_else(lite: BigColor) -> None:
-    """It must keep hues, and not raise the faint colours that the generator is unsure of."""
+def test_the_curve_makes_only_strong_colours_more_vivid(lite: BigColor) -> None:
+    """It must keep hues, and not amplify the faint colours of which the generator is uncertain."""
     lightness = 60 + 20 * torch.randn(1, 1, 64, 64)
     with torch.no_grad():
         plain = 40 * lite.chroma(lightness) / lite.chroma(lightness).square().sum(1).sqrt().max()

@@ -1,4 +1,4 @@
-"""BigGAN-deep against the layout of the released file and against independent formulas."""
+"""BigGAN-deep agrees with the layout of the released file and with independent formulas."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def layout_of_the_released_file() -> dict[str, tuple[int, ...]]:
 
 
 def small(rows: int = 51) -> BigGANDeep:
-    """The same design at 16 px and a fraction of the width, with statistics and gains that show."""
+    """The same design at 16 px and a fraction of the width, with statistics and gains that have an effect."""
     torch.manual_seed(0)
     network = BigGANDeep(
         channel_width=8,
@@ -79,8 +79,8 @@ def small(rows: int = 51) -> BigGANDeep:
     return network.eval()
 
 
-def test_released_file_loads_to_the_tensor() -> None:
-    """One name or shape off, and the generator that everybody can fetch is useless."""
+def test_released_file_loads_completely() -> None:
+    """With one wrong name or shape, the published generator would be useless."""
     with torch.device("meta"):
         network = BigGANDeep128()
     layout = layout_of_the_released_file()
@@ -91,7 +91,7 @@ def test_released_file_loads_to_the_tensor() -> None:
 
 
 def test_output_follows_the_released_program() -> None:
-    """The generator spelled out again with plain functions: pictures must be those of the published weights."""
+    """The generator, written out with plain functions: images must be those of the published weights."""
     network = small()
     state = {name: tensor.double() for name, tensor in network.state_dict().items()}
     z, classes = torch.randn(2, 6), torch.tensor([3, 800])
@@ -144,8 +144,8 @@ def test_output_follows_the_released_program() -> None:
 
 
 @pytest.mark.parametrize(("truncation", "row"), [(1.0, 50), (0.4, 20), (0.5, 25), (0.02, 1)])
-def test_truncation_chooses_its_row_of_statistics(truncation: float, row: int) -> None:
-    """With another row's statistics, truncated samples come out washed out."""
+def test_truncation_selects_its_row_of_statistics(truncation: float, row: int) -> None:
+    """With another row's statistics, truncated samples look washed out."""
     network = small()
     norm = network.generator.bn
     x = torch.randn(1, 8, 2, 2)
@@ -155,7 +155,7 @@ def test_truncation_chooses_its_row_of_statistics(truncation: float, row: int) -
 
 
 def test_between_two_rows_statistics_are_interpolated_as_released() -> None:
-    """At 0.43 the released program takes half of row 21 and half of row 22, at 0.435 a quarter of the nearer one."""
+    """The released program mixes rows 21 and 22 by halves at 0.43, and takes a quarter of the nearer one at 0.435."""
     norm = small().generator.bn
     x = torch.randn(1, 8, 2, 2)
     for truncation, share in ((0.43, 0.5), (0.435, 0.75)):
@@ -166,7 +166,7 @@ def test_between_two_rows_statistics_are_interpolated_as_released() -> None:
 
 
 def test_inference_leaves_the_stored_vectors_alone() -> None:
-    """A power iteration in inference would change the weights from picture to picture."""
+    """A power iteration in inference would change the weights from image to image."""
     network = small()
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     network(torch.randn(1, 6), torch.tensor([1]))
@@ -184,22 +184,22 @@ def test_folding_changes_no_output() -> None:
 
 
 def test_half_precision_does_not_reach_the_norms() -> None:
-    """In bf16 a singular value is off by up to 0.4 %, and with it every weight of a frozen generator."""
+    """In bf16 a singular value is off by up to 0.4 %, and so is every weight of a frozen generator."""
     layer = small().generator.conv_to_rgb
     exact = layer.normalized()
     with torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(layer.normalized(), exact)
 
 
-def test_what_training_computes_in_fewer_products_is_the_same_layer() -> None:
-    """Doubled and convolved, convolved and averaged, each at once: a difference would be trained into the weights."""
+def test_training_with_fewer_multiplications_computes_the_same() -> None:
+    """Doubling and convolving, or convolving and averaging, in one step: weights would adapt to any difference."""
     torch.manual_seed(0)
     convolution = small().generator.layers[1].conv_1
     x = torch.randn(2, convolution.weight_orig.shape[1], 6, 10)
     block = bigcolor.Discriminator(ch=4, multipliers=(1, 2)).blocks[0].eval()
     rgb = torch.randn(2, 3, 8, 12)
     with torch.no_grad():
-        # One iteration more or less moves the norm; a stored one that has settled does not move.
+        # A further iteration changes the norm unless it has converged.
         for _ in range(200):
             convolution._iterate()
         plain = convolution.eval()(x, up=True)
@@ -216,7 +216,7 @@ def test_a_class_may_be_given_as_one_hot() -> None:
 
 
 def test_latents_are_a_truncated_normal_distribution() -> None:
-    """The generator has never seen a latent beyond 2; where it does, its pictures fall apart."""
+    """The generator was never trained on a latent beyond 2; with one, its images fall apart."""
     z = sample_latents(400, 128, generator=torch.Generator().manual_seed(0))
     assert z.abs().max() <= 2
     # Standard deviation of a normal distribution cut at two: sqrt(1 - 2 * 2 * phi(2) / (2 Phi(2) - 1)).
@@ -224,8 +224,8 @@ def test_latents_are_a_truncated_normal_distribution() -> None:
     assert sample_latents(4, truncation=0.5).abs().max() <= 1
 
 
-def test_one_training_step_teaches_generator_and_discriminator() -> None:
-    """Both must take gradients, track statistics and iterate their norms, or training from scratch stands still."""
+def test_one_training_step_reaches_generator_and_discriminator() -> None:
+    """Both must get gradients, update statistics and iterate their norms, or training from scratch stands still."""
     torch.manual_seed(0)
     generator, discriminator = BigGANLite64(), Discriminator(ch=8)
     before = generator.generator.bn.running_means.clone(), discriminator.embed.project.weight_u.clone()
@@ -241,7 +241,7 @@ def test_one_training_step_teaches_generator_and_discriminator() -> None:
 
 
 def test_similar_classes_are_described_alike() -> None:
-    """The lite networks learn classes from each other only if neighbours of the classifier stay neighbours."""
+    """Lite networks share what they learn between classes only if the classifier's neighbours stay neighbours."""
     torch.manual_seed(0)
     families = torch.randn(10, 64).repeat_interleave(100, 0)
     classifier = families + 0.1 * torch.randn(1000, 64)
@@ -254,7 +254,7 @@ def test_similar_classes_are_described_alike() -> None:
 
 
 def test_generator_and_discriminator_mean_the_same_class() -> None:
-    """Described apart, class 3 of one would be another class to the other."""
+    """With different descriptions, the generator's class 3 would be another class to the discriminator."""
     classifier = torch.randn(1000, 64)
     generator, discriminator = BigGANLite64(), Discriminator(ch=8)
     generator.describe_classes(classifier)

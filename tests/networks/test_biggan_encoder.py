@@ -1,4 +1,4 @@
-"""The encoder into BigGAN's latents: its layers, its classes, its latents, its contract."""
+"""The encoder into BigGAN's latents: its layers, classes, latents and contract."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def classes_of(network: BigGANEncoder, gray: torch.Tensor) -> torch.Tensor:
     return network.backbone.logits(network.backbone(gray)).argmax(1)
 
 
-def test_paper_encoder_has_the_layers_of_the_document() -> None:
+def test_paper_encoder_has_the_papers_layers() -> None:
     """2048 pooled, 512, batch norm, ReLU, 128, batch norm; classifier and generator frozen."""
     with torch.device("meta"):
         network = BigGANEncoder(**BigGANEncoder.presets["paper"])
@@ -40,8 +40,8 @@ def test_paper_encoder_has_the_layers_of_the_document() -> None:
     assert sum(p.numel() for layer in layers for p in layer.parameters()) == 2049 * 512 + 1024 + 513 * 128 + 256
 
 
-def test_paper_turns_gray_into_a_picture_of_128_pixels() -> None:
-    """Every part in its place, without running fifty million parameters."""
+def test_paper_turns_gray_into_an_image_of_128_pixels() -> None:
+    """The parts fit together, which is checked without running fifty million parameters."""
     with torch.device("meta"):
         network = BigGANEncoder(**BigGANEncoder.presets["paper"]).eval()
         assert network(torch.rand(2, 1, 128, 128)).shape == (2, 3, 128, 128)
@@ -62,7 +62,7 @@ def test_a_given_class_overrides_the_classifier_photo_by_photo(lite: BigGANEncod
 
 
 def test_shrinkage_scales_the_latents(lite: BigGANEncoder) -> None:
-    """Variants 5 and 6: without the factor, latents leave what the generator has seen."""
+    """Variants 5 and 6: without the factor, latents leave the range that the generator was trained on."""
     shrunk = BigGANEncoder(**BigGANEncoder.presets["lite"] | {"shrinkage": 0.1})
     shrunk.load_state_dict(lite.state_dict())
     gray = torch.rand(2, 1, 128, 128)
@@ -71,7 +71,7 @@ def test_shrinkage_scales_the_latents(lite: BigGANEncoder) -> None:
 
 
 def test_several_latents_are_blended_by_channel(lite: BigGANEncoder) -> None:
-    """Equal latents at the start's equal weights must give the single latent's picture; other weights must not."""
+    """Equal latents with the initial equal weights must give the single latent's image; other weights must not."""
     torch.manual_seed(0)
     several = BigGANEncoder(**BigGANEncoder.presets["lite"] | {"latents": 3})
     state = lite.state_dict()
@@ -89,11 +89,11 @@ def test_several_latents_are_blended_by_channel(lite: BigGANEncoder) -> None:
 
 
 def test_gradients_pass_through_the_frozen_generator_to_the_encoder() -> None:
-    """The encoder learns through the generator, which itself must come out of training as it went in."""
+    """The encoder learns through the generator, which must not be changed by training."""
     torch.manual_seed(0)
     network = BigGANEncoder(**BigGANEncoder.presets["lite"] | {"latents": 2}).train()
     before = {name: tensor.clone() for name, tensor in network.generator.state_dict().items()}
-    # The weights begin at zero, so that only their bias could learn in a first step.
+    # The weights start at zero, so that only their bias would get a gradient in a first step.
     nn.init.normal_(network.to_weights.weight, 0, 0.01)
     network.native(torch.rand(3, 1, 128, 128) * 100).square().mean().backward()
     assert all(torch.equal(before[name], tensor) for name, tensor in network.generator.state_dict().items())
@@ -104,7 +104,7 @@ def test_gradients_pass_through_the_frozen_generator_to_the_encoder() -> None:
 
 
 def test_contract(lite: BigGANEncoder) -> None:
-    """Exactly 128 x 128 in; RGB in 0..1 as the document's loss has it; chroma of that RGB."""
+    """Exactly 128 x 128 in; RGB in 0..1 as in the paper's loss; the chroma of that RGB."""
     assert lite.size_rule.working_shape(300, 900) == (128, 128)
     lightness = torch.rand(2, 1, 128, 128) * 100
     with torch.no_grad():
@@ -130,12 +130,12 @@ def test_preparing_changes_no_colour(lite: BigGANEncoder) -> None:
 def test_unknown_arguments_are_refused() -> None:
     with pytest.raises(ValueError, match="no preset 'large'"):
         BigGANEncoder(preset="large")
-    with pytest.raises(ValueError, match="no layer"):
+    with pytest.raises(ValueError, match="a layer of the generator from 1 to"):
         BigGANEncoder(latents=2, blend_at=40)
 
 
 def test_onnx_gives_the_same_chroma(onnx_difference: Callable[[Colorizer], float]) -> None:
-    """With several latents, the most there is to export; folded, as sessions and exports use it."""
+    """Tested with several latents, which need the most operators, and folded, as in sessions and exports."""
     torch.manual_seed(0)
     network = BigGANEncoder(**BigGANEncoder.presets["lite"] | {"latents": 2})
     network.prepare()
@@ -143,7 +143,7 @@ def test_onnx_gives_the_same_chroma(onnx_difference: Callable[[Colorizer], float
 
 
 def test_the_distance_from_the_prior_is_wassersteins() -> None:
-    """Whether shrinkage brings latents nearer to what the generator expects is a claim that needs a number."""
+    """The claim that shrinkage brings latents closer to what the generator expects needs a correct number."""
     rng = np.random.default_rng(0)
     values = np.stack([rng.normal(0, 0.3, 128), rng.normal(0.5, 1, 128), rng.uniform(-2, 2, 128)])
     prior = scipy.stats.truncnorm(-2, 2)

@@ -1,4 +1,4 @@
-"""Generator and discriminator against tables 1 and 2 of their report."""
+"""Generator and discriminator agree with tables 1 and 2 of their report."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_discriminator_is_table_2() -> None:
 
 
 def test_a_narrow_discriminator_has_the_same_layers() -> None:
-    """The lite recipe's: cheap enough for a laptop, and still the report's design."""
+    """The lite recipe's discriminator is cheap enough for a laptop, and still has the report's design."""
     with torch.device("meta"):
         wide, narrow = (table(Discriminator(width), torch.rand(2, 3, 256, 256)) for width in (64, 16))
     assert [row[0] for row in narrow] == [row[0] for row in wide]
@@ -75,8 +75,8 @@ def test_a_narrow_discriminator_has_the_same_layers() -> None:
     assert 12 * sum(row[2] for row in narrow) < sum(row[2] for row in wide)
 
 
-def test_discriminator_gives_a_logit_for_each_picture() -> None:
-    """A batch must not be mixed up where the two linear layers squeeze the axes away."""
+def test_discriminator_gives_a_logit_for_each_image() -> None:
+    """The two linear layers, which squeeze axes away, must not mix up a batch."""
     torch.manual_seed(0)
     network = Discriminator().eval()
     rgb = torch.rand(3, 3, 256, 256)
@@ -87,14 +87,14 @@ def test_discriminator_gives_a_logit_for_each_picture() -> None:
 
 
 def test_output_is_flat_over_blocks_of_four_pixels(lite: ConvFCGAN) -> None:
-    """Nearest upsampling by four (as decided): bilinear would be another, softer network."""
+    """We upsample by repeating pixels: bilinear upsampling would make a different, softer network."""
     with torch.no_grad():
         rgb = lite(torch.rand(1, 1, 256, 256))
     assert torch.equal(rgb, rgb[..., ::4, ::4].repeat_interleave(4, -1).repeat_interleave(4, -2))
 
 
-def test_rgb_is_clamped_where_it_is_used_and_free_where_it_learns() -> None:
-    """A clamped pixel has no gradient: half of a new generator's pixels would never learn at all."""
+def test_rgb_is_clamped_in_use_but_not_in_training() -> None:
+    """A clamped pixel has no gradient: half of a new generator's pixels would never learn."""
     torch.manual_seed(0)
     network = ConvFCGAN(**ConvFCGAN.presets["lite"])
     gray = torch.rand(2, 1, 256, 256)
@@ -108,7 +108,7 @@ def test_rgb_is_clamped_where_it_is_used_and_free_where_it_learns() -> None:
 
 
 def test_contract(lite: ConvFCGAN) -> None:
-    """Exactly 256 x 256 in, whatever the photograph's shape; chroma of the RGB it answers."""
+    """Exactly 256 x 256 in, whatever the photograph's shape; out comes the chroma of its RGB."""
     assert lite.size_rule.working_shape(300, 900) == (256, 256)
     lightness = torch.rand(1, 1, 256, 256) * 100
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""The plain baseline against its authors' parameter count and its contract."""
+"""The plain baseline has its authors' parameter count, and keeps the contract."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def lite() -> ConvNet:
 
 
 def test_paper_has_the_published_number_of_parameters() -> None:
-    """Lin and Ferreira's notebook counts 12,567,716; another count is another network, and its MSE no baseline."""
+    """Lin and Ferreira's notebook counts 12,567,716; with another count, its MSE would not be their baseline."""
     with torch.device("meta"):
         network = ConvNet(**ConvNet.presets["paper"])
     learnt = sum(parameter.numel() for parameter in network.parameters())
@@ -26,13 +26,13 @@ def test_paper_has_the_published_number_of_parameters() -> None:
 
 
 def test_skips_carry_what_the_bottleneck_has_lost(lite: ConvNet) -> None:
-    """Without the additive skips colours could not follow contours finer than 32 pixels."""
+    """Without the additive skips, colours could not follow contours finer than 32 pixels."""
     lightness = torch.rand(1, 1, 64, 64) * 100
     silenced = ConvNet(**ConvNet.presets["lite"])
     silenced.load_state_dict(lite.state_dict())
     silenced.eval()
     with torch.no_grad():
-        # A transposed convolution of zeros: all that is left of this stage is its norm's bias.
+        # With a transposed convolution of zeros, only its norm's bias is left of this stage.
         silenced.decoder[0][0].weight.zero_()
         silenced.decoder[0][0].bias.zero_()
         a, b = silenced.chroma(lightness), silenced.chroma(lightness.flip(-1))
@@ -40,7 +40,7 @@ def test_skips_carry_what_the_bottleneck_has_lost(lite: ConvNet) -> None:
 
 
 def test_a_decoder_that_does_not_mirror_the_encoder_is_refused() -> None:
-    """Maps of different widths cannot be added; better a sentence now than a crash in the first step."""
+    """Maps of different widths cannot be added; an error now is better than a crash in the first step."""
     with pytest.raises(ValueError, match="mirror"):
         ConvNet(encoder=(8, 16, 32, 64, 128), decoder=(32, 64, 16, 8, 4))
 
@@ -53,7 +53,7 @@ def test_contract(lite: ConvNet) -> None:
         answer = lite.native(lab[:, :1])
         chroma = lite.chroma(lab[:, :1])
         assert torch.equal(answer, lite(lab[:, :1] / 100))
-        # alone as in company: colours must not depend on which photographs share a batch
+        # colours must not depend on which photographs share a batch
         assert torch.allclose(lite.chroma(lab[1:, :1]), chroma[1:], atol=1e-3)
     assert answer.shape == (2, 2, 64, 96)
     assert answer.abs().max() <= 1

@@ -1,4 +1,4 @@
-"""The pyramid decoder against its authors' counts, its taps against the backbones they come from."""
+"""The pyramid decoder has its authors' counts, and its taps are the backbones' own activations."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def lite() -> EfficientNet:
 
 
 def test_paper_has_the_published_numbers_of_parameters() -> None:
-    """Lin and Ferreira's notebook: 75,395,346 in all, statistics included, of which 11,292,674 learn."""
+    """Lin and Ferreira's notebook counts 75,395,346 in all, statistics included; 11,292,674 are trained."""
     with torch.device("meta"):
         network = EfficientNet(**EfficientNet.presets["paper"])
     statistics = sum(buffer.numel() for name, buffer in network.named_buffers() if "running" in name)
@@ -26,7 +26,7 @@ def test_paper_has_the_published_numbers_of_parameters() -> None:
     assert network.frozen_parts == {"backbone": "efficientnet_b7"}
 
 
-def test_paper_decoder_has_the_layers_of_the_document() -> None:
+def test_paper_decoder_has_the_papers_layers() -> None:
     with torch.device("meta"):
         network = EfficientNet(**EfficientNet.presets["paper"])
     convolutions = (network.top[0], *(level[0] for level in network.levels), network.last[0], network.output)
@@ -41,8 +41,8 @@ def test_paper_decoder_has_the_layers_of_the_document() -> None:
     ]
 
 
-def test_paper_taps_are_those_of_the_document() -> None:
-    """112, 56, 28 and 14 squared after the expansions, 7 squared at the top: other layers, other features."""
+def test_paper_taps_are_the_papers() -> None:
+    """112, 56, 28 and 14 squared after the expansions, 7 squared at the top; other layers have other features."""
     with torch.device("meta"):
         features = torchvision.models.efficientnet_b7(weights=None).features.eval()
         taps = list(b7_taps(features, torch.rand(1, 3, 224, 224)))
@@ -56,7 +56,7 @@ def test_paper_taps_are_those_of_the_document() -> None:
 
 
 def test_tapping_does_not_change_what_the_backbone_computes(lite: EfficientNet) -> None:
-    """The taps walk through the blocks themselves; a block run otherwise than it was trained sees nothing."""
+    """The taps run the blocks' layers one by one, which must compute the same as the blocks do."""
     gray = torch.rand(1, 1, 64, 96)
     with torch.no_grad():
         features = lite.backbone(gray)
@@ -68,7 +68,7 @@ def test_tapping_does_not_change_what_the_backbone_computes(lite: EfficientNet) 
 
 
 def test_tapping_does_not_change_torchvisions_network() -> None:
-    """As above, with a small relative of EfficientNet-B7 (same blocks, a fortieth of the cost)."""
+    """The same, with a small relative of EfficientNet-B7 (same blocks, a fortieth of the cost)."""
     torch.manual_seed(0)
     features = torchvision.models.efficientnet_b0(weights=None).features.eval()
     x = torch.rand(1, 3, 64, 64)
@@ -77,7 +77,7 @@ def test_tapping_does_not_change_torchvisions_network() -> None:
 
 
 def test_backbone_stays_frozen_while_the_decoder_trains(lite: EfficientNet) -> None:
-    """Its weights are shared by several models: batch norm must not drift, nor a gradient reach it."""
+    """Several models share its weights: batch norm must not drift, and no gradient may reach it."""
     network = EfficientNet(**EfficientNet.presets["lite"]).train()
     before = {name: tensor.clone() for name, tensor in network.backbone.state_dict().items()}
     network.native(torch.rand(2, 1, 64, 64) * 100).square().mean().backward()
@@ -88,14 +88,14 @@ def test_backbone_stays_frozen_while_the_decoder_trains(lite: EfficientNet) -> N
 
 @pytest.mark.parametrize(("space", "native_space", "limit"), [("lab", "ab", 1.0), ("uv", "uv", 0.5)])
 def test_contract_in_both_spaces(space: str, native_space: str, limit: float) -> None:
-    """Lin and Ferreira compare YUV with Lab: each answers in its own units, and both give chroma in CIELAB's."""
+    """Lin and Ferreira compare YUV with Lab: each has its own native units, and both give chroma in CIELAB's."""
     torch.manual_seed(0)
     network = EfficientNet(**EfficientNet.presets["lite"] | {"space": space}).eval()
     rgb = torch.rand(2, 3, 64, 96) * 0.2 + 0.4
     lightness = colors.srgb_to_lab(rgb)[:, :1]
     with torch.no_grad():
         answer, chroma = network.native(lightness), network.chroma(lightness)
-        # alone as in company: colours must not depend on which photographs share a batch
+        # colours must not depend on which photographs share a batch
         assert torch.allclose(network.chroma(lightness[1:]), chroma[1:], atol=1e-3)
     assert network.native_space == native_space
     assert answer.shape == chroma.shape == (2, 2, 64, 96)
@@ -106,7 +106,7 @@ def test_contract_in_both_spaces(space: str, native_space: str, limit: float) ->
 
 @pytest.mark.parametrize(("space", "seen"), [("lab", 0.5), ("uv", 0.4663)])
 def test_the_input_is_the_luminance_of_the_space(space: str, seen: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Lin and Ferreira compare YUV with Lab, and with L* for Y the comparison would be of something else."""
+    """Lin and Ferreira compare YUV with Lab: with L* in place of Y, something else would be compared."""
     network = EfficientNet(**EfficientNet.presets["lite"] | {"space": space}).eval()
     inputs: list[torch.Tensor] = []
     monkeypatch.setattr(network, "forward", inputs.append)

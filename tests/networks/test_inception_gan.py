@@ -1,4 +1,4 @@
-"""The generators of the Inception GAN and of Deep Koalarization against table 1, their ablations, their contract."""
+"""The generators of the Inception GAN and of Deep Koalarization: table 1, ablations, contract."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_deep_koalarization_has_one_input_and_no_first_convolution() -> None:
 
 
 def test_frozen_parts_of_the_paper_fit_the_published_weights(paper: InceptionGAN) -> None:
-    """Under torchvision's and timm's names, and with their numbers of parameters."""
+    """They have torchvision's and timm's names and numbers of parameters."""
     assert paper.frozen_parts == {"segmentation": "deeplabv3_resnet50", "inception": "inception_resnet_v2"}
     assert {"backbone.conv1.weight", "classifier.4.bias"} <= set(paper.segmentation.state_dict())
     assert "classif.weight" in paper.inception.state_dict()
@@ -83,7 +83,7 @@ def test_frozen_parts_of_the_paper_fit_the_published_weights(paper: InceptionGAN
 
 
 class _Recorder(nn.Module):
-    """Stands for a backbone: remembers what it is given, answers with a fixed tensor."""
+    """Stands in for a backbone: remembers its input and returns a fixed tensor."""
 
     def __init__(self, answer: Tensor | dict[str, Tensor]) -> None:
         super().__init__()
@@ -107,8 +107,8 @@ def wired() -> InceptionGAN:
     return network.eval()
 
 
-def test_backbones_see_gray_as_they_were_trained_on_colour(wired: InceptionGAN) -> None:
-    """Inception: 299 x 299 in -1..1; DeepLab: ImageNet's normalization. Else their answers are about nothing."""
+def test_backbones_get_gray_in_the_form_they_were_trained_on(wired: InceptionGAN) -> None:
+    """Inception needs 299 x 299 in -1..1, DeepLab ImageNet's normalization; otherwise their outputs mean nothing."""
     lightness = torch.rand(1, 1, 64, 64) * 100
     gray = colors.lightness_to_gray(lightness)
     with torch.no_grad():
@@ -132,7 +132,7 @@ def test_the_input_is_gray_three_times_and_the_maps(wired: InceptionGAN) -> None
 
 
 def test_scores_lie_behind_the_features_after_an_empty_background_class(wired: InceptionGAN) -> None:
-    """A port with 1000 classes is padded at index 0: one place off, and every class means its neighbour."""
+    """A port with 1000 classes is padded at index 0: shifted by one, every class would mean its neighbour."""
     seen: list[Tensor] = []
     wired.fusion.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     with torch.no_grad():
@@ -144,7 +144,7 @@ def test_scores_lie_behind_the_features_after_an_empty_background_class(wired: I
 
 @pytest.mark.parametrize(("maps", "semantics"), [(False, True), (True, False), (False, False)])
 def test_ablations_leave_out_exactly_their_part(maps: bool, semantics: bool) -> None:
-    """The paper's "without first COCO layer" and "without Inception" must be the same network otherwise."""
+    """The paper's "without first COCO layer" and "without Inception" must otherwise be the same network."""
     torch.manual_seed(0)
     network = InceptionGAN(**InceptionGAN.presets["lite"], maps=maps, semantics=semantics)
     assert [c.in_channels for c in convolutions(network.encoder)[:2]] == ([24, 24] if maps else [1, 24])
@@ -155,7 +155,7 @@ def test_ablations_leave_out_exactly_their_part(maps: bool, semantics: bool) -> 
 
 
 def test_dropout_is_off_in_use() -> None:
-    """Beyer Bruvik and Penfold's variants; in use, colours must not be drawn by lot."""
+    """Beyer Bruvik and Penfold's variants have dropout; in use, colours must not be random."""
     network, lightness = InceptionGAN(width=16, dropout=0.5), torch.rand(2, 1, 32, 32) * 100
     assert sum(isinstance(module, nn.Dropout) for module in network.decoder) == 3
     with torch.no_grad():
@@ -164,14 +164,14 @@ def test_dropout_is_off_in_use() -> None:
         assert torch.equal(network.chroma(lightness), network.chroma(lightness))
 
 
-def test_without_timm_the_sentence_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_timm_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "timm", None)
     with pytest.raises(ModelError, match=r"timm, which is not installed.*pip install"):
         InceptionGAN("paper", width=16, maps=False)
 
 
 def test_lite_learns_all_but_the_shared_backbone(lite: InceptionGAN) -> None:
-    """All parameters of its own are used; the backbone stays as it is shipped."""
+    """All its own parameters are used; the backbone is not changed."""
     assert lite.frozen_parts == {"backbone": "efficientnet-lite0-gray"}
     mine = own(lite)
     lite.train()
@@ -183,8 +183,8 @@ def test_lite_learns_all_but_the_shared_backbone(lite: InceptionGAN) -> None:
     assert all(value.grad is None for value in lite.backbone.parameters())
 
 
-def test_lite_fuses_the_backbone_s_own_logits(lite: InceptionGAN) -> None:
-    """Averaging the scores at each position must not be another classifier than the backbone's."""
+def test_lite_fuses_the_backbones_own_logits(lite: InceptionGAN) -> None:
+    """Averaging the scores of all positions must equal the backbone's classifier."""
     gray = torch.rand(2, 1, 64, 96)
     with torch.no_grad():
         scores, maps = lite._knowledge(gray)
@@ -194,7 +194,7 @@ def test_lite_fuses_the_backbone_s_own_logits(lite: InceptionGAN) -> None:
 
 
 def test_lite_meets_the_contract(lite: InceptionGAN) -> None:
-    """Chroma in CIELAB units at the input's size, the same alone and in a batch; targets in the answer's units."""
+    """Chroma in CIELAB units at the input's size, the same alone and in a batch; targets in the native units."""
     lightness = torch.rand(2, 1, 64, 96) * 100
     with torch.no_grad():
         chroma = lite.chroma(lightness)

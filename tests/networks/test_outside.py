@@ -1,7 +1,7 @@
-"""The systems outside the documents: the layouts of their released files, and what those files say without a word.
+"""The systems that are in none of the papers: layouts of their released files, and details that layouts don't show.
 
-That they give the authors' programs' answers was compared with those programs, on random weights in their layouts; here
-are the parts of that which need no foreign code.
+Their outputs were compared with the authors' programs, with random weights in the released layouts; these are the parts
+of that comparison which need no foreign code.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from colorcli.registry.systems import OUTSIDE, systems
 
 from .layouts import released_layout
 
-# A released file, its preset, and the tensors that its program computes nothing with.
+# A released file, its network and preset, and the tensors that its program does not use.
 RELEASED: list[tuple[str, type[Colorizer], str, tuple[str, ...]]] = [
     ("siggraph17", Siggraph17, "paper", ("model_class.",)),
     ("ddcolor-tiny", DDColor, "tiny", ("encoder.arch.norm.",)),
@@ -61,7 +61,7 @@ def ddcolor() -> DDColor:
 @pytest.fixture(scope="module")
 def deoldify() -> DeOldify:
     torch.manual_seed(0)
-    # PyTorch's own beginnings take half a minute for what is overwritten.
+    # PyTorch's own initialization takes half a minute, and would be overwritten.
     network = registry.empty_network("deoldify", {"deep": False, "width": 16, "render_factor": 3}).to_empty(
         device="cpu"
     )
@@ -82,23 +82,23 @@ def deoldify() -> DeOldify:
 
 
 @pytest.mark.parametrize(("file", "network_class", "preset", "unused"), RELEASED, ids=[row[0] for row in RELEASED])
-def test_released_files_load_to_the_tensor(
+def test_released_files_load_completely(
     file: str, network_class: type[Colorizer], preset: str, unused: tuple[str, ...]
 ) -> None:
-    """One name or shape that differs, and nobody can use the weights that people trust."""
+    """With one different name or shape, nobody could use these popular weights."""
     own = registry.shapes(registry.empty_network(file.partition("-")[0], network_class.presets[preset]))
     released = {name: shape for name, shape in released_layout(file).items() if not name.startswith(unused)}
     assert own == released
 
 
-def test_they_are_registered_beside_the_documents_systems() -> None:
+def test_they_are_registered_as_the_papers_systems_are() -> None:
     assert {point.name for point in OUTSIDE} == {"ddcolor", "deoldify", "siggraph17"}
     for point in OUTSIDE:
         assert systems().network_class(point.name).presets
 
 
 def test_stored_vectors_give_the_norm_and_are_not_iterated() -> None:
-    """In a released file they need not have converged: the norm computed anew is another one, and other colours."""
+    """In a released file they need not have converged: recomputing the norm would change the colours."""
     torch.manual_seed(0)
     layer = SpectralConv2d(3, 5, 3)
     with torch.no_grad():
@@ -117,7 +117,7 @@ def test_stored_vectors_give_the_norm_and_are_not_iterated() -> None:
 
 
 def test_attention_is_normalized_over_the_query() -> None:
-    """The released programs' softmax runs over the query's positions; the usual one has the same shapes."""
+    """The released programs' softmax runs over the query's positions; the usual one would have the same shapes."""
     torch.manual_seed(0)
     attention = dynamic_unet.SelfAttention(16).eval()
     with torch.no_grad():
@@ -132,7 +132,7 @@ def test_attention_is_normalized_over_the_query() -> None:
     torch.testing.assert_close(attention(x), expected, atol=1e-5, rtol=1e-5)
 
 
-def test_pixel_shuffle_takes_the_mean_of_each_pixel_and_those_above_and_left() -> None:
+def test_pixel_shuffle_averages_each_pixel_with_those_above_and_left() -> None:
     shuffle = dynamic_unet.PixelShuffle(4, 2, norm="weight").eval()
     x = torch.randn(1, 4, 3, 3)
     weight = shuffle.conv[0].weight_v / shuffle.conv[0].weight_v.norm(dim=1, keepdim=True)
@@ -143,7 +143,7 @@ def test_pixel_shuffle_takes_the_mean_of_each_pixel_and_those_above_and_left() -
 
 
 def test_positions_are_detrs() -> None:
-    """Rows before columns, sines and cosines by turns, from 1 to the length, scaled to 2 pi."""
+    """Rows before columns, alternating sines and cosines, counted from 1 to the length and scaled to 2 pi."""
     found = sine_positions(3, 5, 16, torch.zeros(())).view(3, 5, 16).numpy()
     for row in range(3):
         for column in range(5):
@@ -156,8 +156,8 @@ def test_positions_are_detrs() -> None:
             np.testing.assert_allclose(found[row, column], expected, atol=1e-6)
 
 
-def test_convnext_hands_on_what_its_norms_were_not_applied_to(ddcolor: DDColor) -> None:
-    """The norms are for the decoder alone: applied to the trunk, every later map would be another one."""
+def test_convnexts_stages_continue_from_maps_before_their_norms(ddcolor: DDColor) -> None:
+    """The norms are only for the decoder: applied to the trunk, they would change every later map."""
     arch = ddcolor.encoder.arch
     x = torch.randn(1, 3, 64, 96)
     with torch.no_grad():
@@ -168,8 +168,8 @@ def test_convnext_hands_on_what_its_norms_were_not_applied_to(ddcolor: DDColor) 
     assert [tuple(one.shape[1:]) for one in maps] == [(8, 16, 24), (16, 8, 12), (24, 4, 6), (32, 2, 3)]
 
 
-def test_ddcolor_is_given_gray_and_answers_in_lab_units(ddcolor: DDColor) -> None:
-    """No tanh, no scale: a* and b* as they are; and the gray is gamma-coded, not lightness."""
+def test_ddcolor_takes_gray_and_returns_lab_units(ddcolor: DDColor) -> None:
+    """a* and b* have neither tanh nor scale; the gray is gamma-coded, not lightness."""
     seen: list[Tensor] = []
     hook = ddcolor.encoder.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     lightness = torch.rand(2, 1, 64, 32) * 100
@@ -185,7 +185,7 @@ def test_ddcolor_is_given_gray_and_answers_in_lab_units(ddcolor: DDColor) -> Non
 
 
 def test_deoldify_takes_any_render_factor(deoldify: DeOldify) -> None:
-    """Odd ones, its own default among them, halve to maps that do not fit and are resized."""
+    """Odd factors, including the default, lead to maps that do not fit and are resized."""
     assert registry.empty_network("deoldify", DeOldify.presets["artistic"]).size_rule.working_shape(600, 900) == (
         560,
         560,
@@ -196,8 +196,8 @@ def test_deoldify_takes_any_render_factor(deoldify: DeOldify) -> None:
             assert deoldify.chroma(torch.rand(1, 1, side, side) * 100).shape == (1, 2, side, side)
 
 
-def test_deoldify_answers_in_rgb(deoldify: DeOldify) -> None:
-    """Its answer leaves normalization before it is looked at, and out-of-range colours are cut off."""
+def test_deoldify_returns_rgb(deoldify: DeOldify) -> None:
+    """Its output is denormalized, and out-of-range colours are clipped."""
     lightness = torch.rand(1, 1, 48, 48) * 100
     with torch.no_grad():
         rgb = deoldify.native(lightness)
@@ -223,7 +223,7 @@ def test_folding_changes_no_colour(ddcolor: DDColor, deoldify: DeOldify) -> None
 
 
 def test_hints_are_ab_and_a_mask_beside_lightness() -> None:
-    """(L - 50) / 100, a and b over 110, and 0 or 1: scaled otherwise, a given colour comes out as another one."""
+    """(L - 50) / 100, ab / 110, and 0 or 1: with another scale, a hint would give another colour."""
     torch.manual_seed(0)
     network = Siggraph17(width=4).eval()
     seen: list[Tensor] = []
@@ -248,10 +248,10 @@ def siggraph17() -> Siggraph17:
 
 
 @pytest.mark.parametrize("system", ["ddcolor", "deoldify", "siggraph17"])
-def test_onnx_copies_answer_the_same(
+def test_onnx_copies_give_the_same_chroma(
     system: str, request: pytest.FixtureRequest, onnx_difference: Callable[[Colorizer], float]
 ) -> None:
-    """What cannot leave PyTorch is no use where PyTorch cannot go."""
+    """Machines without PyTorch can use only networks that can be exported."""
     network = request.getfixturevalue(system)
     network.prepare()
     assert onnx_difference(network) < 1e-3

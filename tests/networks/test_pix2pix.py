@@ -1,4 +1,4 @@
-"""The U-Net and the PatchGAN against the layout of the released files, their paper and their contract."""
+"""The U-Net and the PatchGAN agree with the layout of the released files, their paper and the contract."""
 
 from __future__ import annotations
 
@@ -63,8 +63,8 @@ def lite() -> Pix2Pix:
     ],
     ids=["generator", "discriminator"],
 )
-def test_the_released_files_load_to_the_tensor(build: Any, layout: Any, parameters: Any) -> None:
-    """Names, order, shapes and dtypes; also of files that lack the counters of batches."""
+def test_the_released_files_load_completely(build: Any, layout: Any, parameters: Any) -> None:
+    """Names, order, shapes and dtypes agree, also for files without batch counters."""
     with torch.device("meta"):
         network: nn.Module = build()
     state = network.state_dict()
@@ -77,8 +77,8 @@ def test_the_released_files_load_to_the_tensor(build: Any, layout: Any, paramete
     assert sum(parameter.numel() for parameter in network.parameters()) == parameters
 
 
-def test_the_u_net_is_the_paper_s_spelled_out(roughen: Callable[[Any], Any]) -> None:
-    """Down: leaky ReLU, convolution, norm; up: ReLU, transposed convolution, norm, joined with what went down."""
+def test_the_u_net_is_the_papers_written_out(roughen: Callable[[Any], Any]) -> None:
+    """Down: leaky ReLU, convolution, norm; up: ReLU, transposed convolution, norm, joined with the map going down."""
     torch.manual_seed(0)
     network = roughen(Pix2Pix(levels=5, ngf=4))
     blocks = [network.model]
@@ -103,8 +103,8 @@ def test_the_u_net_is_the_paper_s_spelled_out(roughen: Callable[[Any], Any]) -> 
         torch.testing.assert_close(network(x), expected)
 
 
-def test_chroma_is_the_answer_times_110(lite: Pix2Pix) -> None:
-    """The released program's units: L/50 - 1 in, ab/110 out; the target is in the same ones."""
+def test_chroma_is_the_output_times_110(lite: Pix2Pix) -> None:
+    """The released program's units are L/50 - 1 for the input and ab/110 for output and target."""
     lightness = torch.rand(2, 1, 128, 256) * 100
     with torch.no_grad():
         chroma = lite.chroma(lightness)
@@ -117,14 +117,14 @@ def test_chroma_is_the_answer_times_110(lite: Pix2Pix) -> None:
 
 
 def test_sides_are_what_the_levels_need() -> None:
-    """One level too many and the smallest map would have no pixel left."""
+    """With one level too many, the smallest map would have no pixel left."""
     assert Pix2Pix(**Pix2Pix.presets["lite"]).size_rule.working_shape(600, 900) == (256, 384)
     with torch.device("meta"):
         assert Pix2Pix(**Pix2Pix.presets["paper"]).size_rule.working_shape(600, 900) == (256, 256)
 
 
 def test_dropout_is_in_the_levels_of_full_width_and_only_while_training() -> None:
-    """Beyer Bruvik and Penfold's variants; in use, colours must not be drawn by lot."""
+    """Beyer Bruvik and Penfold's variants have dropout; in use, colours must not be random."""
     with torch.device("meta"):
         network = Pix2Pix(dropout=0.5)
     assert sum(isinstance(module, nn.Dropout) for module in network.modules()) == 3
@@ -136,7 +136,7 @@ def test_dropout_is_in_the_levels_of_full_width_and_only_while_training() -> Non
 
 
 def test_a_patch_is_70_pixels_wide() -> None:
-    """The size of the patches is what the PatchGAN is about (section 3.2.2)."""
+    """The size of the patches is the PatchGAN's defining property (section 3.2.2)."""
     torch.manual_seed(0)
     network = Discriminator(ndf=4).eval()
     image = torch.rand(1, 3, 256, 256, requires_grad=True)
@@ -148,10 +148,10 @@ def test_a_patch_is_70_pixels_wide() -> None:
     assert rows.max() - rows.min() + 1 == 70
 
 
-def test_onnx_copies_answer_the_same(
+def test_onnx_copies_give_the_same_chroma(
     roughen: Callable[[Any], Any], onnx_difference: Callable[[Colorizer], float]
 ) -> None:
-    """Of ``lite``, and of the paper's topology at an eighth of its width."""
+    """Tested with ``lite``, and with the paper's topology at an eighth of its width."""
     torch.manual_seed(0)
     assert onnx_difference(roughen(Pix2Pix(**Pix2Pix.presets["lite"]))) < 1e-3
     assert onnx_difference(roughen(Pix2Pix(**{**Pix2Pix.presets["paper"], "ngf": 8}))) < 1e-3

@@ -1,6 +1,6 @@
-"""What every system owes, whatever its paper: presets that can be built and trained, of the size that is promised.
+"""What every system must provide: presets that can be built and trained, with the promised number of parameters.
 
-That each one's ONNX graph answers as the network does is ``tests/export/test_systems.py``'s.
+``tests/export/test_systems.py`` compares each one's ONNX graph with the network.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from colorcli.registry.systems import BUILT_IN, systems
 from colorcli.train import recipe
 
 NAMES = [point.name for point in BUILT_IN]
-# Parameters: all, and those that learn; the rest is frozen backbones and generators. Against the papers' own counts,
-# where they state any, in each system's test.
+# Number of parameters: all, and those that are trained; the rest are frozen backbones and generators. Each system's own
+# test compares them with the paper's counts, if it states any.
 PARAMETERS = {
     ("bigcolor", "paper"): (45_889_484, 41_238_052),
     ("biggan-encoder", "paper"): (80_301_221, 24_624_064),
@@ -26,13 +26,13 @@ PARAMETERS = {
     ("vgg16-dahl", "paper"): (8_140_129, 504_865),
     ("zhang2016", "paper"): (32_236_011, 32_235_385),
 }
-# Of what ships with the package, in millions of parameters of the system's own: half as many megabytes in float16.
+# Limit for the bundled models in millions of own parameters: in float16, a million takes two megabytes.
 LITE_BUDGET = dict.fromkeys((*NAMES, "ddcolor"), 4.0) | {"bigcolor": 12.5, "zhang2016": 8.0, "pix2pix": 4.1}
 
 
 @pytest.mark.parametrize("system", NAMES)
 def test_the_papers_preset_has_the_papers_size(system: str) -> None:
-    """A layer too many or too few is another network under the paper's name."""
+    """With a layer too many or too few, it would be a different network under the paper's name."""
     network = registry.empty_network(system, systems().network_class(system).presets["paper"])
     learning = sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
     assert (sum(parameter.numel() for parameter in network.parameters()), learning) == PARAMETERS[system, "paper"]
@@ -40,7 +40,7 @@ def test_the_papers_preset_has_the_papers_size(system: str) -> None:
 
 @pytest.mark.parametrize("system", [*NAMES, "ddcolor"])
 def test_lite_fits_its_budget(system: str) -> None:
-    """It ships with the package and runs on a laptop; a shared backbone ships once for all."""
+    """It is bundled and runs on a laptop; a shared backbone is bundled only once."""
     network = registry.empty_network(system, systems().network_class(system).presets["lite"])
     own = sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
     assert 0 < own <= LITE_BUDGET[system] * 1e6
@@ -51,14 +51,14 @@ def test_lite_fits_its_budget(system: str) -> None:
     [*((name, preset) for name in NAMES for preset in ("lite", "paper")), ("ddcolor", "lite"), ("ddcolor", "tiny")],
 )
 def test_there_is_a_recipe_for_each_preset(system: str, preset: str) -> None:
-    """``train SYSTEM-PRESET`` is what the documentation promises."""
+    """The documentation promises ``train SYSTEM-PRESET``."""
     made = recipe.load(f"{system}-{preset}")
     assert (made.system, made.preset) == (system, preset)
 
 
 @pytest.mark.parametrize("system", NAMES)
 def test_the_contract_is_declared(system: str) -> None:
-    """What the pipeline, the exporter and the help texts are made from."""
+    """The pipeline, the exporter and the help texts rely on these declarations."""
     kind = systems().network_class(system)
     assert kind.__doc__ and {"lite", "paper"} <= set(kind.presets)
     assert kind.native_space in {"ab", "rgb", "uv", "bins"}

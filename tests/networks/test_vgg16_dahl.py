@@ -1,4 +1,4 @@
-"""Dahl's pyramid against the authors' counts, and UV against its definition."""
+"""Dahl's pyramid has the authors' counts, and UV follows its definition."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def lite() -> VGG16Dahl:
 
 
 def test_paper_has_the_published_numbers_of_parameters() -> None:
-    """Lin and Ferreira's notebook: 8,142,963 in all, statistics included, of which 504,865 learn."""
+    """Lin and Ferreira's notebook counts 8,142,963 in all, statistics included; 504,865 are trained."""
     with torch.device("meta"):
         network = VGG16Dahl(**VGG16Dahl.presets["paper"])
     statistics = sum(buffer.numel() for name, buffer in network.named_buffers() if "running" in name)
@@ -25,7 +25,7 @@ def test_paper_has_the_published_numbers_of_parameters() -> None:
     assert network.frozen_parts == {"backbone": "vgg16"}
 
 
-def test_paper_pyramid_has_the_layers_of_the_document() -> None:
+def test_paper_pyramid_has_the_papers_layers() -> None:
     with torch.device("meta"):
         network = VGG16Dahl(**VGG16Dahl.presets["paper"])
         taps = network.taps(torch.rand(1, 1, 224, 224))
@@ -42,7 +42,7 @@ def test_paper_pyramid_has_the_layers_of_the_document() -> None:
 
 
 def test_paper_taps_follow_their_relu() -> None:
-    """block1_conv2 *after* ReLU; before it, half of what batch norm sees would be negative."""
+    """Taps come *after* ReLU: before it, half of the values that batch norm gets would be negative."""
     torch.manual_seed(0)
     network = VGG16Dahl(**VGG16Dahl.presets["paper"]).eval()
     with torch.no_grad():
@@ -52,7 +52,7 @@ def test_paper_taps_follow_their_relu() -> None:
 
 
 def test_uv_fills_half_a_unit_each_way_and_inverts() -> None:
-    """The sigmoid's answer spans -0.5..0.5: pure blue and pure red must lie at its ends, gray at zero."""
+    """The sigmoid's output spans -0.5..0.5: pure blue and pure red must lie at its ends, gray at zero."""
     corners = torch.tensor([[0.0, 0, 1], [1, 1, 0], [1, 0, 0], [0, 1, 1], [0.3, 0.3, 0.3]]).T[None, :, :, None]
     yuv = colors.srgb_to_yuv(corners)
     assert torch.allclose(yuv[0, 1, :2, 0], torch.tensor([0.5, -0.5]), atol=1e-6)
@@ -63,7 +63,7 @@ def test_uv_fills_half_a_unit_each_way_and_inverts() -> None:
 
 
 def test_true_uv_on_true_luma_is_the_photographs_chroma(lite: VGG16Dahl) -> None:
-    """Where a photo's luma is what its lightness says (nearly neutral colours), the target must decode to its ab."""
+    """For nearly neutral colours, whose luma follows from lightness, the target must decode to the photograph's ab."""
     rgb = torch.rand(1, 1, 32, 32) * 0.6 + 0.2 + torch.randn(1, 3, 32, 32) * 0.004
     lab = colors.srgb_to_lab(rgb)
     assert torch.allclose(lite.to_chroma(lite.target(rgb), lab[:, :1]), lab[:, 1:], atol=0.1)
@@ -73,7 +73,7 @@ def test_contract(lite: VGG16Dahl) -> None:
     lightness = torch.rand(2, 1, 64, 96) * 100
     with torch.no_grad():
         answer, chroma = lite.native(lightness), lite.chroma(lightness)
-        # alone as in company: colours must not depend on which photographs share a batch
+        # colours must not depend on which photographs share a batch
         assert torch.allclose(lite.chroma(lightness[1:]), chroma[1:], atol=1e-3)
     assert answer.shape == chroma.shape == (2, 2, 64, 96)
     assert answer.abs().max() <= 0.5

@@ -1,4 +1,4 @@
-"""The classification network against its paper, the layout of its released checkpoint, and its contract."""
+"""The classification network agrees with its paper, the layout of its released checkpoint, and the contract."""
 
 from __future__ import annotations
 
@@ -61,8 +61,8 @@ def lite() -> Zhang2016:
     return Zhang2016(**Zhang2016.presets["lite"]).eval()
 
 
-def test_the_released_checkpoint_loads_to_the_tensor() -> None:
-    """Names, shapes and dtypes; files with and without the counters of batches."""
+def test_the_released_checkpoint_loads_completely() -> None:
+    """Names, shapes and dtypes agree, for files with and without batch counters."""
     with torch.device("meta"):
         network = Zhang2016(**Zhang2016.presets["paper"])
     released = {name: torch.full(shape, 0.5) for name, shape in released_layout().items()}
@@ -76,7 +76,7 @@ def test_the_released_checkpoint_loads_to_the_tensor() -> None:
 
 
 def test_strides_and_dilations_are_those_of_the_paper(paper: Zhang2016) -> None:
-    """Shapes do not show them: a wrong one loads without a word and colours with half the context."""
+    """Shapes do not show them: with a wrong one, weights load silently and colours get half the context."""
     for group, (_, _, count, stride, dilation) in GROUPS.items():
         layers = [layer for layer in paper.get_submodule(f"model{group}") if isinstance(layer, nn.Conv2d)]
         assert [layer.stride[0] for layer in layers] == [1] * (count - 1) + [stride]
@@ -105,7 +105,7 @@ def test_other_sides_round_up_to_multiples_of_eight(paper: Zhang2016) -> None:
 
 
 def test_decoding_is_chosen_by_name() -> None:
-    """The released weights have a decoding of their own; trained ones need the paper's."""
+    """The released weights have their own decoding; those trained here need the paper's."""
     with pytest.raises(ValueError, match="'mode'"):
         Zhang2016("paper", decode="mode")
     with pytest.raises(ValueError, match="lite cannot decode by 'convolution'"):
@@ -113,7 +113,7 @@ def test_decoding_is_chosen_by_name() -> None:
 
 
 def test_before_training_the_convolution_is_the_mean(paper: Zhang2016) -> None:
-    """Cross-entropy never reaches it: a random start would stay random for ever."""
+    """Cross-entropy never trains it: random initial weights would stay random forever."""
     assert not paper.model_out.weight.requires_grad
     logits = torch.randn(1, 313, 4, 4) * 3
     torch.testing.assert_close(
@@ -133,7 +133,7 @@ def test_target_is_the_encoded_chroma_of_a_quarter_of_the_size(paper: Zhang2016,
 
 
 def test_lite_wastes_none_of_its_parameters() -> None:
-    """What never learns is shipped for nothing."""
+    """Parameters that are never trained would be bundled for nothing."""
     network = Zhang2016(**Zhang2016.presets["lite"]).train()
     rgb = torch.rand(2, 3, 64, 64)
     logits = network.native(colors.srgb_to_lab(rgb)[:, :1])
@@ -141,8 +141,8 @@ def test_lite_wastes_none_of_its_parameters() -> None:
     assert all(parameter.grad is not None for parameter in network.parameters())
 
 
-def test_lite_begins_with_the_prior() -> None:
-    """Its first answer is the distribution of colours in the world, not loud colours at random."""
+def test_lite_starts_from_the_prior() -> None:
+    """Its first output is the distribution of colours in the world, not random loud colours."""
     torch.manual_seed(0)
     network = Zhang2016(**Zhang2016.presets["lite"]).eval()
     with torch.no_grad():
@@ -161,16 +161,16 @@ def test_lite_colours_do_not_depend_on_the_batch(lite: Zhang2016) -> None:
 
 
 def test_a_lower_temperature_is_more_vivid(lite: Zhang2016) -> None:
-    """The one knob of the decoding must turn the right way."""
+    """The decoding's only parameter must work in the right direction."""
     logits = torch.randn(1, 313, 8, 8, generator=torch.Generator().manual_seed(0)) * 3
     cool, warm = Zhang2016("lite", temperature=0.2), lite
     assert cool.to_chroma(logits, logits).norm(dim=1).mean() > warm.to_chroma(logits, logits).norm(dim=1).mean() * 1.1
 
 
-def test_onnx_copies_answer_the_same(
+def test_onnx_copies_give_the_same_chroma(
     paper: Any, roughen: Callable[[Any], Any], onnx_difference: Callable[[Colorizer], float]
 ) -> None:
-    """At any batch size and any sides that the size rule allows, also where attention and dilation matter."""
+    """This holds for any batch size and sides that the size rule allows, with attention and dilation in effect."""
     torch.manual_seed(0)
     lite = roughen(Zhang2016(**Zhang2016.presets["lite"]))
     with torch.no_grad():
