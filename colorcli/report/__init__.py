@@ -1,1 +1,1 @@
-"""Pages that are looked at: one HTML file each, which holds all it shows and needs no network."""
+"""Report pages: each is one HTML file that contains everything it shows and works offline."""

@@ -21,11 +21,10 @@ MEASURES = (
     Measure("max_delta_l", "Largest |ΔL*|", decimals=3),
     Measure("written_max_delta_l", "Largest |ΔL*| in the file", decimals=3),
 )
-UNCERTAINTY = Measure("uncertainty", "Uncertainty", decimals=2)
-"""What the journal says of each colouring: ``GalleryItem.values`` has them, the share in per cent.
+"""The journal's measures of each colouring, as in ``GalleryItem.values``; the share is in per cent."""
 
-Of colourings with a map of their uncertainty ``UNCERTAINTY`` comes first, and the page is sorted by it.
-"""
+UNCERTAINTY = Measure("uncertainty", "Uncertainty", decimals=2)
+"""Comes first if any colouring has a map of its uncertainty; the page is then sorted by it."""
 
 
 @dataclass
@@ -35,13 +34,14 @@ class Colouring:
     Attributes:
         title: plain text, such as the output folder's name.
         line: one line on the model and the time.
-        summary: end of the run, by name: counts, seconds, exit code.
+        summary: how the run ended, by name: counts, seconds, exit code.
         facts: model and parameters, by name.
         columns: the photograph itself, then its colourings.
         entries: photographs with at least one colouring.
-        failures: name and reason of each failed photograph; ``skips`` of each skipped one.
+        failures: name and reason of each failed photograph.
+        skips: name and reason of each skipped photograph.
         picks: ``picks.json`` without the choices; None if there is nothing to choose.
-        command: the command line that makes the picks.
+        command: the command line that colours the picks.
     """
 
     title: str
@@ -62,7 +62,7 @@ def write_colouring(path: Path, colouring: Colouring, thumbnails: Thumbnails) ->
     Args:
         path: the first file, such as ``report.html``; others are ``report-2.html`` and so on beside it.
         colouring: what to show.
-        thumbnails: returns WebP files by column for the entries of these indices, in order, within bounds.
+        thumbnails: yields WebP files by column for the entries with the given indices, in order, within the bounds.
 
     Returns:
         The files, in order. Later ones of an earlier, longer report are removed.
@@ -104,9 +104,9 @@ def _write(
     choice = None
     if colouring.picks is not None:
         name = "picks.json" if number == 0 else f"picks-{number + 1}.json"
-        # as text: JavaScript numbers would turn 3.0 into 3, and lose seeds beyond 2**53
+        # as text: JavaScript would turn 3.0 into 3, and round seeds beyond 2**53
         header = json.dumps(dict(colouring.picks), indent=1)
-        # browsers share one storage among all local files
+        # browsers keep one storage for all local files
         identity = hashlib.sha256(f"{place.absolute()}\0{header}".encode("utf-8", "surrogateescape")).hexdigest()
         choice = {"id": identity[:16], "filename": name, "header": header}
     unsure = any(UNCERTAINTY.id in values for entry in colouring.entries for values in entry.values.values())
@@ -144,9 +144,9 @@ def _body(colouring: Colouring, number: int, links: str) -> str:
         ]
     if colouring.picks is not None:
         sections.append(
-            "<h2>Choosing</h2><p>Choose one colouring of each photograph: by the button below it, or go through the "
+            "<h2>Choosing</h2><p>Choose one colouring of each photograph: use the button below it, or go through the "
             "photographs with <kbd>←</kbd> <kbd>→</kbd> and press the sample’s number, <kbd>0</kbd> … <kbd>9</kbd> "
-            "(<kbd>Backspace</kbd> takes the choice back, <kbd>Enter</kbd> looks closer). Then save the choices and "
+            "(<kbd>Backspace</kbd> undoes the choice, <kbd>Enter</kbd> shows a larger view). Then save the choices and "
             "run</p>"
             f'<p class="command"><code>{escaped(colouring.command)}</code></p>'
         )

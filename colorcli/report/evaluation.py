@@ -1,4 +1,4 @@
-"""The page of an evaluation: the table with its intervals, plots, and the photographs beside each other."""
+"""The page of an evaluation: the table with its intervals, plots, and the photographs side by side."""
 
 from __future__ import annotations
 
@@ -36,9 +36,10 @@ def write_evaluation(path: Path, report: Report, pictures: Pictures) -> None:
 
     Args:
         path: the file, such as ``report.html``.
-        report: what ``report.json`` holds.
-        pictures: returns an image by photograph and model (``gray`` and ``original`` too): uint8 ``(H, W, 3)`` or
-            ``(H, W)``, sRGB-encoded. Called once for each pair, in the report's order; PhotoError leaves one out.
+        report: the content of ``report.json``.
+        pictures: returns an image by photograph and model (or ``gray`` or ``original``): uint8 ``(H, W, 3)`` or
+            ``(H, W)``, sRGB-encoded. Called once for each pair, in the report's order; on PhotoError the image is
+            left out.
 
     Raises:
         OutputError: the file cannot be written, or a file that is not a report exists there.
@@ -91,7 +92,7 @@ def _entry(image: ImageRecord) -> GalleryItem:
         model: {metric: rounded(value) for metric, value in found.items()} for model, found in image["values"].items()
     }
     size = f"{image['width']} × {image['height']}"
-    return GalleryItem(image["name"], size, values, missing="not among the pictures that this page holds")
+    return GalleryItem(image["name"], size, values, missing="not among the images on this page")
 
 
 def _shown(report: Report, most: int) -> set[int]:
@@ -132,8 +133,8 @@ def _body(report: Report, columns: Sequence[Column], shown: int) -> str:
     note = ""
     if shown < images:
         note = (
-            f'<p class="small quiet">The page holds pictures of {shown} of the {images} photographs: the best and the '
-            "worst by each metric, and an even choice among the others.</p>"
+            f'<p class="small quiet">This page shows {shown} of the {images} photographs: the best and the worst by '
+            "each metric, and an even selection of the others.</p>"
         )
     return "\n".join(
         (
@@ -171,17 +172,17 @@ def _table(report: Report, columns: Sequence[Column]) -> str:
         kind = ' class="baseline"' if column.role != "result" else ""
         rows.append(f'<tr{kind}><th scope="row"><bdi>{escaped(column.label)}</bdi></th>{"".join(cells)}</tr>')
     legend = (
-        "Means over the photographs, below each its 95 % interval (bootstrap). <i>gray</i> does nothing: what is not "
-        "better than it has gained nothing."
+        "Means over the photographs; below each, its 95 % interval (bootstrap). <i>gray</i> is the photograph without "
+        "colour: a model that is not better than gray gains nothing."
     )
     if any(row["verdict"] in ("better", "worse") for row in _against_gray(report)):
         legend += (
-            ' <span class="better">▲</span> better and <span class="worse">▼</span> worse than gray, by a paired '
-            "difference whose interval leaves zero out."
+            ' <span class="better">▲</span> better or <span class="worse">▼</span> worse than gray, by a paired '
+            "difference whose interval excludes zero."
         )
     if costs:
         legend += (
-            " Parameters, multiply-adds, time and memory are of one photograph of 1:1 at the model’s working size."
+            " Parameters, multiply-adds, time and memory are for one square photograph at the model’s working size."
         )
     notes = "".join(f'<p class="small"><strong>Note:</strong> {escaped(note)}</p>' for note in report["notes"])
     return (
@@ -225,7 +226,7 @@ def _score(report: Report, model: str, metric: MetricRecord) -> str:
 
 
 def _against_gray(report: Report) -> list[PairedRecord]:
-    """Paired differences of models from gray, in either direction."""
+    """Paired differences of models from gray, whichever of the two comes first in the report."""
     turned = {"better": "worse", "worse": "better"}
     found: list[PairedRecord] = []
     for row in report["paired"]:

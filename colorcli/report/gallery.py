@@ -29,13 +29,13 @@ class Column:
     sample: int | None = None
 
     def data(self) -> dict[str, object]:
-        """As the page holds it."""
+        """The column as JSON data for the page."""
         return {key: value for key, value in asdict(self).items() if value is not None}
 
 
 @dataclass(frozen=True)
 class Measure:
-    """A number for each version; ``better`` is ``higher``, ``lower`` or ``none``."""
+    """A number for each version; ``better`` says which direction is better: ``higher``, ``lower`` or ``none``."""
 
     id: str
     label: str
@@ -49,16 +49,16 @@ class GalleryItem:
     """One photograph on a page.
 
     Attributes:
-        name: of the photograph.
-        size: such as ``640 × 480``.
+        name: name of the photograph.
+        size: size in pixels, such as ``640 × 480``.
         values: measures by column.
-        links: of the files, relative to the page, by column.
+        links: links to the files by column, relative to the page.
         notes: remarks, each a clause.
-        missing: shown instead of an image that the page does not hold.
-        key: of a choice in the browser's storage.
+        missing: text shown instead of an image that is not on the page.
+        key: key of the choice in the browser's storage.
         samples: indices that can be chosen.
-        made_by: entries of ``picks.json`` for each of the samples, in their order.
-        identity: entries of ``picks.json`` that name the photograph.
+        made_by: for each sample in order, entries of ``picks.json`` that say what made it.
+        identity: entries of ``picks.json`` that identify the photograph.
     """
 
     name: str
@@ -73,7 +73,7 @@ class GalleryItem:
     identity: dict[str, object] = field(default_factory=dict)
 
     def data(self) -> dict[str, object]:
-        """For the page, without empty fields."""
+        """The photograph as JSON data for the page, without empty fields."""
         return {key: value for key, value in asdict(self).items() if value}
 
 
@@ -85,14 +85,14 @@ def rounded(value: object) -> float | None:
 
 
 def facts(pairs: Mapping[str, object], style: str = "facts") -> str:
-    """Name-value pairs as an HTML description list, without empty values."""
+    """Name-value pairs as an HTML description list; empty values are left out."""
     stated = {name: value for name, value in pairs.items() if value not in (None, "")}
     items = "".join(f"<div><dt>{escaped(name)}</dt><dd>{escaped(value)}</dd></div>" for name, value in stated.items())
     return f'<dl class="{style}">{items}</dl>'
 
 
 def reasons(title: str, pairs: list[tuple[str, str]], *, opened: bool = True) -> str:
-    """A section listing photographs with reasons; empty if there are none."""
+    """A section that lists photographs with reasons; an empty string if there are none."""
     if not pairs:
         return ""
     items = "".join(f"<li><bdi>{escaped(name)}</bdi>: {escaped(reason)}</li>" for name, reason in pairs)
@@ -105,6 +105,6 @@ def reasons(title: str, pairs: list[tuple[str, str]], *, opened: bool = True) ->
 
 GALLERY = (
     '<h2 id="photographs">Photographs</h2><noscript><p>The photographs are shown by a script, which this browser or '
-    'viewer has not run; open the file in a web browser.</p></noscript><section id="gallery"></section>'
+    'viewer did not run; open the file in a web browser.</p></noscript><section id="gallery"></section>'
 )
 """Where the script puts the gallery."""

@@ -1,4 +1,4 @@
-"""A self-contained HTML file: style, scripts, data and images. It is streamed, so memory use is constant.
+"""A self-contained HTML file with style, scripts, data and images. It is streamed, so memory use is constant.
 
 The Content-Security-Policy allows only the page's own style and scripts, by hash, and ``data:`` images, so that
 injected markup could neither run nor send anything. Data is JSON in elements that browsers do not execute, with one
@@ -34,7 +34,7 @@ def escaped(text: object) -> str:
 
 
 def is_page(path: Path) -> bool:
-    """Whether a file is a colorcli page; False if it does not exist. Raises OSError if it cannot be read."""
+    """Whether a file is a colorcli page; False if it does not exist. Raises ``OSError`` if it cannot be read."""
     try:
         with path.open("rb") as file:
             return _GENERATOR.encode() in file.read(_HEAD_BYTES)
@@ -46,7 +46,7 @@ def check_place(path: Path) -> None:
     """Check that a page may be written to ``path``.
 
     Raises:
-        OutputError: a file that is not a colorcli page exists there.
+        OutputError: a file that is not a colorcli page exists there, or cannot be read.
     """
     try:
         free = is_page(path) or not os.path.lexists(path)
@@ -71,7 +71,7 @@ def write_page(
         path: the file.
         title: plain text.
         body: escaped HTML.
-        data: for the scripts; JSON without NaN and infinity.
+        data: JSON for the scripts, without NaN and infinity.
         pictures: WebP files of each photograph by column, in the order of ``data["photos"]``.
         scripts: names of files in ``assets``, in the order in which they run.
 

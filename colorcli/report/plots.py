@@ -17,7 +17,7 @@ _AXIS, _GRID = (120, 120, 120), (228, 228, 228)
 
 
 def ticks(low: float, high: float, count: int = 5) -> list[float]:
-    """Round numbers from ``low`` to ``high``, 1, 2 or 5 times a power of ten apart, about ``count`` of them."""
+    """About ``count`` round numbers from ``low`` to ``high``, whose step is 1, 2 or 5 times a power of ten."""
     span = high - low
     if not (math.isfinite(span) and span > 0):
         return [low]
@@ -34,10 +34,10 @@ def curves(
     """Draw each quantity in its own panel, over a common horizontal axis.
 
     Args:
-        series: lines by name, by quantity; the name of a single line is not shown.
-        x_label: of the horizontal axis.
-        starts: positions where phases begin. Lines break there, except for quantities that begin with ``val``, which
-            mean the same in all phases.
+        series: for each quantity, its lines by name; the name of a single line is not shown.
+        x_label: label of the horizontal axis.
+        starts: positions where phases begin. Lines break there, except for quantities whose names begin with ``val``,
+            which mean the same in all phases.
     """
     rows = -(-len(series) // _COLUMNS)
     image = Image.new("RGB", (min(_COLUMNS, len(series)) * _WIDTH, rows * _HEIGHT), "white")

@@ -1,6 +1,6 @@
-"""What an evaluation reports: the layout of ``report.json``, of which the tables and the page are made.
+"""The layout of ``report.json``, from which an evaluation's tables and page are made.
 
-Fields may be added under the same ``VERSION``; one that changes its meaning raises it.
+Fields may be added without raising ``VERSION``; changing the meaning of one raises it.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ VERSION = 1
 
 
 class MetricRecord(TypedDict):
-    """What is measured; see ``evaluate.metrics.Metric``."""
+    """A metric; see ``evaluate.metrics.Metric``."""
 
     id: str
     label: str
@@ -23,7 +23,7 @@ class MetricRecord(TypedDict):
 
 
 class Cost(TypedDict, total=False):
-    """What a model costs for one photograph of 1:1 at its working size; None where that is unknown."""
+    """A model's cost for one square photograph at its working size; None if unknown."""
 
     parameters: int | None
     multiply_adds: int | None
@@ -37,7 +37,7 @@ CostName = Literal["parameters", "multiply_adds", "milliseconds", "memory_mb"]
 class ModelRecord(Cost):
     """A row of the table: the gray photograph, a model, another tool's colourings, or the original.
 
-    Only models have costs and say what ran them.
+    Only models have costs and a record of what ran them.
     """
 
     name: str
@@ -52,9 +52,10 @@ class ModelRecord(Cost):
 
 
 class Score(TypedDict):
-    """A model's number by one metric, with its 95 % interval; None where there is none.
+    """A model's score by one metric, with its 95 % interval; None if there is none.
 
-    ``infinite`` photographs are left out of it; ``sd_over_seeds`` is the spread of its means over seeds.
+    ``infinite`` is the number of photographs left out because their value is infinite; ``sd_over_seeds`` is the
+    standard deviation of the means over seeds.
     """
 
     mean: float | None
@@ -66,7 +67,7 @@ class Score(TypedDict):
 
 
 class PairedRecord(TypedDict):
-    """The mean difference of ``a`` from ``b`` over the photographs that both have, its interval, and a verdict on a."""
+    """The mean of ``a`` minus ``b`` over the photographs that both have, its interval, and a verdict on ``a``."""
 
     metric: str
     a: str
@@ -102,7 +103,7 @@ class Failure(TypedDict):
 
 
 class Counts(TypedDict):
-    """Where the photographs were, and how many were scored, failed, and were left by an early end."""
+    """Where the photographs were, and how many were scored, failed, or were left when the run was stopped."""
 
     roots: list[str]
     images: int
@@ -111,7 +112,7 @@ class Counts(TypedDict):
 
 
 class Report(TypedDict):
-    """All that an evaluation says; ``protocol`` is ``evaluate.protocols.Protocol.record``."""
+    """An evaluation's results; ``protocol`` is ``evaluate.protocols.Protocol.record``."""
 
     version: int
     title: str

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 MAX_PICTURES = 2000
-"""The most pictures that one page holds."""
+"""The largest number of images on one page."""
 
 _QUALITIES = (82, 70, 55, 40, 25)
 _MIN_EDGE = 16
@@ -18,13 +18,13 @@ _MIN_EDGE = 16
 
 @dataclass(frozen=True)
 class Bounds:
-    """Bounds of a thumbnail: pixels of the longer side, and bytes of the file."""
+    """Limits of a thumbnail: pixels along the longer side, and bytes of the file."""
 
     edge: int
     bytes: int
 
 
-# at most 36 MB of base64 a page, whatever the images show
+# at most 36 MB of base64 per page, whatever the images show
 _BOUNDS = ((300, Bounds(640, 90_000)), (800, Bounds(480, 33_750)), (MAX_PICTURES, Bounds(360, 13_500)))
 
 
@@ -38,7 +38,7 @@ def thumbnail(pixels: NDArray[np.uint8], bounds: Bounds) -> bytes:
 
     Args:
         pixels: ``(H, W)`` or ``(H, W, 3)``, uint8, sRGB-encoded.
-        bounds: first quality, then size is lowered until the file fits.
+        bounds: limits of the file; quality is lowered first, then the size, until it fits.
     """
     small = Image.fromarray(pixels)
     edge = bounds.edge

@@ -1,4 +1,4 @@
-"""A headless Chromium that notices what a page should not do, and reports to show in it."""
+"""A headless Chromium that notices forbidden actions of a page, and reports to show in it."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ Open = Callable[..., Any]
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Any]:
-    """Chromium, as the system has it."""
+    """The system's Chromium."""
     api = pytest.importorskip("playwright.sync_api", reason="part of the extra 'test'")
     names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
     program = os.environ.get("COLORCLI_TEST_CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
@@ -51,7 +51,7 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture
 def look(browser: Any) -> Iterator[Open]:
-    """Open a page; in the end, it must not have complained, nor have asked anybody for anything."""
+    """Opens pages; in the end, none may have logged a fault or requested anything from outside."""
     faults: list[str] = []
     contexts = []
 
@@ -79,14 +79,14 @@ def _leaves(url: str, path: Path) -> bool:
 
 
 def picture(value: int, *, gray: bool = False) -> NDArray[np.uint8]:
-    """A small picture that looks different for each value."""
+    """A small image that looks different for each value."""
     column = np.linspace(0, 255, 48).astype(np.uint8)
     plane = np.broadcast_to(column, (32, 48))
     return np.stack([plane, plane if gray else np.full_like(plane, value % 256), plane], axis=-1)
 
 
 def evaluation(count: int = 7, models: tuple[str, ...] = ("alpha@lite", "beta@lite")) -> Report:
-    """What ``report.json`` holds: alpha is best on the last photographs by PSNR; beta everywhere worse than gray."""
+    """``report.json``: by PSNR, alpha is best on the last photographs, and beta is always worse than gray."""
     names = ["gray", *models, "original"]
     images: list[ImageRecord] = []
     for index in range(count):
@@ -136,7 +136,7 @@ def evaluation(count: int = 7, models: tuple[str, ...] = ("alpha@lite", "beta@li
 
 
 def pictures(name: str, model: str) -> NDArray[np.uint8]:
-    """What ``write_evaluation`` asks for."""
+    """The images that ``write_evaluation`` asks for."""
     return picture(len(name) * 7 + len(model), gray=model == "gray")
 
 

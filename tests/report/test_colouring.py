@@ -1,4 +1,4 @@
-"""Reports of colouring runs, and picks: the program as people use it, with a fake network, and what a browser shows."""
+"""Reports of colouring runs, and picks: the program with a fake network, and what a browser shows."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SEED = 2**60 + 1
 
 @pytest.fixture(autouse=True)
 def place(faked: Path) -> Path:
-    """Every model's name leads to a fake; photographs lie in ``old``."""
+    """Every model name stands for a fake; photographs are in ``old``."""
     for name in ("a.png", "b.jpg", "<script>window.hacked = 1<", "sub/c.tif"):
         write_gray(faked / "old" / (name if "." in name[-4:] else f"{name}.png"))
     return faked
@@ -44,7 +44,7 @@ def save(content: Any, name: str = "picks.json") -> Path:
 
 @pytest.fixture
 def sampled(place: Path) -> Path:
-    """The report of three samples of each photograph, made with a seed that no browser could count to."""
+    """The report of three samples of each photograph, with a seed beyond JavaScript's exact integers."""
     assert colour("old", "-o", "three", "--samples", 3, "--sigma", 3, "--seed", SEED, "--report", "-q") == 0
     return place / "three" / "report.html"
 
@@ -52,8 +52,8 @@ def sampled(place: Path) -> Path:
 # reports
 
 
-def test_the_report_lies_where_it_is_found(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """At the top of the output folder, named in the last line; scripts learn it from an event."""
+def test_the_report_is_easy_to_find(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is at the top of the output folder and named in the last line; scripts learn its path from an event."""
     assert colour("old", "--report") == 0
     path = place / "old_colorized" / "report.html"
     assert capsys.readouterr().err.splitlines()[-1] == f"Report: {path}"
@@ -65,7 +65,7 @@ def test_the_report_lies_where_it_is_found(place: Path, capsys: pytest.CaptureFi
 
 
 def test_a_finished_run_gets_its_report_later(place: Path) -> None:
-    """Nobody colours eighty thousand photographs twice because the report was not asked for."""
+    """Nobody wants to colour eighty thousand photographs again only to get a report."""
     assert colour("old", "-q") == 0
     before = contents(place / "old_colorized")
     assert colour("old", "-q", "--report") == 0
@@ -77,7 +77,7 @@ def test_a_finished_run_gets_its_report_later(place: Path) -> None:
 
 
 def test_failures_are_listed_with_their_reasons(place: Path) -> None:
-    """What is missing from the gallery is the first thing to know, and why."""
+    """What is missing from the gallery, and why, is the first thing to know."""
     (place / "old" / "broken.jpg").write_bytes(b"no JPEG")
     assert colour("old", "-q", "--report", "--samples", 2, "--sigma", 3) == 3
     text = (place / "old_colorized" / "report.html").read_text("utf-8")
@@ -86,7 +86,7 @@ def test_failures_are_listed_with_their_reasons(place: Path) -> None:
 
 
 def test_facts_of_each_colouring_come_from_the_journal(place: Path) -> None:
-    """The numbers in the report and in the journal are the same numbers."""
+    """The numbers in the report are those in the journal."""
     assert colour("old", "-q", "--report") == 0
     photos = {photo["name"]: photo for photo in page_data(place / "old_colorized" / "report.html")["photos"]}
     for _, record in read_status(place / "old_colorized").records:
@@ -98,7 +98,7 @@ def test_facts_of_each_colouring_come_from_the_journal(place: Path) -> None:
 
 
 def test_pictures_are_decoded_once(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A report that was interrupted after an hour goes on from there; a later one costs only what is new."""
+    """A report that was interrupted after an hour resumes there; a later one costs only what is new."""
     assert colour("old", "-q", "--report") == 0
     path = place / "old_colorized" / "report.html"
     first = path.read_text("utf-8").split('id="pictures-')[1:]
@@ -113,7 +113,7 @@ def test_pictures_are_decoded_once(place: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_outputs_that_were_changed_are_not_shown_as_ours(place: Path, look: Open) -> None:
-    """A file that somebody retouched stands in the way, and the report says so."""
+    """A file that somebody retouched is kept, and the report says so."""
     assert colour("old", "-q") == 0
     (place / "old_colorized" / "b.jpg").write_bytes(b"something else")
     assert colour("old", "-q", "--report") == 3
@@ -125,7 +125,7 @@ def test_outputs_that_were_changed_are_not_shown_as_ours(place: Path, look: Open
 def test_a_photograph_that_is_gone_is_shown_by_its_lightness(
     place: Path, look: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Originals go back into their boxes during a run of a week; the report compares all the same."""
+    """Originals may be moved away during a run of a week; the report must still compare."""
     moved = place / "old" / "a.png"
 
     class Moving(FakeSession):
@@ -143,7 +143,7 @@ def test_a_photograph_that_is_gone_is_shown_by_its_lightness(
 
 
 def test_a_foreign_report_is_refused_before_any_work(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Not after a night of colouring, and never by replacing it."""
+    """The refusal must not come after a night of colouring, and the file must not be replaced."""
     (place / "old_colorized").mkdir()
     (place / "old_colorized" / "report.html").write_text("mine")
     assert colour("old", "-q", "--report") == 8
@@ -152,7 +152,7 @@ def test_a_foreign_report_is_refused_before_any_work(place: Path, capsys: pytest
 
 
 def test_more_than_fits_one_file(place: Path, monkeypatch: pytest.MonkeyPatch, look: Open) -> None:
-    """Ten thousand photographs are ten files that open, not one that does not; a shorter report leaves none behind."""
+    """Ten thousand photographs make ten files that open, not one that does not; a shorter report removes old parts."""
     monkeypatch.setattr(colouring, "MAX_PICTURES", 4)
     assert colour("old", "-q", "--report") == 0
     root = place / "old_colorized"
@@ -170,7 +170,7 @@ def test_more_than_fits_one_file(place: Path, monkeypatch: pytest.MonkeyPatch, l
 
 
 def test_the_page_of_a_run_in_a_browser(place: Path, look: Open) -> None:
-    """One colouring of each: nothing to choose, everything to look at, on a phone too."""
+    """With one colouring each, there is nothing to choose but everything to look at, on a phone too."""
     assert colour("old", "-q", "--report") == 0
     page = look(place / "old_colorized" / "report.html", width=375, scheme="dark")
     assert page.evaluate("document.documentElement.scrollWidth") <= 375
@@ -190,7 +190,7 @@ def test_the_page_of_a_run_in_a_browser(place: Path, look: Open) -> None:
 
 
 def test_choosing_in_the_browser_makes_exactly_what_was_chosen(sampled: Path, look: Open, place: Path) -> None:
-    """From the samples over the browser's keyboard to the finished files: byte for byte the colouring that was seen."""
+    """What was chosen by keyboard in the browser is made byte for byte."""
     page = look(sampled)
     assert page.locator("#save-picks").is_disabled()
     page.locator(".photo").first.focus()
@@ -217,7 +217,7 @@ def test_choosing_in_the_browser_makes_exactly_what_was_chosen(sampled: Path, lo
 
 
 def test_in_the_viewer_a_digit_chooses(sampled: Path, look: Open) -> None:
-    """Whoever looks closely chooses there; the digit is the number in the name of the file."""
+    """Users who look closely choose there; the digit is the number in the file's name."""
     page = look(sampled)
     page.locator(".picture").first.click()
     page.keyboard.press("2")
@@ -227,7 +227,7 @@ def test_in_the_viewer_a_digit_chooses(sampled: Path, look: Open) -> None:
 
 
 def test_opening_a_photograph_shows_the_chosen_sample(sampled: Path, look: Open) -> None:
-    """Whoever comes back to a choice wants to see it, not the first sample."""
+    """Users who come back to a choice want to see it, not the first sample."""
     page = look(sampled)
     page.locator(".photo").first.focus()
     for key in ("2", "ArrowRight", "1", "ArrowLeft", "Enter"):
@@ -237,12 +237,12 @@ def test_opening_a_photograph_shows_the_chosen_sample(sampled: Path, look: Open)
     assert "s01 on the right" in page.get_by_role("slider").get_attribute("aria-label")
 
 
-def test_bars_leave_a_phone_its_screen_and_every_picture_has_words(sampled: Path, look: Open) -> None:
-    """Two bars that wrapped took a fifth of the screen; a picture without words is nothing to those who cannot see."""
+def test_bars_are_small_on_a_phone_and_every_image_has_alternative_text(sampled: Path, look: Open) -> None:
+    """Two wrapped bars took a fifth of the screen; images without text are lost on people who cannot see."""
     page = look(sampled, width=390)
     height = page.evaluate("innerHeight")
     assert page.locator(".choices").bounding_box()["height"] < 0.08 * height
-    # One line: broken after a hyphen, "-o" would be "-" and "o".
+    # The command stays on one line: broken after its hyphen, "-o" could not be copied.
     assert page.locator(".command").bounding_box()["height"] < 40
     page.locator(".picture").first.click()
     assert page.locator("dialog .bar").bounding_box()["height"] < 0.08 * height
@@ -264,7 +264,7 @@ def test_on_paper_a_report_is_light_and_says_what_was_chosen(sampled: Path, look
 
 
 def test_a_report_begins_with_how_the_run_ended(place: Path, look: Open) -> None:
-    """What went wrong comes first, not after a screen of photographs."""
+    """What went wrong comes first, not below a screen of photographs."""
     (place / "old" / "broken.png").write_bytes(b"no picture")
     assert colour("old", "-q", "--report") == 3
     page = look(place / "old_colorized" / "report.html")
@@ -276,7 +276,7 @@ def test_a_report_begins_with_how_the_run_ended(place: Path, look: Open) -> None
 
 
 def test_several_classes_give_a_colouring_each(place: Path) -> None:
-    """Is it a cat or a fox? Each is what a run for this class alone makes, and what was chosen is made again."""
+    """Is it a cat or a fox? Each colouring equals that of a run for its class alone, and a choice is made again."""
     common = ("--samples", 2, "--sigma", 3, "-q")
     assert colour("old", "-o", "both", "--class", "tabby, 277", "--report", *common) == 0
     labels = [column["label"] for column in page_data(place / "both" / "report.html")["columns"]]
@@ -293,7 +293,7 @@ def test_several_classes_give_a_colouring_each(place: Path) -> None:
 
 
 def test_picks_are_made_by_the_backend_that_made_the_samples(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """PyTorch made the samples and ONNX Runtime what was chosen of them: seven of eight files had other bytes."""
+    """PyTorch made the samples and ONNX Runtime the picks: seven of eight files had other bytes."""
     asked = _engines(monkeypatch)
     assert colour("old", "-o", "three", "--samples", 3, "--sigma", 3, "-q", "--report") == 0
     chosen = picks_of(place / "three" / "report.html", {"a.png": 1})
@@ -312,7 +312,7 @@ def test_picks_are_made_by_the_backend_that_made_the_samples(place: Path, monkey
 def test_picks_among_the_samples_of_several_backends(
     place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A run that was continued on another machine: each photograph that was chosen comes out as it was seen."""
+    """Even if a run was continued on another machine, each chosen colouring comes out as it was seen."""
     asked = _engines(monkeypatch)
     samples = ("old", "-o", "three", "--samples", 2, "--sigma", 3, "-q")
     assert colour(*samples, "--include", "a.png") == 0
@@ -332,7 +332,7 @@ def test_picks_among_the_samples_of_several_backends(
 
 
 def _engines(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
-    """The backend and precision of each model that is opened from here on; automatically it is ONNX Runtime."""
+    """Backend and precision of each model opened from now on; ``auto`` is ONNX Runtime."""
     asked: list[tuple[str, str]] = []
 
     def opened(card: ModelCard, *, backend: str, precision: str, **_: Any) -> FakeSession:
@@ -346,7 +346,7 @@ def _engines(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
 
 
 def test_picks_join_the_samples_folder(sampled: Path, place: Path) -> None:
-    """The chosen ones may go beside the samples: names do not collide, and all runs know what is theirs."""
+    """Picks may be written beside the samples: names do not collide, and each run knows its own files."""
     before = contents(place / "three")
     picks = save(picks_of(sampled, {"a.png": 1, "sub/c.tif": 0}))
     assert colour("old", "--picks", picks, "-o", "three", "-q") == 0
@@ -358,7 +358,7 @@ def test_picks_join_the_samples_folder(sampled: Path, place: Path) -> None:
     assert colour("old", "--picks", picks, "-o", "three", "-q") == 0, "again: done already"
 
 
-def test_another_choice_later_replaces_nothing_unasked(
+def test_a_later_choice_replaces_nothing_without_overwrite(
     sampled: Path, place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A file that was chosen yesterday stays until --overwrite says otherwise."""
@@ -373,7 +373,7 @@ def test_another_choice_later_replaces_nothing_unasked(
 
 
 def test_a_chosen_colouring_in_another_format(sampled: Path, place: Path) -> None:
-    """Samples as small JPEGs, what was chosen as TIFF for the archive: same colours, another file."""
+    """Samples may be small JPEGs and picks TIFFs for the archive, with the same colours."""
     picks = save(picks_of(sampled, {"a.png": 1}))
     assert colour("old", "--picks", picks, "-o", "chosen", "--format", "tiff", "-q") == 0
     assert list(contents(place / "chosen")) == ["a.tif"]
@@ -381,10 +381,10 @@ def test_a_chosen_colouring_in_another_format(sampled: Path, place: Path) -> Non
     assert (record["sample"], record["parameters"]["seed"]) == (1, SEED)
 
 
-def test_a_photograph_that_changed_is_not_taken_for_the_chosen_one(
+def test_a_photograph_that_changed_is_not_mistaken_for_the_chosen_one(
     sampled: Path, place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Somebody rescanned it: the colours that were seen belong to the old scan."""
+    """If somebody rescanned it, the colours that were seen belong to the old scan."""
     picks = save(picks_of(sampled, {"a.png": 1, "b.jpg": 0}))
     write_gray(place / "old" / "a.png", value=90)
     assert colour("old", "--picks", picks, "-o", "chosen") == 3
@@ -415,7 +415,7 @@ Change = Callable[[dict[str, Any]], object]
 def test_picks_that_cannot_be_followed(
     change: Change, arguments: list[str], said: str, sampled: Path, place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Rather nothing than colours that nobody chose."""
+    """Making nothing is better than making colours that nobody chose."""
     content = picks_of(sampled, {"a.png": 1})
     change(content)
     assert colour("old", "--picks", save(content), "-o", "chosen", *arguments) == 2
@@ -424,16 +424,16 @@ def test_picks_that_cannot_be_followed(
 
 
 @pytest.mark.parametrize(("content", "said"), [(b"", "it is not JSON"), (b"[]", "not a picks file"), (None, "read")])
-def test_files_that_are_no_picks(content: bytes | None, said: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """A sentence, not a traceback."""
+def test_files_that_are_not_picks(content: bytes | None, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """They give a sentence, not a traceback."""
     if content is not None:
         Path("picks.json").write_bytes(content)
     assert colour("old", "--picks", "picks.json") == 2
     assert said in capsys.readouterr().err
 
 
-def test_options_from_the_surroundings_do_not_contradict(sampled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A default in colorcli.toml or the environment is for runs that say nothing; picks say more."""
+def test_picks_override_options_from_the_environment(sampled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A default in colorcli.toml or the environment applies only if nothing else is given; picks give it."""
     monkeypatch.setenv("COLORCLI_COLORIZE_SEED", "99")
     picks = save(picks_of(sampled, {"a.png": 1}))
     assert colour("old", "--picks", picks, "-o", "chosen", "-q") == 0
@@ -441,7 +441,7 @@ def test_options_from_the_surroundings_do_not_contradict(sampled: Path, monkeypa
 
 
 def test_picks_of_several_files_and_folders(place: Path) -> None:
-    """Reports in parts save choices in parts; photographs of one name are told apart by where they lie."""
+    """Reports in parts save choices in parts; photographs of the same name are distinguished by their folders."""
     for folder in ("x", "y"):
         write_gray(place / folder / "same.png", value=60 if folder == "x" else 160)
     assert colour("x", "y", "-o", "both", "--samples", 2, "--sigma", 3, "--report", "-q") == 0
@@ -456,14 +456,14 @@ def test_picks_of_several_files_and_folders(place: Path) -> None:
 
 
 def test_patterns_narrow_what_was_chosen(sampled: Path, place: Path) -> None:
-    """--include takes part of the choices; it does not make the others unknown."""
+    """--include selects some of the choices; the others are not errors."""
     picks = save(picks_of(sampled, {"a.png": 1, "b.jpg": 0}))
     assert colour("old", "--picks", picks, "-o", "chosen", "--include", "*.jpg", "-q") == 0
     assert list(contents(place / "chosen")) == ["b.jpg"]
 
 
 def test_the_model_comes_from_the_picks(sampled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Samples by another model than the default are followed without naming it again; a wrong name is refused."""
+    """Picks by another model than the default need no --model; a wrong one is refused."""
     asked = []
 
     def find(name: str) -> ModelCard:

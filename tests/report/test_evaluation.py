@@ -32,8 +32,8 @@ def rows(page: Any) -> list[str]:
     return list(page.locator("table[data-sortable] >> nth=0").locator("tbody th").all_inner_texts())
 
 
-def test_the_table_stands_without_scripts(report: Path) -> None:
-    """Where a mail program or a build server runs no scripts, the numbers and the gray row must still be read."""
+def test_the_table_works_without_scripts(report: Path) -> None:
+    """In a mail program or a build server that runs no scripts, the numbers and the gray row must be readable."""
     text = report.read_text("utf-8").split("<script")[0]
     assert "20.00" in text, "gray's mean"
     assert "24.00" in text and "23.50 … 24.50" in text, "a mean and its interval"
@@ -42,8 +42,8 @@ def test_the_table_stands_without_scripts(report: Path) -> None:
     assert "is cut off" in text
 
 
-def test_notes_stand_beside_the_numbers_they_qualify(tmp_path: Path) -> None:
-    """An FID of seven photographs must not be quoted without what was said of it; infinite is not unknown."""
+def test_notes_are_beside_the_numbers_they_qualify(tmp_path: Path) -> None:
+    """An FID of seven photographs must not be quoted without its note; infinite is not the same as unknown."""
     noted = evaluation()
     noted["notes"] = ["FID is of 7 photographs & biased."]
     noted["summary"]["original"]["psnr"]["infinite"] = 7
@@ -54,7 +54,7 @@ def test_notes_stand_beside_the_numbers_they_qualify(tmp_path: Path) -> None:
 
 
 def test_nothing_from_outside_becomes_markup(report: Path) -> None:
-    """A photograph's name must not run in the browser of whoever looks at the report."""
+    """A photograph's name must not be run as code in a reader's browser."""
     text = report.read_text("utf-8")
     assert "<script>window" not in text
     assert "<b>two" not in text and "<i>broken" not in text
@@ -62,7 +62,7 @@ def test_nothing_from_outside_becomes_markup(report: Path) -> None:
 
 
 def test_opens_quietly_and_fits_a_phone(report: Path, look: Open) -> None:
-    """No errors, nothing asked of the network, and no sideways scrolling on the smallest of usual phones."""
+    """There are no errors, no requests, and no sideways scrolling on a small phone."""
     for width, scheme in ((375, "dark"), (1280, "light")):
         page = look(report, width=width, scheme=scheme)
         page.wait_for_selector(".plot svg")
@@ -74,7 +74,7 @@ def test_opens_quietly_and_fits_a_phone(report: Path, look: Open) -> None:
 
 
 def test_photographs_are_sorted_by_any_metric(report: Path, look: Open) -> None:
-    """The worst photographs say most about a model, and nobody finds them by scrolling."""
+    """The worst photographs say the most about a model, and nobody finds them by scrolling."""
     page = look(report)
     page.get_by_label("Sort by", exact=True).select_option("psnr")
     assert first_card(page) == "box 6/photo 6.jpg", "best first, of the first model"
@@ -101,8 +101,8 @@ def test_the_table_is_sorted_by_its_heads(report: Path, look: Open) -> None:
     assert page.locator("th[aria-sort=ascending]").count() == 1
 
 
-def test_two_pictures_are_compared_by_keyboard(report: Path, look: Open) -> None:
-    """Whoever cannot use a mouse compares as well: Enter opens, arrows divide and go on, digits change the model."""
+def test_two_images_are_compared_by_keyboard(report: Path, look: Open) -> None:
+    """Users without a mouse can compare too: Enter opens, arrows move the divider or go on, digits choose the model."""
     page = look(report)
     page.locator(".photo").first.focus()
     page.keyboard.press("Enter")
@@ -118,15 +118,15 @@ def test_two_pictures_are_compared_by_keyboard(report: Path, look: Open) -> None
     page.keyboard.press("ArrowDown")
     assert page.locator("dialog h2").inner_text() == "box 1/photo 1.jpg"
     page.keyboard.press("Escape")
-    # A browser tells of the closing only after it has closed.
+    # The browser sends the close event only after closing.
     page.wait_for_selector(".photo.current h3:text-is('box 1/photo 1.jpg')")
 
 
 def test_the_slider_follows_the_pointer(report: Path, look: Open) -> None:
-    """A finger or a mouse drags the divide to where it is."""
+    """A finger or a mouse drags the divider."""
     page = look(report, width=375)
     page.locator(".picture").nth(1).click()
-    # The frame takes the picture's shape once that has been decoded.
+    # The frame gets the image's shape once it has been decoded.
     page.wait_for_function("document.querySelector('.frame').style.getPropertyValue('--ratio')")
     box = page.locator(".frame").bounding_box()
     page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 20)
@@ -137,7 +137,7 @@ def test_the_slider_follows_the_pointer(report: Path, look: Open) -> None:
 
 
 def test_plots_say_what_they_show(report: Path, look: Open) -> None:
-    """A plot without words says nothing to a screen reader, and little to the rest."""
+    """A plot without text is lost on users of screen readers."""
     page = look(report)
     page.wait_for_selector(".plot svg")
     labels = page.eval_on_selector_all(".plot svg[role=img]", "all => all.map(one => one.getAttribute('aria-label'))")
@@ -150,7 +150,7 @@ def test_plots_say_what_they_show(report: Path, look: Open) -> None:
 
 
 def test_many_photographs_stay_usable(tmp_path: Path, look: Open) -> None:
-    """A page that draws three thousand pictures at once is not one that opens."""
+    """A page that draws three thousand images at once would not open."""
     path = tmp_path / "report.html"
     write_evaluation(path, evaluation(600), lambda name, model: picture(3))
     page = look(path, width=375)
@@ -162,8 +162,8 @@ def test_many_photographs_stay_usable(tmp_path: Path, look: Open) -> None:
     assert first_card(page) == "box 599/photo 599.jpg", "sorted over all pages, and back on the first"
 
 
-def test_pictures_of_the_extremes_when_not_all_fit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Of five thousand photographs the best and worst are looked at first; the file must stay one that can be sent."""
+def test_images_of_the_extremes_when_not_all_fit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """People look at the best and worst of five thousand photographs first; the file must stay small enough to send."""
     monkeypatch.setattr(module, "MAX_PICTURES", 40)
     asked: set[str] = set()
 
@@ -177,8 +177,8 @@ def test_pictures_of_the_extremes_when_not_all_fit(monkeypatch: pytest.MonkeyPat
     assert "10 of the 100 photographs" in (tmp_path / "report.html").read_text("utf-8")
 
 
-def test_a_picture_that_cannot_be_made_is_left_out(tmp_path: Path, look: Open) -> None:
-    """One file that vanished during an evaluation of hours must not cost the report."""
+def test_an_image_that_cannot_be_made_is_left_out(tmp_path: Path, look: Open) -> None:
+    """One file that vanished during a long evaluation must not cost the report."""
 
     def some(name: str, model: str) -> Any:
         if model == "beta@lite" and name == HOSTILE:
@@ -192,7 +192,7 @@ def test_a_picture_that_cannot_be_made_is_left_out(tmp_path: Path, look: Open) -
 
 
 def test_one_model_alone_and_no_values(tmp_path: Path, look: Open) -> None:
-    """The least that can be evaluated is shown, not a page of errors."""
+    """The smallest possible evaluation is shown without errors."""
     alone = evaluation(1, ("alpha@lite",))
     alone["images"][0]["values"] = {}
     alone["paired"] = []
@@ -201,8 +201,8 @@ def test_one_model_alone_and_no_values(tmp_path: Path, look: Open) -> None:
     assert page.locator(".photo").count() == 1
 
 
-def test_numbers_survive_the_way_into_the_page(tmp_path: Path) -> None:
-    """NaN and infinity are not JSON: a page that holds them does not open at all."""
+def test_numbers_that_are_not_finite_do_not_break_the_page(tmp_path: Path) -> None:
+    """NaN and infinity are not JSON: a page with them would not open at all."""
     odd = evaluation(2)
     odd["images"][1]["values"]["alpha@lite"] = {"psnr": float("inf"), "delta-e": float("nan"), "colorfulness": 1 / 3}
     write_evaluation(tmp_path / "report.html", odd, pictures)
@@ -213,7 +213,7 @@ def test_numbers_survive_the_way_into_the_page(tmp_path: Path) -> None:
 
 
 def test_a_foreign_file_is_never_replaced(tmp_path: Path) -> None:
-    """Somebody's own report.html is not ours to overwrite; an earlier report is."""
+    """A user's own report.html must not be overwritten; an earlier report may be."""
     path = tmp_path / "report.html"
     path.write_text("<p>mine</p>")
     with pytest.raises(OutputError, match="not a colorcli report; move it"):
@@ -226,7 +226,7 @@ def test_a_foreign_file_is_never_replaced(tmp_path: Path) -> None:
 
 
 def test_a_report_that_fails_leaves_the_earlier_one(tmp_path: Path) -> None:
-    """A crash half way must not take yesterday's report with it."""
+    """A crash halfway must not destroy yesterday's report."""
     path = tmp_path / "report.html"
     write_evaluation(path, evaluation(1), pictures)
     before = path.read_bytes()

@@ -1,4 +1,4 @@
-"""Curves: what is drawn must be readable as numbers."""
+"""Curves: plotted values must be readable."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ def test_ticks_are_round_numbers(low: float, high: float, expected: list[float])
     assert ticks(low, high) == pytest.approx(expected)
 
 
-def test_one_value_and_no_range_is_drawn_too() -> None:
+def test_a_single_value_without_a_range_is_drawn() -> None:
     assert ticks(3, 3) == [3]
     assert curves({"loss": {"loss": [(0, 1.0)]}}).size[0] > 0
 
 
-def test_each_line_has_its_colour_and_what_is_not_a_number_leaves_a_gap() -> None:
+def test_each_line_has_its_colour_and_nan_leaves_a_gap() -> None:
     lines = {"one": [(0, 0.0), (10, 1.0)], "two": [(0, 1.0), (5, float("nan")), (10, 0.0)]}
     picture = np.asarray(curves({"psnr": lines}))
     for color in COLORS[:2]:

@@ -1,4 +1,4 @@
-"""Small pictures keep within their bounds, and still show what they show."""
+"""Thumbnails keep within their bounds without losing size and colours unnecessarily."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from colorcli.report.thumbnails import MAX_PICTURES, Bounds, bounds_for, thumbna
 
 @pytest.mark.parametrize("pictures", [1, 300, 301, 800, 2000])
 def test_a_full_page_stays_below_40_mb(pictures: int) -> None:
-    """Noise is the worst that can be packed: even of it, a page stays one that a browser opens and a mail carries."""
+    """Noise compresses worst: even with it, a browser must open the page and a mail must carry it."""
     bounds = bounds_for(pictures)
     noise = np.random.default_rng(0).integers(0, 256, (700, 900, 3), np.uint8)
     assert len(thumbnail(noise, bounds)) <= bounds.bytes
@@ -22,8 +22,8 @@ def test_a_full_page_stays_below_40_mb(pictures: int) -> None:
     assert MAX_PICTURES >= 2000, "a thousand photographs beside their colourings"
 
 
-def test_small_pictures_keep_size_and_colours() -> None:
-    """What is judged by its colours must arrive in them."""
+def test_small_images_keep_size_and_colours() -> None:
+    """Colourings are judged by their colours, so thumbnails must not change them."""
     rgb = np.zeros((40, 60, 3), np.uint8)
     rgb[:, :30] = (200, 60, 40)
     rgb[:, 30:] = (30, 80, 190)
@@ -35,8 +35,8 @@ def test_small_pictures_keep_size_and_colours() -> None:
     assert np.abs(back[20, 50] - (30, 80, 190)).max() <= 8
 
 
-def test_large_and_narrow_pictures_are_made_small() -> None:
-    """A film strip and a single pixel are photographs too."""
+def test_large_and_narrow_images_are_made_small() -> None:
+    """A film strip and a single pixel are valid photographs too."""
     for shape in ((3000, 20), (1, 5000), (1, 1)):
         with Image.open(io.BytesIO(thumbnail(np.full(shape, 90, np.uint8), Bounds(320, 9000)))) as image:
             assert max(image.size) <= 320
