@@ -1,1 +1,1 @@
-"""Colouring many photographs: plan a run, stream photographs through it, journal it, resume it."""
+"""Colouring many photographs: planning a run, streaming photographs through it, journalling and resuming it."""

@@ -1,4 +1,4 @@
-"""Reading a journal back: what became of every photograph, and whether the files are still the same."""
+"""Reading a journal back: what happened to every photograph, and whether the files are unchanged."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ COLUMNS = (
     "state", "input", "output", "sample", "reason", "kind", "input_sha256", "output_sha256", "model", "weights_sha256",
     "max_delta_l", "written_max_delta_l", "written_share", "fitted_share", "mean_chroma", "uncertainty", "time",
 )  # fmt: skip
-"""Fields of a record that ``status --csv`` lists, in order."""
+"""The fields of a record listed by ``status --csv``, in order."""
 
 
 @dataclass

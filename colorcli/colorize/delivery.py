@@ -1,7 +1,7 @@
-"""What a finished folder is handed over with: a list of checksums, a description beside each output, a BagIt bag.
+"""What accompanies a finished folder when it is handed over: checksums, a description of each output, a BagIt bag.
 
 All of it is made from the journal, after a run or at any time: a run that was killed and continued ends with the same
-files as one that was not. Nothing of it is input to a run.
+files as an uninterrupted one. None of it is input to a run.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _CHUNK = 1 << 20
 
 @dataclass(frozen=True)
 class Delivered:
-    """A file or folder that was written: what it is, where it lies, and how many outputs it is about."""
+    """A file or folder that was written: its kind, its path, and the number of outputs it describes."""
 
     kind: Literal["manifest", "sidecars", "bag"]
     path: Path
@@ -46,11 +46,11 @@ class Delivered:
 
 
 def check_bag(bag: Path, roots: Sequence[Path]) -> None:
-    """Make sure, before a run, that ``bag`` can become a bag of its outputs.
+    """Check, before a run, that ``bag`` can become a bag of its outputs.
 
     Raises:
-        UsageError: there are several output folders, or the bag would be inside the output folder or the other way.
-        OutputError: something stands there that is no bag of ours.
+        UsageError: there are several output folders, or the bag is the output folder, inside it or around it.
+        OutputError: the folder holds something other than a bag of ours, or cannot be read.
     """
     if len(roots) != 1:
         raise UsageError("--bag takes one output folder: give -o OUT, so that all outputs go there.")
@@ -70,8 +70,8 @@ def check_bag(bag: Path, roots: Sequence[Path]) -> None:
 def write_manifest(root: Path, *, sidecars: bool = False) -> Delivered:
     """Write ``SHA256SUMS`` in an output folder: every finished output as ``sha256sum -c`` reads it.
 
-    The checksums are the journal's, so that an output which was changed since then is found out. With ``sidecars``,
-    these are listed too.
+    The checksums are the journal's, so that an output which was changed later is detected. With ``sidecars``, these are
+    listed too.
 
     Raises:
         OutputError: it cannot be written.
@@ -84,7 +84,7 @@ def write_manifest(root: Path, *, sidecars: bool = False) -> Delivered:
 
 
 def write_sidecars(root: Path, progress: Progress = lambda done, total: None) -> Delivered:
-    """Write beside every finished output a JSON file with the objects, events and agents of its making.
+    """Write a JSON file beside every finished output, with the objects, events and agents of its making.
 
     Raises:
         OutputError: one cannot be written.
@@ -110,11 +110,11 @@ def write_bag(
 ) -> Delivered:
     """Pack every finished output of a folder into a BagIt bag (RFC 8493), or complete one that was begun.
 
-    What is copied is compared with the journal's checksum. The declaration ``bagit.txt`` is written last, so that a bag
-    which is not complete is none. The journal goes along as a tag file.
+    Copies are compared with the journal's checksums. The declaration ``bagit.txt`` is written last, so that an
+    incomplete folder is not a bag. The journal is included as a tag file.
 
     Raises:
-        OutputError: it cannot be written, or holds what this folder does not.
+        OutputError: the bag cannot be written, or holds files that the output folder does not.
         VerificationError: an output is not what the journal says.
     """
     done = finished(root)
@@ -126,7 +126,7 @@ def write_bag(
         bag.mkdir(parents=True, exist_ok=True)
         with contextlib.suppress(FileNotFoundError):
             (bag / _BAGIT).unlink()
-        # first, so that what an interrupted run leaves is known to be ours
+        # first, so that what an interrupted run leaves can be recognized as ours
         write_atomically(bag / _INFO, _info(done, 0))
         _refuse_others(bag, {name for name, _ in payload})
         size = 0
@@ -134,7 +134,7 @@ def write_bag(
             size += _packed(root / name, bag / "data" / name, sha256)
             progress(count, len(payload))
         (bag / "data").mkdir(exist_ok=True)
-        # one file, or with the journals of shards that were merged, several
+        # several files if journals of shards were merged
         journals = {str(PurePosixPath(_JOURNAL).with_name(path.name)): path.read_bytes() for path in segments(root)}
         (bag / _JOURNAL).parent.mkdir(exist_ok=True)
         tags = {
@@ -156,14 +156,15 @@ def finished(root: Path) -> list[dict[str, object]]:
     """The records of an output folder's finished outputs, by name.
 
     Raises:
-        UsageError: the folder has no journal; OutputError: it cannot be read.
+        UsageError: the folder has no journal.
+        OutputError: the journal cannot be read.
     """
     done = [record for state, record in read_status(root).records if state == "done"]
     return sorted(done, key=lambda record: str(record["output"]))
 
 
 def verify_delivered(root: Path) -> Iterator[Mismatch]:
-    """What of an output folder's manifest and sidecars is not what the journal says; nothing where there are none."""
+    """Differences of an output folder's manifest and sidecars, if it has them, from what the journal says."""
     done, runs = finished(root), premis.runs_of(root)
     names = [sidecar_name(str(record["output"])) for record in done]
     there = [name for name in names if os.path.lexists(root / name)]
@@ -185,10 +186,10 @@ def is_bag(folder: Path) -> bool:
 
 
 def verify_bag(bag: Path, progress: Progress = lambda done, total: None) -> tuple[int, list[Mismatch]]:
-    """Compare a bag with its manifests: number of files compared, and what differs, is missing, or is in excess.
+    """Compare a bag with its manifests; returns the number of files compared, and what differs, is missing or surplus.
 
     Raises:
-        UsageError: its manifest cannot be read.
+        UsageError: a manifest cannot be read.
     """
     mismatches = []
     listed = _read_manifest(bag, _PAYLOAD)
@@ -227,13 +228,13 @@ def _writing(path: Path) -> Iterator[None]:
 
 
 def _files(done: Sequence[Record]) -> list[tuple[str, str]]:
-    """Name and SHA-256 of every output, and of the map of its uncertainty where it has one."""
+    """Name and SHA-256 of every output, and of its map of uncertainty if it has one."""
     kinds = (("output", "output_sha256"), ("uncertainty_map", "uncertainty_map_sha256"))
     return [(str(record[name]), str(record[sha])) for record in done for name, sha in kinds if name in record]
 
 
 def _manifest(done: Sequence[Record], runs: Mapping[str, Record] | None) -> bytes:
-    """The lines for outputs and, where their ``runs`` are given, for sidecars."""
+    """The lines for outputs and, if ``runs`` are given, for sidecars."""
     names = _files(done)
     if runs is not None:
         names += [
@@ -244,16 +245,16 @@ def _manifest(done: Sequence[Record], runs: Mapping[str, Record] | None) -> byte
 
 
 def _sum_line(name: str, sha256: str) -> bytes:
-    """A line as GNU sha256sum writes it: names that hold its escapes are escaped, and the line says so."""
+    """A line in the format of GNU sha256sum, which escapes special names and marks their lines with a backslash."""
     escaped = name.replace("\\", "\\\\").replace("\n", "\\n").replace("\r", "\\r")
     return (b"\\" if escaped != name else b"") + sha256.encode() + b"  " + os.fsencode(escaped) + b"\n"
 
 
 def _bag_name(name: str) -> str:
-    """A name as bags list it (RFC 8493, 2.1.3).
+    """A name in the encoding of bags (RFC 8493, 2.1.3).
 
-    A percent sign is encoded only where a reader could take it for an escape: the Library of Congress's own library
-    decodes line ends alone, and would miss every other file with a percent sign in its name.
+    A percent sign is encoded only where a reader could mistake it for an escape: the Library of Congress's own library
+    decodes only line ends, and would miss other files with a percent sign in their names.
     """
     name = re.sub("%(?=0[AaDd]|25)", "%25", name)
     return name.replace("\r", "%0D").replace("\n", "%0A")
@@ -303,7 +304,7 @@ def _payload_files(bag: Path) -> Iterator[str]:
 
 
 def _refuse_others(bag: Path, names: set[str]) -> None:
-    """Whatever a bag holds is claimed to be ours; leftovers of an interrupted run are removed."""
+    """Remove leftovers of an interrupted run; refuse other files, since a bag vouches for everything it holds."""
     for name in list(_payload_files(bag)):
         if is_debris(PurePosixPath(name).name):
             (bag / "data" / name).unlink()
@@ -315,7 +316,7 @@ def _refuse_others(bag: Path, names: set[str]) -> None:
 
 
 def _packed(source: Path, target: Path, sha256: str) -> int:
-    """Copy a file, unless it is there already; its size."""
+    """Copy a file, unless it is there already; returns its size."""
     with contextlib.suppress(FileNotFoundError, IsADirectoryError):
         if file_sha256(target) == sha256:
             return target.stat().st_size

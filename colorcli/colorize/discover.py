@@ -39,7 +39,7 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Unusable:
-    """Something that should have been a photograph or a folder and is not; ``failed`` or only passed over."""
+    """An input that is not a usable photograph or folder; ``failed`` tells failures from harmless cases."""
 
     relative: str
     root: Path
@@ -49,10 +49,14 @@ class Unusable:
 
 @dataclass
 class Discovery:
-    """What was found: photographs sorted by root and relative path, what is unusable, and how many other files.
+    """What was found in the inputs.
 
-    ``left_out`` are folders of systems, for thumbnails and trash; ``earlier`` what runs of ours have made, as the
-    journals among the inputs say.
+    Attributes:
+        photographs: sorted by root and relative path.
+        unusable: what should have been photographs or folders and is not.
+        ignored: number of other files.
+        left_out: system folders for thumbnails and trash.
+        earlier: outputs of earlier runs, according to journals among the inputs.
     """
 
     photographs: list[Found] = field(default_factory=list)
@@ -108,14 +112,14 @@ def sources(inputs: Sequence[Path], listed: Sequence[str], output: Path | None) 
 def discover(inputs: Sequence[Source], *, include: Sequence[str] = (), exclude: Sequence[str] = ()) -> Discovery:
     """Find all photographs of the inputs, in an order that depends on their names only.
 
-    Folders are searched recursively, links to folders too, each folder once. Output folders are passed over. In
-    folders, what has not the suffix of a photograph is ignored; a file that is named is taken whatever its name.
+    Folders are searched recursively, including links to folders, each folder once. Output folders are skipped. In
+    folders, files without a photograph's suffix are ignored; a file given by name is taken whatever its suffix.
 
     Args:
         inputs: from ``sources``.
-        include: patterns such as ``*.tif`` or ``1912/*``, matched with the relative path and the name; at least one
-            must match where any is given.
-        exclude: patterns none of which may match.
+        include: patterns such as ``*.tif`` or ``1912/*``, matched with the relative path and the name; if there are
+            any, one must match.
+        exclude: patterns of which none may match.
     """
     discovery = Discovery()
     outputs = {identity(source.root) for source in inputs if source.relative is None}

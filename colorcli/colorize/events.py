@@ -1,4 +1,4 @@
-"""What happens in a run, as versioned JSON objects: the lines of the journal and of ``--json``."""
+"""The events of a run as versioned JSON objects: the lines of the journal and of ``--json``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal, NotRequired, TypedDict
 
 VERSION = 1
-"""Of the objects' layout. Fields may be added under the same version; a field that changes its meaning raises it."""
+"""Version of the objects' layout. Fields may be added without raising it; changing the meaning of one raises it."""
 
 
 class _Made(TypedDict):
@@ -53,8 +53,8 @@ class RunStart(_Made):
 
 
 class RunEnd(_Made):
-    """The end of a run: the counts, which add up to ``matched``, and how long it took, ``setup_seconds`` before the
-    first photograph."""
+    """The end of a run: counts, which add up to ``matched``, and its duration, of which ``setup_seconds`` passed before
+    the first photograph."""
 
     event: Literal["run.end"]
     matched: int
@@ -71,7 +71,7 @@ class RunEnd(_Made):
 
 
 class _Output(_Made):
-    """Which output of which photograph, and what decides its colours."""
+    """Identifies an output of a photograph, and what decides its colours."""
 
     input: str
     source: str
@@ -161,7 +161,7 @@ class PhotoUnmade(_Made):
 
 
 class Written(_Made):
-    """What was written beside the outputs; ``bytes`` of a report, the number of ``outputs`` that others are about."""
+    """A file or folder written beside the outputs: ``bytes`` of a report, number of ``outputs`` for the others."""
 
     event: Literal["report.written", "manifest.written", "sidecars.written", "bag.written"]
     path: str

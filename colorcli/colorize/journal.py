@@ -1,14 +1,14 @@
-"""The journal of an output folder: append-only, one JSON object a line, and the only memory a run has.
+"""The journal of an output folder: append-only, one JSON object per line, and the only memory of a run.
 
-An output counts as finished because the journal says so, never because a file exists. Before a photograph is written
-its ``photo.start`` is, so that an output which was renamed just before a power cut, and whose ``photo.done`` never
-came, is known to be ours.
+An output counts as finished because the journal says so, never because a file exists. A ``photo.start`` is journalled
+before a photograph is written, so that an output which was renamed just before a power cut, without a ``photo.done``,
+is recognized as ours.
 
-Every line ends with a checksum of itself and of the line before it, so that a line that was altered, added or removed
-shows. It keeps no secret: who rewrites all that follows is not found out, nor is a journal that was cut at its end.
+Every line ends with a checksum of itself and of the line before it, so that altered, added or removed lines are
+detected. The checksum involves no secret: rewriting all following lines, or cutting off the end, is not detected.
 
-A folder that was merged from others keeps their journals beside its own, as segments (``journal-*.jsonl``), each with a
-chain of checksums of its own. They are read first: what the folder's own journal says is newer.
+A folder that was merged from others keeps their journals beside its own, as segments (``journal-*.jsonl``), each with
+its own chain of checksums. They are read first, since the folder's own journal is newer.
 """
 
 from __future__ import annotations
@@ -95,14 +95,14 @@ class Journal:
     def append(self, record: Mapping[str, object], *, sync: bool = True) -> None:
         """Add one line by a single write; with ``sync``, return only once it is on the disk."""
         if self._fault is not None:
-            # a later line would contradict the one that is missing
+            # a later line would contradict the missing one
             raise self._fault
         content = to_line(record).encode("ascii")
         try:
             with self._write_lock:
                 chain = _chained(self._chain, content)
                 line = content[:-2] + _SEAL % chain
-                # a torn line stays where it is: what follows starts on a line of its own
+                # a torn line is left as it is, and the next record starts on a new line
                 line = b"\n" + line if self._torn else line
                 self._torn = True
                 self._write(line)
@@ -277,10 +277,10 @@ class Past:
     """What the journal knows of one output.
 
     Attributes:
-        finished: the last time it was finished.
-        begun: fingerprint of an attempt of which no end is known: the run was killed.
-        failed: fingerprint of an attempt that failed after it was begun, perhaps when the file had its name already.
-        in_color: (size, mtime in ns) of an input that was left alone because it is in colour.
+        finished: its state when it was last finished.
+        begun: fingerprint of an attempt without a known end: the run was killed.
+        failed: fingerprint of an attempt that failed after it was begun, perhaps after the file had got its name.
+        in_color: (size, mtime in ns) of an input that was skipped because it is in colour.
     """
 
     finished: Finished | None = None
@@ -328,7 +328,7 @@ class History:
                 if record.get("code") == "in_color":
                     past.in_color = (int(str(record["input_size"])), int(str(record["input_mtime_ns"])))
         except (KeyError, ValueError):
-            # a record that lacks what it should have says nothing
+            # incomplete records are ignored
             return
 
 

@@ -69,7 +69,7 @@ def _stale(root: Path, path: Path) -> str | None:
     if holder.get("host") != socket.gethostname():
         raise OutputError(
             f"{root} is in use by process {holder.get('pid')} on {holder.get('host')} since {holder.get('since')}. "
-            f"If that run no longer lives, remove {path} and run again."
+            f"If that run has ended, remove {path} and run again."
         )
     return (
         f"Process {holder.get('pid')} was working on {root} since {holder.get('since')} and ended without finishing; "

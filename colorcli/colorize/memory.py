@@ -15,9 +15,9 @@ _LEAST_PIXELS = 1 << 20
 
 
 class PixelBudget:
-    """Admits photographs while the sum of their pixels stays within a limit; a larger one goes alone.
+    """Admits photographs while the sum of their pixels stays within a limit; a larger photograph is admitted alone.
 
-    Small photographs count as one megapixel, which bounds their number too.
+    Photographs below one megapixel count as one, which also bounds their number.
     """
 
     def __init__(self, limit: int) -> None:
@@ -54,10 +54,10 @@ class PixelBudget:
 
 
 class Canvases:
-    """Reuses arrays for finished images: fresh memory is cleared by the system first, which takes time.
+    """Reuses arrays for finished images, since the system spends time clearing fresh memory.
 
     Args:
-        keep: most unused bytes to keep.
+        keep: the largest number of unused bytes to keep.
     """
 
     def __init__(self, keep: int) -> None:
@@ -67,7 +67,7 @@ class Canvases:
 
     @contextmanager
     def taken(self, shape: tuple[int, ...], bits: int) -> Iterator[NDArray[Any]]:
-        """An uninitialized array of a shape, uint8 or uint16 by ``bits``; reused afterwards."""
+        """An uninitialized array of the given shape, uint8 or uint16 according to ``bits``; reused afterwards."""
         size = math.prod(shape) * bits // 8
         memory = self._found(size)
         if memory is None:

@@ -1,4 +1,4 @@
-"""Joining the output folders of shards: outputs, journals and reports, into one folder."""
+"""Merging the output folders of shards into one: outputs, journals and reports."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ class Merged:
     """What a merge did.
 
     Attributes:
-        outputs: that the merged folder's journal now calls finished.
-        placed: those of them that were brought there this time.
-        missing: those that are not where their journal says; ``colorize`` makes them again.
-        reports: files of the report; none where no shard has one.
-        notices: sentences about what could not be joined.
+        outputs: number of outputs that are now finished according to the merged folder's journal.
+        placed: number of those that were linked or copied this time.
+        missing: names of those that are not where their journal says; ``colorize`` makes them again.
+        reports: files of the report; empty if no shard has one.
+        notices: sentences about what could not be merged.
     """
 
     outputs: int = 0
@@ -45,16 +45,16 @@ class Merged:
 
 
 def merge(shards: Sequence[Path], output: Path, observe: Observer = lambda done, total: None) -> Merged:
-    """Join the output folders of shards in ``output``, which ``colorize`` then continues as if it had made all of it.
+    """Merge the output folders of shards into ``output``, which ``colorize`` then continues as if it had made it all.
 
-    Outputs are linked where both folders are on one disk, and copied elsewhere; the shards stay as they are. Journals
-    are kept as segments, each with its chain of checksums. A merge that was interrupted, or shards that have grown
-    since, are merged by the same line again.
+    Outputs are linked if both folders are on one disk, and copied otherwise; the shards are not changed. Journals are
+    kept as segments, each with its chain of checksums. After an interruption, or when shards have grown, the same
+    command completes the merge.
 
     Args:
         shards: output folders of ``colorize``.
         output: another folder, or one of them.
-        observe: is told how many of how many outputs are there.
+        observe: called with the number of outputs in place, and the number of all.
 
     Raises:
         UsageError: a folder has no journal, or two of them hold different outputs of one name.
@@ -105,7 +105,7 @@ def _distinct(shards: Sequence[Path], output: Path) -> list[Path]:
 
 
 def _finished(output: Path, others: Sequence[Path]) -> tuple[dict[str, Finished], dict[str, Path]]:
-    """What is finished anywhere, by its name, and of what is not in ``output`` yet, which shard has it."""
+    """Everything that is finished, by name; and for what is not in ``output`` yet, the shard that has it."""
     finished: dict[str, Finished] = {}
     origins: dict[str, Path] = {}
     for root in (output, *others):
@@ -138,7 +138,7 @@ def _has_size(path: Path, size: int) -> bool:
 
 
 def _place(source: Path, target: Path, name: str) -> bool:
-    """Bring an output to its place; False where it is there already."""
+    """Link or copy an output to its place; False if it is there already."""
     if os.path.lexists(target):
         if target.samefile(source) or filecmp.cmp(source, target, shallow=False):
             return False
@@ -169,7 +169,7 @@ def _linked(source: Path, target: Path) -> bool:
 
 
 def _identity(path: Path) -> str:
-    """What a segment is called: by the first line of the journal that it is a copy of, which says who made it when."""
+    """The name of a segment: a hash of its first line, which says which run began it and when."""
     with path.open("rb") as lines:
         return hashlib.sha256(lines.readline()).hexdigest()[:16]
 

@@ -1,4 +1,4 @@
-"""Names of outputs: the tree is mirrored, stems stay whole, and no two outputs share a name on any system."""
+"""Names of outputs: folders are mirrored, stems are kept, and no two outputs share a name on any system."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _MAX_NAME = 255
 
 @dataclass(frozen=True)
 class Collision:
-    """Outputs that would have had one name, and what they are called instead."""
+    """Outputs that would have had the same name, and their names instead."""
 
     root: Path
     inputs: tuple[str, ...]
@@ -30,12 +30,11 @@ class Collision:
 def name_outputs(
     photographs: Sequence[Found], form: Format | None, samples: int
 ) -> tuple[list[tuple[str, ...]], list[Collision]]:
-    """The outputs of every photograph, one for each sample: POSIX paths relative to its root; and the collisions.
+    """The outputs of every photograph, one per sample, as POSIX paths relative to its root; and the collisions.
 
-    An output has its input's name. Where a format changes the suffix and two names become one (``a.tif`` beside
-    ``a.jpg``), the changed one keeps its whole input name (``a.tif.jpg``). Names that differ only by case, or only in
-    how Unicode is composed, get a number that depends on nothing but the input's relative path, since many disks
-    hold them for one.
+    An output has its input's name. If a format changes the suffix and two names become the same (``a.tif`` beside
+    ``a.jpg``), the changed one keeps its whole input name (``a.tif.jpg``). Names that differ only in case or Unicode
+    composition, which are the same to many disks, get a number that depends only on the input's relative path.
 
     Raises:
         UsageError: two inputs have the same relative path.
@@ -110,13 +109,13 @@ def map_name(output: str) -> str:
 
 
 def sample_mark(sample: int, samples: int) -> str:
-    """What tells the files of a photograph's samples apart: ``s00``, ``s01`` and so on."""
+    """The part of a file's name that identifies its sample: ``s00``, ``s01`` and so on."""
     digits = max(2, len(str(samples - 1)))
     return f"s{sample:0{digits}d}"
 
 
 def _fitted(target: str) -> str:
-    """The name cut to what file systems hold, with a number in place of what was cut."""
+    """The name shortened to what file systems allow, with a number in place of the removed part."""
     path = PurePosixPath(target)
     if len(os.fsencode(path.name)) <= _MAX_NAME:
         return target
@@ -132,7 +131,7 @@ def _key(target: str) -> str:
 
 
 def _clashes(photographs: Sequence[Found], targets: Sequence[str]) -> list[int]:
-    """Those whose target is also another's, or a folder of another's."""
+    """Indices of photographs whose target is also another's, or a folder of another's."""
     keys = [(found.root, _key(target)) for found, target in zip(photographs, targets, strict=True)]
     counts = Counter(keys)
     folders = {

@@ -19,14 +19,14 @@ from colorcli.sessions.machine import available_cpus, available_memory
 from colorcli.sessions.session import ModelInfo
 
 Pages = Literal["largest", "first", "all"]
-"""Which pages are coloured of a file that holds several."""
+"""Which pages of a multi-page file are coloured."""
 
 MAX_SAMPLES = 1000
 Mark = Literal["visible"]
-# Parameters that are newer than the first journals, and stand in records only where they are not the default.
+# Parameters that are newer than the first journals, and appear in records only if they are not the default.
 _LATER = ("vividness", "negative", "profile", "pages", "mark", "credentials")
-# A pixel in flight takes up to 3 bytes each decoded, coloured and encoded, twice that at 16 bits; the rest is for the
-# network.
+# A pixel in flight takes up to 3 bytes each when decoded, coloured and encoded, twice that at 16 bits; the rest is for
+# the network.
 _BYTES_PER_PIXEL = 48
 
 
@@ -37,18 +37,19 @@ def _most_pixels() -> int:
 
 @dataclass(frozen=True)
 class Parameters:
-    """Everything that decides an output, besides the input and the weights.
+    """Everything that decides an output besides the input and the weights.
 
     Attributes:
-        settings: of the model's controls, by name; a setting with several values colours each photograph with each.
+        settings: settings of the model's controls, by name; if one has several values, each photograph is coloured with
+            each of them.
         size: working size in pixels.
         strength: factor on chroma, 0..2.
         vividness: 0..1, see ``color.vividness``; 0.5 changes nothing.
-        format: of the outputs; None keeps each input's own.
-        quality: of JPEG and WebP, 1..100.
+        format: format of the outputs; None keeps each input's own.
+        quality: JPEG and WebP quality, 1..100.
         negative: whether photographs are inverted first.
         profile: colour space of the outputs; None is sRGB.
-        pages: of a file that holds several: ``largest``, ``first`` or ``all``.
+        pages: which pages of a multi-page file are coloured: ``largest``, ``first`` or ``all``.
         mark: ``visible`` for a sign in the corner (``images.visible_mark``), or None.
         credentials: hexadecimal SHA-256 of the certificate that signs the outputs; None leaves them unsigned.
     """
@@ -70,7 +71,7 @@ class Parameters:
         return replace(self, settings=own(self.settings, relative))
 
     def record(self) -> dict[str, Any]:
-        """The parameters for journals and labels, without later ones that have their neutral value."""
+        """The parameters for journals and labels, without newer ones that have their default value."""
         rest = {name: value for name, value in vars(self).items() if name != "settings"}
         rest = {name: value for name, value in rest.items() if name not in _LATER or value != getattr(Parameters, name)}
         if self.profile is not None:
@@ -83,16 +84,16 @@ class Execution:
     """How the work is done; none of it changes an output by more than one code value.
 
     Attributes:
-        batch_size: most colourings in one pass of the network; None chooses for the device.
-        jobs: threads that decode, and as many that encode.
-        recolor: colour photographs that are in colour already.
-        fail_fast: stop at the first photograph that fails.
-        max_pixels: bound on the pixels in flight; a larger photograph goes alone.
+        batch_size: the largest number of colourings per pass of the network; None chooses by device.
+        jobs: number of threads that decode, and of threads that encode.
+        recolor: whether to colour photographs that are already in colour.
+        fail_fast: whether to stop at the first photograph that fails.
+        max_pixels: limit on the pixels in flight; a larger photograph is processed alone.
         fsync: whether to sync outputs and journal to disk.
-        verify: decode every output in full, not only its header.
-        salvage: colour the readable part of damaged photographs, with a note on what is missing.
-        keep_times: give outputs the modification times of their inputs.
-        largest: pixels above which a photograph is refused before it is decoded.
+        verify: whether to decode every output in full, not only its header.
+        salvage: whether to colour the readable part of damaged photographs, with a note on what is missing.
+        keep_times: whether outputs get the modification times of their inputs.
+        largest: number of pixels above which a photograph is refused before it is decoded.
         signer: who signs the outputs; None leaves them unsigned.
     """
 
@@ -110,10 +111,9 @@ class Execution:
 
 
 def fingerprint(weights_sha256: str, parameters: Mapping[str, object]) -> str:
-    """Weights and parameters as a string; equal strings mean equal outputs of one input.
+    """Weights and parameters as a string; equal strings mean equal outputs for the same input.
 
-    Values without effect are left out, so that controls which a model lacks, or which were declared later, do not
-    matter.
+    Values without effect are left out, so that controls which a model lacks, or which were added later, do not matter.
     """
     neutral = {setting.name: setting.unset for _, setting in declared_settings()}
     said = {name: value for name, value in parameters.items() if value not in (None, neutral.get(name))}
@@ -138,7 +138,7 @@ def choose_parameters(
 ) -> Parameters:
     """Fill in defaults, and refuse controls that the model does not take.
 
-    ``asked`` are the controls, as for ``pipeline.controls.choose``.
+    ``asked`` has the controls, as for ``pipeline.controls.choose``; the other arguments are those of ``Parameters``.
 
     Raises:
         UsageError: the model lacks a control or a size that was asked for, or a value is out of range.

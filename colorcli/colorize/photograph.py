@@ -1,4 +1,4 @@
-"""The steps of one photograph in a run: decode, colour, join, write. No threads here."""
+"""The steps of one photograph in a run, without threads: decode, colour, join, write."""
 
 from __future__ import annotations
 
@@ -117,11 +117,11 @@ class Mapped:
 
 
 def prepare(task: Task, info: ModelInfo, parameters: Parameters, execution: Execution) -> Prepared:
-    """Hash and decode a photograph and bring its lightness to the network's size.
+    """Hash and decode a photograph, and resize its lightness for the network.
 
     Raises:
-        SkippedError: it is in colour and ``recolor`` is off.
-        PhotoError: it cannot be read, changed while it was, or is not the file whose colouring was chosen.
+        SkippedError: it is in colour, or was coloured by colorcli, and ``recolor`` is off.
+        PhotoError: it cannot be read, changed while being read, or is not the file whose colouring was chosen.
     """
     start = time.perf_counter()
     path = task.found.path
@@ -234,7 +234,7 @@ def finish(
     except OSError as error:
         raise OutputError(f"{output.path.parent} cannot be made: {error.strerror or error}.") from error
     mapped = None if ground is None else _write_map(prepared, output, ground.label, unsure)
-    # What is coded as a whole is made in one place.
+    # Formats that are not streamed need the whole image in one array.
     whole = nullcontext() if holds.streamed else canvases.taken((photo.height, photo.width, 3), bits)
     alpha = None if photo.alpha is None or not holds.alpha else _at_depth(photo.alpha, bits)
     start = time.perf_counter()
@@ -273,7 +273,7 @@ def finish(
     if photo.alpha is not None and not holds.alpha:
         lost.append(f"its transparency is left out: {holds.label} has none")
     if bits < photo.bits:
-        lost.append(f"{photo.bits} bits per sample became {bits}: {holds.label} holds no more")
+        lost.append(f"reduced from {photo.bits} to {bits} bits per sample: {holds.label} holds no more")
     notes = (*prepared.notes, *lost, *written.left_out)
     return Result(written, form, bits, _of_all(prepared, joins), notes, seconds, sign, mapped)
 
@@ -331,7 +331,7 @@ def _further(page: Prepared, joined: Join, holds: PhotoFormat, parameters: Param
 
 
 def _of_all(prepared: Prepared, joins: list[Join]) -> Fidelity:
-    """How true all pages are together; means are over their pixels."""
+    """The fidelity of all pages together, with means over their pixels."""
     if len(joins) == 1:
         return joins[0].fidelity
     weights = [page.photo.height * page.photo.width for page in prepared.pages]
@@ -376,7 +376,7 @@ def done_record(
     settings, sample = variant(parameters.settings, start["sample"])
     photo, given, fidelity = prepared.photo, prepared.input, result.fidelity
     spent = {**prepared.seconds, "network": seconds, **result.seconds}
-    # a lossless file holds the codes that were computed, as its checksum says
+    # a lossless file holds exactly the codes that were computed
     written = result.written.lightness or AsWritten(float(fidelity.max_delta_l), float(fidelity.mean_delta_l), 1.0)
     record: PhotoDone = {
         "v": VERSION,
@@ -501,15 +501,15 @@ def _with_sidecar(photo: Photo) -> tuple[Photo, bool]:
 def _notes(photo: Photo, content: Content, tiles: int, *, negative: bool) -> tuple[str, ...]:
     notes = [*photo.notes, *([content.note] if content.note else [])]
     if format_of_name(photo.path.name) not in (None, photo.format):
-        notes.append(f"is a {FORMATS[photo.format].label}, whatever its name says")
+        notes.append(f"is a {FORMATS[photo.format].label} despite its name")
     if not FORMATS[photo.format].written:
-        notes.append(f"{FORMATS[photo.format].label} is read only: made into another format")
+        notes.append(f"{FORMATS[photo.format].label} is read-only: written in another format")
     if negative:
-        notes.append("a negative: inverted before it was coloured")
+        notes.append("a negative: inverted before colouring")
     if photo.kind == "toned":
-        notes.append("toned: coloured from its lightness, the tone is left out")
+        notes.append("toned: coloured from its lightness, without its tone")
     if photo.kind == "color":
-        notes.append("in colour: coloured anew from its lightness")
+        notes.append("in colour: recoloured from its lightness")
     if tiles > 1:
         notes.append(f"very long: coloured in {tiles} overlapping windows")
     return tuple(notes)

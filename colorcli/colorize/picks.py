@@ -1,7 +1,7 @@
 """Picks: choices among samples, saved by a report and carried out by a run.
 
-A pick names the sample to make of one photograph. Model, parameters, backend and precision are those of the sample, so
-the chosen colouring is made again, byte for byte if format and quality are the same.
+A pick names the chosen sample of one photograph. Model, parameters, backend and precision are those of the sample, so
+that the chosen colouring is made again, byte for byte if format and quality are the same.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from colorcli.pipeline.controls import declared_settings
 from colorcli.text import printable
 
 VERSION = 1
-"""Of the file's layout."""
+"""Version of the file's layout."""
 
 _LISTED = 3
 
@@ -36,10 +36,11 @@ class Chosen:
 
     Attributes:
         input: the photograph's relative path.
-        source: its absolute path at that time.
+        source: its absolute path when the samples were made.
         input_sha256: hexadecimal SHA-256 of the file.
         sample: index of the chosen sample.
-        backend: that made it, as for ``open_model``; ``precision`` likewise. ``auto`` if unknown.
+        backend: the backend that made it, as for ``open_model``; ``auto`` if unknown.
+        precision: the precision it was made with; ``auto`` if unknown.
     """
 
     input: str
@@ -52,14 +53,14 @@ class Chosen:
 
 @dataclass(frozen=True)
 class Picks:
-    """The choices of one or several files.
+    """The choices in one or several files.
 
     Attributes:
         path: the first file, for messages.
         model: exact name of the model that made the samples.
-        weights_sha256: of its weights.
-        parameters: of the samples.
-        choices: in the files' order; no photograph twice.
+        weights_sha256: hexadecimal SHA-256 of its weights.
+        parameters: parameters of the samples.
+        choices: in the files' order, at most one per photograph.
     """
 
     path: Path
@@ -72,7 +73,7 @@ class Picks:
         """Refuse options that contradict the samples' parameters.
 
         Args:
-            asked: given options by parameter name: option and value.
+            asked: the given options and their values, by parameter name.
 
         Raises:
             UsageError: one differs from the samples' value.
@@ -90,7 +91,7 @@ class Picks:
 
         Args:
             name: ``backend`` or ``precision``.
-            asked: the given value; ``auto`` fits all.
+            asked: the given value; ``auto`` agrees with every sample.
 
         Raises:
             UsageError: a sample was made with another.
@@ -117,7 +118,8 @@ class Picks:
 
         Args:
             found: the photographs of the inputs.
-            include: patterns that they were discovered with, ``exclude`` likewise; excluded choices are not missed.
+            include: patterns with which they were discovered; choices that do not match are not errors.
+            exclude: likewise, patterns that exclude photographs.
 
         Returns:
             ``found`` without unusable files that were not chosen, and the pick of each photograph.
@@ -193,7 +195,7 @@ def _read(path: Path) -> Picks:
             raise UsageError(f"{path} was saved from a report of a newer colorcli; upgrade to use it.")
         choices: dict[tuple[str, str], Chosen] = {}
         for item in content["picks"]:
-            # Earlier versions had them once for the whole file, or not at all.
+            # Earlier versions had backend and precision once per file, or not at all.
             made_by = {"backend": "auto", "precision": "auto", **content, **item}
             choice = Chosen(
                 _text(item, "input"),
@@ -218,14 +220,14 @@ def _fault(error: Exception) -> str:
 
 def _text(item: Mapping[str, object], key: str) -> str:
     if not isinstance(item[key], str):
-        raise TypeError(f"its {key} is no text")
+        raise TypeError(f"its {key} is not text")
     return str(item[key])
 
 
 def _sample(item: Mapping[str, object]) -> int:
     sample = item["sample"]
     if not isinstance(sample, int) or not 0 <= sample < 1000:
-        raise ValueError("a sample is no number from 0 to 999")
+        raise ValueError("a sample is not a number from 0 to 999")
     return sample
 
 
@@ -247,7 +249,7 @@ _VALID: dict[str, Callable[[object], bool]] = {
 
 
 def parameters_of(record: Mapping[str, object]) -> Parameters:
-    """The parameters that ``Parameters.record`` gave. Raises KeyError and ValueError for what is none of those."""
+    """The inverse of ``Parameters.record``. Raises KeyError or ValueError if ``record`` is not one."""
     settings = {}
     for _, setting in declared_settings():
         value = record.get(setting.name)
@@ -255,7 +257,7 @@ def parameters_of(record: Mapping[str, object]) -> Parameters:
             continue
         if not setting.holds(value):
             raise ValueError(f"its {setting.name} cannot be {_shown(value)}")
-        # 3 and 3.0 are one number to JSON and to a person, but not in the label of the outputs
+        # 3 and 3.0 are the same number to JSON and to people, but not in the label of outputs
         if setting.several and isinstance(value, list):
             value = tuple(value)
         settings[setting.name] = float(value) if setting.kind is float else value  # type: ignore[arg-type]

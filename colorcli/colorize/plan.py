@@ -1,4 +1,4 @@
-"""The plan of a run: what will be coloured into which file, and what will not and why, before the first photograph."""
+"""The plan of a run, made before the first photograph: what is coloured into which file, and what is not, and why."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ Code = Literal[
     "other_parameters", "other_input", "changed", "unknown", "in_color", "not_a_file", "unreadable", "too_large"
 ]
 CONFLICTS: frozenset[Code] = frozenset(("other_parameters", "other_input", "changed", "unknown"))
-"""Why an existing output stands in the way; ``--overwrite`` removes these reasons."""
+"""Reasons why an existing output is in the way; they do not apply with ``--overwrite``."""
 
 _ASSUMED_PIXELS = 12_000_000
 _MARGIN = 64 << 20
-# Of an output on a plain CPU, about: the network, and what grows with the photograph.
+# Approximate time per output on an ordinary CPU: for the network, and for what grows with the photograph.
 _SECONDS, _SECONDS_PER_MEGAPIXEL = 0.3, 0.35
 
 
@@ -53,7 +53,7 @@ class Output:
 class Task:
     """A photograph with the outputs that are still to be made; ``pixels`` is known from its header, or assumed.
 
-    ``expected_sha256`` is that of the input whose colouring was chosen; empty where none was.
+    ``expected_sha256`` is the hash of the input whose colouring was chosen; empty if none was.
     """
 
     found: Found
@@ -86,11 +86,11 @@ class Plan:
         tasks: photographs with outputs to be made, in order.
         verdicts: outputs that will not be made.
         finished: outputs that are finished.
-        touched: those of the finished whose input has another time but the content that it had.
+        touched: finished outputs whose input has a new modification time but unchanged content.
         collisions: outputs that were given other names.
-        ignored: number of files in the input folders that are no photographs.
-        left_out: number of folders of systems, for thumbnails and trash, that were passed over.
-        earlier: number of files in the inputs that runs of ours have made, and that were passed over.
+        ignored: number of files in the input folders that are not photographs.
+        left_out: number of system folders for thumbnails and trash that were skipped.
+        earlier: number of outputs of earlier runs among the inputs, which were skipped.
         seconds_per_megapixel: how fast an earlier run was, or None.
         journal_sizes: bytes of each root's journal when it was read.
     """
@@ -123,21 +123,21 @@ class Plan:
 
     @property
     def matched(self) -> int:
-        """Number of outputs in all."""
+        """Number of all outputs."""
         return self.already + len(self.verdicts) + self.pending
 
     @property
     def megapixels(self) -> float:
-        """Of all outputs to be made."""
+        """Megapixels of all outputs to be made."""
         return sum(task.pixels * len(task.outputs) for task in self.tasks) / 1e6
 
     @property
     def estimated_bytes(self) -> int:
-        """Room that the outputs will need, about."""
+        """Approximate size of the outputs to be made."""
         return sum(task.estimated_bytes for task in self.tasks)
 
     def estimated_seconds(self) -> float:
-        """Time that the run will take, about: as fast as the last run into the folder, else as a plain CPU."""
+        """Approximate duration of the run, at the speed of the last run into the folder, else of an ordinary CPU."""
         if self.seconds_per_megapixel is not None:
             return self.megapixels * self.seconds_per_megapixel
         return sum(seconds for _, seconds in self.work())
@@ -151,12 +151,13 @@ class Plan:
 
 @dataclass(frozen=True)
 class Pick:
-    """What was chosen of a photograph.
+    """The chosen sample of a photograph.
 
     Attributes:
-        sample: index of the chosen one.
-        input_sha256: hexadecimal SHA-256 of the file as it was then.
-        backend: that made the sample, as ``open_model`` takes it; ``precision`` likewise. ``auto`` where it is unknown.
+        sample: index of the chosen sample.
+        input_sha256: hexadecimal SHA-256 of the file when the samples were made.
+        backend: the backend that made the sample, as for ``open_model``; ``auto`` if unknown.
+        precision: the precision it was made with; ``auto`` if unknown.
     """
 
     sample: int
@@ -167,9 +168,9 @@ class Pick:
 
 @dataclass(frozen=True)
 class Selection:
-    """Which photographs are this run's: those of ``shard`` (i, n), i from 1; of these the first ``limit``.
+    """Which photographs belong to a run: those in ``shard`` (i, n), with i from 1, and of these the first ``limit``.
 
-    With ``picks``, only those that are in it, and of each the sample that was chosen. With ``only``, only those.
+    With ``picks``, only the photographs in it, and of each only the chosen sample. With ``only``, only those in it.
     """
 
     shard: tuple[int, int] | None = None
@@ -277,7 +278,7 @@ def make_plan(
 
 
 def check_room(plan: Plan) -> str | None:
-    """Compare the room that the outputs need with what the disks have; a sentence when it may become tight.
+    """Compare the size of the outputs with the free space on the disks; returns a warning if it may not suffice.
 
     Raises:
         OutputError: the outputs will certainly not fit.
@@ -296,7 +297,7 @@ def check_room(plan: Plan) -> str | None:
     for device, estimate in needed.items():
         room, root = free[device]
         sentence = f"The outputs need about {human_bytes(estimate)} and {root} has room for {human_bytes(room)}"
-        # half of the estimate is less than any photograph has been seen to need
+        # no photograph has been seen to need less than half of the estimate
         if estimate // 2 > room:
             raise OutputError(f"{sentence}. Free some room, choose another folder with -o, or use --limit.")
         if estimate and estimate + _MARGIN > room:
@@ -305,7 +306,7 @@ def check_room(plan: Plan) -> str | None:
 
 
 def estimate_output(width: int, height: int, bits: int, form: Format) -> int:
-    """Bytes that a coloured photograph takes, about, from scans in color of ordinary grain."""
+    """Approximate size in bytes of a coloured photograph, measured on scans with ordinary grain."""
     record = FORMATS[form]
     return int(width * height * record.bytes_per_pixel * (record.deep_factor if bits == 16 else 1)) + 20_000
 
@@ -420,7 +421,7 @@ def _verdict_of(item: Unusable) -> Verdict:
 
 
 def _header(found: Found) -> tuple[Format, int, int, int] | None:
-    """What ``probe`` finds; None where it fails, of which decoding will say why."""
+    """The result of ``probe``; None if it fails, since decoding will say why."""
     try:
         return probe(found.path)
     except PhotoError:

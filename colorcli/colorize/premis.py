@@ -1,6 +1,6 @@
-"""The sidecar of an output: objects, events and agents of its making, in the terms of PREMIS 3.0, as JSON.
+"""The sidecar of an output: the objects, events and agents of its making in the terms of PREMIS 3.0, as JSON.
 
-Made of the journal's records alone, so that it is the same whenever it is written.
+It is made only from the journal's records, so that it is the same whenever it is written.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _KEPT = ("colorcli", "model_version", "device", "backend", "precision", "platfor
 
 
 def runs_of(root: Path) -> dict[str, Record]:
-    """What was used in each run of an output folder, by the time at which the run began."""
+    """Software, model and device of each run of an output folder, by the time at which the run began."""
     return {str(r.get("time")): {key: r.get(key) for key in _KEPT} for r in read_journal(root) if _is_start(r)}
 
 
@@ -26,10 +26,10 @@ def sidecar(record: Record, runs: Mapping[str, Record]) -> bytes:
     """The sidecar of a finished output.
 
     Args:
-        record: its ``photo.done``.
-        runs: of its folder, from ``runs_of``.
+        record: its ``photo.done`` record.
+        runs: the runs of its folder, from ``runs_of``.
     """
-    # the run that was going on: the last that began before
+    # the run that made it is the last one that began before
     began = max((time for time in runs if time <= str(record["time"])), default="")
     run = runs.get(began, {})
     source, output = str(record["input"]), str(record["output"])
@@ -75,7 +75,7 @@ def sidecar(record: Record, runs: Mapping[str, Record]) -> bytes:
         ),
     ]  # fmt: skip
     said = {"colorcli_sidecar": VERSION, "premis": "3.0", "objects": objects, "events": events, "agents": agents}
-    # ASCII: names that are not UTF-8 come back as they were
+    # ASCII, so that names that are not UTF-8 can be restored
     return (json.dumps(said, indent=1, ensure_ascii=True) + "\n").encode()
 
 

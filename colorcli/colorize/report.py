@@ -1,8 +1,8 @@
 """The report of a run: ``report.html`` in the output folder, from the journal, the photographs and their outputs.
 
-It lies at the top of the output folder, where a person who opens that folder sees it, not among what is for programs.
-Small pictures are kept in ``.colorcli/thumbnails``, so that a report that was interrupted, or is written again after
-more photographs, decodes only what it has not seen; that folder may be removed at any time.
+It is at the top of the output folder, where people see it, not among the files for programs. Thumbnails are kept in
+``.colorcli/thumbnails``, so that a report that was interrupted, or is written again after more photographs, decodes
+only what is new; that folder may be removed at any time.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ Progress = Callable[[int, int], None]
 
 
 def thumbnails(root: Path) -> Path:
-    """Where the small pictures of an output folder's reports are kept."""
+    """The folder with the thumbnails for an output folder's reports."""
     return state_folder(root) / _FOLDER
 
 
@@ -74,11 +74,11 @@ def write_reports(
     """Write the report of each output folder of a plan from its journal, after the run or at any time.
 
     Args:
-        plan: of the run; the report has all of its outputs, whenever they were made.
-        model: of the run.
-        parameters: of the run.
-        inputs: as named on the command line, for the command that makes the picks.
-        progress: called with the numbers of photographs done and in all.
+        plan: plan of the run; the report shows all of its outputs, whenever they were made.
+        model: model of the run.
+        parameters: parameters of the run.
+        inputs: the inputs as given on the command line, for the command that colours the picks.
+        progress: called with the number of photographs done, and of all.
 
     Returns:
         The files; the first of each folder is ``report.html``.
@@ -99,7 +99,7 @@ def write_reports(
 
 
 class _Folder:
-    """One output folder: what its report shows, and where the pictures come from."""
+    """One output folder: what its report shows, and where the images come from."""
 
     def __init__(self, root: Path, plan: Plan, model: ModelInfo, parameters: Parameters, inputs: Sequence[str]) -> None:
         self._root = root
@@ -195,7 +195,7 @@ class _Folder:
     ) -> bytes:
         """The cached thumbnail of a journalled file."""
         if not _has_size(path, size):
-            raise PhotoError("is not there any more, or was changed")
+            raise PhotoError("was moved, removed or changed")
         # hashed again, since a journal's content must not become a path
         name = hashlib.sha256(str(sha256).encode()).hexdigest()[:32]
         kept = thumbnails(self._root) / f"{name}-{bounds.edge}.webp"
@@ -290,7 +290,7 @@ def _entry(root: Path, found: Found, done: Mapping[str, Record], *, choosable: b
     notes = first["notes"]
     remarks = [str(note) for note in notes] if isinstance(notes, list) else []
     if not _has_size(found.path, first["input_size"]):
-        remarks.append("the photograph is not where it lay, or was changed: shown is the lightness of its colouring")
+        remarks.append("the photograph was moved or changed: the lightness of its colouring is shown instead")
     else:
         links[_INPUT] = _link(root, found.path)
     source = str(first["source"])
@@ -300,7 +300,7 @@ def _entry(root: Path, found: Found, done: Mapping[str, Record], *, choosable: b
         values,
         links,
         remarks,
-        "the file is not there any more, or was changed",
+        "the file was moved, removed or changed",
         key=found.target,
         samples=[int(str(record["sample"])) for record in done.values()] if choosable else [],
         made_by=[_made_by(record) for record in done.values()] if choosable else [],
@@ -316,7 +316,7 @@ def _has_size(path: Path, size: object) -> bool:
 
 
 def _link(root: Path, path: Path) -> str:
-    """Relative link from the report to a file, which survives moving both."""
+    """A relative link from the report to a file, which still works if both are moved."""
     try:
         relative = os.path.relpath(path, root)
     except ValueError:  # another drive
@@ -362,7 +362,7 @@ def _original(path: Path, _edge: int) -> NDArray[np.uint8]:
 
 
 def _output(path: Path, edge: int) -> NDArray[np.uint8]:
-    """An output's pixels; a JPEG that we wrote upright in sRGB is decoded at reduced size."""
+    """An output's pixels; a JPEG of ours in sRGB is decoded at reduced size."""
     try:
         with Image.open(path, formats=("JPEG",)) as image:
             if image.info.get("icc_profile") != srgb_profile():

@@ -1,4 +1,4 @@
-"""The front door of ``colorize``: from a ``Request`` over a ``Run``, whose plan can be looked at, to a ``Report``."""
+"""The front door of ``colorize``: a ``Request`` makes a ``Run``, whose plan can be inspected, and that a ``Report``."""
 
 from __future__ import annotations
 
@@ -71,37 +71,41 @@ _LIBRARIES = (
 
 
 Engine = tuple[str, str]
-"""A backend and a precision, as ``open_model`` takes them."""
+"""A backend and a precision, as for ``open_model``."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """What is to be coloured, and how.
+    """What to colour, and how.
 
     Attributes:
         inputs: folders and files.
         listed: names from a list, relative or absolute.
         output: folder (or file, of a single input); None puts it beside the input.
         model: name, run folder, weights file or ONNX file.
-        controls: what steers the network, as ``pipeline.controls.choose`` takes it.
-        samples: colourings of each photograph.
+        controls: values of the network's controls, as for ``pipeline.controls.choose``.
+        samples: number of colourings of each photograph.
         size: working size in pixels; None takes the model's.
-        strength: factor on chroma, 0..2; ``vividness`` 0..1, where 0.5 changes nothing.
-        format: of the outputs; None keeps each input's own.
-        quality: of JPEG and WebP, 1..100.
-        negative: invert photographs first.
+        strength: factor on chroma, 0..2.
+        vividness: 0..1; 0.5 changes nothing.
+        format: format of the outputs; None keeps each input's own.
+        quality: JPEG and WebP quality, 1..100.
+        negative: whether photographs are inverted first.
         profile: colour space of the outputs; None is sRGB.
-        pages: of a file that holds several: ``largest``, ``first`` or ``all``.
-        backend: ``auto``, ``pytorch`` or ``onnx``; ``device``, ``precision`` and ``compile`` as for ``open_model``.
-        include: patterns of what is taken; empty for all. ``exclude`` of what is not.
+        pages: which pages of a multi-page file are coloured: ``largest``, ``first`` or ``all``.
+        backend: ``auto``, ``pytorch`` or ``onnx``.
+        device: as for ``open_model``; so are ``precision`` and ``compile``.
+        include: patterns of photographs to take; empty for all.
+        exclude: patterns of photographs to leave out.
         shard: (i, n): only the i-th of n parts.
-        limit: only so many photographs.
-        picks: files of choices among samples; only what was chosen is made.
+        limit: the largest number of photographs to colour.
+        picks: files of choices among samples; only chosen samples are made.
         insisted: names of attributes and controls given on the command line, which picks must not override.
-        overwrite: replace outputs of other parameters, or of unknown origin.
-        report: whether a report will be written.
-        manifest: whether ``SHA256SUMS`` is; ``sidecars`` likewise, beside each output.
-        bag: folder of a BagIt bag to be made of the finished outputs.
+        overwrite: whether to replace outputs of other parameters or of unknown origin.
+        report: whether to write a report.
+        manifest: whether to write ``SHA256SUMS``.
+        sidecars: whether to write a sidecar beside each output.
+        bag: folder of a BagIt bag to make from the finished outputs.
         mark: ``visible`` for a sign in the corner of each output.
         uncertainty: ground of the maps beside the outputs, as ``pipeline.uncertainty.ask`` takes it; None for no maps.
         signer: who signs the outputs' Content Credentials.
@@ -159,15 +163,17 @@ class Report:
     """How a run ended. ``done + already + skipped + failed + unprocessed`` equals the number of outputs matched.
 
     Attributes:
-        matched: outputs in the plan.
-        done: made in this run.
-        already: finished before it.
-        skipped: left alone, for a reason.
-        conflicts: skipped because an existing file is in the way.
-        failures: what failed, in order; ``skips`` likewise.
-        seconds: that the run took, of which ``setup_seconds`` before the first photograph.
-        megapixels: of what was done.
-        signal_number: of the signal that ended the run early, or None.
+        matched: number of outputs in the plan.
+        done: number of outputs made in this run.
+        already: number of outputs finished before.
+        skipped: number of outputs skipped for a reason.
+        conflicts: number of those skipped because an existing file is in the way.
+        failures: what failed, in order.
+        skips: what was skipped, in order.
+        seconds: duration of the run.
+        setup_seconds: the part of it before the first photograph.
+        megapixels: megapixels of the outputs that were made.
+        signal_number: number of the signal that ended the run early, or None.
         fatal: the error that ended the run early, or None.
     """
 
@@ -268,9 +274,9 @@ class Run:
     """A checked request, with its model, parameters and plan.
 
     Attributes:
-        plan: outputs to make, and those not to make and why.
-        info: of the model.
-        parameters: that decide the results.
+        plan: outputs to make, and those not to make, with reasons.
+        info: facts about the model.
+        parameters: the parameters that decide the results.
 
     Raises:
         UsageError: the request is contradictory.
@@ -285,10 +291,9 @@ class Run:
         """Check a request and plan it.
 
         Args:
-            request: what is asked for.
-            found: what a search of its inputs has found already.
-            only: those of the photographs that are ready; the others wait for another run, and an empty plan is then
-                no error.
+            request: the request.
+            found: the result of an earlier search of its inputs.
+            only: the photographs that are ready; the others wait for another run, and an empty plan is then no error.
         """
         chosen = picks.read_picks(request.picks) if request.picks else None
         if chosen is not None:
@@ -323,8 +328,8 @@ class Run:
             self._choose(chosen)
         self.plan = self._make_plan()
         if not self.plan.matched and only is None:
-            others = f"; {self._found.ignored} files there are none" if self._found.ignored else ""
-            raise NothingToDoError(f"No photograph matched ({labels()} are known{others}).")
+            others = f"; {self._found.ignored} other files were ignored" if self._found.ignored else ""
+            raise NothingToDoError(f"No photograph matched ({labels()} are supported{others}).")
         if request.report:
             report.check_places(self.plan)
         if request.bag is not None:
@@ -398,7 +403,8 @@ class Run:
 
         Raises:
             OutputError: an output folder cannot be written, or is locked by another run.
-            ModelError: the weights are missing or damaged; DeviceError: the device is missing.
+            ModelError: the weights are missing or damaged.
+            DeviceError: the device is missing.
         """
         request, ready = self._request, stop or Stop()
         self._keep_state_apart()
@@ -431,7 +437,7 @@ class Run:
                 holding=holding,
             )
 
-        # More than one only for picks whose samples were made by several backends.
+        # There are several engines only for picks whose samples were made by several backends.
         engines = list(dict.fromkeys(map(self._engine, self.plan.tasks))) or [(request.backend, request.precision)]
         outcome = turn(0, engines[0])
         for number, engine in enumerate(engines[1:], 1):
@@ -498,17 +504,17 @@ class Run:
         return plan if number == 0 else replace(plan, verdicts=[], finished=[], touched=[])
 
     def _keep_state_apart(self) -> None:
-        """Make the place for the state of folders that hold originals, so that no journal lands among them."""
+        """Make state folders elsewhere for folders that hold originals, so that no journal lands among these."""
         for root in self._beside:
             if not (root / STATE_FOLDER).is_dir():
                 with contextlib.suppress(OSError):  # without it, the journal lies where the output does
                     apart_folder(root).mkdir(parents=True, exist_ok=True)
 
     def deliver(self, progress: Callable[[str, int, int], None] = lambda what, done, total: None) -> Iterator[Written]:
-        """Write what was asked for beside the outputs, from the journals: reports, sidecars, manifests, a bag.
+        """Write what was requested beside the outputs, from the journals: reports, sidecars, manifests, a bag.
 
         Args:
-            progress: is told what is being written, and how many of how many photographs are.
+            progress: called with what is being written, the number of photographs done, and of all.
 
         Yields:
             An event for each file or folder that was written.

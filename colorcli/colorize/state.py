@@ -1,4 +1,4 @@
-"""Where an output folder keeps what it knows of its runs: journal, lock and thumbnails."""
+"""Where the state of an output folder is kept: journal, lock and thumbnails."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Watching a folder: whatever a scanner, a camera or a person puts there is coloured once it has come to rest.
+"""Watching a folder: whatever a scanner, a camera or a person puts there is coloured once it stops changing.
 
-A watch is a series of ordinary runs over one folder: the same plan, journal and names, so that ``colorize`` can go on
-where a watch ended and the other way round. The model is opened once, and the output folder is locked all along.
+A watch is a series of ordinary runs over one folder, with the same plan, journal and names, so that ``colorize`` can
+continue where a watch ended, and vice versa. The model is opened once, and the output folder stays locked.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ REST = 2.0
 """Seconds for which a file's size and time must stay the same before it counts as complete."""
 
 POLL = 5.0
-"""Seconds between two looks at a folder whose system does not tell of changes."""
+"""Seconds between two checks of a folder whose file system does not report changes."""
 
-# Systems drop events when too many come at once, and some never send those of another machine.
+# Systems drop events when there are too many at once, and some never report those of another machine.
 _LOOK_ANYWAY = 60.0
 _MOUNTS = Path("/proc/self/mountinfo")
 _WITHOUT_EVENTS = frozenset(
@@ -41,7 +41,7 @@ _State = tuple[int, int]
 
 @dataclass(frozen=True)
 class Start:
-    """What a watch says once it sees whatever comes; ``poll`` is None where the system tells of changes."""
+    """Announces that a watch has begun and misses nothing; ``poll`` is None if the system reports changes."""
 
     folder: Path
     output: Path
@@ -50,10 +50,10 @@ class Start:
 
 @dataclass
 class Resting:
-    """Tells files that are complete from those that are still being written.
+    """Distinguishes complete files from those still being written.
 
     Attributes:
-        rest: seconds for which size and time must have stayed the same.
+        rest: seconds for which size and modification time must have stayed the same.
     """
 
     rest: float
@@ -61,13 +61,13 @@ class Resting:
     _taken: dict[str, _State] = field(default_factory=dict)
 
     def take(self, photographs: Iterable[Found], now: float) -> list[Found]:
-        """Those that have come to rest since they were last taken, each state of a file once.
+        """The photographs that have become complete; each state of a file is returned once.
 
-        An empty file never rests: whoever made it has something to write.
+        An empty file never counts as complete: its content is still to be written.
 
         Args:
-            photographs: all that are there.
-            now: the time of a clock that never goes back, in seconds.
+            photographs: all photographs in the folder.
+            now: the time of a monotonic clock, in seconds.
         """
         seen, ready = {}, []
         for found in photographs:
@@ -86,7 +86,7 @@ class Resting:
 
     @property
     def is_waiting(self) -> bool:
-        """Whether there are files that have not yet come to rest."""
+        """Whether there are files that are not complete yet."""
         return bool(self._seen)
 
 
@@ -100,23 +100,23 @@ def watch(
     waiting: Waiting = lambda what, seconds: None,
     stop: Stop | None = None,
 ) -> Report:
-    """Colour what is in a folder and what comes into it, until a stop is requested.
+    """Colour what is in a folder and what is added to it, until a stop is requested.
 
     Args:
-        request: with the folder as its one input, and an output folder.
-        rest: seconds for which a file's size must stay the same.
-        poll: seconds between two looks; None has the system tell of changes where it does.
-        observe: is told every event of every run, in the calling thread.
-        started: is told once the model is open and nothing that comes can be missed.
-        waiting: is told what is being waited for while the model is made ready.
-        stop: ends the watch: what is in flight is finished.
+        request: has the folder as its only input, and an output folder.
+        rest: seconds for which a file's size and modification time must stay the same.
+        poll: seconds between two checks of the folder; None relies on the system's events if there are any.
+        observe: called with every event of every run, in the calling thread.
+        started: called once the model is open and no new file can be missed.
+        waiting: called with what is being waited for while the model is opened.
+        stop: ends the watch after finishing the photographs in flight.
 
     Returns:
-        All runs together. That the watch was stopped is no failure: it never ends otherwise.
+        The sum of all runs. Being stopped is not a failure, since a watch never ends otherwise.
 
     Raises:
-        UsageError: the input is no folder, or the output lies where it cannot.
-        OutputError: the output folder cannot be written, or another run works on it.
+        UsageError: the input is not a folder, or the output folder is not allowed.
+        OutputError: the output folder cannot be written, or is in use by another run.
         ModelError, DeviceError: as for a run.
     """
     stop = stop or Stop()
@@ -137,7 +137,7 @@ def watch(
             ready = resting.take(found.photographs, time.monotonic())
             known, unusable = unusable, frozenset(item.relative for item in found.unusable)
             found = replace(found, unusable=[item for item in found.unusable if item.relative not in known])
-            if "." in unusable - known:  # a share that is not there for a while; it is looked at again
+            if "." in unusable - known:  # a share that is gone for a while; it is checked again
                 observe(notice(f"{folder} {found.unusable[0].reason}; waiting for it."))
             elif ready or found.unusable:
                 run = Run(request, found=found, only=frozenset(ready))
@@ -158,7 +158,7 @@ def _source(request: Request) -> Source:
 
 
 class _Looks:
-    """When to look at a folder: at every change, or every so often where nothing tells of changes."""
+    """Decides when to check a folder: at every change, or at intervals if changes are not reported."""
 
     def __init__(
         self, folder: Path, rest: float, poll: float | None, stop: Stop, notify: Callable[[str], None]
@@ -170,11 +170,11 @@ class _Looks:
             notify(f"{reason}, so {self._every()}.")
 
     def due(self, is_waiting: Callable[[], bool], armed: Callable[[], None]) -> Iterator[None]:
-        """Yield whenever it is time to look, until the stop.
+        """Yield whenever it is time to check, until the stop.
 
         Args:
-            is_waiting: whether files have not yet come to rest.
-            armed: is called before the first look, once every change after it will be told.
+            is_waiting: whether there are files that are not complete yet.
+            armed: called before the first check, once every later change will be noticed.
         """
         last: float | None = None
         for changed in self._changes():
@@ -186,13 +186,13 @@ class _Looks:
                 yield
 
     def _changes(self) -> Iterator[bool]:
-        """Whether something has changed, at once when it has, and every so often when not."""
+        """Yield True at once when something has changed, and False at intervals if nothing has."""
         if self.poll is None:
             try:
                 yield from self._told()
             except (OSError, RuntimeError) as error:  # more folders than the system watches, or one that has gone
                 self.poll = POLL
-                self._notify(f"The system does not tell of changes ({error}), so {self._every()}.")
+                self._notify(f"The system does not report changes ({error}), so {self._every()}.")
             else:
                 return
         yield True
@@ -200,10 +200,10 @@ class _Looks:
             yield True
 
     def _told(self) -> Iterator[bool]:
-        """Whether the system has told of a change, or nothing happened for a while."""
+        """Yield True when the system reports a change, and False when nothing has happened for a while."""
         from watchfiles import watch as changes
 
-        # It begins to tell before it waits for the first time.
+        # It starts to watch before it waits for the first time.
         told = changes(
             self._folder,
             watch_filter=None,
@@ -218,11 +218,11 @@ class _Looks:
         yield from map(bool, told)
 
     def _every(self) -> str:
-        return f"the folder is looked at every {self.poll:g} seconds"
+        return f"the folder is checked every {self.poll:g} seconds"
 
 
 def _no_events(folder: Path) -> str | None:
-    """Why nothing will tell of changes in a folder; None where the system does."""
+    """Why changes in a folder will not be reported; None if the system reports them."""
     try:
         import watchfiles
     except ImportError:
@@ -230,12 +230,12 @@ def _no_events(folder: Path) -> str | None:
     del watchfiles
     kind = _file_system(folder)
     if kind in _WITHOUT_EVENTS or kind.startswith("fuse."):
-        return f"{folder} is on a file system ({kind}) that does not tell of other machines' changes"
+        return f"{folder} is on a file system ({kind}) that does not report changes made by other machines"
     return None
 
 
 def _file_system(folder: Path) -> str:
-    """The kind of file system that a folder is on, by Linux's names; empty where it is unknown."""
+    """The type of the file system that a folder is on, by Linux's names; empty if unknown."""
     place = folder.resolve()
     if place.drive.startswith("\\\\"):  # a share, on Windows
         return "smb3"

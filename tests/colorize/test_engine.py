@@ -193,7 +193,7 @@ def test_a_misleading_name_is_kept_and_noted(tmp_path: Path, colour: Colour) -> 
     """The copy is what the original is; who finds that its name misleads can rename both."""
     write_gray(tmp_path / "in" / "a.png").rename(tmp_path / "in" / "a.jpg")
     assert colour(tmp_path / "in").done == 1
-    assert colour.of("photo.done")[0]["notes"] == ["is a PNG, whatever its name says"]
+    assert colour.of("photo.done")[0]["notes"] == ["is a PNG despite its name"]
 
 
 def test_another_format(tmp_path: Path, colour: Colour) -> None:

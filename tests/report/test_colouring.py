@@ -136,7 +136,7 @@ def test_a_photograph_that_is_gone_is_shown_by_its_lightness(
     monkeypatch.setattr(opening, "open_model", lambda card, **_: Moving())
     assert colour("old", "-q", "--report", "--include", "a.png") == 0
     page = look(place / "old_colorized" / "report.html")
-    assert "shown is the lightness of its colouring" in page.locator(".photo").inner_text()
+    assert "the lightness of its colouring is shown instead" in page.locator(".photo").inner_text()
     assert page.locator(".picture img").count() == 2
     page.locator(".picture").first.click()
     assert page.locator("dialog a").count() == 1, "no link to what is not there"
@@ -408,7 +408,7 @@ Change = Callable[[dict[str, Any]], object]
         (lambda c: c.pop("parameters"), [], "it lacks 'parameters'"),
         (lambda c: c["parameters"].update(sigma=float("nan")), [], "sigma cannot be nan"),
         (lambda c: c["parameters"].update(format="../x"), [], "format cannot be ../x"),
-        (lambda c: c["picks"][0].update(sample=-1), [], "no number from 0 to 999"),
+        (lambda c: c["picks"][0].update(sample=-1), [], "not a number from 0 to 999"),
         (lambda c: c["picks"].append({**c["picks"][0], "sample": 2}), [], "two samples of a.png"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Executors colour the photographs of a plan: here in threads; a distributed engine would be another file beside.
+"""Executors colour the photographs of a plan: in threads, or in other ways, each in a file of its own.
 
 All take the same tasks and yield the same records; the journal and the output folders stay with ``colorize.run``.
 """
@@ -34,7 +34,7 @@ class OpenRemotely(Protocol):
 
 
 OpenModel = Callable[[], Session]
-"""Makes the model ready. Raises StoppedError where an end was asked for meanwhile, and other ColorcliErrors."""
+"""Opens the model. Raises StoppedError if a stop was requested meanwhile, and other ColorcliErrors."""
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
 """Threads of this process: decode -> network -> join and encode.
 
-Threads decode and encode; one thread runs the network, or as many as the session takes. What is in flight is bounded
-by its pixels, so memory is flat whatever the sizes and numbers. What a photograph becomes depends on nothing but
-itself, the parameters and the weights.
+Threads decode and encode; one thread runs the network, or as many as the session allows. The pixels in flight are
+bounded, so memory use does not grow with the size or number of photographs. A result depends only on the photograph,
+the parameters and the weights.
 """
 
 from __future__ import annotations
@@ -39,22 +39,22 @@ from colorcli.pipeline.uncertainty import Ground
 from colorcli.sessions.session import Controls, ModelInfo, OutOfMemoryError, Session
 
 _GPU_BATCH = 16
-# Measured with bigcolor lite: on the CPU larger batches take longer for each photograph, not less, and one at a time
-# makes the bytes of a result independent of what else is in the run.
+# Measured with bigcolor lite: on the CPU, larger batches take more time per photograph, not less, and batches of one
+# make the bytes of a result independent of what else is in the run.
 _CPU_BATCH = 1
 _PATIENCE = 5.0
 
 
 @dataclass
 class _Flight:
-    """A photograph in flight: how many of its outputs are not yet decided."""
+    """A photograph in flight; ``open`` is the number of its outputs that have not ended yet."""
 
     prepared: Prepared
     open: int
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def close_one(self) -> bool:
-        """Whether that was the last."""
+        """Count one output as ended; returns whether it was the last."""
         with self.lock:
             self.open -= 1
             return self.open == 0
@@ -105,7 +105,7 @@ class LocalExecutor:
             from colorcli.color.compiled import announcing  # imports numba
 
             message = "Compiling for this machine's processor, once; this takes half a minute at most."
-            # A fault of the join's will be that of the first photograph.
+            # If the join fails here, it will fail the first photograph, where it is reported.
             with announcing(lambda: observe(notice(message))), contextlib.suppress(Exception):
                 join.warm_up()
         return Facts(session.device, session.precision, session.backend, session.compiled, session.threads)
@@ -121,7 +121,7 @@ class LocalExecutor:
 
 
 class _Line:
-    """The production line: its threads and the queues between them."""
+    """The pipeline's threads and the queues between them."""
 
     def __init__(self, session: Session, work: Work, append: Append, ground: Ground | None) -> None:
         self._session, self._append, self._ground = session, append, ground
@@ -150,7 +150,7 @@ class _Line:
         try:
             yield from self._ends()
         except BaseException:
-            # whoever abandons a run does not wait for what is in native code
+            # the caller gives up: do not wait for threads in native code
             self._abandoned.set()
             raise
         self._finish()
@@ -159,7 +159,7 @@ class _Line:
                 raise error
 
     def _finish(self) -> None:
-        """End the threads: one that is still in native code when the interpreter ends takes the process down."""
+        """End the threads: one in native code while the interpreter shuts down would crash the process."""
         self._abandoned.set()
         for _ in range(self._execution.jobs):
             self._to_decode.put(None)
@@ -171,7 +171,7 @@ class _Line:
 
     def _ends(self) -> Iterator[Event]:
         while self._crash is None:
-            # in this order: what is in flight puts its events before it leaves
+            # checked before the queue: photographs in flight put their events before they leave the budget
             finished = self._fed.is_set() and self._budget.idle
             try:
                 yield self._events.get(timeout=0.0 if finished else 0.1)
@@ -214,19 +214,19 @@ class _Line:
                 self._to_color.put([_Item(coloring, window) for window in range(len(coloring.controls))])
 
     def _begun(self, task: Task) -> list[_Coloring]:
-        """A photograph decoded, and its controls drawn: all that can fail before the network."""
+        """Decode a photograph and draw its controls: everything that can fail before the network."""
         info = self._session.info
         prepared = prepare(task, info, self._parameters, self._execution)
         flight, parameters = _Flight(prepared, len(task.outputs)), self._parameters.of(task.found.relative)
         return [_Coloring(flight, output, draw_controls(prepared, output, info, parameters)) for output in task.outputs]
 
     def _color_loop(self) -> None:
-        """Batches of one shape: full ones first, and whatever is there rather than wait."""
+        """Run batches of one shape: full ones first, otherwise whatever is there, without waiting."""
         waiting: dict[tuple[int, int], deque[_Item]] = {}
         while True:
             shape = next((s for s, items in waiting.items() if len(items) >= self._batch), None)
             if shape is None:
-                # No more than a full batch: the rest is for the other threads that do this.
+                # Take no more than a full batch: the rest is for the other threads of this kind.
                 try:
                     items = self._to_color.get(block=not waiting)
                 except queue.Empty:
@@ -244,11 +244,11 @@ class _Line:
             self._color([item for item in batch if not item.coloring.over])
 
     def _color(self, batch: list[_Item]) -> None:
-        """Run the network on a batch, on halves of it where memory is short, on single ones where it raises."""
+        """Run the network on a batch; on halves if memory runs out, and one by one if it raises."""
         if not batch:
             return
         if self._stop():
-            # dozens may be waiting: a person who asks for an end is not kept until they are through
+            # dozens may be queued: a person who asks to stop should not have to wait for them
             for item in batch:
                 self._give_up(item.coloring)
             return
@@ -296,7 +296,7 @@ class _Line:
         self._leave(coloring.flight)
 
     def _give_up(self, coloring: _Coloring) -> None:
-        """Leave it for the next run."""
+        """Leave an output for the next run."""
         if not coloring.over:
             coloring.over = True
             self._leave(coloring.flight)
