@@ -1,4 +1,4 @@
-"""A network that takes no time, photographs that take no room, and a run in one call."""
+"""A fast fake network, tiny photographs, and a run in one call."""
 
 from __future__ import annotations
 
@@ -47,12 +47,12 @@ def old(tmp_path: Path) -> Path:
 
 @pytest.fixture(autouse=True, scope="session")
 def compiled() -> None:
-    """The first run on a machine compiles, and says so among its events."""
+    """Compile beforehand: the first run on a machine does so, and announces it among its events."""
     join.warm_up()
 
 
 class Colour:
-    """Colours a folder in threads; ``events`` and ``plan`` are the last run's."""
+    """Colours a folder in threads; ``events`` and ``plan`` are those of the last run."""
 
     def __init__(self) -> None:
         self.events: list[Any] = []
@@ -103,7 +103,7 @@ class Colour:
         return [record for record in self.events if record["event"] == kind]
 
     def reasons(self) -> dict[str, str]:
-        """Why what was not made was not, by input."""
+        """Reasons why outputs were not made, by input."""
         return {str(r["input"]): str(r["reason"]) for r in self.events if "reason" in r}
 
 
@@ -113,7 +113,7 @@ def colour() -> Colour:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """Every file below a folder but the journal and its lock."""
+    """Every file below a folder except the journal and its lock."""
     return {
         path.relative_to(folder).as_posix(): path.read_bytes()
         for path in sorted(folder.rglob("*"))
@@ -122,5 +122,5 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def with_info(**changes: Any) -> FakeSession:
-    """A session of a network that is different in some way."""
+    """A session whose model information is changed."""
     return FakeSession(info=replace(INFO, **changes))

@@ -1,8 +1,8 @@
-"""The program in a process of its own, with a fake network: ``python -m tests.colorize.driver SECONDS DIE ARGS…``.
+"""The program in a separate process, with a fake network: ``python -m tests.colorize.driver SECONDS DIE ARGS…``.
 
-SECONDS is how long the network takes for a batch; as it begins, it writes into the FIFO that ``DRIVER_MARK`` names. DIE
-is ``no``, or ``STAGE:N``: kill the process with SIGKILL at the N-th time of that step of ``faults.STEPS`` (after
-``written``: renamed but not yet journalled), or of ``part``: half-written.
+SECONDS is how long the network takes per batch; when it begins, it writes into the FIFO named by ``DRIVER_MARK``. DIE
+is ``no``, or ``STAGE:N``: the process is killed with SIGKILL at the N-th time of that step in ``faults.STEPS`` (for
+``written`` after it: renamed but not yet journalled), or at ``part``: half-written.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from .faults import AFTERWARDS, STEPS, at
 
 
 def die() -> None:
-    """As in a power cut, as far as a process can tell."""
+    """Die as in a power cut, as far as a process can."""
     os.kill(os.getpid(), signal.SIGKILL)
-    time.sleep(60)
+    signal.pause()
 
 
 def inject(stage: str, number: int) -> None:

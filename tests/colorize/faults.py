@@ -1,4 +1,4 @@
-"""Places between the opening of a photograph and its line in the journal where something can be made to go wrong."""
+"""Steps between opening a photograph and its line in the journal, at which faults can be injected."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ STEPS: dict[str, tuple[Any, str]] = {
     "journal": (Journal, "_write"),
     "journal sync": (Journal, "_sync"),
 }
-"""Every step by the function that takes it, in order."""
+"""Every step with the function that performs it, in order."""
 
 AFTERWARDS: dict[str, tuple[Any, str]] = {"packed": (delivery, "_packed")}
 
 
 def at(number: int, original: Callable[..., Any], fault: Callable[[], None], *, after: bool = False) -> Any:
-    """A function that does what ``original`` does, but for the fault at the ``number``-th call."""
+    """A function that does the same as ``original``, with a fault at the ``number``-th call."""
     count = itertools.count(1)
 
     def faulty(*args: Any, **kwargs: Any) -> Any:
@@ -64,7 +64,7 @@ def raising(error: Callable[[], BaseException]) -> Callable[[], None]:
 
 
 class FullDisk(io.FileIO):
-    """A file on a disk that takes ``room`` bytes and then answers with ``number``."""
+    """A file on a disk that accepts ``room`` bytes and then fails with error ``number``."""
 
     def __init__(self, path: Path, room: int, number: int) -> None:
         super().__init__(path, "x+b")
@@ -79,7 +79,7 @@ class FullDisk(io.FileIO):
 
 
 def full_disk(room: int, number: int = errno.ENOSPC) -> Callable[[Path], BinaryIO]:
-    """What makes files on such a disk, in the place of ``images.write._created``."""
+    """A replacement for ``images.write._created`` that makes files on such a disk."""
 
     def created(part: Path) -> BinaryIO:
         part.unlink(missing_ok=True)

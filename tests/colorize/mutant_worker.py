@@ -1,7 +1,7 @@
-"""Colours one file after another in a process of its own: ``python -m tests.colorize.mutant_worker FOLDER``.
+"""Colours one file after another in a separate process: ``python -m tests.colorize.mutant_worker FOLDER``.
 
 Each line of stdin is the name of a file in FOLDER; the answer is a line of JSON: how the run ended, its totals, whether
-the original is the same, what lies in the output folder, and the most memory that the process has had.
+the original is unchanged, what temporary files are left, and the peak memory of the process.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ EXECUTION = Execution(jobs=1, fsync=False, recolor=True, largest=100_000_000)
 
 
 def peak_bytes() -> int:
-    """The most memory that this process has had; 0 where the system does not say."""
+    """Peak memory of this process; 0 if unknown."""
     try:
         status = Path("/proc/self/status").read_text()
     except OSError:

@@ -1,4 +1,4 @@
-"""What a digitization lead relies on: nothing lost beside the pixels, nothing of ours among the originals."""
+"""What an archive relies on: metadata is kept, and nothing is written among the originals."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def packet(properties: str) -> bytes:
     ).encode()
 
 
-def test_sidecars_are_read_and_written_along(tmp_path: Path, colour: Colour) -> None:
-    """Catalogues keep captions beside the photographs: the coloured copies came without any."""
+def test_sidecars_are_read_and_written(tmp_path: Path, colour: Colour) -> None:
+    """Catalogues keep captions in files beside the photographs: coloured copies came without any."""
     write_gray(tmp_path / "in" / "a.jpg", xmp=packet('dc:source="Box 1" photoshop:City="Bergen"'))
     write_gray(tmp_path / "in" / "b.png")
     write_gray(tmp_path / "in" / "c.png")
@@ -62,8 +62,8 @@ def test_outputs_get_the_times_of_their_photographs(old: Path, colour: Colour) -
     assert colour(old, execution=Execution(jobs=1, fsync=False, keep_times=True)).already == 6
 
 
-def test_outputs_of_earlier_runs_are_no_inputs(old: Path, colour: Colour, tmp_path: Path) -> None:
-    """A second run would take the first one's pictures for photographs, and say that they are in colour already."""
+def test_outputs_of_earlier_runs_are_not_inputs(old: Path, colour: Colour, tmp_path: Path) -> None:
+    """A second run would treat the first one's outputs as photographs, and skip them because they are in colour."""
     assert colour(old, output=old / "coloured").done == 6
     assert colour(old, output=old / "again").done == 6
     assert colour.plan.matched == 6 and colour.plan.earlier == 6
@@ -75,7 +75,7 @@ def test_outputs_of_earlier_runs_are_no_inputs(old: Path, colour: Colour, tmp_pa
 
 
 def test_originals_beside_a_journal_are_still_inputs(old: Path) -> None:
-    """Whoever coloured one photograph in a folder has not made the others."""
+    """A journal that lists one output in a folder says nothing about the other photographs there."""
     (old / "sub" / ".colorcli").mkdir()
     line = '{"v":1,"event":"photo.done","output":"e.png"}\n'
     (old / "sub" / ".colorcli" / "journal.jsonl").write_text(line)
@@ -84,7 +84,7 @@ def test_originals_beside_a_journal_are_still_inputs(old: Path) -> None:
     assert [photo.relative for photo in found.photographs] == ["a.png", "b.png", "c.jpg", "d.tif", "sub/f.png"]
 
 
-def test_the_state_of_a_folder_of_originals_lies_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_state_of_a_folder_of_originals_is_kept_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLORCLI_DATA_DIR", str(tmp_path / "data"))
     assert state_folder(tmp_path) == tmp_path / ".colorcli"
     apart_folder(tmp_path).mkdir(parents=True)
@@ -173,7 +173,7 @@ def pages_file(path: Path) -> list[np.ndarray]:
 def test_every_page_of_a_tiff_is_coloured_into_a_tiff_again(
     tmp_path: Path, colour: Colour, profile: str | None
 ) -> None:
-    """Albums and registers are scanned into one file: all but one of their pages were lost."""
+    """Albums and registers are scanned into one file: all their pages but one were lost."""
     pages = pages_file(tmp_path / "in" / "album.tif")
     assert colour(tmp_path / "in", pages="all", profile=output_profile(profile or "srgb")).done == 1
     (record,) = colour.of("photo.done")
@@ -204,7 +204,7 @@ def test_the_first_or_the_largest_page(tmp_path: Path, colour: Colour) -> None:
 
 
 def test_pages_follow_a_first_one_with_an_exif_directory(tmp_path: Path) -> None:
-    """It is appended by hand, and the chain of pages must go on behind it."""
+    """The directory is appended separately, and the chain of pages must continue after it."""
     picture = np.random.default_rng(0).integers(0, 255, (20, 30, 3), dtype=np.uint8)
     more = [FurtherPage([picture[:15]], 15, 30, 8), FurtherPage([picture[:, :9]], 20, 9, 8)]
     target = tmp_path / "a.tif"

@@ -22,7 +22,7 @@ from .conftest import contents, write_gray
 
 @pytest.fixture(autouse=True)
 def model(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any]:
-    """Every model's name leads to a fake; what was asked of ``load``."""
+    """Every model name stands for a fake; returns the options given to ``load``."""
     asked: dict[str, Any] = {}
     card = ModelCard("fake", "fake", INFO.weights_sha256, "test", size=INFO.size_rule, controls=INFO.controls)
 
@@ -45,7 +45,7 @@ def test_people_read_stderr_and_stdout_stays_empty(old: Path, capsys: pytest.Cap
     out, err = capsys.readouterr()
     assert out == ""
     assert "Using fake@test, weights ababab…, on cpu" in err
-    assert "No GPU was found" not in err, "for a handful of photographs it is no news"
+    assert "No GPU was found" not in err, "for a handful of photographs it does not matter"
     assert "6 coloured, 0 skipped, 0 failed" in err
 
 
@@ -55,7 +55,7 @@ def test_quiet_is_quiet(old: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_json_events_add_up(old: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A script can follow a run and knows what became of every photograph."""
+    """A script can follow a run, and learns what happened to every photograph."""
     (old / "c.jpg").write_bytes(b"no JPEG")
     assert main(["colorize", str(old), "--json", "--quiet"]) == 3
     events = lines(capsys.readouterr().out)
@@ -143,7 +143,7 @@ def test_lists_of_names(
     assert main(["colorize", "-", "-o", "out2", "-q"]) == 0
     assert list(contents(tmp_path / "out2")) == ["old/c.jpg", "old/d.tif"]
     assert main(["colorize", "--files-from", "absent", "-o", "out3", "-q"]) == 2
-    # cat a.png | colorcli colorize - gave hundreds of failures of binary junk
+    # cat a.png | colorcli colorize - took binary data for hundreds of file names
     monkeypatch.setattr(Stdin, "buffer", io.BytesIO((old / "a.png").read_bytes()))
     capsys.readouterr()
     assert main(["colorize", "-", "-o", "out3", "-q"]) == 2
@@ -151,7 +151,7 @@ def test_lists_of_names(
 
 
 def test_every_option_reaches_the_run(old: Path, capsys: pytest.CaptureFixture[str], model: dict[str, Any]) -> None:
-    """An option that is parsed and dropped looks the same as one that works, until somebody looks at the pictures."""
+    """An option that is parsed and dropped looks like one that works, until somebody looks at the outputs."""
     arguments = (
         "--sigma 3 --seed 7 --samples 2 --class tabby --size 128 --strength 1.5 --device cpu --precision fp32 "
         "--batch-size 2 --jobs 3 --format png --quality 80 --include *.png --exclude b.* --limit 2 "
@@ -175,15 +175,15 @@ def test_every_option_reaches_the_run(old: Path, capsys: pytest.CaptureFixture[s
 def test_render_factor_is_the_working_size(
     old: Path, capsys: pytest.CaptureFixture[str], model: dict[str, Any]
 ) -> None:
-    """DeOldify's users know the size by it; given beside --size, one of the two would be dropped."""
+    """DeOldify's users know the size by this name; given together with --size, one of the two would be ignored."""
     assert main(["colorize", str(old), "--render-factor", "6", "--limit", "1", "--json", "--quiet"]) == 0
     assert lines(capsys.readouterr().out)[0]["parameters"]["size"] == 96
     assert main(["colorize", str(old), "--render-factor", "6", "--size", "96"]) == 2
     assert "give one of them" in capsys.readouterr().err
 
 
-def test_classes_that_say_nothing_are_refused(old: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A class named twice, or more colourings of a photograph than can be told apart, is a slip of the hand."""
+def test_senseless_classes_are_refused(old: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A class named twice, or thousands of colourings of a photograph, must be a mistake."""
     for arguments, sentence in (
         ("--class tabby,tabby", "--class tabby,tabby names a class twice"),
         ("--class tabby,", "no ImageNet class ''"),
@@ -214,8 +214,8 @@ def test_skipped_photographs_are_listed_with_their_reasons(old: Path, capsys: py
     assert "0 coloured, 6 skipped, 0 failed" in err
 
 
-def test_with_verbose_a_skip_is_told_once(old: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Of ten thousand, the second list hides what came before it."""
+def test_with_verbose_a_skip_is_listed_once(old: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A second list of ten thousand photographs would hide what came before it."""
     main(["colorize", str(old), "-q"])
     assert main(["colorize", str(old), "--sigma", "2", "-v"]) == 3
     assert capsys.readouterr().err.count("skipped sub/e.png") == 1
@@ -230,7 +230,7 @@ def test_a_long_run_without_a_gpu_says_so(
 
 
 def test_names_with_newlines_stay_on_one_line(old: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A file called ``x\\nfailed all`` does not forge the log."""
+    """A file called ``x\\nfailed all`` cannot forge the log."""
     (old / "x\nfailed all.png").write_bytes(b"")
     assert main(["colorize", str(old), "-v"]) == 3
     assert not any(line.startswith("failed all") for line in capsys.readouterr().err.splitlines())
@@ -266,7 +266,7 @@ def test_status_and_verify(old: Path, capsys: pytest.CaptureFixture[str]) -> Non
 
 
 def test_status_says_whether_a_run_came_to_its_end(old: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A run that somebody stopped in the evening is not taken for a finished one in the morning."""
+    """A run that was stopped in the evening must not be mistaken for a finished one in the morning."""
     main(["colorize", str(old), "-q"])
     main(["status", "old_colorized"])
     assert "run it again" not in capsys.readouterr().out
@@ -281,7 +281,7 @@ def test_status_says_whether_a_run_came_to_its_end(old: Path, capsys: pytest.Cap
 
 
 def test_a_file_that_verify_rejects_can_be_made_again(old: Path) -> None:
-    """The advice that verify gives works."""
+    """Following the advice of ``verify`` works."""
     main(["colorize", str(old), "-q"])
     whole = contents(Path("old_colorized"))
     Path("old_colorized/a.png").unlink()

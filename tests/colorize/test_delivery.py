@@ -1,4 +1,4 @@
-"""What an archive hands over: checksums that other programs check, bags, sidecars; also after a kill."""
+"""What an archive hands over: checksums for other programs, bags and sidecars, even after a kill."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def model(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.fixture
 def hostile(tmp_path: Path) -> Path:
-    """Photographs whose names mean something to shells, terminals and formats."""
+    """Photographs whose names are special to shells, terminals and formats."""
     for name in HOSTILE:
         write_gray(tmp_path / "in" / "sub" / name)
     write_gray(tmp_path / "in" / ("x" * 251 + ".png"))
@@ -53,13 +53,13 @@ def check_sums(root: Path) -> subprocess.CompletedProcess[bytes]:
 
 
 def check_bag(bag: Path) -> None:
-    """By the Library of Congress's own library."""
+    """Validate with the Library of Congress's own library."""
     bagit = pytest.importorskip("bagit")
     bagit.Bag(str(bag)).validate()
 
 
 def test_sha256sum_accepts_the_manifest_and_finds_a_change(hostile: Path) -> None:
-    """Whoever receives the folder needs no colorcli to know that it arrived."""
+    """The recipient of a folder can check it without colorcli."""
     assert main(["colorize", "in", "-o", "out", "--manifest", "--sidecar", "-q"]) == 0
     checked = check_sums(Path("out"))
     assert checked.returncode == 0, checked.stderr
@@ -79,7 +79,7 @@ def test_names_that_are_not_utf_8_are_listed(tmp_path: Path) -> None:
     assert main(["verify", "out", "-q"]) == 0
 
 
-def test_a_name_that_a_bag_cannot_hold_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_name_that_a_bag_cannot_hold_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_gray(tmp_path / "in" / os.fsdecode(b"caf\xe9.png"))
     assert main(["colorize", "in", "-o", "out", "--bag", "bag", "-q"]) == 8
     assert "is not UTF-8" in capsys.readouterr().err
@@ -88,7 +88,7 @@ def test_a_name_that_a_bag_cannot_hold_is_said(tmp_path: Path, capsys: pytest.Ca
 
 @pytest.mark.parametrize("sidecar", [[], ["--sidecar"]])
 def test_the_bag_is_valid(hostile: Path, sidecar: list[str]) -> None:
-    """An archive's ingest refuses what is not."""
+    """An archive's ingest would refuse an invalid bag."""
     assert main(["colorize", "in", "-o", "out", "--bag", "bag", "-q", *sidecar]) == 0
     check_bag(Path("bag"))
     assert main(["verify", "bag", "-q"]) == 0
@@ -103,7 +103,7 @@ def test_the_bag_is_valid(hostile: Path, sidecar: list[str]) -> None:
 
 @pytest.mark.parametrize("name", ["100%0A.png", "100%25.png", "next\x85line.png", "line\u2028separator.png"])
 def test_names_that_the_librarys_reader_splits_are_valid_by_the_standard(tmp_path: Path, name: str) -> None:
-    """``bagit`` 1.9 decodes no %25 and ends lines at U+0085; by RFC 8493, as ``verify`` reads it, the bag is whole."""
+    """``bagit`` 1.9 does not decode %25 and ends lines at U+0085; by RFC 8493, and for ``verify``, the bag is valid."""
     write_gray(tmp_path / "in" / name)
     assert main(["colorize", "in", "-o", "out", "--bag", "bag", "-q"]) == 0
     assert main(["verify", "bag", "-q"]) == 0
@@ -126,7 +126,7 @@ def test_a_bag_grows_with_its_folder_and_holds_nothing_else(hostile: Path, capsy
 @pytest.mark.parametrize(
     ("bag", "code", "said"), [("out/bag", 2, "inside"), ("out", 2, "inside"), ("full", 8, "holds other files")]
 )
-def test_what_cannot_be_a_bag_is_said_before_the_first_photograph(
+def test_what_cannot_be_a_bag_is_refused_before_the_first_photograph(
     hostile: Path, capsys: pytest.CaptureFixture[str], bag: str, code: int, said: str
 ) -> None:
     Path("full").mkdir()
@@ -137,14 +137,14 @@ def test_what_cannot_be_a_bag_is_said_before_the_first_photograph(
 
 
 def test_no_manifest_lands_among_originals(hostile: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A single photograph's output lies beside it."""
+    """The output of a single photograph is written beside it."""
     assert main(["colorize", "in/sub/é☃.png", "--manifest", "-q"]) == 2
     assert "-o OUT" in capsys.readouterr().err
     assert not list(hostile.rglob(delivery.MANIFEST))
 
 
 def test_an_output_that_was_changed_is_not_packed(hostile: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A bag that certifies a damaged file is worse than none."""
+    """A bag that certifies a damaged file is worse than no bag."""
     assert main(["colorize", "in", "-o", "out", "-q"]) == 0
     victim = Path("out/sub") / HOSTILE[0]
     content = victim.read_bytes()
@@ -156,7 +156,7 @@ def test_an_output_that_was_changed_is_not_packed(hostile: Path, capsys: pytest.
 
 
 def test_a_sidecar_says_what_was_made_from_what(tmp_path: Path) -> None:
-    """In the terms in which a preservation system keeps such things."""
+    """It does so in the terms that preservation systems use."""
     write_gray(tmp_path / "in" / "a.png")
     assert main(["colorize", "in", "-o", "out", "--sidecar", "--sigma", "2", "-q"]) == 0
     said = json.loads(Path("out/a.png.json").read_text())
@@ -211,7 +211,7 @@ def test_from_python(tmp_path: Path) -> None:
     check_bag(tmp_path / "bag")
 
 
-def test_what_failed_is_in_no_manifest(tmp_path: Path) -> None:
+def test_failed_photographs_are_in_no_manifest(tmp_path: Path) -> None:
     write_gray(tmp_path / "in" / "a.png")
     (tmp_path / "in" / "b.png").write_bytes(b"none")
     assert main(["colorize", "in", "-o", "out", "--manifest", "--bag", "bag", "-q"]) == 3
@@ -221,7 +221,7 @@ def test_what_failed_is_in_no_manifest(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_killed_run_ends_with_the_whole_manifest_and_bag(tmp_path: Path) -> None:
-    """Killed between photographs and while the bag is packed, and continued."""
+    """It is killed between photographs and while the bag is packed, and then continued."""
     for name in ("a.png", "b.jpg", "c.tif", "d.webp"):
         write_gray(tmp_path / "in" / name)
     asked = ("--manifest", "--sidecar", "--bag", str(tmp_path / "bag"))
@@ -229,7 +229,7 @@ def test_a_killed_run_ends_with_the_whole_manifest_and_bag(tmp_path: Path) -> No
         process = start(tmp_path / "in", 0.0, deadly, *asked)
         process.communicate(timeout=300)
         assert process.returncode == -signal.SIGKILL
-        assert not (tmp_path / "bag" / "bagit.txt").exists(), "half a bag is none"
+        assert not (tmp_path / "bag" / "bagit.txt").exists(), "an incomplete folder is not a bag"
     complete(tmp_path / "in", *asked)
     root = tmp_path / "in_colorized"
     assert check_sums(root).returncode == 0
@@ -240,7 +240,7 @@ def test_a_killed_run_ends_with_the_whole_manifest_and_bag(tmp_path: Path) -> No
 
 
 def test_a_large_folder_takes_little_time(tmp_path: Path) -> None:
-    """Ten thousand lines are no reason to wait."""
+    """A manifest of ten thousand lines must not take long."""
     lines = [
         {"event": "photo.done", "output": f"{i:05}.png", "output_sha256": "ab" * 32, "time": "2026", "input": "x"}
         for i in range(10_000)
@@ -254,7 +254,7 @@ def test_a_large_folder_takes_little_time(tmp_path: Path) -> None:
 
 
 def test_the_visible_mark_is_drawn_on_request_and_journalled(old: Path, colour: Colour, tmp_path: Path) -> None:
-    """The promise about lightness holds for the picture, and the sign's place is known."""
+    """The promise about lightness holds outside the sign, whose place is journalled."""
     rgba = np.dstack([np.full((48, 64, 3), 120, np.uint8), np.zeros((48, 64), np.uint8)])
     Image.fromarray(rgba).save(old / "clear.png")
     colour(old, output=tmp_path / "plain")
@@ -274,11 +274,11 @@ def test_the_visible_mark_is_drawn_on_request_and_journalled(old: Path, colour: 
         if name.endswith((".png", ".tif")):
             assert np.array_equal(after[~inside], before[~inside])
         if after.shape[2] == 4:
-            assert (after[inside][:, 3] == 255).all(), "a sign that is transparent is none"
+            assert (after[inside][:, 3] == 255).all(), "a transparent sign could not be seen"
 
 
 def test_a_mark_is_another_output(old: Path, colour: Colour) -> None:
-    """Half an archive marked and half not would be found out too late."""
+    """Without this, an archive that is only half marked would be noticed too late."""
     colour(old)
     report = colour(old, mark="visible")
     assert (report.done, report.conflicts) == (0, report.matched)

@@ -1,4 +1,4 @@
-"""Faults as a matrix: whatever goes wrong wherever, every photograph is accounted for, and the next run mends it."""
+"""A matrix of faults and places: every photograph is accounted for, and the next run completes the work."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ FAULTS: dict[str, Callable[[], BaseException]] = {
 
 @pytest.fixture(autouse=True)
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Reads and renames are tried again at once."""
+    """Reads and renames are retried without waiting."""
     monkeypatch.setattr(files, "_WAITS", (0.0, 0.0))
 
 
@@ -57,7 +57,7 @@ def four(tmp_path: Path, colour: Colour) -> Path:
 
 
 def account_for(report: Report, originals: dict[str, bytes], folder: Path, reference: dict[str, bytes]) -> None:
-    """What holds however a run ended: totals, originals, no partial output."""
+    """Check what holds however a run ended: totals, originals, no partial output."""
     assert report.matched == report.done + report.already + report.skipped + report.failed + report.unprocessed
     assert report.unprocessed >= 0
     assert contents(folder) == originals
@@ -68,7 +68,7 @@ def account_for(report: Report, originals: dict[str, bytes], folder: Path, refer
 
 
 def mended(colour: Colour, folder: Path, reference: dict[str, bytes], before: set[str]) -> None:
-    """The next run makes what is left, redoes nothing that the journal has, and ends with the whole set."""
+    """Check that the next run makes what is left, redoes nothing that is journalled, and completes the set."""
     root = folder.with_name("in_colorized")
     times = {name: (root / name).stat().st_mtime_ns for name in before}
     report = colour(folder)
@@ -83,10 +83,10 @@ def mended(colour: Colour, folder: Path, reference: dict[str, bytes], before: se
 def test_a_fault_at_each_step(
     four: Path, colour: Colour, monkeypatch: pytest.MonkeyPatch, step: str, fault: str
 ) -> None:
-    """At the third photograph a disk, a share, the memory or a library fails; nothing else is lost by it."""
+    """At the third photograph, a disk, a share, the memory or a library fails; nothing else is lost."""
     reference, originals = contents(four.with_name("reference")), contents(four)
     place, name = STEPS[step]
-    # of the journal's lines the first is the run's, and every photograph has two
+    # the journal's first line is the run's, and every photograph has two lines
     numbers = (5, 6, 7) if place is STEPS["journal"][0] else (3,)
     for number in numbers:
         root = four.with_name("in_colorized")
@@ -95,7 +95,7 @@ def test_a_fault_at_each_step(
             patch.setattr(place, name, at(number, getattr(place, name), raising(FAULTS[fault])))
             report = colour(four, execution=replace(ONE_BY_ONE, fsync=step == "sync"))
         account_for(report, originals, four, reference)
-        # Opening and renaming are tried again, and not every file that is opened is needed.
+        # Opening and renaming are retried, and some files that are opened are optional.
         assert report.done < 4 or step in ("open", "rename"), "the fault was not injected"
         assert report.exit_code in (ExitCode.OK, ExitCode.SOME_FAILED, ExitCode.OUTPUT)
         journalled = finished(root)
@@ -141,7 +141,7 @@ SESSION_FAULTS = (_nan, _infinite, _wrong_shape, _wrong_count, _nothing, _gray, 
 @pytest.mark.parametrize("fault", SESSION_FAULTS)
 @pytest.mark.parametrize("number", [1, 3, 4])
 def test_a_network_that_fails_at_one_photograph(four: Path, colour: Colour, fault: Any, number: int) -> None:
-    """It is named, the others are made, and the next run makes it."""
+    """The photograph is named, the others are made, and the next run makes it."""
     reference, originals = contents(four.with_name("reference")), contents(four)
     count = itertools.count(1)
 
@@ -166,7 +166,7 @@ def test_a_network_that_always_fails(four: Path, colour: Colour) -> None:
 def test_a_disk_that_fails_in_the_middle_of_a_file(
     four: Path, colour: Colour, monkeypatch: pytest.MonkeyPatch, number: int, room: int
 ) -> None:
-    """No cut-off picture gets a name, and with room again the run goes on."""
+    """No truncated file gets its final name, and once there is space the run continues."""
     reference, originals = contents(four.with_name("reference")), contents(four)
     with monkeypatch.context() as patch:
         patch.setattr(write, "_created", full_disk(room, number))
@@ -180,7 +180,7 @@ def test_a_disk_that_fails_in_the_middle_of_a_file(
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 256 kB, where the test may mount one."""
+    """A file system of 256 kB, if the test may mount one."""
     folder = tmp_path / "small"
     folder.mkdir()
     mount = shutil.which("mount")
@@ -197,7 +197,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_a_disk_that_is_really_full(tmp_path: Path, small_disk: Path, colour: Colour) -> None:
-    """Also where the journal itself has no room for its line."""
+    """This includes the case that the journal has no room for its line."""
     for index in range(40):
         write_gray(tmp_path / "in" / f"{index:02}.tif", 64, 64)
     colour(tmp_path / "in", output=tmp_path / "reference")
@@ -254,7 +254,7 @@ def _to_closed(path: Path) -> None:
 def test_an_input_that_changes_between_plan_and_turn(
     four: Path, colour: Colour, monkeypatch: pytest.MonkeyPatch, change: Callable[[Path], None]
 ) -> None:
-    """Somebody tidies up, or a scanner is still writing."""
+    """Somebody may tidy up, or a scanner may still be writing."""
     reference = contents(four.with_name("reference"))
     place, name = STEPS["prepare"]
     monkeypatch.setattr(place, name, at(1, getattr(place, name), partial(change, four / "c.tif")))
@@ -272,7 +272,7 @@ def test_an_input_that_changes_between_plan_and_turn(
 def test_an_input_that_changes_while_it_is_read(
     four: Path, colour: Colour, monkeypatch: pytest.MonkeyPatch, change: Callable[[Path], None]
 ) -> None:
-    """The hash in the journal would be that of another file."""
+    """Otherwise the hash in the journal would be that of another file."""
     place, name = STEPS["decode"]
     monkeypatch.setattr(place, name, at(3, getattr(place, name), partial(change, four / "c.tif"), after=True))
     report = colour(four, execution=ONE_BY_ONE)

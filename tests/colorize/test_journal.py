@@ -1,4 +1,4 @@
-"""The journal under crashes, the lock under neighbours, and what status and verify read back."""
+"""The journal in crashes, the lock with concurrent runs, and what status and verify read back."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_a_line_is_on_the_disk_when_append_returns(tmp_path: Path, monkeypatch: 
 def test_after_a_failed_write_nothing_contradicts_what_is_missing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Half a line on a full disk is followed by nothing that would make the rest of the journal lie."""
+    """After half a line on a full disk, no further line may make the journal contradict itself."""
     journal = Journal(tmp_path)
     journal.append(event("one"))
     write = os.write
@@ -110,7 +110,7 @@ def test_nan_is_not_json() -> None:
 
 
 def test_a_lock_of_a_killed_run_is_taken_over_and_explained(tmp_path: Path) -> None:
-    """After kill -9 the same command goes on, without a file to be removed by hand."""
+    """After kill -9, the same command continues, without a file that has to be removed by hand."""
     code = (
         "import os, signal, sys; from pathlib import Path; from colorcli.colorize.lock import locked\n"
         "with locked(Path(sys.argv[1])): print(os.getpid(), flush=True); os.kill(os.getpid(), signal.SIGKILL)"
@@ -144,7 +144,7 @@ def test_a_living_holder_is_named(tmp_path: Path) -> None:
 
 
 def test_a_lock_of_another_machine_is_respected(tmp_path: Path) -> None:
-    """It cannot be seen from here whether that run lives; the user is told which file to remove."""
+    """Whether that run is alive cannot be known on this machine, so the user is told which file to remove."""
     path = tmp_path / ".colorcli" / "lock"
     path.parent.mkdir()
     path.write_text(json.dumps({"pid": 1, "host": "elsewhere", "since": "yesterday"}))
@@ -169,7 +169,7 @@ def test_status_adds_up(old: Path, colour: Colour) -> None:
 
 
 def test_verify_finds_every_change(old: Path, colour: Colour) -> None:
-    """A flipped bit after years on a disk is found, also where size and time are as they were."""
+    """A bit flipped after years on a disk is found, even if size and time are unchanged."""
     colour(old)
     root = old.with_name("old_colorized")
     assert verify(root) == (6, [])
@@ -190,11 +190,11 @@ def test_verify_finds_every_change(old: Path, colour: Colour) -> None:
 
 
 def test_an_altered_journal_is_noticed(old: Path, colour: Colour) -> None:
-    """A renamed event dropped an output from the check, and verify said that all was well."""
+    """Renaming an event removed its output from the check, and verify reported no problem."""
     root = old.with_name("old_colorized")
     colour(old)
     (old / "new.png").write_bytes((old / "a.png").read_bytes())
-    colour(old)  # a second run goes on with the chain
+    colour(old)  # a second run continues the chain
     assert verify(root)[1] == []
     path = journal_path(root)
     lines = path.read_bytes().splitlines(keepends=True)
@@ -210,4 +210,4 @@ def test_an_altered_journal_is_noticed(old: Path, colour: Colour) -> None:
     path.write_bytes(b"".join(lines) + torn)
     (old / "newer.png").write_bytes((old / "a.png").read_bytes())
     colour(old)
-    assert verify(root)[1] == [], "a torn line is no alteration"
+    assert verify(root)[1] == [], "a torn line does not count as altered"

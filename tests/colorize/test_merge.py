@@ -1,4 +1,4 @@
-"""Shards that several machines made become one folder, which a run then takes for its own."""
+"""Shards made by several machines become one folder, which later runs continue."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def shards(old: Path, colour: Colour) -> list[Path]:
 
 
 def test_merged_shards_are_what_one_run_would_have_made(old: Path, shards: list[Path], colour: Colour) -> None:
-    """A job array over a weekend, and on Monday one folder for the archive."""
+    """After a job array over a weekend, the archive gets one folder."""
     before = {root: contents(root) for root in shards}
     merged = merge(shards, old.with_name("all"))
     assert (merged.outputs, merged.placed, merged.missing) == (6, 6, [])
@@ -73,14 +73,14 @@ def test_one_of_the_shards_can_take_in_the_others(old: Path, shards: list[Path],
     assert colour(old, output=shards[0]).already == 6
 
 
-def test_an_altered_segment_shows(old: Path, shards: list[Path]) -> None:
+def test_an_altered_segment_is_detected(old: Path, shards: list[Path]) -> None:
     merge(shards, old.with_name("all"))
     path = segments(old.with_name("all"))[1]
     path.write_bytes(path.read_bytes().replace(b"photo.done", b"photo.dome"))
     assert {(m.side, path.name in m.path) for m in verify(old.with_name("all"))[1]} == {("journal", True)}
 
 
-def test_outputs_that_are_gone_are_said_and_made_again(old: Path, shards: list[Path], colour: Colour) -> None:
+def test_missing_outputs_are_reported_and_made_again(old: Path, shards: list[Path], colour: Colour) -> None:
     name = next(iter(contents(shards[1])))
     (shards[1] / name).unlink()
     assert merge(shards, old.with_name("all")).missing == [name]
@@ -88,8 +88,8 @@ def test_outputs_that_are_gone_are_said_and_made_again(old: Path, shards: list[P
     assert contents(old.with_name("all")) == contents(old.with_name("whole"))
 
 
-def test_folders_that_are_no_shards_of_one_run_are_refused(old: Path, shards: list[Path], colour: Colour) -> None:
-    """Nothing is written over, and nothing is begun that cannot be finished."""
+def test_folders_that_are_not_shards_of_one_run_are_refused(old: Path, shards: list[Path], colour: Colour) -> None:
+    """Nothing is overwritten, and nothing is begun that cannot be finished."""
     colour(old, output=old.with_name("other"), strength=0.5)
     with pytest.raises(UsageError, match="only shards of one run"):
         merge([*shards, old.with_name("other")], old.with_name("all"))
@@ -106,8 +106,8 @@ def test_folders_that_are_no_shards_of_one_run_are_refused(old: Path, shards: li
         merge(shards, old.with_name("else"))
 
 
-def test_reports_are_joined(old: Path, shards: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the small pictures of the shards, and with what failed in any of them."""
+def test_reports_are_merged(old: Path, shards: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The merged report has the thumbnails of all shards, and what failed in any of them."""
     monkeypatch.setattr("colorcli.registry.registry.find", lambda name: name)
     monkeypatch.setattr("colorcli.registry.registry.model_info", lambda card: INFO)
     (shards[2] / report.NAME).touch()

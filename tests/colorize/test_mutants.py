@@ -1,6 +1,6 @@
-"""Damaged files of every format, thousands of them: each ends as done, skipped or failed, and quickly.
+"""Damaged files of every format: each ends as done, skipped or failed, and quickly.
 
-A run takes some dozens of each format; ``COLORCLI_MUTANTS=1000`` takes that many of each.
+A test run uses a few dozen per format; with ``COLORCLI_MUTANTS=1000`` it uses that many.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ SEEDS: dict[str, tuple[Callable[[], bytes], ...]] = {
 
 
 def test_every_format_has_seeds() -> None:
-    """A new format is not forgotten here; no camera's raw file can be made."""
+    """A new format must not be forgotten here; a DNG cannot be made in a test."""
     assert set(SEEDS) == set(FORMATS) - {"DNG"}
 
 
@@ -152,7 +152,7 @@ def mutants(draw: Any, seeds: tuple[bytes, ...]) -> bytes:
 
 
 class Worker:
-    """The process that colours; a new one where the last has died, hangs, or has had much memory."""
+    """The process that colours; replaced if it has died, hangs, or has used much memory."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -164,7 +164,7 @@ class Worker:
         assert process.stdin is not None
         process.stdin.write(f"{name}\n".encode())
         process.stdin.flush()
-        # a machine that is busy with other things is given more time; what is asked is the processor's
+        # a busy machine gets more time, since the limit is on processor time
         before = _processor_seconds(process)
         line = self._line(process, SECONDS * 6)
         spent = _processor_seconds(process) - before
@@ -215,7 +215,7 @@ def worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worker]:
 
 @pytest.mark.parametrize("form", SEEDS)
 def test_mutants_end_as_done_skipped_or_failed(worker: Worker, form: str) -> None:
-    """One damaged file among eighty thousand must not end the night's run, nor the machine."""
+    """One damaged file among eighty thousand must not end the run or take the machine down."""
     seeds = tuple(make() for make in SEEDS[form])
     for seed in seeds:
         assert worker(seed, f"seed{FORMATS[form].suffixes[0]}")["ends"] == ["photo.done"]

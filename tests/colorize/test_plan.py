@@ -1,4 +1,4 @@
-"""What is found, what outputs are called, and what a plan says before the first photograph."""
+"""Finding photographs, naming outputs, and planning before the first photograph."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def found(target: str, inode: int = 0) -> Found:
 
 
 def test_hostile_places_are_survived(old: Path, colour: Colour) -> None:
-    """One odd entry in an archive of eighty thousand does not end, hang or distort the run."""
+    """One odd entry in an archive of eighty thousand must not end, hang or distort the run."""
     (old / "x.tif").mkdir()
     write_gray(old / "x.tif" / "inside.png")
     os.mkfifo(old / "fifo.jpg")
@@ -59,11 +59,11 @@ def test_hostile_places_are_survived(old: Path, colour: Colour) -> None:
     outputs = set(contents(old.with_name("old_colorized")))
     assert {"new\nline.png", "ü 写真.png", "x.tif/inside.png", "x" * 251 + ".png", "\udcff\udcfe.png"} <= outputs
     again = colour(old)
-    assert (again.already, again.done) == (11, 0), "every name comes back from the journal as it was"
+    assert (again.already, again.done) == (11, 0), "the journal restores every name"
 
 
-def test_folders_of_systems_hold_no_photographs_of_anybodys(old: Path, colour: Colour) -> None:
-    """A NAS doubles every folder with thumbnails, and trash is what somebody has thrown away."""
+def test_system_folders_are_left_out(old: Path, colour: Colour) -> None:
+    """A NAS adds thumbnails to every folder, and the trash holds what somebody has thrown away."""
     for name in (
         "@eaDir/a.jpg/THUMB.jpg",
         "sub/@eaDir/x.jpg",
@@ -77,7 +77,7 @@ def test_folders_of_systems_hold_no_photographs_of_anybodys(old: Path, colour: C
 
 
 def test_a_pattern_without_a_slash_matches_at_any_depth(old: Path) -> None:
-    """``--exclude drafts`` did nothing, and did not say so."""
+    """``--exclude drafts`` silently did nothing."""
     write_gray(old / "sub" / "drafts" / "deep" / "g.png")
     assert names(old, exclude=["drafts"]) == names(old, exclude=["drafts/"]) == [
         "a.png", "b.png", "c.jpg", "d.tif", "sub/e.png", "sub/f.png"
@@ -87,7 +87,7 @@ def test_a_pattern_without_a_slash_matches_at_any_depth(old: Path) -> None:
 
 
 def test_a_changed_time_alone_changes_nothing(old: Path, colour: Colour) -> None:
-    """A restored backup has new times: an archive that was finished counted as changed, all of it."""
+    """A restored backup has new times: a whole finished archive counted as changed."""
     assert colour(old).done == 6
     os.utime(old / "a.png", ns=(1, 1))
     write_gray(old / "b.png", value=99)
@@ -100,7 +100,7 @@ def test_a_changed_time_alone_changes_nothing(old: Path, colour: Colour) -> None
 
 
 def test_an_absurd_header_fails_alone(old: Path, colour: Colour) -> None:
-    """33 bytes stopped a whole run: the outputs would have needed 8762203 TB."""
+    """33 bytes stopped a whole run, since its outputs would have needed 8,762,203 TB."""
     head = b"IHDR" + struct.pack(">II5B", (1 << 31) - 1, (1 << 31) - 1, 8, 0, 0, 0, 0)
     bomb = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + head + struct.pack(">I", zlib.crc32(head))
     (old / "bomb.png").write_bytes(bomb)
@@ -110,7 +110,7 @@ def test_an_absurd_header_fails_alone(old: Path, colour: Colour) -> None:
 
 
 def test_the_plan_knows_what_is_too_large(old: Path, colour: Colour) -> None:
-    """--dry-run said that it would be coloured, and the run then failed it."""
+    """--dry-run said that a photograph would be coloured, and the run then failed it."""
     write_gray(old / "large.png", 400, 300)
     report = colour(old, execution=Execution(jobs=2, fsync=False, largest=100_000))
     assert [verdict.code for verdict in colour.plan.verdicts] == ["too_large"]
@@ -128,14 +128,14 @@ def test_what_is_left_of_a_damaged_photograph_is_coloured_if_asked(old: Path, co
 
 
 def test_a_folder_goes_by_its_own_name(old: Path) -> None:
-    """A link beside a folder neither moves its photographs to another name nor shows them twice."""
+    """A link beside a folder must neither rename its photographs nor list them twice."""
     (old / "best").symlink_to("sub")
     (old / "elsewhere").symlink_to(write_gray(old.parent / "other" / "g.png").parent)
     assert names(old) == ["a.png", "b.png", "c.jpg", "d.tif", "elsewhere/g.png", "sub/e.png", "sub/f.png"]
 
 
 def test_a_folder_that_cannot_be_read_is_reported(old: Path, colour: Colour, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A folder is never left out in silence."""
+    """A folder is never left out silently."""
     scandir = os.scandir
 
     def refusing(path: str | os.PathLike[str]) -> object:
@@ -156,7 +156,7 @@ def test_output_inside_input_is_not_coloured_again(old: Path, colour: Colour) ->
 
 
 def test_the_input_is_never_the_output(old: Path, colour: Colour) -> None:
-    """The one mistake that cannot be undone."""
+    """This would be the one mistake that cannot be undone."""
     before = contents(old)
     for inputs, output in (((old,), old), ((old / "a.png",), old), ((old / "a.png",), old / "a.png")):
         with pytest.raises(UsageError):
@@ -169,8 +169,8 @@ def test_the_input_is_never_the_output(old: Path, colour: Colour) -> None:
     assert contents(old) == before
 
 
-def test_places_that_cannot_be_reached_are_told_in_a_sentence(old: Path, colour: Colour) -> None:
-    """A name that the system refuses to look up is the user's error or the output's, not an unexpected one."""
+def test_unreachable_places_give_a_sentence(old: Path, colour: Colour) -> None:
+    """A name that the system refuses to look up is a usage or output error, not an unexpected one."""
     refused = old / ("x" * 300)
     for inputs in ((refused,), (refused / "a.png",), (old, refused)):
         with pytest.raises(UsageError, match=r"cannot be read|no file or folder"):
@@ -191,7 +191,7 @@ def test_single_files(old: Path, colour: Colour, tmp_path: Path) -> None:
 
 
 def test_several_inputs(tmp_path: Path, colour: Colour) -> None:
-    """Each beside its own input, or all below one folder by their own names."""
+    """Outputs go beside each input, or into one folder under the inputs' names."""
     for folder in ("one", "two"):
         write_gray(tmp_path / folder / "a.png")
     colour(tmp_path / "one", tmp_path / "two")
@@ -226,7 +226,7 @@ def test_include_and_exclude(old: Path) -> None:
 
 
 def test_a_change_of_format_that_makes_names_collide(tmp_path: Path, colour: Colour) -> None:
-    """``a.tif`` beside ``a.jpg`` would be one ``a.jpg``: the second silently replacing the first."""
+    """``a.tif`` and ``a.jpg`` would both become ``a.jpg``, and the second would silently replace the first."""
     write_gray(tmp_path / "in" / "a.tif")
     write_gray(tmp_path / "in" / "a.jpg")
     write_gray(tmp_path / "in" / "a.png")
@@ -239,8 +239,8 @@ def test_a_change_of_format_that_makes_names_collide(tmp_path: Path, colour: Col
 
 
 @pytest.mark.parametrize(("first", "second"), [("A.png", "a.png"), ("é.png", "e\u0301.png"), ("B/x.png", "b/X.png")])
-def test_names_that_other_systems_hold_for_one(tmp_path: Path, colour: Colour, first: str, second: str) -> None:
-    """Copied to a Mac or to Windows, neither replaces the other."""
+def test_names_that_are_the_same_on_other_systems(tmp_path: Path, colour: Colour, first: str, second: str) -> None:
+    """When copied to a Mac or to Windows, neither must replace the other."""
     write_gray(tmp_path / "in" / first)
     write_gray(tmp_path / "in" / second)
     assert colour(tmp_path / "in").done == 2
@@ -275,7 +275,7 @@ def test_long_names_stay_within_what_disks_hold() -> None:
 
 
 def test_shards_part_the_whole_and_agree_on_names(tmp_path: Path, colour: Colour) -> None:
-    """Four machines that each take a quarter colour everything once."""
+    """Machines that each take a part must together colour everything once."""
     for index in range(20):
         write_gray(tmp_path / "in" / f"{index}.png", 8, 8)
     colour(tmp_path / "in", output=tmp_path / "whole")
@@ -295,8 +295,8 @@ def test_a_wrong_shard_is_refused(text: str) -> None:
         parse_shard(text)
 
 
-def test_outputs_of_other_parameters_stand_until_overwritten(old: Path, colour: Colour) -> None:
-    """Neither a stale result passed off as the new one, nor a result lost that was wanted."""
+def test_outputs_of_other_parameters_are_kept_without_overwrite(old: Path, colour: Colour) -> None:
+    """A stale result must not pass for a new one, and a wanted result must not be lost."""
     colour(old, sigma=1.0)
     before = contents(old.with_name("old_colorized"))
     report = colour(old, sigma=2.0)
@@ -335,7 +335,7 @@ def test_more_samples_leave_the_first_ones_alone(old: Path, colour: Colour) -> N
 def test_the_disk_is_checked_before_the_first_photograph(
     old: Path, colour: Colour, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A run that cannot end is not begun at night."""
+    """A run that cannot be completed must not be started for the night."""
     colour(old, output=old.with_name("x"), execution=Execution(fsync=False))
     plan = colour.plan
     assert check_room(plan) is None
@@ -349,7 +349,7 @@ def test_the_disk_is_checked_before_the_first_photograph(
 
 
 def test_estimates_are_of_the_right_size(old: Path, colour: Colour) -> None:
-    """Within a factor of four for noise, the worst there is."""
+    """They are within a factor of four even for noise, the worst case."""
     write_gray(old / "large.tif", 800, 600)
     write_gray(old / "large.jpg", 800, 600, quality=90)
     colour(old, include=["large.*"])

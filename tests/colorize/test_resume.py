@@ -1,4 +1,4 @@
-"""Real processes, really killed: nothing finished is touched, nothing is lost, and no half file is ever seen."""
+"""Real processes that are really killed: finished files stay, nothing is lost, and no partial file is ever seen."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .conftest import contents, write_gray
 
 pytestmark = pytest.mark.slow
 
-# Where the tests are may hold a colorcli too, which is not the one to test: it comes last.
+# The folder of the tests may hold another colorcli than the one under test, so it comes last.
 DRIVER = (
     f"import runpy, sys; sys.path.append({str(ROOT)!r}); runpy.run_module('tests.colorize.driver', run_name='__main__')"
 )
@@ -50,7 +50,7 @@ def start(folder: Path, seconds: float = 0.0, deadly: str = "no", *extra: str) -
 
 
 def complete(folder: Path, *extra: str) -> str:
-    """Run to the end; what was said."""
+    """Run to the end; returns stderr."""
     process = start(folder, 0.0, "no", *extra)
     _, err = process.communicate(timeout=300)
     assert process.returncode == 0, err
@@ -71,18 +71,18 @@ def many(tmp_path: Path) -> Path:
 
 
 def test_kill_9_at_any_moment_loses_nothing(many: Path) -> None:
-    """The power fails five times in a night; in the morning the set is complete and nothing was done twice."""
+    """Even if power fails five times in a night, the set is complete in the morning, and nothing was done twice."""
     root, reference = many.with_name("in_colorized"), contents(many.with_name("reference"))
     originals = contents(many)
     rng = random.Random(0)
     kills = 0
-    # On a busy machine many may finish between two looks; the last kill has to find some left.
+    # On a busy machine many may finish between two kills; the last one has to find some left.
     while kills < 5 and len(finished(root)) < 14:
         kills += 1
         before = {name: (root / name).stat().st_mtime_ns for name in finished(root)}
         process = start(many, 0.15, "no", "--json")
         await_done(process, rng.randint(1, 2))
-        time.sleep(rng.random() * 0.15)  # not a wait: any moment will do
+        time.sleep(rng.random() * 0.15)  # a random moment to kill at, not a wait for anything
         process.kill()
         process.communicate()
         assert {name: (root / name).stat().st_mtime_ns for name in before} == before
@@ -101,7 +101,7 @@ def test_kill_9_at_any_moment_loses_nothing(many: Path) -> None:
 
 @pytest.mark.parametrize("stage", ["network", "part", "written"])
 def test_kill_9_at_each_stage(many: Path, stage: str) -> None:
-    """Also between the rename and the journal's line, where a file is there that no line tells of."""
+    """This includes the moment between the rename and the journal's line, when a file exists without a line."""
     root, reference = many.with_name("in_colorized"), contents(many.with_name("reference"))
     process = start(many, 0.0, f"{stage}:4")
     process.communicate(timeout=300)
@@ -142,14 +142,14 @@ def test_the_first_signal_finishes_what_is_in_flight(many: Path, number: int, co
 
 
 def test_the_second_signal_aborts_even_a_network_that_hangs(many: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody has to look for kill -9."""
+    """Nobody should have to look up kill -9."""
     mark = many.with_name("begun")
     os.mkfifo(mark)
     monkeypatch.setenv("DRIVER_MARK", str(mark))
     process = start(many, 600.0)
     assert process.stderr is not None
     await_word(mark)
-    monkeypatch.delenv("DRIVER_MARK")  # the run that completes it has nobody to tell
+    monkeypatch.delenv("DRIVER_MARK")  # nobody reads the FIFO of the run that completes it
     process.send_signal(signal.SIGINT)
     assert any("once more aborts" in line for line in process.stderr), "it ended at the first signal"
     assert process.poll() is None
@@ -160,8 +160,8 @@ def test_the_second_signal_aborts_even_a_network_that_hangs(many: Path, monkeypa
     complete(many)
 
 
-def test_a_log_that_nobody_reads_any_more_ends_no_run(many: Path) -> None:
-    """``colorcli colorize … 2>&1 | head -1``: the work is not for the log."""
+def test_a_closed_log_does_not_end_the_run(many: Path) -> None:
+    """``colorcli colorize … 2>&1 | head -1`` must still do the work."""
     process = start(many, 0.02, "no", "--verbose")
     assert process.stderr is not None
     process.stderr.close()
@@ -171,7 +171,7 @@ def test_a_log_that_nobody_reads_any_more_ends_no_run(many: Path) -> None:
 
 
 def test_a_reader_that_goes_away_ends_the_run_quietly(many: Path) -> None:
-    """``colorcli colorize … --json | head -1``."""
+    """``colorcli colorize … --json | head -1`` must not print a traceback."""
     process = start(many, 0.05, "no", "--json")
     assert process.stdout is not None
     assert process.stderr is not None

@@ -1,4 +1,4 @@
-"""A watched folder: what is complete is coloured, once; what is still being written is left until it is."""
+"""A watched folder: complete files are coloured once; files still being written wait until they are complete."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ PHOTOGRAPH = Found(Path("in/a.tif"), "a.tif", Path("out"), "a.tif", 1000, 7, (1,
 
 
 def test_a_file_counts_once_its_size_has_rested() -> None:
-    """Half a scan would be coloured, or called damaged, if it counted while the scanner still writes."""
+    """If a file counted while the scanner still writes, half a scan would be coloured or called damaged."""
     resting = Resting(2)
     growing = [replace(PHOTOGRAPH, size=size) for size in (100, 500, 1000)]
     assert [resting.take([one], now) for now, one in zip((0, 1.5, 3), growing, strict=True)] == [[], [], []]
@@ -47,7 +47,7 @@ def test_a_file_counts_once_its_size_has_rested() -> None:
 
 
 def test_a_file_that_is_written_again_counts_again() -> None:
-    """A copy that stalled is coloured too early and fails; the whole file must get its turn."""
+    """A copy that stalled may be coloured too early and fail; the complete file must be coloured later."""
     resting = Resting(2)
     assert [resting.take([PHOTOGRAPH], now) for now in (0, 2)] == [[], [PHOTOGRAPH]]
     longer = replace(PHOTOGRAPH, size=2000, mtime_ns=8)
@@ -55,7 +55,7 @@ def test_a_file_that_is_written_again_counts_again() -> None:
 
 
 def test_an_empty_file_never_counts() -> None:
-    """Scanners make the file first and fill it when the lamp is warm."""
+    """Scanners create the file first and fill it when the lamp is warm."""
     resting = Resting(2)
     empty = replace(PHOTOGRAPH, size=0)
     assert [resting.take([empty], now) for now in (0, 5, 100)] == [[], [], []]
@@ -68,7 +68,7 @@ def test_an_empty_file_never_counts() -> None:
 def test_network_shares_are_known_by_their_mount(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str, kind: str
 ) -> None:
-    """They tell nothing of what another machine writes: a station that waited for it would wait for ever."""
+    """They do not report what other machines write: a station that relied on reports would wait forever."""
     mounts = tmp_path / "mountinfo"
     mounts.write_text(
         "21 1 8:1 / / rw - ext4 /dev/sda1 rw\n"
@@ -81,7 +81,7 @@ def test_network_shares_are_known_by_their_mount(
 
 
 class Station:
-    """A watch in a thread, with a fake network; its events as they come."""
+    """A watch in a thread with a fake network, and a queue of its events."""
 
     def __init__(self, folder: Path, output: Path, poll: float | None = None, form: Format | None = None) -> None:
         self._events: queue.Queue[Any] = queue.Queue()
@@ -128,8 +128,8 @@ def _fake_network(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("poll", [None, 0.1], ids=["told", "polling"])
-def test_a_station_colours_what_comes_and_goes_on_the_next_day(tmp_path: Path, poll: float | None) -> None:
-    """The hot folder of a scan station: what was there, what comes, in new folders too; each once, with a journal."""
+def test_a_station_colours_new_files_and_continues_the_next_day(tmp_path: Path, poll: float | None) -> None:
+    """The hot folder of a scan station: old and new files, even in new folders, are coloured once and journalled."""
     folder, output = tmp_path / "in", tmp_path / "out"
     write_gray(folder / "there.png")
     with Station(folder, output, poll) as first:
@@ -156,7 +156,7 @@ def test_a_station_colours_what_comes_and_goes_on_the_next_day(tmp_path: Path, p
 
 
 def test_what_a_watch_made_is_what_colorize_makes(tmp_path: Path) -> None:
-    """Otherwise one archive would have two kinds of outputs, and neither command could go on with the other's."""
+    """Otherwise an archive would have two kinds of outputs, and neither command could continue the other's."""
     folder, output = tmp_path / "in", tmp_path / "out"
     for name in ("a.png", "a.jpg", "sub/b.tif"):
         write_gray(folder / name)
@@ -170,7 +170,7 @@ def test_what_a_watch_made_is_what_colorize_makes(tmp_path: Path) -> None:
 
 
 def test_nobody_else_writes_where_a_watch_does(tmp_path: Path) -> None:
-    """Between two photographs of a watch, another run could take names that the watch has planned."""
+    """Between two photographs of a watch, another run could use names that the watch has planned."""
     folder, output = tmp_path / "in", tmp_path / "out"
     write_gray(folder / "a.png")
     write_gray(tmp_path / "more" / "b.png")
@@ -198,7 +198,7 @@ def test_a_share_that_goes_away_comes_back(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no Ctrl-C for a process of its own")
 def test_ctrl_c_is_how_a_watch_ends(tmp_path: Path) -> None:
-    """It is no failure, for a person or a service manager; what came before it is told."""
+    """It is not a failure, neither for a person nor for a service manager; what was done is reported."""
     write_gray(tmp_path / "in" / "a.png")
     with subprocess.Popen(
         [sys.executable, "-c", DRIVER, "0", "no", "watch", "in", "-o", "out", "--rest", "0.2", "--json"],
