@@ -1,4 +1,4 @@
-"""Running the program as a user does, in a home of its own."""
+"""A fixture that runs the program as a user does, with a data folder of its own."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
-    """Run ``colorcli ARGUMENTS`` in ``tmp_path``; keyword arguments but ``stdin`` are environment variables."""
+    """Run ``colorcli ARGUMENTS`` in ``tmp_path``; keyword arguments except ``stdin`` are environment variables."""
 
     def start(*arguments: str, stdin: str | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("COLORCLI_")}

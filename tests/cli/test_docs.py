@@ -1,4 +1,4 @@
-"""The documentation travels with the program, its links lead somewhere, and its commands exist and work."""
+"""The documentation is part of the package, its links have targets, and its commands exist and work."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from ..report.conftest import page_data, picks_of
 from .conftest import Run
 
 TEXTS = {page: page_path(page).read_text(encoding="utf-8") for page in PAGES}
-# What cannot run here, and why.
+# Commands that cannot be run here, and why.
 NOT_RUN = {
     ("colorize", "--engine", "ray"): "needs Ray, which tests/colorize/test_ray.py runs",
     ("models", "pull"): "uses the network",
@@ -37,8 +37,8 @@ NOT_RUN = {
     ("evaluate", "./photos"): "needs photographs in colour",
     ("evaluate", "theirs"): "needs another tool's colourings",
     ("train",): "needs photographs and hours",
-    ("watch",): "ends by Ctrl-C; tests/colorize/test_watch.py",
-    ("colorize", "./old_photos", "--model", "ddcolor"): "needs weights that are pulled",
+    ("watch",): "ends with Ctrl-C; see tests/colorize/test_watch.py",
+    ("colorize", "./old_photos", "--model", "ddcolor"): "needs downloaded weights",
 }
 
 
@@ -48,7 +48,7 @@ def _blocks(page: str, language: str) -> list[str]:
 
 def _commands() -> list[list[str]]:
     """The arguments of every ``colorcli`` in the pages' shell blocks, each once."""
-    # The page for contributors is a story of its own, which tests/test_plugin.py runs.
+    # The commands of the contributors' page depend on one another; tests/test_plugin.py runs them.
     blocks = [block for page in PAGES if page != "contributing" for block in _blocks(page, "sh")]
     lines = [part for block in blocks for line in block.splitlines() for part in line.split("&&")]
     words = [shlex.split(line.split(" > ")[0], comments=True) for line in lines]
@@ -63,7 +63,7 @@ def _runs(arguments: list[str]) -> bool:
 
 
 def _resolve(arguments: list[str]) -> tuple[Any, list[str]]:
-    """The command that the arguments name, and what remains for it."""
+    """The command that the arguments name, and the arguments that remain for it."""
     command: Any = typer.main.get_command(app)
     rest = list(arguments)
     while hasattr(command, "commands") and rest and not rest[0].startswith("-"):
@@ -74,7 +74,7 @@ def _resolve(arguments: list[str]) -> tuple[Any, list[str]]:
 
 
 def test_the_pages_show_every_command() -> None:
-    """A command nobody can find might as well not exist."""
+    """A command that no page mentions is never found."""
     root: Any = typer.main.get_command(app)
     groups = {name: command.commands for name, command in root.commands.items() if hasattr(command, "commands")}
     all_of_them: set[tuple[str, ...]] = {(name,) for name in root.commands if name not in groups}
@@ -85,7 +85,7 @@ def test_the_pages_show_every_command() -> None:
 
 @pytest.mark.parametrize("arguments", _commands(), ids=" ".join)
 def test_the_options_that_the_pages_use_exist(arguments: list[str]) -> None:
-    """A pasted line must not end in "no such option"."""
+    """A command pasted from a page must not fail with "no such option"."""
     command, rest = _resolve(arguments)
     known = {option for param in command.params for option in (*param.opts, *param.secondary_opts)}
     used = [word.split("=")[0] for word in rest if re.match(r"--?[a-zA-Z]", word)]
@@ -94,7 +94,7 @@ def test_the_options_that_the_pages_use_exist(arguments: list[str]) -> None:
 
 @pytest.fixture(scope="module")
 def reader(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A reader's folder: the samples, small, and what the commands before the one in question have made of them."""
+    """A reader's folder: the samples, reduced, and the outputs of the commands that come earlier on the page."""
     folder = tmp_path_factory.mktemp("reader")
     for sample in SAMPLES:
         path = folder / "old_photos" / sample.name
@@ -117,7 +117,7 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def exported(reader: Path) -> Path:
-    """The ONNX file that some commands start from."""
+    """The ONNX file that some commands need."""
     path = reader.parent / "bigcolor.onnx"
     assert main(["export", "bigcolor", "-o", str(path), "-q"]) == 0
     return path
@@ -128,7 +128,7 @@ Prepare = Callable[[list[str]], None]
 
 @pytest.fixture
 def prepare(reader: Path, tmp_path: Path, request: pytest.FixtureRequest) -> Prepare:
-    """Put what a command needs into ``tmp_path``."""
+    """Copy the files that a command needs into ``tmp_path``."""
 
     def put(arguments: list[str]) -> None:
         shutil.copytree(reader, tmp_path, dirs_exist_ok=True)
@@ -141,7 +141,7 @@ def prepare(reader: Path, tmp_path: Path, request: pytest.FixtureRequest) -> Pre
 @pytest.mark.slow
 @pytest.mark.parametrize("arguments", [words for words in _commands() if _runs(words)], ids=" ".join)
 def test_the_commands_work(run: Run, prepare: Prepare, arguments: list[str]) -> None:
-    """A pasted line does what the page says."""
+    """A command pasted from a page succeeds."""
     prepare(arguments)
     listed = "old_photos/cat.png\n" if arguments[:2] == ["colorize", "-"] else ""
     result = run(*arguments, stdin=listed)
@@ -168,7 +168,7 @@ def test_the_readme_can_be_read_in_one_sitting() -> None:
 
 @pytest.mark.parametrize("page", PAGES)
 def test_links_lead_somewhere(page: str) -> None:
-    """A dead link is where a newcomer gives up."""
+    """At a dead link, a newcomer gives up."""
     files = {file: page_path(name) for name, (file, _) in PAGES.items()}
     place = Path(PAGES[page][0]).parent
     for target in re.findall(r"\]\(([^)\s]+)\)", TEXTS[page]):
@@ -186,7 +186,7 @@ def test_links_lead_somewhere(page: str) -> None:
 
 
 def test_docs_lists_and_prints_every_page(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
-    """On a machine without a network, the wheel is all there is."""
+    """On a machine without a network, users have only the pages in the wheel."""
     listed = run("docs").stdout
     for page in PAGES:
         assert page in listed

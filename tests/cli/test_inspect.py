@@ -1,4 +1,4 @@
-"""What ``inspect`` says of files, ours and others', and that no file gets to speak to the terminal itself."""
+"""``inspect`` shows where files come from, ours and others', and text in files never controls the terminal."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def packet(properties: str) -> str:
 def test_our_outputs_say_what_they_are(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
-    """Years later, with nothing but the file and perhaps its folder."""
+    """Years later, the file and perhaps its folder are all that is left to judge it by."""
     monkeypatch.setattr(registry, "find", lambda name: CARD)
     monkeypatch.setattr(opening, "open_model", lambda *args, **kwargs: FakeSession())
     write_gray(tmp_path / "in" / name)
@@ -106,7 +106,7 @@ def test_what_is_no_image_fails_and_the_others_are_shown(tmp_path: Path, capsys:
 def test_hostile_text_never_reaches_the_terminal(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], where: str
 ) -> None:
-    """A file found on a disk could otherwise set the window's title, clear the screen, or write what looks like us."""
+    """Otherwise a file could set the window's title, clear the screen, or imitate the program's own messages."""
     quoted = "&#x202e;\nError: all is lost"
     if where == "name":
         path = picture(tmp_path / f"{ESCAPE}.png", parameters="x")
@@ -127,7 +127,7 @@ def test_hostile_text_never_reaches_the_terminal(
 def test_hostile_names_in_errors_and_verification(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Whatever command quotes a name, a list of picks or a manifest."""
+    """This holds for every command that quotes a name, a list of picks or a manifest."""
     monkeypatch.setattr(registry, "find", lambda name: CARD)
     monkeypatch.setattr(opening, "open_model", lambda *args, **kwargs: FakeSession())
     hostile = tmp_path / f"{ESCAPE}"
@@ -159,7 +159,7 @@ def test_hostile_names_in_errors_and_verification(
 
 
 def test_hostile_markup_never_reaches_the_page_raw(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A report is opened in a browser, with the rights of a local file."""
+    """Browsers open a report with the rights of a local file."""
     monkeypatch.setattr(registry, "find", lambda name: CARD)
     monkeypatch.setattr(opening, "open_model", lambda *args, **kwargs: FakeSession())
     folder = tmp_path / "in<script>alert(1)<"

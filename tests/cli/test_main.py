@@ -1,4 +1,4 @@
-"""The edge of the program: errors, exit codes, what reaches stdout."""
+"""The program as a whole: errors, exit codes, signals, settings, and what is written to stdout."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_every_error_has_its_exit_code_and_one_sentence(
 
 
 def test_an_unexpected_error_is_one_line_and_a_hint(command: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    """A user can report it, and is told how to report more."""
+    """Users can quote the line in a report; the hint says how to get more detail."""
 
     @command
     def do() -> None:
@@ -121,7 +121,7 @@ def test_an_argument_after_two_dashes_is_not_an_option(command: Any, capsys: pyt
     ],
 )
 def test_usage_errors_are_2_and_helpful(run: Run, arguments: list[str], hint: str) -> None:
-    """An unknown option that is ignored colours eighty thousand photographs with the default."""
+    """If unknown options were ignored, eighty thousand photographs could be coloured with the default."""
     result = run(*arguments)
     assert result.returncode == 2
     assert result.stdout == ""
@@ -129,7 +129,7 @@ def test_usage_errors_are_2_and_helpful(run: Run, arguments: list[str], hint: st
 
 
 def test_help_shows_defaults_that_a_command_chooses_itself(run: Run) -> None:
-    """What happens without an option is the first thing anyone looks up."""
+    """People look up the defaults first."""
     assert "[default: 0.8]" in run("colorize", "--help").stdout
 
 
@@ -141,7 +141,7 @@ def test_without_a_command_the_help_is_shown(run: Run) -> None:
 
 
 def test_what_libraries_print_does_not_reach_the_data(run: Run, tmp_path: Path) -> None:
-    """One line of a library's chatter breaks every reader of the JSON."""
+    """A single line printed by a library would break every program that reads the JSON."""
     (tmp_path / "chatty.py").write_text(
         "import os, sys, typer\n"
         "import colorcli.cli\n"
@@ -176,7 +176,7 @@ def test_what_libraries_print_does_not_reach_the_data(run: Run, tmp_path: Path) 
 
 @pytest.mark.parametrize("arguments", ["samples s --json", "--help", "doctor"])
 def test_a_reader_that_goes_away_is_no_error(tmp_path: Path, arguments: str) -> None:
-    """``| head`` is how people look at things."""
+    """People pipe the output into ``head``."""
     reader, writer = os.pipe()
     os.close(reader)
     process = subprocess.run(
@@ -195,7 +195,7 @@ def test_a_reader_that_goes_away_is_no_error(tmp_path: Path, arguments: str) -> 
     ("streams", "code"), [(">&- 2>&-", 0), ("<&- >&- 2>&-", 0), (">&-", 0), ("> /dev/full", 8), ("2> /dev/full", 0)]
 )
 def test_streams_that_are_closed_or_full(tmp_path: Path, streams: str, code: int) -> None:
-    """Services start programs without streams: what is opened next must not be taken for one, nor the run be lost."""
+    """Service managers start programs without streams: no file opened later may become stdout, and the run must go on."""
     if "full" in streams and not Path("/dev/full").exists():
         pytest.skip("no /dev/full")
     process = subprocess.run(
@@ -212,7 +212,7 @@ def test_streams_that_are_closed_or_full(tmp_path: Path, streams: str, code: int
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_signals_unwind_and_have_their_codes(tmp_path: Path, number: signal.Signals, code: int) -> None:
-    """Killed politely, the program removes its temporary files and says by its code what happened."""
+    """After SIGTERM or SIGINT, temporary files are removed, and the exit code tells which signal it was."""
     (tmp_path / "slow.py").write_text(
         "import signal, sys, time, typer\n"
         # A shell without job control hands its background jobs a SIGINT that is ignored.
@@ -243,7 +243,7 @@ def test_signals_unwind_and_have_their_codes(tmp_path: Path, number: signal.Sign
 
 
 def test_a_program_that_calls_main_keeps_its_own_signals() -> None:
-    """Whoever drives the command line from Python can still be terminated afterwards."""
+    """A Python program that calls the command line can still be terminated afterwards."""
     before = signal.getsignal(signal.SIGTERM)
     assert colorcli.cli.main(["--version"]) == 0
     assert signal.getsignal(signal.SIGTERM) is before
@@ -252,7 +252,7 @@ def test_a_program_that_calls_main_keeps_its_own_signals() -> None:
 def test_settings_rank_flag_environment_file(
     command: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The documented order; a file that beat a flag could not be overruled."""
+    """The order is documented; if the file took precedence over flags, no flag could change its values."""
 
     @command
     def do(sigma: float = 0.8, some_names: Annotated[list[str] | None, typer.Option("--name")] = None) -> None:
@@ -285,7 +285,7 @@ def test_the_environment_sets_options(run: Run) -> None:
     ],
 )
 def test_a_settings_file_with_a_mistake_is_refused(run: Run, tmp_path: Path, text: str, fault: str) -> None:
-    """A misspelt setting that is ignored is a run with the wrong setting."""
+    """If a misspelt setting were ignored, the run would use the wrong value."""
     (tmp_path / "colorcli.toml").write_text(text)
     result = run("samples", "s")
     assert result.returncode == 2
@@ -296,7 +296,7 @@ def test_a_settings_file_with_a_mistake_is_refused(run: Run, tmp_path: Path, tex
 
 @pytest.mark.parametrize("place", ["COLORCLI_COLORIZE_QUALITY", "colorcli.toml"])
 def test_a_bad_value_names_where_it_stands(run: Run, tmp_path: Path, place: str) -> None:
-    """Whoever typed no --quality looks in vain for it in what they typed."""
+    """Users who did not type --quality must learn where the value comes from."""
     if place == "colorcli.toml":
         (tmp_path / place).write_text('[colorize]\nquality = "high"\n')
         result = run("colorize", ".")
@@ -307,7 +307,7 @@ def test_a_bad_value_names_where_it_stands(run: Run, tmp_path: Path, place: str)
 
 
 def test_settings_behind_a_mistake_are_named(run: Run, tmp_path: Path) -> None:
-    """Values that only the command itself can judge have their sources too."""
+    """Errors that only the command itself detects name the source of the value too."""
     (tmp_path / "colorcli.toml").write_text('[colorize]\nmodel = "nobody"\n')
     result = run("colorize", ".", COLORCLI_COLORIZE_DEVICE="gpu")
     assert result.returncode == 6
@@ -316,7 +316,7 @@ def test_settings_behind_a_mistake_are_named(run: Run, tmp_path: Path) -> None:
 
 
 def test_a_misspelt_variable_is_told(run: Run) -> None:
-    """It would be ignored in silence, and eighty thousand photographs coloured with the default."""
+    """Otherwise it would be ignored silently, and eighty thousand photographs coloured with the default."""
     misspelt = {"COLORCLI_SAMPLES_JSN": "1", "COLORCLI_OFLINE": "1", "COLORCLI_SAMPLES_WIDTH": "3"}
     result = run("samples", "s", COLORCLI_VERSION="1", COLORCLI_DOCTOR_JSON="1", **misspelt)
     assert result.returncode == 0
@@ -328,7 +328,7 @@ def test_a_misspelt_variable_is_told(run: Run) -> None:
 
 
 def test_init_writes_settings_that_are_read(run: Run, tmp_path: Path) -> None:
-    """A settings file to start from that is refused once its comments are removed is worth nothing."""
+    """The written settings file must still be accepted once its comment signs are removed."""
     assert run("init").returncode == 0
     path = tmp_path / "colorcli.toml"
     text = path.read_text()
@@ -359,7 +359,7 @@ def test_what_does_not_exist_leads_to_what_does(run: Run, arguments: list[str], 
 
 
 def test_the_whole_help_can_be_read_at_once(run: Run) -> None:
-    """Twenty commands with --help each are no manual."""
+    """Otherwise a reader would have to call twenty commands with --help."""
     result = run("help", "--all")
     assert result.returncode == 0
     for path in ("colorcli colorize", "colorcli models pull", "colorcli train"):
@@ -370,7 +370,7 @@ def test_the_whole_help_can_be_read_at_once(run: Run) -> None:
 
 
 def test_recipes_are_listed_with_a_line_on_each(run: Run) -> None:
-    """Seventy names alone help nobody choose; the first word of a line is for scripts."""
+    """Seventy bare names would not help anyone choose; scripts read the first word of each line."""
     lines = run("train", "--list").stdout.splitlines()
     assert {line.split()[0] for line in lines} == set(names())
     assert all(len(line.split()) > 3 for line in lines)
@@ -378,7 +378,7 @@ def test_recipes_are_listed_with_a_line_on_each(run: Run) -> None:
 
 @pytest.mark.parametrize(("variable", "colored"), [("FORCE_COLOR", True), ("NO_COLOR", False)])
 def test_colors_follow_the_environment(run: Run, variable: str, colored: bool) -> None:
-    """Escape codes in a log file, or a log viewer without its colours."""
+    """Otherwise log files would contain escape codes, or log viewers lack colours."""
     environment = {"NO_COLOR": "", "FORCE_COLOR": "", variable: "1", "TERM": "xterm"}
     result = run("--help", **environment)
     assert ("\x1b[" in result.stdout) is colored

@@ -1,4 +1,4 @@
-"""The manual as a page for man."""
+"""The manual as man pages."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .conftest import Run
 
 
 def test_the_page_has_every_option_of_every_command(run: Run) -> None:
-    """On a cluster people type man before they open a browser; a page with gaps is worse than none."""
+    """On clusters, people use man rather than a browser, and must not miss an option there."""
     page = run("help", "--man")
     assert page.returncode == 0 and page.stderr == ""
     assert page.stdout.isascii()
@@ -27,7 +27,7 @@ def test_the_page_has_every_option_of_every_command(run: Run) -> None:
 
 
 def test_the_page_of_one_command(run: Run) -> None:
-    """As git has git-commit(1)."""
+    """Each command has its own page, as git has git-commit(1)."""
     page = run("help", "--man", "models", "pull").stdout
     assert page.startswith('.TH "COLORCLI\\-MODELS\\-PULL" 1 ')
     assert ".SH COMMANDS" not in page
@@ -35,7 +35,7 @@ def test_the_page_of_one_command(run: Run) -> None:
 
 @pytest.mark.skipif(shutil.which("groff") is None, reason="groff is not installed")
 def test_the_typesetter_has_no_complaints(run: Run) -> None:
-    """A stray backslash or dot at the start of a line swallows text without a word."""
+    """A backslash or a dot at the start of a line could make text disappear silently."""
     page = run("help", "--man").stdout
     result = subprocess.run(["groff", "-man", "-Tutf8", "-ww"], input=page, capture_output=True, text=True)
     assert (result.returncode, result.stderr) == (0, "")

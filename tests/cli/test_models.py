@@ -1,4 +1,4 @@
-"""``colorcli models`` as a user and as a script see it."""
+"""``colorcli models`` as used by people and by scripts."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .conftest import Run
 
 @pytest.fixture
 def installed(tmp_path: Path) -> Path:
-    """A model in the user's folder."""
+    """The folder of a model installed in the user's data folder."""
     folder = tmp_path / "data" / "models" / "tiny@official"
     folder.mkdir(parents=True)
     save_file({"x": torch.ones(3)}, folder / "weights.safetensors")
@@ -39,7 +39,7 @@ def installed(tmp_path: Path) -> Path:
 
 
 def test_list_says_what_a_bare_name_means(run: Run, installed: Path) -> None:
-    """People see the default marked; scripts read it."""
+    """People see which model is the default, and scripts can read it."""
     lines = run("models", "list").stdout.splitlines()
     assert any(line.split()[:2] == ["tiny@official", "yes"] for line in lines)
     records = [json.loads(line) for line in run("models", "list", "--json").stdout.splitlines()]
@@ -49,14 +49,14 @@ def test_list_says_what_a_bare_name_means(run: Run, installed: Path) -> None:
 
 
 def test_the_list_fits_a_terminal_of_100_columns(run: Run) -> None:
-    """A table that wraps cannot be read; which options steer a model was said nowhere else."""
+    """A table that wraps is unreadable; only this one lists the options that each model takes."""
     result = run("models", "list")
     assert max(len(line.rstrip()) for line in result.stdout.splitlines()) <= 100
     assert "--sigma, --seed, --class" in next(line for line in result.stdout.splitlines() if "bigcolor@lite" in line)
 
 
 def test_weights_that_are_not_here_say_how_they_are_got(run: Run) -> None:
-    """``@official`` is the name in every table; "did you mean zhang2016" led to other weights."""
+    """``@official`` is the name in all tables; suggesting "zhang2016" instead would lead to other weights."""
     shown = run("models", "show", "zhang2016@official")
     assert (shown.returncode, "colorcli models pull zhang2016" in shown.stdout) == (0, True)
     missing = run("colorize", ".", "--model", "zhang2016@official")
@@ -67,7 +67,7 @@ def test_weights_that_are_not_here_say_how_they_are_got(run: Run) -> None:
 
 def test_show_prints_the_card(run: Run, installed: Path) -> None:
     shown = tomllib.loads(run("models", "show", "tiny").stdout)
-    assert (shown["licence"], shown["options"]) == ("CC0", ["--sigma", "--seed"]), "z is no word that a user can type"
+    assert (shown["licence"], shown["options"]) == ("CC0", ["--sigma", "--seed"]), "users cannot type z"
     record = json.loads(run("models", "show", str(installed), "--json").stdout)
     assert (record["licence"], record["reference"]) == ("CC0", str(installed))
     missing = run("models", "show", "tinny")
@@ -76,7 +76,7 @@ def test_show_prints_the_card(run: Run, installed: Path) -> None:
 
 
 def test_verify_finds_changed_weights(run: Run, installed: Path) -> None:
-    """What an archive runs once a year, over disks that rot."""
+    """Archives run this once a year, because files decay on disks."""
     assert run("models", "verify", "tiny").returncode == 0
     with (installed / "weights.safetensors").open("ab") as file:
         file.write(b"x")
@@ -89,7 +89,7 @@ def test_verify_finds_changed_weights(run: Run, installed: Path) -> None:
 
 @pytest.fixture
 def backbone(tmp_path: Path) -> Path:
-    """A backbone in the user's folder."""
+    """The folder of a backbone installed in the user's data folder."""
     folder = tmp_path / "data" / "backbones" / "resnet50"
     folder.mkdir(parents=True)
     save_file({"x": torch.ones(3)}, folder / "weights.safetensors")
@@ -99,7 +99,7 @@ def backbone(tmp_path: Path) -> Path:
 
 
 def test_list_all_says_what_can_be_pulled_how_large_it_is_and_under_which_licence(run: Run, backbone: Path) -> None:
-    """What one has to know before half a gigabyte is fetched; the plain list stays the list of models."""
+    """Users must know this before they download half a gigabyte; the plain list only shows models."""
     assert "resnet50" not in run("models", "list").stdout
     lines = run("models", "list", "--all").stdout.splitlines()
     assert any(line.split()[:4] == ["vgg16", "backbone", "553", "BSD-3-Clause"] for line in lines)
@@ -130,7 +130,7 @@ def test_show_and_verify_know_backbones(run: Run, backbone: Path) -> None:
 
 @pytest.mark.slow
 def test_a_backbone_is_imported_from_a_named_file(run: Run, tmp_path: Path) -> None:
-    """Machines without a network get their weights on a stick."""
+    """Machines without a network get their weights on a USB stick."""
     torch.save(models.efficientnet_b0(weights=None).state_dict(), tmp_path / "b0.pth")
     refused = run("models", "import", "efficientnet_b0", "b0.pth")
     assert (refused.returncode, refused.stdout) == (6, "")
@@ -148,7 +148,7 @@ def test_a_backbone_is_imported_from_a_named_file(run: Run, tmp_path: Path) -> N
 
 
 def test_a_machine_without_a_network_is_told_the_whole_way(run: Run) -> None:
-    """Addresses to fetch elsewhere, what to hold the files to, and the line that imports them."""
+    """Users see the addresses to download elsewhere, the files' hashes, and the command that imports them."""
     result = run("models", "pull", "bigcolor", "--print-url", COLORCLI_OFFLINE="1")
     assert result.returncode == 0, result.stderr
     assert [line.partition("&id=")[0] for line in result.stdout.splitlines()] == [
@@ -171,7 +171,7 @@ def test_default_is_stored_for_the_user(run: Run, installed: Path) -> None:
 
 @pytest.mark.slow
 def test_importing_something_else_is_refused(run: Run, tmp_path: Path) -> None:
-    """A photograph, a folder, a checkpoint of another program: one sentence each, nothing installed."""
+    """A photograph, a missing file and another program's checkpoint are refused in a sentence; nothing is installed."""
     torch.save({"conv.weight": torch.zeros(1)}, tmp_path / "other.ckpt")
     (tmp_path / "photo.jpg").write_bytes(b"\xff\xd8\xff")
     for name, code in (("other.ckpt", 6), ("photo.jpg", 6), ("nowhere.ckpt", 2)):
@@ -190,7 +190,7 @@ def test_pulling_offline_is_one_sentence(run: Run) -> None:
 
 
 def test_model_names_complete_without_torch(run: Run, installed: Path, tmp_path: Path) -> None:
-    """Tab must answer at once."""
+    """Completion must be immediate, and importing torch takes seconds."""
     answer = run(
         "models",
         COMP_WORDS="colorcli models show ti",
@@ -211,7 +211,7 @@ def test_model_names_complete_without_torch(run: Run, installed: Path, tmp_path:
 
 @pytest.mark.slow
 def test_doctor_reports_what_is_here(run: Run, installed: Path) -> None:
-    """The first thing asked of anyone who reports a fault."""
+    """Maintainers ask everyone who reports a fault for this output."""
     report = json.loads(run("doctor", "--json").stdout)
     assert report["packages"]["torch"] == torch.__version__.split("+")[0]
     assert "tiny@official" in report["models"]

@@ -27,7 +27,7 @@ def pipe(monkeypatch: pytest.MonkeyPatch, content: bytes, *arguments: str) -> in
 def test_an_image_goes_through_a_pipe(
     faked: Path, monkeypatch: pytest.MonkeyPatch, capsysbinary: pytest.CaptureFixture[bytes], suffix: str
 ) -> None:
-    """The image alone is on stdout, in its own format, with the colours that a folder's run gives it."""
+    """Only the image is written to stdout, in its own format and with the same colours as in a folder."""
     path = write_gray(faked / "in" / f"stdin{suffix}")
     assert main(["colorize", "in", "-q"]) == 0
     expected = (faked / "in_colorized" / path.name).read_bytes()
@@ -66,7 +66,7 @@ def test_what_cannot_go_through_a_pipe_leaves_stdout_empty(
     code: int,
     said: str,
 ) -> None:
-    """The next program in the pipe must not take half an answer for an image."""
+    """The next program in the pipe must not mistake partial output for an image."""
     whole = write_gray(faked / "a.png").read_bytes()
     assert pipe(monkeypatch, whole if content is None else content, *arguments) == code
     out, err = capsysbinary.readouterr()
@@ -77,7 +77,7 @@ def test_what_cannot_go_through_a_pipe_leaves_stdout_empty(
 def test_an_image_in_colour_is_refused_with_the_reason(
     monkeypatch: pytest.MonkeyPatch, capsysbinary: pytest.CaptureFixture[bytes]
 ) -> None:
-    """Skipped is not done: exit code 0 with nothing on stdout would be taken for an empty image."""
+    """If skipping counted as success, exit code 0 and an empty stdout would be taken for an empty image."""
     buffer = io.BytesIO()
     colours = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
     Image.fromarray(colours).save(buffer, "PNG")

@@ -1,4 +1,4 @@
-"""What is said of a run while it goes on."""
+"""Messages during a run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from colorcli.cli import output, progress
 def test_the_time_left_is_that_of_the_work_left(
     map_seconds: float | None, left: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Half of the postcards are done, and a map of a hundred megapixels is not: "6 s left", for minutes."""
+    """Otherwise "6 s left" would stand for minutes while a map of a hundred megapixels is coloured after postcards."""
     now = [0.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
     cards = [f"/old/{number}.jpg" for number in range(10)]
@@ -30,7 +30,7 @@ def test_the_time_left_is_that_of_the_work_left(
 
 
 def test_rates_agree(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """Eight threads at 2.0/s each beside "3.69 photos/s" cannot both be believed; skips are no speed."""
+    """Rates per thread beside the overall rate would seem to contradict it; skipped photographs are not counted."""
     now = [0.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
     with progress.display(20, quiet=False, verbose=False) as shown:
@@ -46,7 +46,7 @@ def test_rates_agree(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixt
 
 
 def test_sentences_wrap_between_words_on_a_terminal() -> None:
-    """At 80 columns a terminal cut words in two."""
+    """Otherwise a terminal of 80 columns breaks lines within words."""
     pty, termios = pytest.importorskip("pty"), pytest.importorskip("termios")
     leader, follower = pty.openpty()
     termios.tcsetwinsize(follower, (24, 80))
@@ -62,7 +62,7 @@ def test_sentences_wrap_between_words_on_a_terminal() -> None:
 
 
 def test_what_takes_long_shows_a_moving_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A terminal that stands still looks like a program that hangs; what is quick leaves nothing behind."""
+    """Without movement the program seems to hang; a quick step leaves no line behind."""
     pty = pytest.importorskip("pty")
     leader, follower = pty.openpty()
     monkeypatch.setenv("TERM", "xterm")
@@ -81,7 +81,7 @@ def test_what_takes_long_shows_a_moving_line(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_what_is_waited_for_moves(capsys: pytest.CaptureFixture[str]) -> None:
-    """Half a minute without a word, and somebody presses Ctrl-C."""
+    """After half a minute without any output, users press Ctrl-C."""
     with progress.display(11, quiet=False, verbose=False) as shown:
         for tenth in range(250):
             shown.wait("Making an ONNX copy of bigcolor, once", tenth / 10)
@@ -91,7 +91,7 @@ def test_what_is_waited_for_moves(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_model_that_loads_for_long_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Seven seconds of a bar that stands at nothing look like a hang, on a network disk or a busy machine."""
+    """On a network disk or a busy machine, a bar that stays empty for seconds looks like a hang."""
     pty = pytest.importorskip("pty")
     leader, follower = pty.openpty()
     monkeypatch.setenv("TERM", "xterm")

@@ -1,4 +1,4 @@
-"""The scripts of the documentation, as they stand there: pasted and run, with a network that takes no time."""
+"""The documentation's scripts, copied from the page and run with a stand-in for the network."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _PAGE = page_path("scripts").read_text(encoding="utf-8")
 
 
 def _block(language: str, part: str) -> str:
-    """The one block of the page that has ``part`` in it."""
+    """The only block of the page that contains ``part``."""
     (block,) = (text for text in re.findall(rf"^```{language}\n(.*?)^```", _PAGE, re.M | re.S) if part in text)
     return str(block)
 
@@ -37,7 +37,7 @@ def _program(folder: Path, name: str, content: str) -> None:
 
 @pytest.fixture
 def shell(tmp_path: Path) -> dict[str, str]:
-    """An environment in which ``colorcli`` is the program with a network that takes no time."""
+    """An environment in which ``colorcli`` is the program with a stand-in for the network."""
     start = f'#!/bin/sh\nexec "{sys.executable}" -c "{DRIVER}" 0 no "$@"\n'
     _program(tmp_path / "bin", "colorcli", start)
     return {
@@ -49,7 +49,7 @@ def shell(tmp_path: Path) -> dict[str, str]:
 
 @pytest.mark.parametrize("part", ["nightly.sh", "srun", "@tsv"])
 def test_the_shell_can_read_the_scripts(part: str) -> None:
-    """A quote too few, and the cron job fails in the night, for everybody who pasted it."""
+    """With a quote missing, the cron job of everyone who pasted the script would fail at night."""
     script = _block("bash", part)
     subprocess.run(["bash", "-n"], input=script, text=True, check=True)
     if script.startswith("#!/bin/sh"):
@@ -59,7 +59,7 @@ def test_the_shell_can_read_the_scripts(part: str) -> None:
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("jq") is None, reason="jq is not installed")
 def test_the_nightly_script_says_what_a_person_should_look_at(tmp_path: Path, shell: dict[str, str]) -> None:
-    """Silence when all went well, or cron mails every night and nobody reads it; a reason when something did not."""
+    """Cron mails every output: nothing may be printed after a good night, and a reason must be after a bad one."""
     _program(tmp_path, "nightly.sh", _block("bash", "nightly.sh"))
 
     def night() -> subprocess.CompletedProcess[str]:
@@ -84,7 +84,7 @@ def test_the_nightly_script_says_what_a_person_should_look_at(tmp_path: Path, sh
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("jq") is None, reason="jq is not installed")
 def test_the_questions_to_jq_have_answers(tmp_path: Path, shell: dict[str, str]) -> None:
-    """A field that was renamed would make every one of them say nothing, or null."""
+    """If a field were renamed, the commands would silently print nothing or null."""
     write_gray(tmp_path / "in" / "a.png")
     write_gray(tmp_path / "in" / "stands.png")
     write_gray(tmp_path / "out" / "stands.png")
@@ -108,7 +108,7 @@ def test_the_questions_to_jq_have_answers(tmp_path: Path, shell: dict[str, str])
 
 @pytest.mark.parametrize("code", [0, 3, 130])
 def test_the_slurm_job_is_queued_again_when_its_time_is_up(tmp_path: Path, shell: dict[str, str], code: int) -> None:
-    """And only then: a job that failed would be queued for ever."""
+    """It is only then: otherwise a job that failed would be queued forever."""
     _program(tmp_path, "colour.sh", _block("bash", "srun"))
     _program(tmp_path / "bin", "colorcli", f'#!/bin/sh\necho "{{}}"; exit {code}\n')
     _program(tmp_path / "bin", "srun", '#!/bin/sh\nexec "$@"\n')
@@ -121,7 +121,7 @@ def test_the_slurm_job_is_queued_again_when_its_time_is_up(tmp_path: Path, shell
 
 
 def test_the_service_ends_a_watch_as_a_person_does() -> None:
-    """systemd would call a watch that was stopped in good order a failure, and kill one that must finish its work."""
+    """Otherwise systemd would report a regular stop as a failure, or kill a watch that still has work to finish."""
     unit = dict(line.split("=", 1) for line in _block("ini", "[Service]").splitlines() if "=" in line)
     assert unit["KillSignal"] == "SIGINT" and unit["SuccessExitStatus"] == "3 4"
     assert unit["ExecStart"].split()[1:3] == ["watch", "/scans/incoming"]

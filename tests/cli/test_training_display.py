@@ -1,4 +1,4 @@
-"""What a person sees of training."""
+"""What users see while a model is trained."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MEASURES = {"step": 4, "phase": "adversarial", "val_psnr": 21.5}
 
 
 def test_the_live_view_says_what_its_columns_are(tmp_path: Path) -> None:
-    """Losses of training beside measures of other photographs: unnamed, one is taken for the other."""
+    """Without headings, training losses and measures on held-back photographs would be confused."""
     console = Console(width=100, force_terminal=True, color_system=None, record=True)
     (tmp_path / "samples").mkdir()
     (tmp_path / "samples" / "step-000004.png").touch()
@@ -64,7 +64,7 @@ def test_the_time_left_is_known_of_recipes_in_epochs(capsys: pytest.CaptureFixtu
 
 
 def test_ctrl_c_ends_a_run_with_a_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever stops the training in the morning must not lose what was learnt since the last checkpoint."""
+    """Stopping the training must not lose what was learnt since the last checkpoint."""
     for index in range(6):
         noise = np.random.default_rng(index).integers(0, 256, (4, 4, 3), dtype=np.uint8)
         Image.fromarray(noise).resize((72, 64)).save(tmp_path / f"{index}.png")

@@ -1,4 +1,4 @@
-"""Photographs in colour that take no room, and models that take no time."""
+"""Small photographs in colour, and stand-ins for models."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ..fakes import FlatSession
 
 
 def photograph(name: str, width: int = 90, height: int = 72) -> NDArray[np.uint8]:
-    """A piece of a real photograph in colour; which one depends on the name."""
+    """A crop of a real photograph in colour, chosen by the name; uint8 ``(height, width, 3)``."""
     rng = np.random.default_rng(zlib.crc32(name.encode()))
     whole = (data.astronaut, data.coffee, data.chelsea)[int(rng.integers(3))]()
     top, left = (int(rng.integers(whole.shape[axis] - 2 * size)) for axis, size in ((0, height), (1, width)))
@@ -43,7 +43,7 @@ def photos(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def models(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """The models that are found, by name."""
+    """The models that can be opened, by name; tests add their own."""
     known: dict[str, Any] = {"fake": FlatSession(), "other": FlatSession("other@test", a=-20)}
 
     def load(name: str, **_: Any) -> Any:

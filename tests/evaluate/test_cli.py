@@ -1,4 +1,4 @@
-"""``colorcli evaluate`` as it is typed."""
+"""``colorcli evaluate`` from the command line."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Cli = Callable[..., tuple[int, str, str]]
 
 @pytest.fixture
 def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
-    """Run the program in ``tmp_path``: exit code, stdout and stderr."""
+    """Run the program in ``tmp_path``; it returns exit code, stdout and stderr."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLORCLI_DATA_DIR", str(tmp_path / "data"))
     monkeypatch.setenv("COLUMNS", "200")
@@ -33,7 +33,7 @@ def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
 
 
 def test_as_typed_on_a_fresh_machine(cli: Cli) -> None:
-    """The default model on the built-in photographs, and gray beside it."""
+    """Without arguments, the default model and gray are scored on the built-in photographs."""
     code, out, err = cli("--metrics", "psnr,ssim")
     assert code == 0, err
     rows = {line.split()[0]: line for line in reversed(out.splitlines())}
@@ -43,7 +43,7 @@ def test_as_typed_on_a_fresh_machine(cli: Cli) -> None:
 
 
 def test_what_is_scored_is_what_colorize_writes(cli: Cli, tmp_path: Path) -> None:
-    """Numbers of another picture than the one a user gets would be worth nothing."""
+    """Otherwise the scores would be those of other images than users get."""
     photo = photograph("4.png")
     write(tmp_path / "colour" / "a.png", photo)
     write(tmp_path / "gray" / "a.png", to_gray(photo, "lightness"))
@@ -67,7 +67,7 @@ def test_events(cli: Cli, photos: Path, models: dict[str, Any]) -> None:
 
 
 def test_exit_codes(cli: Cli, photos: Path, models: dict[str, Any], tmp_path: Path) -> None:
-    """Scripts branch on them; each comes with a sentence."""
+    """Scripts branch on the codes; people read the sentence."""
     (tmp_path / "empty").mkdir()
     gray = write(tmp_path / "gray" / "a.png", photograph("a.png")[..., 0])
     write(photos / "cut.png").write_bytes(b"\x89PNG\r\n\x1a\n cut")

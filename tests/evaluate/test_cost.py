@@ -1,4 +1,4 @@
-"""What a model costs must not depend on what ran before it."""
+"""A model's measured cost must not depend on what ran before it."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ torch = pytest.importorskip("torch")
 
 _MEGABYTES = 64
 _PIECE = 100_000
-"""Bytes; of more than 128 KiB the C library asks the system each time."""
+"""In bytes; blocks above 128 KiB would be returned to the system at once."""
 
 
 class Hungry(FlatSession):
-    """Holds 64 MB while it runs, in pieces that the allocator keeps for whoever comes next."""
+    """A session that holds 64 MB while it runs, in blocks that the allocator keeps for later use."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -29,14 +29,14 @@ class Hungry(FlatSession):
 
     def chroma(self, *given: Any) -> Any:
         held = [np.ones(_PIECE, np.uint8) for _ in range(_MEGABYTES * 1_000_000 // _PIECE)]
-        # what is allocated last keeps the allocator from giving back what lies below it
+        # While the last block is in use, the allocator does not return those below it to the system.
         self.kept.append(held[-1])
         return super().chroma(*given)
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="memory is measured where the system can be asked")
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="memory is only measured with glibc")
 def test_the_second_model_needs_as_much_memory_as_the_first() -> None:
-    """In the table the model that is named last would otherwise look the most modest, whichever it is."""
+    """Otherwise the last model of a table would seem to need the least memory."""
     sessions = [Hungry(), Hungry(), Hungry()]
     found = [cost.measure(session)["memory_mb"] for session in sessions]
     if found[0] is None:
@@ -45,7 +45,7 @@ def test_the_second_model_needs_as_much_memory_as_the_first() -> None:
 
 
 def test_what_is_counted() -> None:
-    """Weights and biases once each; the time is that of a run."""
+    """Weights and biases count once each; the time is that of one run."""
     session = Hungry()
     found = cost.measure(session)
     assert found["parameters"] == 2 * 9 + 2

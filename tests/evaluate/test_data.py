@@ -1,4 +1,4 @@
-"""What is scored must be what was meant, in whatever form it comes."""
+"""The intended photographs are scored, whether they come as files, folders, shards or a run's subset."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ALL = Selection()
 
 
 def test_the_photographs_of_a_run_are_those_that_it_names(tmp_path: Path) -> None:
-    """Whoever measures on what was held back must not measure on what came into the folder since, or was edited."""
+    """Photographs added or edited since the run were not held back, and must not be scored as if they had been."""
     for name in ("a", "b", "c", "d"):
         write(tmp_path / "photos" / f"{name}.png")
     hashes = {f"{name}.png": file_sha256(tmp_path / "photos" / f"{name}.png") for name in ("a", "b", "c")}
@@ -56,7 +56,7 @@ def test_folders_shards_and_files_hold_the_same_photographs(photos: Path, tmp_pa
 
 
 def test_without_data_there_are_the_built_in_photographs() -> None:
-    """The first command that anybody tries needs no data."""
+    """The first command that a user tries must need no data."""
     items = find([], ALL).items
     assert len(items) >= 5
     assert all(decode(item.read(), item.name)[0].kind == "color" for item in items)
@@ -71,7 +71,7 @@ def test_a_random_choice_is_always_the_same_and_changes_little_with_the_folder(p
 
 
 def test_a_protocols_own_photographs_are_taken_where_they_are(photos: Path) -> None:
-    """ImageNet's first 5,000, in a folder that holds all 50,000; any other folder as a whole."""
+    """ImageNet's first 5,000 are taken from a folder that holds all 50,000; other folders are taken as a whole."""
     selection = Selection("ILSVRC2012_val_*", 2)
     assert len(find([photos], selection).items) == 12
     for number in (3, 1, 2):
@@ -106,7 +106,7 @@ def test_nothing_to_score_is_said(tmp_path: Path, photos: Path) -> None:
 
 
 def test_a_damaged_shard_costs_no_more_than_itself(photos: Path, tmp_path: Path) -> None:
-    """It is counted like a damaged photograph; a compressed one, whose members cannot be found again, likewise."""
+    """It counts as one failure, as does a compressed shard, in which photographs cannot be located."""
     with tarfile.open(photos / "a.tar", "w") as archive, tarfile.open(photos / "zipped.tar", "w:gz") as zipped:
         archive.add(photos / "0.png", "0.png")
         zipped.add(photos / "0.png", "0.png")

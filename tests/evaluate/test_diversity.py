@@ -1,4 +1,4 @@
-"""Diversity is different colours for different things, not another tint over everything."""
+"""Diversity means different colours for different objects, not another tint over the whole image."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_a_tint_is_no_diversity() -> None:
 
 
 def test_regions_that_change_colour_count_by_their_distance() -> None:
-    """The left third +-a: less its mean, +-2/3 there and -+1/3 elsewhere."""
+    """a* is +-30 in the left third and 0 elsewhere; without its mean, +-20 and -+10."""
     first, second = np.zeros((2, 20, 30)), np.zeros((2, 20, 30))
     first[0, :, :10], second[0, :, :10] = 30, -30
     expected = (1 / 3) * (60 * 2 / 3) + (2 / 3) * (60 / 3)

@@ -1,4 +1,4 @@
-"""Every metric that needs no network has an answer that can be known without running it."""
+"""Every metric that needs no network has the value that can be computed independently."""
 
 from __future__ import annotations
 
@@ -43,14 +43,14 @@ PERFECT |= {"auc-steps": 100.0, "auc-rebalanced-steps": 100.0}
 @pytest.mark.parametrize("name", COMPARED)
 def test_the_original_itself_is_perfect(name: str) -> None:
     if name.startswith("delta-l"):
-        # lightness is compared with the gray photograph, which is rounded to codes
+        # Lightness is compared with the gray photograph, which is rounded to 8 bits.
         assert score(name, PHOTO, PHOTO) < 0.5
     else:
         assert score(name, PHOTO, PHOTO) == pytest.approx(PERFECT.get(name, 0.0), abs=1e-9)
 
 
 def test_gray_has_no_colour_and_has_lost_the_originals() -> None:
-    """The row that every other row is read against."""
+    """Readers compare all other rows of a table with gray."""
     gray, lab = to_rgb8(to_gray(PHOTO, "lightness")), rgb2lab(PHOTO)
     assert score("colorfulness", gray, PHOTO) == score("colorfulness-abs", gray, PHOTO) == 0
     assert score("delta-colorfulness", gray, PHOTO) == score("colorfulness", PHOTO, PHOTO) > 20
@@ -70,7 +70,7 @@ def test_noise_of_known_size() -> None:
 
 
 def test_shifted_hue() -> None:
-    """A colour in the place of another: every number follows from the two."""
+    """If one flat colour replaces another, every value follows from the two colours."""
     picture, original = flat(180, 90, 80), flat(80, 120, 170)
     (_, a, b), (_, a_0, b_0) = rgb2lab(picture)[0, 0], rgb2lab(original)[0, 0]
     square = ((a - a_0) ** 2 + (b - b_0) ** 2) / 2
@@ -83,7 +83,7 @@ def test_shifted_hue() -> None:
 
 
 def test_auc_is_the_area_under_the_published_curve() -> None:
-    """Zhang et al. sweep thresholds 0 to 150; the exact integral agrees with a fine sweep."""
+    """Zhang et al. use thresholds from 0 to 150; the exact integral agrees with a fine sweep."""
     other = np.roll(PHOTO, 1, axis=2)
     distances = np.hypot(*np.moveaxis(rgb2lab(other) - rgb2lab(PHOTO), 2, 0)[1:])
     sweep = [np.mean(distances <= threshold) for threshold in np.arange(0, 150, 0.05)]
@@ -91,7 +91,7 @@ def test_auc_is_the_area_under_the_published_curve() -> None:
 
 
 def test_auc_in_steps_is_the_sum_that_other_papers_report() -> None:
-    """Beside their numbers an exact integral looks a quarter of a point better than it is."""
+    """Compared with other papers' numbers, the exact integral would seem a quarter of a point better."""
     other = np.roll(PHOTO, 1, axis=2)
     distances = np.hypot(*np.moveaxis(rgb2lab(other) - rgb2lab(PHOTO), 2, 0)[1:])
     steps = 100 * np.mean([np.mean(distances <= threshold) for threshold in range(151)])
@@ -101,7 +101,7 @@ def test_auc_in_steps_is_the_sum_that_other_papers_report() -> None:
 
 
 def test_rebalancing_counts_rare_colours_by_the_inverse_of_their_share() -> None:
-    """A vivid minority must not drown in a gray majority."""
+    """A few vivid pixels must not be outweighed by many gray ones."""
     original = flat(128, 128, 128)
     original[:2] = (230, 30, 40)
     missed_vivid = flat(128, 128, 128)
@@ -116,7 +116,7 @@ def test_rebalancing_counts_rare_colours_by_the_inverse_of_their_share() -> None
 
 
 def test_every_colour_is_weighted_as_its_nearest_bin() -> None:
-    """The rarest colours weigh a million times the commonest: one pixel in a wrong bin moves a photograph's number."""
+    """The rarest colours weigh a million times the commonest: one pixel in a wrong bin changes a photograph's score."""
     codes = np.arange(0, 256, 5, dtype=np.uint8)
     cube = np.stack(np.meshgrid(codes, codes, codes, indexing="ij"), -1).reshape(codes.size, -1, 3)
     bins = ab_bins()
@@ -136,7 +136,7 @@ def test_lightness_that_was_changed_is_seen() -> None:
 
 @pytest.mark.parametrize("load", [data.astronaut, data.coffee, data.chelsea])
 def test_scikit_image_says_the_same(load: object) -> None:
-    """Numbers of two programs can only be compared if both are right."""
+    """Other programs' numbers can only be compared with ours if both are correct."""
     original = np.ascontiguousarray(load()[:150, :200])
     noisy = np.clip(original.astype(int) + np.random.default_rng(0).normal(0, 12, original.shape), 0, 255)
     picture = noisy.astype(np.uint8)
@@ -164,6 +164,6 @@ def test_metrics_are_chosen_by_name() -> None:
 
 
 def test_every_metric_says_what_it_is() -> None:
-    """A number whose formula isn't named can't be compared."""
+    """Without its formula, a number cannot be compared with others."""
     assert [name for name, metric in METRICS.items() if not metric.record()["text"]] == []
     assert metrics.Metric("diversity@3", "Diversity").record()["text"]

@@ -1,4 +1,4 @@
-"""Tables of generators are of what the network itself answered, lightness included."""
+"""With ``--native``, the network's own output is scored, including its lightness."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from torch import Tensor, nn
 from colorcli.color import tensors as colors
 from colorcli.errors import UsageError
 from colorcli.evaluate import cost
+from colorcli.evaluate.data import decode
 from colorcli.evaluate.engine import EvaluationOptions
+from colorcli.evaluate.prepare import fit, to_rgb8
 from colorcli.evaluate.protocols import Protocol
 from colorcli.evaluate.run import Request, Run
 from colorcli.networks.colorizer import Colorizer
@@ -26,7 +28,7 @@ NATIVE = Protocol("native-test@1", "", "stretch", 32, "bilinear", "lightness", (
 
 
 class Flat(Colorizer):
-    """Answers with one value everywhere: RGB in -1..1, or a*, b* over 110 at half the size."""
+    """A network whose output is constant: RGB in -1..1, or a*, b* divided by 110 at half the size."""
 
     size_rule: ClassVar[SizeRule] = SizeRule(32, 16, fixed=True)
 
@@ -65,14 +67,11 @@ def evaluate(photos: Path, *names: str) -> Report:
 
 
 def test_an_rgb_networks_own_picture_is_scored(photos: Path, models: dict[str, Any]) -> None:
-    """Its lightness is part of its answer; the join would hide how bad that is."""
+    """Its lightness is part of its output; joining with the photograph's lightness would hide its errors."""
     models["rgb"] = session("rgb")
     report = evaluate(photos / "1.png", "rgb")
     (image,) = report["images"]
     assert report["protocol"]["id"] == "native-test@1+native=True"
-    from colorcli.evaluate.data import decode
-    from colorcli.evaluate.prepare import fit, to_rgb8
-
     original = fit(to_rgb8(decode((photos / "1.png").read_bytes(), "")[0].pixels), NATIVE).astype(float)
     values = image["values"]["rgb"]
     assert values["mse-rgb"] == pytest.approx(np.mean((original - 191) ** 2) / 255**2)
@@ -80,7 +79,7 @@ def test_an_rgb_networks_own_picture_is_scored(photos: Path, models: dict[str, A
 
 
 def test_a_chroma_networks_error_is_in_its_own_units(photos: Path, models: dict[str, Any]) -> None:
-    """At the size at which it answers, so that a paper's loss can be set beside it."""
+    """The error is measured at the output's size, so that it can be compared with a paper's loss."""
     models["ab"], models["bins"] = session("ab"), session("bins")
     (image,) = evaluate(photos / "1.png", "ab", "bins")["images"]
     own, joined = (image["values"]["ab"][name] for name in ("native-mse", "mse-lab"))
@@ -95,7 +94,7 @@ def test_only_networks_of_this_package_can_be_asked(photos: Path, models: dict[s
 
 
 def test_what_a_model_costs() -> None:
-    """3x3 convolution of one channel to three at 32 x 32 pixels, by hand."""
+    """The network is a 3x3 convolution of one channel to three at 32 x 32 pixels."""
     measured = cost.measure(session("ab"))
     assert measured["parameters"] == 3 * 9 + 3
     assert measured["multiply_adds"] == 32 * 32 * 9 * 3

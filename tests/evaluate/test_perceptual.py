@@ -1,4 +1,4 @@
-"""Networks as metrics: with any weights, the numbers of the reference libraries."""
+"""Metrics that are networks: with the same weights, values are those of the reference libraries."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def reference_lpips(net: str) -> Any:
 
 
 def weights_of(reference: Any) -> dict[str, torch.Tensor]:
-    """Its tensors under torchvision's names, which are the positions in ``features`` that it keeps."""
+    """The reference's tensors under torchvision's names: it keeps the positions in ``features``."""
     tensors = {}
     for name, tensor in reference.state_dict().items():
         if name.startswith("net.slice"):
@@ -80,7 +80,7 @@ def test_lpips_has_the_parameters_of_the_paper(net: str, parameters: int) -> Non
 
 
 def test_features_of_fid_are_the_reference_libraries() -> None:
-    """The graph of the original FID differs from torchvision's in its poolings; without that FID is another number."""
+    """The original FID's graph differs from torchvision's in its pooling, which changes the values."""
     blocks = pytest.importorskip("pytorch_fid.inception", reason="part of the extra 'test'")
     torch.manual_seed(0)
     reference: Any = inception_v3(weights=None, num_classes=1008, aux_logits=False, init_weights=False)
@@ -105,14 +105,14 @@ def test_features_of_fid_are_the_reference_libraries() -> None:
 
 
 def test_pictures_are_resized_as_by_the_first_tensorflow() -> None:
-    """Places are multiples of 2/3 from the first pixel on, not from its edge; the last pixel is repeated."""
+    """Samples are taken at multiples of 2/3 from the first pixel's centre, not its edge; the last pixel is repeated."""
     row = torch.tensor([0.0, 30.0, 60.0, 90.0])
     resized = _resized_as_tensorflow(row.expand(1, 1, 4, 4), 6)[0, 0, 3]
     torch.testing.assert_close(resized, torch.tensor([0.0, 20, 40, 60, 80, 90]))
 
 
 def test_frechet_distance_is_the_formula() -> None:
-    """With the matrix root of the paper's reference, for as long as that is real."""
+    """It agrees with the reference implementation's matrix square root, where that is real."""
     rng = np.random.default_rng(0)
     first, second = rng.normal(0, 1, (300, 24)), rng.normal(0.3, 1.5, (280, 24)) @ rng.normal(0, 0.4, (24, 24))
     covariances = [np.cov(features, rowvar=False) for features in (first, second)]
@@ -126,7 +126,7 @@ def test_frechet_distance_is_the_formula() -> None:
 
 
 def test_other_weights_are_refused(stored: Callable[[dict[str, torch.Tensor]], Path], tmp_path: Path) -> None:
-    """Weights that fit by half give numbers that look like any others."""
+    """Values from partly loaded weights would look like any others."""
     tensors = dict(LPIPS("alex").state_dict())
     del tensors["lin3.model.1.weight"]
     with pytest.raises(ModelError, match=r"lin3\.model\.1\.weight is missing"):
@@ -143,7 +143,7 @@ def test_other_weights_are_refused(stored: Callable[[dict[str, torch.Tensor]], P
 def test_a_network_that_cannot_tell_pictures_apart_is_refused(
     name: str, stored: Callable[[dict[str, torch.Tensor]], Path]
 ) -> None:
-    """FID of 0.00 and LPIPS of 0.0000 look like a triumph; they were those of a network without weights."""
+    """A network without weights gives an FID and an LPIPS of 0, which look like perfect scores."""
     network = InceptionFeatures().network if name == "inception-fid" else LPIPS("alex")
     empty = {key: torch.zeros_like(value) for key, value in network.state_dict().items()}
     with pytest.raises(ModelError, match="cannot tell pictures apart"):

@@ -1,4 +1,4 @@
-"""A protocol's id must mean one thing."""
+"""A protocol's id identifies its settings."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ def test_every_protocol_can_be_used(name: str) -> None:
 
 
 def test_what_was_changed_is_in_the_id() -> None:
-    """Nobody must take numbers of another gray rule for the protocol's."""
+    """Otherwise numbers for another gray rule could be taken for the protocol's."""
     protocol = protocols.load("stretch256")
     assert protocol.changed(gray="luma601").id == "stretch256@1"
     changed = protocol.changed(gray="lightness", sigmas=(1.0, 2.0))
     assert changed.id == "stretch256@1+gray=lightness+sigmas=1.0,2.0"
-    # the text goes below tables that are copied into papers: it must not keep saying luma 601
+    # The text stands below tables that are copied into papers, so it must name the change too.
     assert changed.text.endswith("; but with gray=lightness, sigmas=1.0,2.0")
 
 
@@ -46,7 +46,7 @@ def test_a_file_is_known_by_its_content(tmp_path: Path) -> None:
 
 
 def test_a_protocol_can_fix_what_a_model_is_steered_by(tmp_path: Path) -> None:
-    """Files of earlier versions fix sigma; any control that a package declares is as good."""
+    """Files of earlier versions can set sigma; any control that a package declares can be set too."""
     path = tmp_path / "mine.toml"
     path.write_text('text = "Mine"\nsigma = 3\n')
     protocol = protocols.load(str(path))
@@ -70,7 +70,7 @@ def test_what_is_no_protocol_is_refused(tmp_path: Path, content: str) -> None:
 
 
 def test_geometry_is_what_it_says() -> None:
-    """A crop that is one pixel off moves every number."""
+    """A crop that is one pixel off would change every number."""
     cropped = fit(PHOTO, Protocol("p@1", "", "crop", 256))
     whole = np.asarray(Image.fromarray(PHOTO).resize((384, 256), Image.Resampling.LANCZOS))
     np.testing.assert_array_equal(cropped, whole[:, 64:320])
@@ -86,7 +86,7 @@ def test_sixteen_bits_are_rounded_not_cut() -> None:
 
 
 def test_gray_rules() -> None:
-    """Neutral stays what it was; a film without red dye sees red as black."""
+    """Neutral pixels are unchanged; orthochromatic film, which is not sensitive to red, shows red as black."""
     neutral = to_rgb8(np.arange(256, dtype=np.uint8)[None])
     for rule in GRAY_RULES:
         np.testing.assert_array_equal(to_gray(neutral, rule)[0], np.arange(256))

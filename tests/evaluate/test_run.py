@@ -1,4 +1,4 @@
-"""A whole evaluation, with models that take no time."""
+"""Whole evaluations, with stand-ins for models."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def without_times(report: Any) -> Any:
 
 
 def test_every_model_stands_beside_gray_and_the_original(photos: Path, models: dict[str, Any]) -> None:
-    """PSNR rewards doing nothing: the reader must see by how much."""
+    """Gray has a high PSNR without any colour: readers must be able to compare models with it."""
     report = evaluate(photos, models=("fake", "other"))
     assert [model["name"] for model in report["models"]] == ["gray", "fake@test", "other@test", "original"]
     assert report["data"]["images"] == 12 and not report["failures"]
@@ -72,7 +72,7 @@ def test_every_model_stands_beside_gray_and_the_original(photos: Path, models: d
 
 
 def test_a_run_repeats_to_the_last_digit(photos: Path, models: dict[str, Any]) -> None:
-    """Whatever the number of threads, and for random models too."""
+    """This holds for any number of threads, and for random models."""
     models["random"] = FlatSession("random@test", controls=("z",))
     request = {"models": ("fake", "random"), "metrics": (*SMALL.metrics, "diversity", "auc-rebalanced")}
     first = evaluate(photos, **request, options=EvaluationOptions(seeds=2, samples=3, jobs=1))
@@ -82,7 +82,7 @@ def test_a_run_repeats_to_the_last_digit(photos: Path, models: dict[str, Any]) -
 
 
 def test_the_amount_of_colour_is_as_asked_and_in_the_protocol(photos: Path, models: dict[str, Any]) -> None:
-    """Numbers of a vivid setting must never be taken for those of the model as it is."""
+    """Scores for another vividness or strength must not be taken for those of the unchanged model."""
     amounts: list[dict[str, Any]] = [{"vividness": 0.1}, {}, {"vividness": 0.9}, {"strength": 2.0}]
     reports = [evaluate(photos, protocol=SMALL.changed(**amount)) for amount in amounts]
     low, own, high, double = (report["summary"]["fake@test"]["colorfulness"]["mean"] for report in reports)
@@ -93,7 +93,7 @@ def test_the_amount_of_colour_is_as_asked_and_in_the_protocol(photos: Path, mode
 
 
 def test_seeds_and_samples(photos: Path, models: dict[str, Any]) -> None:
-    """A random model is scored over seeds, with their spread; one that isn't random has none."""
+    """Random models are scored over several seeds, with a standard deviation; other models have none."""
     models["random"] = FlatSession("random@test", controls=("z",))
     report = evaluate(
         photos,
@@ -110,7 +110,7 @@ def test_seeds_and_samples(photos: Path, models: dict[str, Any]) -> None:
 
 
 def test_both_definitions_of_delta_colorfulness(tmp_path: Path, models: dict[str, Any]) -> None:
-    """Too much here and too little there cancel in one definition, and not in the other."""
+    """Too much colour in one photograph and too little in another cancel in only one of the definitions."""
     for name in ("a.png", "b.png"):
         write(tmp_path / "in" / name, photograph("4.png"))
     ids = ("delta-colorfulness", "delta-colorfulness-mean", "colorfulness")
@@ -128,18 +128,18 @@ def test_both_definitions_of_delta_colorfulness(tmp_path: Path, models: dict[str
 
 
 def test_what_cannot_be_scored_is_counted_and_the_rest_goes_on(photos: Path, models: dict[str, Any]) -> None:
-    """One damaged file among a thousand must not cost the night's run."""
+    """One damaged file among a thousand must not end the run."""
     (photos / "cut.png").write_bytes((photos / "3.png").read_bytes()[:300])
     write(photos / "gray.png", np.repeat(photograph("1.png")[..., :1], 3, 2))
     report = evaluate(photos)
     assert report["data"] == {"roots": [str(photos)], "images": 12, "failed": 2, "left": 0}
     reasons = {failure["name"]: failure["reason"] for failure in report["failures"]}
     assert "no colour to compare with" in reasons["gray.png"]
-    assert reasons["cut.png"].startswith("is"), "a clause after the name, which is not said twice"
+    assert reasons["cut.png"].startswith("is"), "the reason follows the name and must not repeat it"
 
 
 def test_no_model_has_the_scoring_of_others_beside_it_more_than_another(photos: Path, models: dict[str, Any]) -> None:
-    """Two copies of one network would otherwise be told apart by their seconds, and one called better."""
+    """Otherwise two copies of one network would differ in seconds, and one would be called better."""
     asked: list[str] = []
 
     def noted(name: str) -> Any:
@@ -160,7 +160,7 @@ def test_no_model_has_the_scoring_of_others_beside_it_more_than_another(photos: 
     ],
 )
 def test_a_network_that_answers_nonsense_fails(photos: Path, models: dict[str, Any], answer: Any, reason: str) -> None:
-    """Not a number would otherwise be averaged, or left out, unseen."""
+    """Otherwise NaN would be averaged, or omitted unnoticed."""
     models["broken"] = FlatSession("broken@test", fault=answer)
     report = evaluate(photos, models=("fake", "broken"))
     assert report["data"]["images"] == 0
@@ -168,14 +168,14 @@ def test_a_network_that_answers_nonsense_fails(photos: Path, models: dict[str, A
 
 
 def test_another_tools_colourings(photos: Path, tmp_path: Path, models: dict[str, Any]) -> None:
-    """Outputs of other programs are scored like our own; those of another size are refused one by one."""
+    """Outputs of other programs are scored like our own; each one of another size is a failure."""
     made = tmp_path / "rival"
     for name in ("0.png", "1.png"):
         write(made / name, photograph(name))
     write(made / "2.png", photograph("2.png")[:40])
     report = evaluate(made, truth=photos, models=(), protocol=protocols.load("native"), metrics=("psnr", "ssim"))
     assert [model["name"] for model in report["models"]] == ["gray", "rival", "original"]
-    # equal pictures: infinitely good, which no mean can hold and no JSON
+    # Equal images have an infinite PSNR, which cannot be averaged or written as JSON.
     assert report["summary"]["rival"]["ssim"]["mean"] == pytest.approx(1)
     assert report["summary"]["rival"]["psnr"]["mean"] is None
     assert report["summary"]["rival"]["psnr"]["infinite"] == 2
@@ -186,7 +186,7 @@ def test_another_tools_colourings(photos: Path, tmp_path: Path, models: dict[str
 
 
 class FakePerceptual:
-    """Metric networks that look at mean colours only."""
+    """A stand-in for the metric networks that only uses mean colours."""
 
     def __init__(self, names: Sequence[str], given: Any, device: str) -> None:
         self.hashes = dict.fromkeys(names, "cd" * 32)
@@ -202,7 +202,7 @@ class FakePerceptual:
 
 
 def test_metrics_that_are_networks(photos: Path, models: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each number belongs to its own row, and FID of twelve photographs is marked."""
+    """Every value stands in its own row, and a note says that the FID is of only twelve photographs."""
     monkeypatch.setattr(perceptual, "Perceptual", FakePerceptual)
     models["random"] = FlatSession("random@test", controls=("z",))
     metrics = ("lpips-alex", "fid", "diversity-lpips", "colorfulness")
@@ -229,7 +229,7 @@ def test_metrics_that_are_networks(photos: Path, models: dict[str, Any], monkeyp
 
 
 def test_names_do_not_lead_out_of_the_folder(tmp_path: Path, models: dict[str, Any]) -> None:
-    """A tar file from somewhere must not write anywhere."""
+    """A tar file from an unknown source must not write outside the folder."""
     write(tmp_path / "a.png")
     with tarfile.open(tmp_path / "shard.tar", "w") as archive:
         archive.add(tmp_path / "a.png", "../../../evil.png")
@@ -273,7 +273,7 @@ def test_what_would_mean_nothing_is_refused_before_hours_are_spent(photos: Path,
 def test_metric_networks_that_are_not_here(
     photos: Path, models: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Exit code 6, and what to do about it, before anything is coloured."""
+    """The error says what to do, before anything is coloured."""
     monkeypatch.setenv("COLORCLI_DATA_DIR", str(tmp_path / "nothing"))
     with pytest.raises(ModelError, match="models pull lpips-alex"):
         evaluate(photos, metrics=("lpips-alex",))
@@ -284,7 +284,7 @@ def test_metric_networks_that_are_not_here(
 def test_a_model_that_was_chosen_on_these_photographs_is_marked(
     photos: Path, tmp_path: Path, models: dict[str, Any]
 ) -> None:
-    """The best of twelve checks on a set is better on that set than it is."""
+    """A checkpoint chosen by its score on a set scores better on that set than on others."""
     run = tmp_path / "run"
     run.mkdir()
     chosen = "best psnr in a check every 500 steps, on 20 photographs held back"
@@ -305,7 +305,7 @@ def test_a_model_that_was_chosen_on_these_photographs_is_marked(
 def test_a_model_that_learnt_from_these_photographs_is_marked(
     photos: Path, tmp_path: Path, models: dict[str, Any]
 ) -> None:
-    """Under another name and in another folder, they are the photographs that the network has seen a hundred times."""
+    """Photographs that the network was trained on are recognised by content, whatever their names and folders."""
     run = tmp_path / "run"
     run.mkdir()
     write_card(ModelCard("fake", "fake", "ab" * 32, training={"selection": "the last step"}), run)
@@ -318,12 +318,12 @@ def test_a_model_that_learnt_from_these_photographs_is_marked(
 
 
 class ClassSession(FlatSession):
-    """Answers with a* of half the class that it is given, 0 where it may choose."""
+    """A session that returns an a* depending on the given class, or 0 without one."""
 
     def chroma(self, lightness: Any, controls: Any = None) -> Any:
         answer = np.zeros((len(lightness), 2, 32, 32), np.float32)
         given = np.asarray((controls or {}).get("class_index", np.full(len(lightness), -1)))
-        # Halves of the picture, so that it is no tint.
+        # Only half of the image, since diversity ignores tints.
         answer[:, 0, :16] = np.maximum(given, 0)[:, None, None] % 60
         answer[:, 1] = 5
         return answer
@@ -331,7 +331,7 @@ class ClassSession(FlatSession):
 
 @pytest.fixture
 def labelled(tmp_path: Path) -> Path:
-    """Two photographs in the folders of their classes, and one in a shard beside its class."""
+    """Two photographs in folders named by their classes, and one in a shard with a file for its class."""
     for name in ("goldfish/a.png", "tench/b.png"):
         write(tmp_path / "data" / name)
     write(tmp_path / "c.png")
@@ -345,7 +345,7 @@ def labelled(tmp_path: Path) -> Path:
 def test_a_network_that_takes_a_class_is_given_the_true_one(
     labelled: Path, tmp_path: Path, models: dict[str, Any]
 ) -> None:
-    """Wang's variants 3 to 6 are tested with the true class: without it another network is measured."""
+    """Wang et al. test variants 3 to 6 with the true class: without it, results would not be comparable."""
     models["classy"] = ClassSession("classy@test", controls=("class_index",))
 
     def given(**options: Any) -> dict[str, float]:
@@ -363,13 +363,13 @@ def test_a_network_that_takes_a_class_is_given_the_true_one(
 
 
 def test_a_model_is_steered_as_by_colorize(labelled: Path, models: dict[str, Any]) -> None:
-    """Numbers of ``--sigma 3`` would be those of another setting than the pictures made with it."""
+    """Scores for ``--sigma 3`` must be those of the photographs that ``colorize --sigma 3`` writes."""
     models["random"] = FlatSession("random@test", controls=("z", "class_index"))
     steered = SMALL.changed(controls={"sigma": 3.0, "class_index": 7})
     report = evaluate(labelled, models=("random", "fake"), protocol=steered, options=EvaluationOptions(seed=5, jobs=1))
     codes = {tuple(asked["z"][0]) for asked in models["random"].asked if asked["z"].any()}
     assert codes == {tuple(random_code(5, image["name"], 0, 3.0)) for image in report["images"]}
-    assert {int(asked["class_index"][0]) for asked in models["random"].asked} == {-1, 7}, "-1 is of the timing"
+    assert {int(asked["class_index"][0]) for asked in models["random"].asked} == {-1, 7}, "-1 is used for timing"
     assert report["protocol"]["id"] == "small@1+sigma=3.0+class_index=7" and report["protocol"]["sigma"] == 3.0
     for controls, reason in (
         ({"sigma": 3.0}, "--sigma is for models that take a random code, unlike fake@test"),
@@ -392,7 +392,7 @@ def test_labels_that_nobody_can_take_are_refused(labelled: Path, models: dict[st
 
 
 def test_diversity_over_classes_is_that_of_the_likeliest_ones(labelled: Path, models: dict[str, Any]) -> None:
-    """García et al., section 4.4: how much of a photograph's colour hangs on what it is taken for."""
+    """García et al., section 4.4: how much a photograph's colours depend on its assumed class."""
     models["classy"] = ClassSession("classy@test", controls=("class_index",))
     report = evaluate(
         labelled, models=("classy", "fake"), metrics=("psnr",), options=EvaluationOptions(jobs=1, classes=4)
@@ -407,7 +407,7 @@ def test_diversity_over_classes_is_that_of_the_likeliest_ones(labelled: Path, mo
 def test_a_stop_keeps_what_is_finished_and_says_what_is_missing(
     photos: Path, models: dict[str, Any], tmp_path: Path
 ) -> None:
-    """Ctrl-C in the tenth hour of an evaluation throws the nine before away, or passes a part off for the whole."""
+    """Ctrl-C must not lose hours of evaluation, and a partial report must not look complete."""
     stop = Stop()
 
     def observe(record: Mapping[str, object]) -> None:

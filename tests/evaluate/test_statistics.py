@@ -1,4 +1,4 @@
-"""When "better" is said it has to be so."""
+"""A report only says "better" when the photographs show it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ NOISE = RNG.normal(0, 1, 200)
 
 
 def test_the_interval_is_that_of_the_mean() -> None:
-    """Of normal values it is the mean +- 1.96 standard errors."""
+    """For normal values it is the mean +- 1.96 standard errors."""
     summary = Bootstrap(200).summary(NOISE + 5)
     assert summary is not None
     assert summary.mean == pytest.approx((NOISE + 5).mean())
@@ -27,7 +27,7 @@ def test_it_repeats_to_the_last_digit() -> None:
 
 
 def test_pairing_shows_what_two_intervals_would_hide() -> None:
-    """Photographs differ far more than models do."""
+    """Scores differ far more between photographs than between models."""
     hard = 20 * NOISE
     a, b, bootstrap = hard + 0.3 + 0.1 * RNG.normal(size=200), hard, Bootstrap(200)
     first, second = bootstrap.summary(a), bootstrap.summary(b)
@@ -40,7 +40,7 @@ def test_pairing_shows_what_two_intervals_would_hide() -> None:
 
 
 def test_no_difference_is_claimed_without_evidence() -> None:
-    """Neither from noise, nor from five photographs, nor where more isn't better."""
+    """Noise, five photographs, and metrics of which neither direction is better are no evidence."""
     noise, larger = NOISE - NOISE.mean(), np.ones(200)
     found = [
         Bootstrap(200).difference(noise, np.zeros(200), "higher"),
@@ -74,16 +74,16 @@ def test_weights_count() -> None:
         ([(0.1, 0.05, 0.15), (0.11, 0.06, 0.16)], "2 runs"),
         ([(0.10, 0.05, 0.16), (0.09, 0.03, 0.14), (0.11, 0.05, 0.17)], "reproduced"),
         ([(-0.10, -0.16, -0.05), (-0.09, -0.14, -0.03), (-0.11, -0.17, -0.05)], "not reproduced"),
-        # One seed whose photographs do not show it.
+        # One seed's photographs do not show the difference.
         ([(0.10, 0.05, 0.16), (0.09, 0.03, 0.14), (0.11, -0.05, 0.27)], "inconclusive"),
-        # Each is shown by its photographs, but the seeds lie so far apart that another one may say the opposite.
+        # Each seed's photographs show it, but the seeds differ so much that another seed might show the opposite.
         ([(0.1, 0.05, 0.15), (0.7, 0.6, 0.8), (0.1, 0.05, 0.15)], "inconclusive"),
     ],
 )
 def test_a_verdict_takes_three_seeds_and_the_photographs_of_each(
     differences: list[tuple[float, float, float]], verdict: str
 ) -> None:
-    """A finding that stands on one training is a finding about that training."""
+    """A result from one training run may hold for that run only."""
     assert conclude(differences, "higher").verdict == verdict
 
 

@@ -1,4 +1,4 @@
-"""Tables that go into papers and READMEs must survive whatever is in a name."""
+"""Tables for papers and READMEs are correct whatever characters names contain."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_markdown_has_one_cell_for_each_column() -> None:
 
 
 def test_perfect_is_not_absent() -> None:
-    """Infinitely good must not look like not measured."""
+    """An infinite value must not look like a missing one."""
     infinite: Score = {"mean": None, "median": None, "low": None, "high": None, "infinite": 3}
     report: Report = {**REPORT, "summary": {**REPORT["summary"], "gray": {"psnr": infinite, "c": infinite}}}
     assert "| gray | ∞ | ∞ |  |" in tables.to_markdown(report)
@@ -82,7 +82,7 @@ def test_perfect_is_not_absent() -> None:
 
 
 def test_latex_is_escaped() -> None:
-    """With its intervals; a bare bracket after a line's end would be taken for the space below that line."""
+    """Brackets of intervals are in braces: after a line's end, LaTeX would read a bare one as that line's spacing."""
     table = tables.to_latex(REPORT)
     assert r"\begin{tabular}{lrrr}" in table
     assert r"gray & 21.81 {[}21.50, 22.10{]} & -- &  \\" in table

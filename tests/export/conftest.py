@@ -1,4 +1,4 @@
-"""A network that is exported in a moment, as an installed package's."""
+"""Two small networks that are exported in a moment, registered as an installed package's."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from colorcli.networks.colorizer import Colorizer, RGBColorizer
 from colorcli.networks.size import SizeRule
 
 class Small(Colorizer):
-    """Chroma of two convolutions, z and a class; the class is the brightest third's where none is given."""
+    """Chroma from two convolutions, z and a class; without a class, one is derived from the lightness."""
     controls = ("z", "class_index")
     presets = {"lite": {}}
     size_rule = SizeRule(size=64, multiple_of=16)
@@ -40,7 +40,7 @@ class Small(Colorizer):
         return out if z is None else out + z[:, :2, None, None]
 
 class Picture(RGBColorizer):
-    """RGB of one convolution, beyond 0..1 in places."""
+    """RGB from one convolution, outside 0..1 in places."""
     presets = {"lite": {}}
     size_rule = SizeRule(size=64, multiple_of=16, enlarge="bilinear-8-rgb")
 
@@ -55,7 +55,7 @@ class Picture(RGBColorizer):
 
 @pytest.fixture
 def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModelCard]:
-    """The model folder ``run`` of the plug-in system ``small``; data and cache folders are empty."""
+    """The card of a model of the plug-in system ``small``; data and cache folders are empty."""
     yield from _installed("small", tmp_path, monkeypatch)
 
 

@@ -1,4 +1,4 @@
-"""Exporting, and colouring with what was exported, as they are typed; also where PyTorch does not exist."""
+"""Exporting, and colouring with the exported file, from the command line, with and without PyTorch."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from ..processes import await_word
 
 pytestmark = pytest.mark.slow
 
-# Imports of what is not in the printed list fail, as on a machine where only that is installed.
+# Imports of other packages than those in the printed list fail, as if only these were installed.
 _BLOCKED = """
 import signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)  # which a job in the background may have inherited ignored
@@ -69,12 +69,12 @@ def _pixels(folder: Path) -> dict[str, np.ndarray]:
 
 
 def test_a_file_colours_without_pytorch(small: ModelCard, tmp_path: Path, old: Path) -> None:
-    """The machine beside the scanner has neither room nor leave for PyTorch; its colours must be the same."""
+    """PyTorch may be too large or not permitted on the machine beside the scanner; the colours must be the same."""
     made = _run(tmp_path, "export", str(small.folder), "-o", "small.onnx", "--json")
     assert made.returncode == 0, made.stderr
     (event,) = (json.loads(line) for line in made.stdout.splitlines())
     assert event["event"] == "export.done" and event["maximum"] < 0.1
-    # All that the package requires and the printed list leaves out, and what those bring along.
+    # All requirements that the printed list omits, and their own requirements.
     blocked = (*NOT_NEEDED, "onnx_ir", "torchaudio", "timm", "accelerate")
     bare = _run(tmp_path, "colorize", "--model", "small.onnx", "old", "-o", "bare", blocked=blocked)
     assert bare.returncode == 0, bare.stderr
@@ -83,15 +83,15 @@ def test_a_file_colours_without_pytorch(small: ModelCard, tmp_path: Path, old: P
     ours, theirs = _pixels(tmp_path / "bare"), _pixels(tmp_path / "full")
     assert len(ours) == 3 and ours.keys() == theirs.keys()
     for name, pixels in ours.items():
-        assert pixels.std(axis=2).max() > 1, "a gray output would be alike for any reason"
+        assert pixels.std(axis=2).max() > 1, "gray outputs would be equal whatever the model"
         assert np.abs(pixels - theirs[name]).max() <= 1
-    # What cannot be done there is said in a sentence.
+    # Operations that need PyTorch are refused with a sentence.
     refused = _run(tmp_path, "colorize", "--model", str(small.folder), "old", "-o", "no", blocked=blocked)
     assert refused.returncode == ExitCode.MODEL and "PyTorch is not installed" in refused.stderr
 
 
 def test_another_backend_continues_a_run(small: ModelCard, tmp_path: Path, old: Path) -> None:
-    """A run begun with PyTorch and continued once the copy is made would start all over."""
+    """Otherwise a run begun with PyTorch would start again as soon as the ONNX copy exists."""
     model = ("--model", str(small.folder), "old", "-o", "out")
     begun = _run(tmp_path, "colorize", *model, "--backend", "pytorch", "--limit", "2")
     assert begun.returncode == 0 and "(PyTorch)" in begun.stderr, begun.stderr
@@ -105,7 +105,7 @@ def test_another_backend_continues_a_run(small: ModelCard, tmp_path: Path, old: 
     assert [record["precision"] for record in starts] == ["fp32", "fp32"]
 
 
-# The process that exports says which it is, and takes longer than anybody would wait.
+# The exporting process writes its process id, and then takes longer than anyone would wait.
 _ENDLESS = """
 import os, pathlib, sys, time
 
@@ -127,7 +127,7 @@ if "export" in sys.argv[0]:
 def test_an_end_asked_for_while_a_copy_is_made_comes_at_once(
     small: ModelCard, tmp_path: Path, old: Path, arguments: tuple[str, ...], number: int, code: ExitCode
 ) -> None:
-    """Ctrl-C, and half a minute of nothing; or a process that goes on by itself."""
+    """Otherwise nothing would happen for half a minute after Ctrl-C, or the exporting process would be left running."""
     mark, module = tmp_path / "mark", tmp_path / "site" / "small_network.py"
     os.mkfifo(mark)
     module.write_text(_ENDLESS.format(mark=str(mark)) + module.read_text())
@@ -147,7 +147,7 @@ def test_an_end_asked_for_while_a_copy_is_made_comes_at_once(
 
 
 def test_an_exported_file_is_scored_like_its_model(small: ModelCard, tmp_path: Path) -> None:
-    """Numbers for the file that people run, beside those of the network."""
+    """People need the scores of the file that they run, beside the network's own."""
     assert _run(tmp_path, "export", str(small.folder), "-o", "small.onnx", "-q").returncode == 0
     names = f"small.onnx,{small.folder}"
     result = _run(tmp_path, "evaluate", "--models", names, "--metrics", "psnr", "--json", "--backend", "auto")
@@ -161,7 +161,7 @@ def test_an_exported_file_is_scored_like_its_model(small: ModelCard, tmp_path: P
 
 
 def test_the_list_without_pytorch_is_the_packages_own() -> None:
-    """A package that colouring has come to need, missing from the list that people install by."""
+    """Otherwise a new requirement of colouring could be missing from the list that people install from."""
     declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
     kept = without_torch(declared)
     dropped = [line for line in declared if line not in kept]

@@ -1,4 +1,4 @@
-"""One file that is the model: what is in it, and when it is refused."""
+"""Exporting a model as one file: its contents, and the cases in which the export is refused."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def photographs(tmp_path: Path) -> Path:
-    """A folder of two photographs, and a file that is none."""
+    """A folder of two photographs and a broken file."""
     folder = tmp_path / "photographs"
     folder.mkdir()
     for name in ("coffee", "chelsea"):
@@ -39,7 +39,7 @@ def photographs(tmp_path: Path) -> Path:
 
 
 def test_the_file_is_the_model(small: ModelCard, tmp_path: Path) -> None:
-    """Who made these colours, under which licence, at which sizes: all must come out of the file alone."""
+    """The model's name, licence and sizes must be readable from the file alone."""
     made = export(small, tmp_path / "small.onnx")
     card = registry.find(str(made.path))
     assert (card.exact_name, card.system, card.licence) == ("small@lite", "small", "CC0")
@@ -60,10 +60,10 @@ def test_the_file_is_the_model(small: ModelCard, tmp_path: Path) -> None:
 
 
 def test_a_network_whose_picture_is_enlarged_answers_with_it(picture: ModelCard, tmp_path: Path) -> None:
-    """DeOldify from an ONNX file would come out with other colours than DeOldify."""
+    """Otherwise DeOldify's colours would differ after export."""
     made = export(picture, tmp_path / "picture.onnx")
     metadata = {entry.key: entry.value for entry in onnx.load(made.path).metadata_props}
-    assert metadata["colorcli.format"] == "2", "a version that expects chroma has to say so, not to fail on it"
+    assert metadata["colorcli.format"] == "2", "versions that expect chroma must recognise the file and refuse it"
     session, network = open_model(str(made.path), device="cpu"), open_model(picture, device="cpu")
     assert session.info.size_rule == network.info.size_rule == picture.size
     lightness = np.random.default_rng(0).uniform(0, 100, (2, 1, 32, 48)).astype(np.float32)
@@ -76,7 +76,7 @@ def test_a_network_whose_picture_is_enlarged_answers_with_it(picture: ModelCard,
 
 
 def test_a_file_that_differs_is_not_left(small: ModelCard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A faulty exporter or runtime would change every photograph's colours, and nobody would notice."""
+    """Otherwise a faulty exporter or runtime would change the colours of all photographs unnoticed."""
     folder = tmp_path / "out"
     folder.mkdir()
     for bound in (-1.0, float("nan")):
@@ -87,7 +87,7 @@ def test_a_file_that_differs_is_not_left(small: ModelCard, tmp_path: Path, monke
 
 
 def test_a_graph_that_answers_nan_does_not_pass(small: ModelCard) -> None:
-    """One photograph of six without colours, in a file that is said to be exact."""
+    """Otherwise one photograph in six could come out without colours, from a file reported as exact."""
     network = registry.build(small, registry.read_weights(small))
     network.prepare()
     content = graph.trace(network, small.controls, small.size).SerializeToString()
@@ -100,7 +100,7 @@ def test_a_graph_that_answers_nan_does_not_pass(small: ModelCard) -> None:
 
 
 def test_a_folder_of_scans_is_not_held_in_memory(photographs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Calibrating on 64 scans of 24 megapixels takes gigabytes."""
+    """Otherwise calibrating on 64 scans of 24 megapixels would take gigabytes."""
     read: list[Path] = []
 
     def reading(path: Path) -> Photo:
@@ -109,7 +109,7 @@ def test_a_folder_of_scans_is_not_held_in_memory(photographs: Path, monkeypatch:
 
     monkeypatch.setattr(verification, "read_photo", reading)
     folder = verification.read_folder(photographs)
-    assert next(folder).shape == (150, 226, 3) and len(read) == 2, "the broken one and the first"
+    assert next(folder).shape == (150, 226, 3) and len(read) == 2, "only the broken file and the first photograph"
     assert len(list(folder)) == 1
 
 
@@ -127,7 +127,7 @@ def test_what_is_there_stays(small: ModelCard, tmp_path: Path) -> None:
 
 def test_smaller_files_are_other_weights(small: ModelCard, tmp_path: Path, photographs: Path) -> None:
     half = export(small, tmp_path / "half.onnx", ExportOptions("fp16"))
-    # The colours of a network this small hang on each of its few weights.
+    # The tolerance is wide, because every one of the network's few weights matters.
     eight = export(small, tmp_path / "eight.onnx", ExportOptions("int8", calibrate=photographs))
     assert half.verification.maximum < 1 and eight.verification.maximum < 3 and "layers in 8 bits" in eight.note
     assert len({small.weights_sha256, half.header.identity, eight.header.identity}) == 3
@@ -145,11 +145,11 @@ def test_smaller_files_are_other_weights(small: ModelCard, tmp_path: Path, photo
 
 
 def test_one_size_only(small: ModelCard, tmp_path: Path) -> None:
-    """A graph for one size that says it takes all fails on the first photograph."""
+    """If the file did not record its fixed size, it would fail on the first photograph."""
     made = export(small, tmp_path / "small.onnx", ExportOptions(size=96))
     rule = registry.find(str(made.path)).size
     assert (rule.fixed, rule.working_shape(300, 500)) == (True, (96, 96))
-    assert made.header.identity != small.weights_sha256, "stretched photographs get other colours"
+    assert made.header.identity != small.weights_sha256, "stretching changes the colours, so it is another model"
     with pytest.raises(UsageError, match="multiples of 16"):
         export(small, tmp_path / "other.onnx", ExportOptions(size=100))
 
@@ -180,7 +180,7 @@ def test_an_empty_folder_calibrates_nothing(small: ModelCard, tmp_path: Path) ->
 
 
 def test_a_sensitive_network_gets_its_largest_layers_in_8_bits() -> None:
-    """Of two bundled models no file in 8 bits could be made: half of their layers were still too many."""
+    """Two bundled models could not be exported in 8 bits: quantizing even half of their layers changed the colours."""
     layers = {"first": 10, "decides": 1000, "a": 500, "b": 20, "c": 700, "d": 30, "last": 5}
     choices = list(_choices(layers, {"decides"}))
     assert choices[0] == list(layers) and choices[-1] == ["a", "c"], "in the graph's order"
@@ -189,7 +189,7 @@ def test_a_sensitive_network_gets_its_largest_layers_in_8_bits() -> None:
 
 
 def test_operators_of_one_runtime_alone_are_refused() -> None:
-    """A file that runs where it was made, and on no other runtime."""
+    """Otherwise the file would run on ONNX Runtime only."""
     values = [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1, 2]) for name in ("x", "y")]
     node = helper.make_node("FusedGelu", ["x"], ["y"], domain="com.microsoft")
     opsets = [helper.make_opsetid("", 18), helper.make_opsetid("com.microsoft", 1)]

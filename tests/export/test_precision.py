@@ -1,4 +1,4 @@
-"""Smaller graphs."""
+"""Graphs with weights in half precision."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from colorcli.export.precision import with_half_weights
 
 
 def test_large_weights_are_stored_in_half_and_the_arithmetic_stays_full() -> None:
-    """The default model in fp16 would be refused: rounding in each layer is another colour there."""
+    """With fp16 arithmetic the default model would be refused: rounding in each layer changes its colours."""
     rng = np.random.default_rng(0)
     large, small = rng.standard_normal((64, 64)).astype(np.float32), rng.standard_normal(64).astype(np.float32)
     graph = helper.make_graph(

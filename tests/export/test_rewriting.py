@@ -1,4 +1,4 @@
-"""Graphs rewritten for speed: the same numbers, also where they are extreme."""
+"""Graphs rewritten for speed compute the same numbers, including extreme ones."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def _operators(model: onnx.ModelProto) -> set[str]:
 def test_what_is_slow_is_said_otherwise(
     operator: str, inputs: list[str], attributes: dict[str, Any], low: float, high: float
 ) -> None:
-    """Colours that change for a third of the time, or no time that is gained."""
+    """Otherwise the rewriting would change colours, or save no time."""
     model = _model(helper.make_node(operator, inputs, ["y"], **attributes))
     x = np.random.default_rng(0).uniform(low, high, (2, 3, 20, 30)).astype(np.float32)
     x[0, :, 0, 0] = low
@@ -61,7 +61,7 @@ def test_what_is_slow_is_said_otherwise(
     ],
 )
 def test_what_only_looks_alike_is_left_alone(operator: str, inputs: list[str], attributes: dict[str, Any]) -> None:
-    """The square of a negative number has no logarithm, and a matrix has two sides."""
+    """Rewriting these would be wrong: squares of negative numbers by logarithms, or a product with the transpose."""
     model = _model(helper.make_node(operator, inputs, ["y"], **attributes))
     before = model.SerializeToString()
     rewrite(model)

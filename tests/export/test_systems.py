@@ -1,4 +1,4 @@
-"""Every system can be exported, and its graph takes every size and number of photographs."""
+"""Every system can be exported, and its graph accepts every image size and batch size."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from colorcli.registry.systems import BUILT_IN, systems
 pytestmark = pytest.mark.slow
 
 LITE = [*((point.name, "lite") for point in BUILT_IN), ("ddcolor", "lite")]
-# The other papers' networks take minutes to trace, and their backbones consist of the same layers.
+# The other networks of papers take minutes to trace, and their backbones consist of the same layers.
 PAPER = [(name, "paper") for name in ("zhang2016", "pix2pix", "conv-fc-gan", "bigcolor")]
 OUTSIDE = [("siggraph17", "paper"), ("ddcolor", "tiny"), ("deoldify", "artistic"), ("deoldify", "stable")]
-# The graph has the same operators at any width; weights by the hundred megabytes only take time.
+# The graph has the same operators at any width; hundreds of megabytes of weights would only take time.
 NARROWER: dict[tuple[str, str], dict[str, Any]] = {
     ("bigcolor", "paper"): {"ch": 16},
     ("pix2pix", "paper"): {"ngf": 8},
@@ -32,7 +32,7 @@ NARROWER: dict[tuple[str, str], dict[str, Any]] = {
         "inner": 32,
         "size": 128,
     },
-    # an odd factor: maps of the way up that are no halves of one another
+    # An odd factor: in the decoder, sizes of successive feature maps are then not exact doubles.
     ("deoldify", "artistic"): {"render_factor": 5},
     ("deoldify", "stable"): {"backbone": "resnet34", "width": 16, "render_factor": 5},
 }
@@ -40,9 +40,9 @@ NARROWER: dict[tuple[str, str], dict[str, Any]] = {
 
 @pytest.mark.parametrize(("system", "preset"), LITE + PAPER + OUTSIDE)
 def test_the_graph_answers_as_the_network(system: str, preset: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A system that cannot leave PyTorch is no use where PyTorch cannot go."""
+    """A system that cannot be exported cannot be used where PyTorch cannot be installed."""
     if (system, preset) != ("bigcolor", "lite"):
-        # Six networks have this backbone: one of them shows that all its blocks, which are alike, can be exported.
+        # Six networks share this backbone: exporting all of its similar blocks once is enough.
         shorter = tuple((*stage[:2], 1, *stage[3:]) for stage in backbones._STAGES)
         monkeypatch.setattr(backbones, "_STAGES", shorter)
     torch.manual_seed(0)
@@ -50,7 +50,7 @@ def test_the_graph_answers_as_the_network(system: str, preset: str, monkeypatch:
     network = network_class(**{**network_class.presets[preset], **NARROWER.get((system, preset), {})})
     with torch.no_grad():
         for name, parameter in network.named_parameters():
-            # Attention starts switched off; here its part is to be seen.
+            # Attention is initialised to have no effect; here its effect must be visible.
             if name.rsplit(".")[-1] in ("gain", "gamma") and parameter.numel() == 1:
                 parameter.fill_(0.5)
     network.prepare()
@@ -58,8 +58,8 @@ def test_the_graph_answers_as_the_network(system: str, preset: str, monkeypatch:
     traced = graph.trace(network, network.controls, rule)
     graph.check(traced)
     photographs = verification.bundled_photographs()[:2]
-    # Sizes are inputs of the graph: that it takes others than the traced ones shows at small ones too.
+    # Small sizes suffice to show that the graph accepts sizes that were not traced.
     small = rule if rule.fixed else replace(rule, size=max(rule.size // 2, 2 * rule.multiple_of))
     expected = verification.ask(network, network.controls, small, photographs)
-    assert all(case.answer.std() > 0.1 for case in expected), "a network that answers gray cannot show a difference"
+    assert all(case.answer.std() > 0.1 for case in expected), "gray outputs would hide differences"
     assert verification.compare(traced.SerializeToString(), expected).maximum < verification.TOLERANCES["fp32"]
