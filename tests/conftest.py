@@ -1,7 +1,7 @@
-"""Where the tests find what they read, and how they and the processes that they start find the program.
+"""Shared by all tests: the checkout's path, and the environment of the processes that tests start.
 
-The program under test is the one that Python imports: an installed wheel, an editable install, or what ``PYTHONPATH``
-names. Tests never put the checkout in its place, so that what is missing in the wheel is missed.
+The program under test is the one that Python imports: an installed wheel, an editable install, or a folder in
+``PYTHONPATH``. Tests never put the checkout in its place, so that a file missing in the wheel makes them fail.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 
-# Tests start processes in folders of their own, where a relative entry would mean another place.
+# Tests start processes in other folders, where relative entries would not be found.
 if "PYTHONPATH" in os.environ:
     entries = os.environ["PYTHONPATH"].split(os.pathsep)
     os.environ["PYTHONPATH"] = os.pathsep.join(str(Path(entry).absolute()) for entry in entries if entry)
-# One process of tests for each core: a pool of spinning threads in each would make all of them wait.
+# pytest-xdist runs a process on each core; with a thread pool in each, all of them would wait.
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 def pytest_report_header() -> str:
-    """Say which program is tested."""
+    """Show which program is tested."""
     import colorcli
 
     return f"colorcli: {Path(colorcli.__file__).parent}"
@@ -31,7 +31,7 @@ def pytest_report_header() -> str:
 
 @pytest.fixture
 def faked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """A folder of one's own, and a fake behind every model's name."""
+    """Run in an empty folder, which is returned; every model's name opens a ``FakeSession``."""
     from colorcli.pipeline import opening
     from colorcli.registry import registry
 

@@ -1,4 +1,4 @@
-"""Sessions without a network: what they answer is known, costs nothing, and can go wrong on purpose."""
+"""Sessions without a network, whose output is known and takes no time, and which can fail on purpose."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ CARD = ModelCard("fake", "fake", INFO.weights_sha256, "test", size=INFO.size_rul
 
 
 class FakeSession:
-    """Colours by lightness, position, z and class; ``fault`` sees what is asked, and may raise or give the answer.
+    """A session whose chroma depends on lightness, position, z and class.
 
     Attributes:
-        batches: the shapes of the batches that were asked for.
+        fault: called with lightness and chroma; it may raise, change the chroma, or return another output.
+        batches: shapes of the batches so far.
         asked: their lightness and controls.
     """
 
@@ -42,7 +43,7 @@ class FakeSession:
         return chroma if answer is None else answer
 
     def paint(self, lightness: Answer, controls: Controls) -> Answer:
-        """What the network would answer, at half the size."""
+        """The chroma of a network, at half the size."""
         z, class_index = controls.get("z"), controls.get("class_index")
         count, _, height, width = lightness.shape
         code = np.zeros((count, 68), np.float32) if z is None else z
@@ -55,7 +56,7 @@ class FakeSession:
 
 
 class FlatSession(FakeSession):
-    """Answers with one chroma everywhere, plus a little of z in the upper half."""
+    """A session whose chroma is constant, plus a little of z in the upper half."""
 
     def __init__(
         self,

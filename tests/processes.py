@@ -1,4 +1,4 @@
-"""Waiting for what other processes do, not for time to pass."""
+"""Waiting for events in other processes instead of sleeping."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ PATIENCE = 120.0
 
 
 def await_word(fifo: Path) -> str:
-    """What another process writes into a FIFO, once it has begun to."""
+    """Wait until another process writes to a FIFO, and return what it wrote."""
     descriptor = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
     try:
         assert select.select([descriptor], [], [], PATIENCE)[0], "it did not happen"
@@ -22,7 +22,7 @@ def await_word(fifo: Path) -> str:
 
 
 def await_done(process: subprocess.Popen[str], count: int) -> None:
-    """Wait until a run with ``--json`` says that it has finished so many photographs."""
+    """Wait until a run with ``--json`` reports that it has finished ``count`` photographs."""
     assert process.stdout is not None
     for line in process.stdout:
         count -= json.loads(line)["event"] == "photo.done"

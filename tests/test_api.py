@@ -1,4 +1,4 @@
-"""``colorcli.load`` and the model it returns: the interface other programs are built on."""
+"""``colorcli.load`` and the model that it returns: the interface for other programs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from .fakes import FakeSession
 
 
 class Stub(FakeSession):
-    """A session of small pictures whose chroma is constant."""
+    """A session of a small working size whose chroma is constant."""
 
     def __init__(self, controls: tuple[str, ...] = ("z", "class_index")) -> None:
         super().__init__(info=ModelInfo("stub@x", "stub", "0" * 64, controls, SizeRule(size=32, multiple_of=16)))
@@ -41,7 +41,7 @@ def gray() -> NDArray[np.uint8]:
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_colour_is_added_and_lightness_kept(gray: NDArray[np.uint8], dtype: type) -> None:
-    """The promise of the whole program, from Python too."""
+    """The program's main promise holds in Python too."""
     pixels: NDArray[Any] = gray.astype(dtype) * (257 if dtype is np.uint16 else 1)
     rgb = Model(Stub()).colorize(pixels)
     assert (rgb.shape, rgb.dtype) == ((40, 60, 3), pixels.dtype)
@@ -52,7 +52,7 @@ def test_colour_is_added_and_lightness_kept(gray: NDArray[np.uint8], dtype: type
 
 
 def test_paths_photographs_and_pixels_give_the_same(gray: NDArray[np.uint8], tmp_path: Path) -> None:
-    """What is convenient to pass must not change the picture."""
+    """The type of the argument must not change the colours."""
     path = tmp_path / "a.png"
     Image.fromarray(gray).save(path)
     session = Stub()
@@ -65,7 +65,7 @@ def test_paths_photographs_and_pixels_give_the_same(gray: NDArray[np.uint8], tmp
 
 
 def test_controls_reach_the_network(gray: NDArray[np.uint8]) -> None:
-    """A seed or class that is lost on the way gives the same colours whatever is asked."""
+    """If a seed or class did not reach the network, it would have no effect."""
     session = Stub()
     Model(session).colorize(gray, sigma=3, seed=5, sample=2, class_name="tabby", size=64)
     (call,) = session.asked
@@ -75,7 +75,7 @@ def test_controls_reach_the_network(gray: NDArray[np.uint8]) -> None:
 
 
 def test_long_photographs_are_coloured_in_windows() -> None:
-    """A panorama squeezed into one square would be coloured as something else."""
+    """If a panorama were squeezed into one square, the network would not recognise its content."""
     session = Stub()
     strip = np.full((40, 600), 120, np.uint8)
     rgb = Model(session).colorize(strip, seed=1)
@@ -106,7 +106,7 @@ def test_what_a_model_cannot_do_is_said(gray: NDArray[np.uint8], arguments: dict
 
 
 def test_wrong_arrays_are_refused() -> None:
-    """Floats in 0..1 or BGRA would colour, and wrongly."""
+    """Otherwise floats in 0..1 and BGRA would silently be coloured wrongly."""
     model = Model(Stub())
     for pixels in (np.zeros((4, 4)), np.zeros((4, 4, 4), np.uint8), np.zeros((0, 4), np.uint8)):
         with pytest.raises(UsageError, match="uint8 or uint16"):
@@ -116,7 +116,7 @@ def test_wrong_arrays_are_refused() -> None:
 
 
 def test_the_network_alone() -> None:
-    """For those who do the rest themselves; contiguous float32 whatever was passed."""
+    """Programs that do the rest themselves can call it; it gets contiguous float32 whatever is passed."""
     session = Stub()
     lightness = np.zeros((2, 1, 32, 64))[:, :, :, ::2]
     chroma = Model(session).chroma(lightness.astype(np.float64), class_index=np.array([1, -1]))
@@ -127,7 +127,7 @@ def test_the_network_alone() -> None:
 
 
 def test_faults_are_the_packages_own_errors(tmp_path: Path) -> None:
-    """A caller can catch them, and branch on them as a script does on exit codes."""
+    """Callers can catch them and branch on them, as scripts do on exit codes."""
     with pytest.raises(ModelError):
         colorcli.load("no-such-model")
     (tmp_path / "x.jpg").write_bytes(b"not a photograph")
@@ -138,7 +138,7 @@ def test_faults_are_the_packages_own_errors(tmp_path: Path) -> None:
 
 
 def test_hints_and_references_steer_every_model(gray: NDArray[np.uint8], tmp_path: Path) -> None:
-    """A person who knows that the dress was red can say so, whatever the model."""
+    """Users who know that a dress was red can say so, whatever the model."""
     model = Model(Stub(controls=()))
     red = {"x": 0.5, "y": 0.5, "color": "#c82814", "radius": 0.1}
     plain, hinted = model.colorize(gray), model.colorize(gray, hints=[red])

@@ -1,4 +1,4 @@
-"""The tree's promises: imports point downwards, and nothing heavy is imported before it is needed."""
+"""The architecture's rules: imports only point downwards, and heavy packages are only imported when needed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ HEAVY = ("torch", "torchvision", "numba", "scipy", "skimage", "onnxruntime", "PI
 
 
 def test_imports_point_downwards_only() -> None:
-    """Once colour code imports the command line, nothing can be used or tested by itself any more."""
+    """If colour code imported the command line, it could no longer be used or tested on its own."""
     pytest.importorskip("importlinter", reason="part of the extra 'dev'")
     script = Path(sys.executable).with_name("lint-imports")
     result = subprocess.run([str(script)], cwd=ROOT, capture_output=True, text=True)
@@ -27,11 +27,11 @@ def test_imports_point_downwards_only() -> None:
 
 
 def test_what_steers_a_network_is_spelled_where_it_is_declared_and_where_it_is_read() -> None:
-    """A new control would again be a change of two dozen files, and be forgotten in one of them."""
+    """Otherwise a new control would mean changing two dozen files, and one would be forgotten."""
     names = {
         text
         for one, setting in declared_settings()
-        if setting is not SEED  # training and statistics have seeds, too
+        if setting is not SEED  # training and statistics have seeds too
         for text in (one.name, setting.name, setting.option, setting.keyword)
     }
     package = Path(colorcli.__file__).parent
@@ -42,7 +42,7 @@ def test_what_steers_a_network_is_spelled_where_it_is_declared_and_where_it_is_r
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value in names
     }
     read = {"networks/bigcolor.py", "networks/biggan_encoder.py", "networks/siggraph17.py", "pipeline/reference.py"}
-    # A model's card has a reference, too: its name and version.
+    # A model's card has a reference too: its name and version.
     assert spelled - {"cli/models.py"} == {"pipeline/controls.py", *read}
 
 
@@ -50,7 +50,7 @@ def test_what_steers_a_network_is_spelled_where_it_is_declared_and_where_it_is_r
     "arguments", [["--version"], ["--help"], ["colorize", "--help"], ["evaluate", "--help"], ["models", "list"]]
 )
 def test_answering_a_question_imports_nothing_heavy(arguments: list[str], tmp_path: Path) -> None:
-    """Two seconds of importing torch for a help page, at every tab completion."""
+    """Otherwise help pages and every tab completion would take two seconds to import torch."""
     code = (
         "import sys\nfrom colorcli.cli import main\n"
         f"code = main({arguments!r})\n"
@@ -62,7 +62,7 @@ def test_answering_a_question_imports_nothing_heavy(arguments: list[str], tmp_pa
 
 
 def test_importing_the_package_imports_nothing_heavy(tmp_path: Path) -> None:
-    """``colorcli.__version__`` and ``colorcli.load`` are both at the top; only the second is allowed to cost."""
+    """Both ``colorcli.__version__`` and ``colorcli.load`` are at the top; only calling ``load`` may take time."""
     code = (
         "import sys, colorcli\n"
         "assert colorcli.__version__ and not set(sys.modules) & {'torch', 'numpy', 'typer'}, sorted(sys.modules)\n"

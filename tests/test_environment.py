@@ -1,4 +1,4 @@
-"""The user's folders, wherever their names come from."""
+"""The user's folders, switches in the environment, and commands that install extras."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from colorcli import environment
 
 
 def test_a_home_folder_is_expanded_everywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A ``~`` that reaches us unexpanded made a folder of that name in the working directory."""
+    """An unexpanded ``~`` used to create a folder of that name in the working directory."""
     numba = pytest.importorskip("numba")
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("USERPROFILE", str(tmp_path))
@@ -36,7 +36,7 @@ def _twice(x: int) -> int:
 
 
 def test_switches_that_say_no(monkeypatch: pytest.MonkeyPatch) -> None:
-    """``COLORCLI_OFFLINE=0`` in a profile must not cut anybody off."""
+    """``COLORCLI_OFFLINE=0`` in a profile must not prevent downloads."""
     for value, expected in (("1", True), ("yes", True), ("0", False), ("No", False), ("", False)):
         monkeypatch.setenv("COLORCLI_OFFLINE", value)
         monkeypatch.setenv("COLORCLI_DEBUG", value)
@@ -44,7 +44,7 @@ def test_switches_that_say_no(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _distribution(folder: Path, origin: dict[str, object] | None) -> importlib.metadata.Distribution:
-    """An installed colorcli that came from ``origin``, what pip records in direct_url.json."""
+    """An installed colorcli that came from ``origin``, which pip records in direct_url.json."""
     info = folder / "colorcli-0.2.0.dist-info"
     info.mkdir()
     requires = ["numpy>=2", "accelerate>=1.2; extra == 'train'", "timm>=1.0 ; extra == 'train'", "x; extra == 'test'"]
@@ -74,7 +74,7 @@ def _distribution(folder: Path, origin: dict[str, object] | None) -> importlib.m
 def test_an_extra_is_installed_from_where_the_package_came_from(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, origin: dict[str, object] | None, command: str
 ) -> None:
-    """An index does not hold what was installed from a wheel: the command in a message would fail."""
+    """A package index may not have the version that is installed, and the suggested command would fail."""
     distribution = _distribution(tmp_path, origin)
     monkeypatch.setattr(importlib.metadata, "distribution", lambda _: distribution)
     monkeypatch.setattr(environment, "_PACKAGE", tmp_path / "site-packages" / "colorcli")

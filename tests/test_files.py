@@ -1,4 +1,4 @@
-"""Files that everyone writes and finds in one way."""
+"""Writing and finding files, which all commands do in the same way."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from colorcli.train.data import PhotoSet
 
 
 def test_a_write_that_fails_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A full disk must cost the new file, never the old one."""
+    """On a full disk, the old file must be kept."""
     target = tmp_path / ("x" * 255)
     write_atomically(target, b"old")
 
@@ -30,7 +30,7 @@ def test_a_write_that_fails_leaves_what_was_there(tmp_path: Path, monkeypatch: p
 
 
 def test_every_command_finds_the_same_photographs(tmp_path: Path) -> None:
-    """Training on what colorize would not touch, or leaving out what it finds, makes results that don't compare."""
+    """If commands found different photographs, their results could not be compared."""
     old = tmp_path / "old"
     for name in ("a.png", "b.png", "c.jpg", "d.tif", "sub/e.png", "sub/f.png"):
         (old / name).parent.mkdir(parents=True, exist_ok=True)
@@ -50,7 +50,7 @@ def test_every_command_finds_the_same_photographs(tmp_path: Path) -> None:
 
 
 def test_a_walk_says_what_it_could_not_enter(tmp_path: Path) -> None:
-    """A folder is never left out in silence."""
+    """A folder must never be left out silently."""
     told: list[str] = []
     assert list(walk(tmp_path / "gone", unreadable=lambda name, error: told.append(f"{name}: {error.strerror}"))) == []
     assert told == [".: No such file or directory"]

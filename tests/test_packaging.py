@@ -1,4 +1,4 @@
-"""What is tested is what is installed, in the tests and in the processes that they start."""
+"""The installed package is complete, and it is the one that tests and their processes import."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from colorcli.train import recipe
 
 
 def test_child_processes_import_the_same_program(tmp_path: Path) -> None:
-    """Half of the tests would test another colorcli than the other half: run ``pytest``, not ``python -m pytest``."""
+    """Otherwise tests would use two versions of colorcli: run ``pytest`` rather than ``python -m pytest``."""
     code = "import colorcli; print(colorcli.__file__)"
     child = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert Path(child.stdout.strip()).resolve() == Path(colorcli.__file__).resolve()
 
 
 def test_the_package_carries_its_data() -> None:
-    """A wheel without weights, recipes or pages works on the machine that built it, and nowhere else."""
+    """A wheel without weights, recipes or pages would only work on the machine that built it."""
     bundled = {card.name for card in list_models()}
     assert {point.name for point in BUILT_IN} <= bundled
     assert (
@@ -38,7 +38,7 @@ def test_the_package_carries_its_data() -> None:
 
 
 def test_the_package_installs_nothing_else() -> None:
-    """A folder called tests in everybody's site-packages."""
+    """Otherwise a folder called tests would be installed into users' site-packages."""
     distribution = importlib.metadata.distribution("colorcli")
     allowed = {"colorcli", f"colorcli-{distribution.version}.dist-info"}
     for file in distribution.files or ():
@@ -46,7 +46,7 @@ def test_the_package_installs_nothing_else() -> None:
 
 
 def test_the_weights_stay_within_what_was_agreed() -> None:
-    """A repository and a wheel that everybody downloads in full: 90 MiB of weights at most, 25 MiB a file."""
+    """Everyone downloads the repository or the wheel in full: at most 90 MiB of weights, and 25 MiB per file."""
     sizes = [path.stat().st_size / 2**20 for path in environment.bundled_models_dir().rglob("*") if path.is_file()]
     assert max(sizes) <= 25
     assert sum(sizes) <= 90

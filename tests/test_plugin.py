@@ -1,4 +1,4 @@
-"""An outside network, added as CONTRIBUTING tells: a module, an entry point, a recipe; all four commands take it."""
+"""A network in another package, added as CONTRIBUTING describes, works with all commands."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.syspath_prepend(str(site))
     monkeypatch.setenv("COLORCLI_DATA_DIR", str(tmp_path / "data"))
     monkeypatch.setenv("COLORCLI_CACHE_DIR", str(tmp_path / "cache"))
-    # Another test's module of that name lies in another folder.
+    # Another test may have imported a module of that name from another folder.
     sys.modules.pop("eleventh_network", None)
     systems.cache_clear()
     releases.cache_clear()
@@ -71,7 +71,7 @@ def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 @pytest.mark.slow
 def test_a_plugin_network_is_trained_scored_exported_and_colours(plugin: Path) -> None:
-    """Whoever writes an eleventh system follows that page, and changes no line of this program."""
+    """Authors of an eleventh system can follow that page without changing this program."""
     commands = _commands()
     assert [words[0] for words in commands] == ["train", "colorize", "evaluate", "export", "colorize"]
     for words in commands:
@@ -89,7 +89,7 @@ def test_a_plugin_network_is_trained_scored_exported_and_colours(plugin: Path) -
 
 @pytest.mark.slow
 def test_a_plugins_checkpoint_has_a_road(plugin: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Weights under another program's names are listed, imported, verified and exported, and colour."""
+    """Weights under another program's names are listed, imported, verified, used to colour, and exported."""
     assert main(["models", "list", "--all", "--json"]) == 0
     listed = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [one["licence"] for one in listed if one["name"] == "eleventh"] == ["CC0"]
@@ -187,7 +187,7 @@ Path("said.json").write_text(json.dumps(said))
 
 @pytest.mark.slow
 def test_a_plugins_own_control_is_an_option_like_every_other(tmp_path: Path) -> None:
-    """A plug-in that can be steered by nothing but what the built-in networks happen to take."""
+    """Otherwise plug-ins could only have the controls of the built-in networks."""
     about = tmp_path / "site" / "warm-1.0.dist-info"
     about.mkdir(parents=True)
     (about / "METADATA").write_text("Metadata-Version: 2.1\nName: warm\nVersion: 1.0\n")
@@ -200,7 +200,7 @@ def test_a_plugins_own_control_is_an_option_like_every_other(tmp_path: Path) -> 
         [sys.executable, "-c", USE], check=True, cwd=tmp_path, env={**os.environ, **folders, "PYTHONPATH": path}
     )
     said = json.loads((tmp_path / "said.json").read_text())
-    # the last three: another value than the output's, one out of range, a model that does not take it
+    # The last three: another value than the output's, a value out of range, and a model without this control.
     assert said["codes"] == [0, 0, 0, 3, 0, 0, 2, 2]
     assert said["warmer"] > 20 and said["python"] == 0 and said["onnx"] <= 1
     assert said["journal"] == [{"warmth": 30.0}]

@@ -1,7 +1,7 @@
-"""The numbers in the documents are those in ``models/results``, and verdicts are what the numbers allow.
+"""The numbers in the documentation are those in ``models/results``, and the verdicts follow from the numbers.
 
-A table of results stands under the comment ``<!-- results: FILE -->``. Whoever measures anew changes the JSON file;
-this test then names every cell that has become stale.
+Tables of results follow a comment ``<!-- results: FILE -->``. When results are measured again, the JSON file is
+changed, and this test names every cell that is then out of date.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from colorcli.environment import bundled_models_dir
 from colorcli.evaluate.statistics import conclude
 
 ROOT = Path(__file__).parents[1]
-# What is installed may be a wheel, beside which there is no folder of models.
+# The package may be installed from a wheel, which has no folder of models beside it.
 PACKAGE, MODELS = Path(colorcli.__file__).parent, bundled_models_dir()
 RESULTS = MODELS / "results"
 DOCUMENTS = sorted({ROOT / "README.md", *PACKAGE.rglob("README.md"), *MODELS.rglob("README.md")})
@@ -41,7 +41,7 @@ def cells_of(row: str) -> list[str]:
 
 
 def tables() -> Iterator[tuple[Path, str, list[list[str]]]]:
-    """The tables of results: the document, the file that they are held to, and their cells."""
+    """The tables of results: the page, the results file, and the cells."""
     for path in DOCUMENTS:
         lines = path.read_text(encoding="utf-8").splitlines()
         for index, line in enumerate(lines):
@@ -60,14 +60,14 @@ def numbers(cell: str) -> list[str]:
 
 
 def column(heading: str) -> str:
-    """The id of a metric where a heading names one, else the heading itself."""
+    """The id of the metric that a heading names, or the heading itself."""
     plain = heading.rstrip("↑↓ ")
     name = plain.split(",")[0]
     return IDS[name] if name in IDS and plain in (name, f"{name}, dB", f"{name}, %") else plain
 
 
 def as_shown(values: list[float], shown: list[str]) -> list[str]:
-    """The values with as many decimals, and with a sign where, the document has them."""
+    """The values with decimals and signs as in the page."""
     return [
         f"{value:{'+' if text[0] == '+' else ''}.{len(text.partition('.')[2])}f}"
         for value, text in zip(values, shown, strict=False)
@@ -78,7 +78,7 @@ def as_shown(values: list[float], shown: list[str]) -> list[str]:
     ("path", "name", "cells"), TABLES, ids=[f"{table[0].parent.name}-{table[1]}" for table in TABLES]
 )
 def test_a_table_has_the_numbers_of_its_file(path: Path, name: str, cells: list[list[str]]) -> None:
-    """A table that was not remade with the weights says something of weights that nobody has."""
+    """A table that was not updated with the weights would describe weights that nobody has."""
     record = json.loads((RESULTS / name).read_text(encoding="utf-8"))
     if name == "findings.json":
         _check_findings(record["findings"], cells)
@@ -124,7 +124,7 @@ def _check_findings(findings: list[dict[str, Any]], cells: list[list[str]]) -> N
 
 
 def verdict(finding: dict[str, Any]) -> str:
-    """What the trainings allow to be said of a claim, which holds where each of its parts does."""
+    """The verdict that the training runs allow on a claim, which holds if all of its parts do."""
     if "untested" in finding:
         return "not tested"
     measures = finding["measures"]
@@ -146,7 +146,7 @@ def test_every_file_of_results_is_shown_and_says_where_it_comes_from() -> None:
 
 
 def test_no_table_of_results_stands_outside_of_this_test() -> None:
-    """A table with intervals or several seeds that nobody holds to anything goes stale first."""
+    """Tables with intervals or several seeds that no test checks would become outdated unnoticed."""
     marked = sum(len(cells) for *_, cells in TABLES)
     lines = [line for path in DOCUMENTS for line in path.read_text(encoding="utf-8").splitlines()]
     rows = [line for line in lines if line.startswith("|") and re.search(r"\d \[[-+]?\d|\d; [-+]?\d", line)]

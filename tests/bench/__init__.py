@@ -1,1 +1,1 @@
-"""Benchmarks: ``python -m tests.bench NAME``. What they print are ratios within one run, and the machine it was."""
+"""Benchmarks: ``python -m tests.bench NAME``. They print ratios within one run, and the machine's processor."""

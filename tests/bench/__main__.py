@@ -1,18 +1,18 @@
 """Benchmarks.
 
-``python -m tests.bench all``: everything below but ``data``, ``evaluate``, ``million``, ``cluster`` and ``gpu``.
-``python -m tests.bench colorize``: what colouring costs beyond decoding, the network, encoding and hashing.
-``python -m tests.bench folder``: photographs a second of a folder.
-``python -m tests.bench network``: ONNX Runtime by eager PyTorch, for every lite network.
-``python -m tests.bench paper``: photographs a second of a folder by those of the bare network, for paper networks.
-``python -m tests.bench scripts``: end to end by the papers' own way of working, which baseline.py is.
-``python -m tests.bench start``: seconds to the first photograph, and the imports' part of them.
+``python -m tests.bench all``: all of the following except ``data``, ``evaluate``, ``million``, ``cluster`` and ``gpu``.
+``python -m tests.bench colorize``: the cost of colouring beyond decoding, the network, encoding and hashing.
+``python -m tests.bench folder``: photographs per second for a folder.
+``python -m tests.bench network``: the speed of ONNX Runtime relative to eager PyTorch, for every lite network.
+``python -m tests.bench paper``: the speed of a folder relative to the bare network, for paper networks.
+``python -m tests.bench scripts``: the speed end to end relative to the papers' own scripts (``baseline.py``).
+``python -m tests.bench start``: seconds to the first photograph, and the part of them spent on imports.
 ``python -m tests.bench memory``: resident memory.
-``python -m tests.bench data``: photographs that training is given by those that it takes, and large collections.
-``python -m tests.bench evaluate``: what scoring costs beyond colouring.
-``python -m tests.bench million``: plan and resume of a finished archive, and a line of its journal.
-``python -m tests.bench cluster``: Ray workers by the local engine.
-``python -m tests.bench gpu``: on an NVIDIA GPU, PyTorch and ONNX Runtime.
+``python -m tests.bench data``: the speed of loading photographs relative to training, and large collections.
+``python -m tests.bench evaluate``: the cost of scoring beyond colouring.
+``python -m tests.bench million``: planning and resuming a finished archive, and writing a line of its journal.
+``python -m tests.bench cluster``: the speed of Ray workers relative to the local engine.
+``python -m tests.bench gpu``: PyTorch and ONNX Runtime on an NVIDIA GPU.
 
 Models whose weights are not bundled get random ones. ONNX copies and compiled loops stay in colorcli's cache.
 """
@@ -31,21 +31,21 @@ _ALL = ("colorize", "folder", "network", "paper", "scripts", "start", "memory")
 
 
 def main() -> None:
-    """Parse the command line and run the benchmark it names."""
+    """Parse the command line and run the benchmarks that it names."""
     parser = argparse.ArgumentParser(
         prog="python -m tests.bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("name", choices=["all", *_ALL, "data", "evaluate", "million", "cluster", "gpu"], nargs="+")
     parser.add_argument("--model", default="bigcolor")
-    parser.add_argument("--backend", default="onnx", help="of colorize and folder; auto, pytorch or onnx")
+    parser.add_argument("--backend", default="onnx", help="for colorize and folder: auto, pytorch or onnx")
     parser.add_argument("--small", type=int, default=40, help="photographs of 500x375")
     parser.add_argument("--large", type=int, default=6, help="photographs of 24 megapixels")
     parser.add_argument("--paper", type=int, default=8, help="photographs for paper networks")
-    parser.add_argument("--many", type=int, default=1000, help="photographs over which memory is watched")
+    parser.add_argument("--many", type=int, default=1000, help="for memory: photographs in the long run")
     parser.add_argument("--systems", nargs="*", default=networks.LITE, help="lite networks")
-    parser.add_argument("--recipes", nargs="*", default=training.RECIPES, help="of data: those to be compared")
-    parser.add_argument("--entries", type=int, default=1_000_000, help="of million: finished photographs")
-    parser.add_argument("--huge", action="store_true", help="also the memory that a 100-megapixel 16-bit TIFF takes")
+    parser.add_argument("--recipes", nargs="*", default=training.RECIPES, help="for data: the recipes to compare")
+    parser.add_argument("--entries", type=int, default=1_000_000, help="for million: finished photographs")
+    parser.add_argument("--huge", action="store_true", help="for memory: also a 100-megapixel 16-bit TIFF")
     options = parser.parse_args()
     names = [name for given in options.name for name in (_ALL if given == "all" else (given,))]
     print(f"{machine()}; model {options.model}")

@@ -1,7 +1,7 @@
-"""The papers' own way of working, as their released demonstration scripts do it.
+"""Colouring as in the papers' released demonstration scripts, for comparison.
 
-One photograph at a time, eager PyTorch, scikit-image's colour conversions in double precision, chroma enlarged
-bilinearly, colours out of gamut clipped.
+One photograph at a time, in eager PyTorch, with scikit-image's colour conversions in double precision; chroma is
+enlarged bilinearly, and colours out of gamut are clipped.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from colorcli.registry import registry
 
 
 class Script:
-    """A network loaded once, as it is after training: NCHW memory, 32-bit floats, PyTorch's own number of threads."""
+    """A network as it is after training: NCHW memory layout, 32-bit floats, PyTorch's own number of threads."""
 
     def __init__(self, model: str, device: str = "cpu") -> None:
         card = registry.find(model)
@@ -28,7 +28,7 @@ class Script:
         self.network = registry.build(card, registry.read_weights(card)).eval().to(device)
 
     def network_inputs(self, lightness: np.ndarray[Any, Any]) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        """``(H, W)`` L* as a batch of one, and the random code where the network takes one."""
+        """A batch of one from L* ``(H, W)``, and a random code if the network takes one."""
         batch = torch.from_numpy(np.asarray(lightness, np.float32))[None, None].to(self.device)
         return batch, {"z": 0.8 * torch.randn(1, 68, device=self.device)} if "z" in self.controls else {}
 
@@ -47,7 +47,7 @@ class Script:
         Image.fromarray(codes).save(target, quality=95)
 
     def folder(self, source: Path, target: Path) -> int:
-        """Colour a folder, one photograph after the other; how many there were."""
+        """Colour the photographs of a folder one after the other and return their number."""
         target.mkdir(exist_ok=True)
         paths = sorted(source.iterdir())
         for path in paths:

@@ -1,4 +1,4 @@
-"""What colouring costs: in CPU time beyond what cannot be avoided, in photographs a second, in memory, at the start."""
+"""The cost of colouring: CPU time beyond the unavoidable, photographs per second, memory, and time to start."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ from colorcli.stopping import Stop
 from .common import Row, colorize, cpu_seconds, photographs
 
 SMALL, LARGE = ("500x375", (500, 375), 2.0), ("24 megapixels", (6000, 4000), 10.0)
-"""Names, sizes and grain: so much that files are as large as those of scans, 8 MB at 24 megapixels."""
+"""Names, sizes and grain; the grain makes files as large as those of scans, 8 MB at 24 megapixels."""
 
 
 def cost(folder: Path, model: str, backend: str, small: int, large: int) -> list[Row]:
-    """Total CPU time by that of decoding, the network, encoding and hashing."""
+    """Total CPU time divided by that of decoding, the network, encoding and hashing."""
     rows = []
     for (label, size, grain), count, target in ((SMALL, small, 1.15), (LARGE, large, 1.6)):
         photos = photographs(folder / label, count, size, grain=grain)
@@ -51,7 +51,7 @@ def _cost(label: str, photos: Path, model: str, backend: str) -> float:
     rule = session.info.size_rule
     lightness = [working_lightness(p.pixels, *rule.working_shape(p.height, p.width))[None, None] for p in decoded]
     controls = complete(session.info.controls, {}, lightness[0])
-    # What is really encoded, in one array as in a run: plain colours would take less, and putting strips together more.
+    # Encode the real outputs, each as one array, as in a run: plain colours would be faster, and strips slower.
     chroma = [session.chroma(given, controls)[0] for given in lightness]
     outputs = [join.join(photo.pixels, own) for photo, own in zip(decoded, chroma, strict=True)]
     scratch = photos.parent / "scratch.jpg"
@@ -71,7 +71,7 @@ def _cost(label: str, photos: Path, model: str, backend: str) -> float:
                 provenance=label_of,
             )
 
-    # Writing a photograph hashes what was written; the input is hashed besides.
+    # Writing a photograph includes hashing the output; this is for the input.
     parts = {
         "decode": cpu_seconds(lambda: [read_photo(path) for path in paths]),
         "network": cpu_seconds(lambda: [session.chroma(given, controls) for given in lightness]),
@@ -101,7 +101,7 @@ def _cost(label: str, photos: Path, model: str, backend: str) -> float:
 
 
 def folder_speed(folder: Path, model: str, backend: str, count: int) -> list[Row]:
-    """Photographs a second of ``colorcli colorize`` over a folder, from the beginning of the run."""
+    """Photographs per second of ``colorcli colorize`` for a folder, from the beginning of the run."""
     photos = photographs(folder / "speed", count, SMALL[1])
     _copy_first(model, backend, photos, folder)
     done = colorize(str(photos), "-o", str(folder / "speed_out"), "--model", model, "--backend", backend)
@@ -111,12 +111,12 @@ def folder_speed(folder: Path, model: str, backend: str, count: int) -> list[Row
 
 
 def _copy_first(model: str, backend: str, photos: Path, folder: Path) -> None:
-    """Have the ONNX copy and the compiled loops made, which happens once on a machine."""
+    """Make the ONNX copy and compile the loops, which is done once per machine."""
     colorize(str(photos), "-o", str(folder / "first"), "--limit", "1", "--model", model, "--backend", backend)
 
 
 def start(folder: Path, model: str) -> list[Row]:
-    """Seconds from the command to the first finished photograph, and where the imports' part of it goes."""
+    """Seconds from the command to the first finished photograph, and which imports take how much of them."""
     photos = photographs(folder / "start", 1, SMALL[1])
     rows = []
     for backend in ("onnx", "pytorch"):
@@ -125,7 +125,7 @@ def start(folder: Path, model: str) -> list[Row]:
             out = folder / f"start_{backend}_{turn}"
             done = colorize(str(photos), "-o", str(out), "--model", model, "--backend", backend, "--device", "cpu")
             seconds.append(done.at[next(done.of("photo.done"))])
-        # The first one may have compiled and exported.
+        # The first run may include compiling and exporting.
         least = min(seconds[1:])
         print(f"start to first photograph, {backend}: {least:.2f} s (the first time ever: {seconds[0]:.1f} s)")
         rows.append(Row(f"seconds from start to the first photograph, {backend}", f"{least:.1f}", "≤ 4"))
@@ -134,7 +134,7 @@ def start(folder: Path, model: str) -> list[Row]:
 
 
 def _imports(photos: Path, out: Path, model: str, backend: str, most: int = 12) -> str:
-    """The packages that take longest to import, milliseconds each with all that they import first."""
+    """The packages that take longest to import, in milliseconds including their own imports."""
     command = [sys.executable, "-X", "importtime", "-m", "colorcli", "colorize", str(photos), "-o", str(out)]
     command += ["--model", model, "--backend", backend, "--device", "cpu", "--quiet"]
     said = subprocess.run(command, capture_output=True, text=True, check=True).stderr
@@ -144,7 +144,7 @@ def _imports(photos: Path, out: Path, model: str, backend: str, most: int = 12) 
 
 
 def memory(folder: Path, model: str, count: int, *, huge: bool) -> list[Row]:
-    """Resident memory of ``colorcli colorize``: over many photographs, and over one of 100 megapixels."""
+    """Resident memory of ``colorcli colorize``: for many photographs, and for one of 100 megapixels."""
     photos = photographs(folder / "many", count, (256, 192))
     _copy_first(model, "onnx", photos, folder)
     done = colorize(str(photos), "-o", str(folder / "many_out"), "--model", model, "--backend", "onnx")

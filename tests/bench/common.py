@@ -1,4 +1,4 @@
-"""What the benchmarks share: photographs, models, commands that are watched, and rows of the table."""
+"""Shared by the benchmarks: photographs, models, measured commands, and rows of the table."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ REPEATS = 3
 
 @dataclass(frozen=True)
 class Row:
-    """A line of the table: what was measured, the value, and what it should be."""
+    """A row of the table: what was measured, its value, and its target."""
 
     what: str
     value: str
@@ -31,7 +31,7 @@ class Row:
 
 
 def machine() -> str:
-    """The processor, in words."""
+    """A description of the processor and the system."""
     model = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
@@ -42,11 +42,11 @@ def machine() -> str:
 
 
 def photographs(folder: Path, count: int, size: tuple[int, int], *, grain: float = 2.0) -> Path:
-    """Gray JPEGs made of real photographs, each a little different.
+    """Gray JPEGs made from real photographs, each slightly different.
 
     Args:
-        folder: is made.
-        count: how many.
+        folder: is created.
+        count: number of photographs.
         size: width and height in pixels.
         grain: standard deviation of the film grain, in 8-bit codes.
     """
@@ -61,7 +61,7 @@ def photographs(folder: Path, count: int, size: tuple[int, int], *, grain: float
 
 
 def untrained(system: str, preset: str, folder: Path) -> Path:
-    """A model folder with random weights, the same each time: a network is as fast before it has learnt."""
+    """A model folder with random weights, the same each time: training does not change a network's speed."""
     import torch
     from safetensors.torch import save_file
 
@@ -90,7 +90,7 @@ def untrained(system: str, preset: str, folder: Path) -> Path:
 
 
 def cpu_seconds(work: Callable[[], object]) -> float:
-    """CPU seconds of all threads, the least of a few runs."""
+    """CPU seconds of all threads, the minimum of a few runs."""
     best = float("inf")
     for _ in range(REPEATS):
         start = time.process_time()
@@ -100,7 +100,7 @@ def cpu_seconds(work: Callable[[], object]) -> float:
 
 
 def wall_seconds(work: Callable[[], object], repeats: int = REPEATS) -> float:
-    """Seconds, the least of a few runs."""
+    """Seconds, the minimum of a few runs."""
     best = float("inf")
     for _ in range(repeats):
         start = time.perf_counter()
@@ -111,7 +111,16 @@ def wall_seconds(work: Callable[[], object], repeats: int = REPEATS) -> float:
 
 @dataclass
 class Watched:
-    """A command that has ended: its events, when each came, and resident memory then, in MiB; ``cpu`` seconds."""
+    """A finished command.
+
+    Attributes:
+        events: its events.
+        at: when each event came, in seconds after the start.
+        resident: resident memory at each event, in MiB.
+        peak: highest resident memory, in MiB.
+        seconds: wall time.
+        cpu: CPU time, in seconds.
+    """
 
     events: list[dict[str, Any]] = field(default_factory=list)
     at: list[float] = field(default_factory=list)
@@ -121,18 +130,18 @@ class Watched:
     cpu: float = 0.0
 
     def of(self, kind: str) -> Iterator[int]:
-        """The places of the events of a kind."""
+        """The indices of the events of a kind."""
         return (place for place, event in enumerate(self.events) if event["event"] == kind)
 
     @property
     def speed(self) -> float:
-        """Photographs a second, from the moment that the model is loaded."""
+        """Photographs per second, counted from when the model is loaded."""
         start, end = next(self.of("run.start")), next(self.of("run.end"))
         return float(self.events[end]["done"]) / (self.at[end] - self.at[start])
 
 
 def colorize(*arguments: str, environment: dict[str, str] | None = None) -> Watched:
-    """Run ``colorcli colorize`` and watch it; what it coloured is expected to be all it was given."""
+    """Run ``colorcli colorize`` and measure it; the benchmark exits unless all photographs were coloured."""
     watched = Watched()
     command = [sys.executable, "-m", "colorcli", "colorize", *arguments, "--quiet", "--json"]
     start, before = time.perf_counter(), os.times()
@@ -160,7 +169,7 @@ def _follow(run: subprocess.Popen[str], watched: Watched) -> None:
 
 
 def _resident(pid: int, what: str) -> float:
-    """Resident memory now (VmRSS) or at its highest (VmHWM), MiB; 0 where Linux does not tell."""
+    """Resident memory now (VmRSS) or at its highest (VmHWM), in MiB; 0 if the system does not report it."""
     try:
         status = Path(f"/proc/{pid}/status").read_text()
     except OSError:

@@ -1,4 +1,4 @@
-"""What scoring costs beside colouring: the same photographs through the same pipeline, with metrics and without."""
+"""The cost of scoring relative to colouring: the same photographs and pipeline, with and without metrics."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _REPEATS = 3
 
 
 class _Joiner(Scorer):
-    """Makes the coloured pictures and does nothing with them: what remains is colouring alone."""
+    """A scorer that only makes the coloured images, so that the time is that of colouring alone."""
 
     def score(self, prepared: ProtocolImage, answers: dict[Take, Answer]) -> ImageScores:  # type: ignore[override]
         for answer in answers.values():
@@ -38,7 +38,7 @@ class _Joiner(Scorer):
 
 
 def measure(model: str, count: int) -> list[Row]:
-    """Print the ratio of colouring and scoring to colouring alone, wall and CPU time; no rows: there is no aim."""
+    """Print wall and CPU time of colouring with scoring, relative to colouring alone; no rows: there is no target."""
     session = open_model(model, backend="pytorch", device="cpu")
     join.warm_up()
     scoring.warm_up()
@@ -47,7 +47,7 @@ def measure(model: str, count: int) -> list[Row]:
         dataset = _photographs(Path(folder), count)
         _run(session, Scorer(metrics), dataset)
         alone, both = ((np.inf, np.inf), (np.inf, np.inf))
-        # turn by turn, so that whatever else the machine does meets both
+        # Alternate, so that other load on the machine affects both.
         for _ in range(_REPEATS):
             alone = tuple(np.minimum(alone, _run(session, _Joiner(metrics), dataset)))
             both = tuple(np.minimum(both, _run(session, Scorer(metrics), dataset)))

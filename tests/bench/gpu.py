@@ -1,4 +1,4 @@
-"""The suite on an NVIDIA GPU: images a second, how busy the GPU is, and where the time goes."""
+"""Benchmarks on an NVIDIA GPU: images per second, GPU utilization, and the time of each stage."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _CODE = 68
 
 
 def measure(folder: Path, model: str, count: int) -> list[Row]:
-    """Network and folder, in PyTorch and on ONNX Runtime's CUDA provider, and against the papers' own way."""
+    """Network and folder, with PyTorch and with ONNX Runtime's CUDA provider, also relative to the papers' scripts."""
     if not torch.cuda.is_available():
         print("There is no NVIDIA GPU that PyTorch can use: this benchmark has not run.")
         return []
@@ -72,7 +72,7 @@ def _bare_speed(session: Session) -> dict[int, float]:
 
 
 class _Utilization:
-    """What nvidia-smi says of the GPU, twice a second."""
+    """Samples the GPU's utilization from nvidia-smi, twice a second."""
 
     def __init__(self) -> None:
         self._values: list[float] = []
@@ -89,7 +89,7 @@ class _Utilization:
 
     @property
     def mean(self) -> float:
-        """Percent of the time in which the GPU was busy."""
+        """Mean utilization in percent."""
         return float(np.mean(self._values)) if self._values else float("nan")
 
     def _sample(self) -> None:

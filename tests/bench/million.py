@@ -1,4 +1,4 @@
-"""An archive that is finished: how long it takes to find that out, and how long a line of the journal takes."""
+"""A finished archive: the time to find out that nothing is left to do, and to write a line of the journal."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _APPENDS = 2000
 
 
 def measure(folder: Path, model: str, count: int) -> list[Row]:
-    """Plan and resume of a finished run of ``count`` photographs, in its own process; and appends."""
+    """Planning and resuming a finished run of ``count`` photographs, in its own process; appending to its journal."""
     photos, out = folder / "photos", folder / "out"
     start = time.perf_counter()
     last = finished(photos, out, model, count)
     print(f"{count} entries were made in {time.perf_counter() - start:.0f} s")
-    for _ in range(2):  # the first one also asks the disk
+    for _ in range(2):  # the first one also reads from the disk
         done = colorize(str(photos), "-o", str(out), "--model", model)
         end = done.events[-1]
         assert (end["already_done"], end["done"], end["matched"]) == (count, 0, count), end
@@ -46,9 +46,9 @@ def measure(folder: Path, model: str, count: int) -> list[Row]:
 
 
 def finished(photos: Path, out: Path, model: str, count: int) -> dict[str, Any]:
-    """A folder of ``count`` names and one of their outputs, with the journal of the run that made them.
+    """Make a folder of ``count`` names, one of their outputs, and the journal of a run; return its last record.
 
-    What is in the files is one and the same. Returns the last record.
+    The names are hard links to few files.
     """
     info = registry.model_info(registry.find(model))
     parameters = choose_parameters(info)
@@ -88,7 +88,7 @@ def finished(photos: Path, out: Path, model: str, count: int) -> dict[str, Any]:
 
 
 def _append(out: Path, record: dict[str, Any], *, sync: bool) -> float:
-    """Milliseconds that a line takes, the mean of many."""
+    """Mean milliseconds per line."""
     journal = Journal(out)
     start = time.perf_counter()
     for _ in range(_APPENDS):

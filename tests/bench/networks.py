@@ -1,4 +1,4 @@
-"""How fast networks run: ONNX Runtime by eager PyTorch, the pipeline by its network, and by the papers' own scripts."""
+"""Speed of ONNX Runtime relative to eager PyTorch, and of folders relative to the network and the papers' scripts."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _TURNS = 12
 
 
 def against_eager(folder: Path, model: str, systems: Sequence[str]) -> list[Row]:
-    """Photographs a second of the bare network, one at a time, at the working size: each backend by eager PyTorch."""
+    """Speed of the bare network, one photograph at a time at working size: each backend relative to eager PyTorch."""
     models = {f"{model} (bundled)": model}
     models |= {f"{name}@lite": str(untrained(name, "lite", folder / f"{name}-lite")) for name in systems}
     ratios = {}
@@ -44,7 +44,7 @@ def against_eager(folder: Path, model: str, systems: Sequence[str]) -> list[Row]
             session = open_model(place, backend=backend, device="cpu")
             works[backend] = partial(session.chroma, lightness, **codes)
         milliseconds = dict.fromkeys(works, float("inf"))
-        # turn by turn, so that whatever else the machine does meets all of them
+        # Alternate, so that other load on the machine affects all of them.
         for _ in range(_TURNS):
             for key, work in works.items():
                 milliseconds[key] = min(milliseconds[key], 1000 * wall_seconds(work, 1))
@@ -61,7 +61,7 @@ def against_eager(folder: Path, model: str, systems: Sequence[str]) -> list[Row]
 
 
 def against_bare(folder: Path, count: int) -> list[Row]:
-    """Photographs a second of a folder by those of the bare network at its best batch size; ``paper`` networks."""
+    """Speed of a folder relative to the bare network at its best batch size, for ``paper`` networks."""
     rows = []
     photos = photographs(folder / "paper_photos", count, (500, 375))
     for name in PAPER:
@@ -78,7 +78,7 @@ def against_bare(folder: Path, count: int) -> list[Row]:
 
 
 def _bare_speed(session: Session, paths: Sequence[Path]) -> float:
-    """Photographs a second of the network alone, at the batch size and number of threads that suit it best."""
+    """Photographs per second of the network alone, at its best batch size and number of threads."""
     photo = read_photo(paths[0])
     one = working_lightness(photo.pixels, *session.info.size_rule.working_shape(photo.height, photo.width))[None, None]
     best = 0.0
@@ -102,7 +102,7 @@ def _bare_speed(session: Session, paths: Sequence[Path]) -> float:
 
 
 def against_scripts(folder: Path, model: str, lite: int, paper: int, device: str = "cpu") -> list[Row]:
-    """Photographs a second of ``colorcli colorize`` by those of the papers' own way of working, end to end."""
+    """Speed of ``colorcli colorize`` end to end, relative to the papers' scripts."""
     rows = []
     cases = [(model, model, lite, "≥ 3" if device == "cpu" else "≥ 5")]
     for name in PAPER:

@@ -1,4 +1,4 @@
-"""Whether photographs come as fast as training takes them, and what large collections cost before the first step."""
+"""Whether photographs are loaded as fast as training needs them, and the cost of listing large collections."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from colorcli.train.statistics import statistics
 
 from .common import Row
 
-# Those that need no teacher to be installed.
+# Recipes that need no installed teacher.
 RECIPES = ("convnet-lite", "vgg16-dahl-lite", "efficientnet-lite", "conv-fc-gan-lite")
 _TURNS = 3
 _NAMES = 50_000
 
 
 def measure(folder: Path, count: int, names: Sequence[str]) -> list[Row]:
-    """Photographs a second that the loader alone delivers, by those that steps of a recipe consume.
+    """Photographs per second from the loader alone, relative to those that a recipe's steps need.
 
-    In wall time and in CPU time: with a GPU the first counts, without one decoding takes its CPU time from training.
+    In wall time, which counts with a GPU, and in CPU time, since without a GPU decoding and training share the CPU.
     """
     jpegs = _photographs(folder / "jpegs", count)
     sources = {"folder": PhotoSet([jpegs]), "shards": PhotoSet([_shards(jpegs, folder / "shards")])}
@@ -40,7 +40,7 @@ def measure(folder: Path, count: int, names: Sequence[str]) -> list[Row]:
         works = {"step": (step, size)}
         works |= {kind: (_loading(name, photos, size), 2 * size) for kind, photos in sources.items()}
         least = {kind: np.full(2, np.inf) for kind in works}
-        # turn by turn, so that whatever else the machine does meets all of them
+        # Alternate, so that other load on the machine affects all of them.
         for _ in range(_TURNS):
             for kind, (work, photographs) in works.items():
                 least[kind] = np.minimum(least[kind], np.array(_seconds(work)) / photographs)
@@ -63,7 +63,7 @@ def _step(name: str, photos: PhotoSet, folder: Path) -> tuple[Callable[[], objec
 
 
 def _loading(name: str, photos: PhotoSet, size: int) -> Callable[[], object]:
-    """Two batches as the recipe wants them, each time other ones."""
+    """A function that loads the recipe's next two batches."""
     loader = Loader(photos, augmentation(recipes.load(name).data), batch=size, seed=0)
     turns = iter(range(1000))
     return lambda: [len(batch) for batch in loader.stream(2 * next(turns), 2)]
@@ -76,7 +76,7 @@ def _seconds(work: Callable[[], object]) -> tuple[float, float]:
 
 
 def _large(folder: Path) -> list[Row]:
-    """Listing and splitting a collection whose files are only names."""
+    """Listing and splitting a collection of empty files."""
     root = folder / "large"
     for index in range(_NAMES):
         if index % 1000 == 0:
@@ -95,7 +95,7 @@ def _large(folder: Path) -> list[Row]:
 
 
 def _scan(photos: PhotoSet) -> list[Row]:
-    """Counting colours (rebalancing, the colourfulness filter): for the first time, and from the cache."""
+    """Counting colours (for rebalancing and the colourfulness filter): the first time, and from the cache."""
     entries = photos.train
     first, again = (_seconds(lambda: statistics(photos, entries))[1] for _ in range(2))
     what = "counting colours: CPU time a photograph, first and from the cache"
@@ -103,7 +103,7 @@ def _scan(photos: PhotoSet) -> list[Row]:
 
 
 def _photographs(folder: Path, count: int) -> Path:
-    """Colour JPEGs of the size of ImageNet's, made of real photographs, each a little different."""
+    """Colour JPEGs of the size of ImageNet's, made from real photographs, each slightly different."""
     folder.mkdir(parents=True)
     sources = [data.astronaut, data.coffee, data.chelsea, data.rocket]
     for index in range(count):

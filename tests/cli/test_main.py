@@ -195,7 +195,7 @@ def test_a_reader_that_goes_away_is_no_error(tmp_path: Path, arguments: str) -> 
     ("streams", "code"), [(">&- 2>&-", 0), ("<&- >&- 2>&-", 0), (">&-", 0), ("> /dev/full", 8), ("2> /dev/full", 0)]
 )
 def test_streams_that_are_closed_or_full(tmp_path: Path, streams: str, code: int) -> None:
-    """Service managers start programs without streams: no file opened later may become stdout, and the run must go on."""
+    """Service managers start programs without streams: no file opened later may become stdout, and the run goes on."""
     if "full" in streams and not Path("/dev/full").exists():
         pytest.skip("no /dev/full")
     process = subprocess.run(

@@ -1,4 +1,4 @@
-"""The plug-in network of the export's tests."""
+"""The plug-in network of the export tests."""
 
 from __future__ import annotations
 

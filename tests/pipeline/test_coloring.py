@@ -1,4 +1,4 @@
-"""The road of one photograph, as the API, the engine and evaluations walk it."""
+"""Colouring one photograph, as the API, the engine and evaluations do it."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def full(lightness: Any, chroma: Any) -> Any:
 
 @pytest.mark.parametrize("asked", [{}, {"sigma": 3.0, "seed": 5}, {"class_name": "tabby"}, {"vividness": 0.8}])
 def test_api_and_command_give_the_same_pixels(tmp_path: Path, colour: Colour, asked: dict[str, Any]) -> None:
-    """A notebook in which a photograph has other colours than in the archive."""
+    """Otherwise a photograph would have different colours in a notebook and in the archive."""
     for name in ("a.png", "sub/b.png", "sub/long.png"):
         write_gray(tmp_path / "in" / name, width=400 if "long" in name else 48)
     colour(tmp_path / "in", **asked)
@@ -72,7 +72,7 @@ def test_api_and_command_give_the_same_pixels(tmp_path: Path, colour: Colour, as
     ],
 )
 def test_api_and_command_fail_alike(tmp_path: Path, colour: Colour, fault: Fault) -> None:
-    """A gray picture for a result in a notebook, or a ValueError where the command has a sentence."""
+    """Otherwise a notebook would get a gray image, or a ValueError where the command shows a sentence."""
     path = write_gray(tmp_path / "in" / "a.png")
     colour(tmp_path / "in", session=FakeSession(fault))
     with pytest.raises(PhotoError) as raised:
@@ -84,13 +84,13 @@ def test_api_and_command_fail_alike(tmp_path: Path, colour: Colour, fault: Fault
     "asked", [{"size": 8}, {"size": -64}, {"strength": -1}, {"strength": float("nan")}, {"sigma": float("nan")}]
 )
 def test_what_makes_no_sense_is_refused_in_our_words(asked: dict[str, Any]) -> None:
-    """A ValueError out of NumPy, from three layers below."""
+    """Otherwise users would see a ValueError from NumPy, raised three layers below."""
     with pytest.raises(UsageError):
         Model(FakeSession()).colorize(np.full((32, 48), 99, np.uint8), **asked)
 
 
 def test_lightness_and_colour_are_measured(tmp_path: Path) -> None:
-    """How true a result is would be known only to those who read the journal."""
+    """Users of the API must be able to check the result, as users of the command can in the journal."""
     pixels = read_photo(write_gray(tmp_path / "a.png")).pixels
     made = color(FakeSession(), pixels, choose_parameters(INFO).settings, relative="a.png")
     assert 0 < made.fidelity.mean_delta_l < made.fidelity.max_delta_l < 0.5
@@ -98,7 +98,7 @@ def test_lightness_and_colour_are_measured(tmp_path: Path) -> None:
 
 
 def test_a_batch_that_does_not_fit_goes_one_by_one() -> None:
-    """Sixteen photographs fail together where each of them fits."""
+    """Otherwise sixteen photographs would fail together though each one fits into memory."""
 
     def small_memory(lightness: Any, chroma: Any) -> None:
         if len(lightness) > 1:
@@ -112,7 +112,7 @@ def test_a_batch_that_does_not_fit_goes_one_by_one() -> None:
 
 
 def test_a_picture_that_is_only_measured_may_be_gray() -> None:
-    """An evaluation would leave out just the photographs that a network fails on, and flatter it."""
+    """Otherwise an evaluation would omit the photographs on which a network fails, which would flatter it."""
     gray = np.tile(np.arange(40, 200, dtype=np.uint8), (32, 1))
     nothing = np.zeros((2, 8, 8), np.float32)
     assert np.array_equal(Join(gray, nothing, measured=True).picture(), np.repeat(gray[..., None], 3, 2))
@@ -121,7 +121,7 @@ def test_a_picture_that_is_only_measured_may_be_gray() -> None:
 
 
 def in_rgb(lightness: Any, chroma: Any) -> Any:
-    """The picture of a network with a lightness of its own, darker than the photograph."""
+    """RGB output whose lightness is its own, darker than the photograph's."""
     lab = np.concatenate((np.full_like(chroma[:, :1], 40), chroma / 2), 1)
     return lab_to_srgb(lab.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2).clip(0, 1).astype(np.float32)
 
@@ -133,7 +133,7 @@ def mean_chroma(picture: Any) -> float:
 
 @pytest.mark.parametrize("enlarge", IN_RGB)
 def test_a_networks_picture_gives_its_colours_and_not_its_lightness(tmp_path: Path, enlarge: str) -> None:
-    """Released programs that enlarge RGB: with hints, a palette, vividness and long photographs as every model."""
+    """Models of released programs that enlarge RGB take hints, vividness and long photographs like all others."""
     info = replace(INFO, size_rule=replace(INFO.size_rule, enlarge=enlarge))
     session = FakeSession(in_rgb, info)
     model = Model(session)
@@ -155,7 +155,7 @@ def test_a_networks_picture_gives_its_colours_and_not_its_lightness(tmp_path: Pa
 
 
 def test_a_stamp_keeps_its_colour_and_the_print_around_it_is_coloured() -> None:
-    """Hand-coloured and stamped prints are read as monochrome ones, and what is on them was painted over."""
+    """Prints with a stamp or hand-coloured parts count as monochrome, and those parts used to be painted over."""
     picture = np.full((64, 64, 3), 128, np.uint8)
     picture[20:40, 20:40] = (200, 60, 60)
     other = np.zeros((64, 64), np.uint8)
@@ -178,7 +178,7 @@ def test_a_page_of_text_stays_neutral_unless_insisted() -> None:
 
 
 def test_a_page_with_little_between_its_blacks_and_whites_is_no_failure() -> None:
-    """Typed pages failed as without any colour: nearly all of them is paper, which holds none."""
+    """Typed pages used to fail as without any colour: white paper, which cannot hold any, is most of their area."""
     page = np.full((200, 200), 255, np.uint8)
     page[np.random.default_rng(0).random(page.shape) < 0.02] = 130
     faint = np.full((2, 8, 8), 3, np.float32)

@@ -1,4 +1,4 @@
-"""Controls: one declaration, and everything that a person meets of it follows."""
+"""Controls: one declaration of each gives its option, its API keyword, its checks and its records."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ LAYOUT = Windows((np.full((32, 48), 50, np.float32),) * 2, (0, 24), 72, 1)
 
 
 def test_a_random_code_depends_on_seed_path_and_sample_and_on_nothing_else() -> None:
-    """A resumed, sharded or renumbered run gives every photograph other colours."""
+    """Otherwise a resumed, sharded or renumbered run would give photographs other colours."""
     code = controls.random_code(7, "1912/a.tif", 2, 0.8)
     assert code.shape == (68,) and code.dtype == np.float32
     assert np.array_equal(code, controls.random_code(7, "1912/a.tif", 2, 0.8))
     assert np.allclose(controls.random_code(7, "1912/a.tif", 2, 1.6), 2 * code)
     others = [(8, "1912/a.tif", 2), (7, "1912/b.tif", 2), (7, "1912/a.tif", 3)]
     assert all(np.abs(controls.random_code(*other, 0.8) - code).max() > 0.1 for other in others)
-    assert code[:3].tolist() == pytest.approx(KNOWN, abs=1e-6), "journals of earlier versions name these colours"
+    assert code[:3].tolist() == pytest.approx(KNOWN, abs=1e-6), "journals of earlier versions refer to these colours"
 
 
 KNOWN = [0.29508450627326965, -1.0837693214416504, 0.5265488028526306]
 
 
 def test_what_is_not_asked_for_has_its_default_and_what_a_model_lacks_is_refused() -> None:
-    """An option that is ignored in silence looks like one without effect."""
+    """An option that is silently ignored looks like an option without effect."""
     assert controls.choose(INFO, {"seed": 4}) == {"sigma": 0.8, "seed": 4, "class_index": -1}
     assert controls.choose(INFO, {"sigma": 2, "class_name": "tabby"})["class_index"] == 281
     plain = ModelInfo("plain@x", "plain", "0" * 64, ("z",))
@@ -51,14 +51,14 @@ def test_what_is_not_asked_for_has_its_default_and_what_a_model_lacks_is_refused
 
 
 def test_samples_that_would_all_be_the_same_are_refused() -> None:
-    """Four files of one colouring, and a person who looks for the difference."""
+    """Otherwise users would look for differences between four identical files."""
     with pytest.raises(UsageError, match="With --sigma 0 all samples are the same"):
         choose_parameters(INFO, samples=2, sigma=0)
     assert choose_parameters(INFO, samples=1, sigma=0).settings["sigma"] == 0
 
 
 def test_every_window_is_given_the_controls_of_its_photograph() -> None:
-    """A panorama whose parts have different codes changes colour along its way."""
+    """Otherwise the windows of a panorama would have different codes, and so different colours."""
     settings = controls.choose(INFO, {"class_name": "207"})
     first, second = controls.draw(INFO.controls, settings, "a.jpg", 1, LAYOUT)
     assert np.array_equal(first["z"], second["z"]) and first["class_index"] == second["class_index"] == 207
@@ -67,7 +67,7 @@ def test_every_window_is_given_the_controls_of_its_photograph() -> None:
 
 
 def test_several_classes_change_fastest() -> None:
-    """Sample 3 of two classes is the second code's second class, in the journal as in the picture."""
+    """With two classes, sample 3 is the second code with the second class, in the journal and in the output."""
     settings = controls.choose(INFO, {"class_name": "tabby, 207"})
     assert controls.variants(settings) == 2
     found = [controls.variant(settings, output) for output in range(4)]
@@ -84,7 +84,7 @@ WARM = Control("warm", "warmth", (3, "height", "width"), "float32", 0, (WARMTH,)
 
 
 def test_a_new_control_is_one_declaration(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A system that is steered by something new would be a change of twenty files."""
+    """Otherwise adding a system with a new control would mean changing twenty files."""
     before = choose_parameters(INFO)
     monkeypatch.setitem(controls._DECLARED, "warm", WARM)
     info = ModelInfo("hinted@x", "hinted", "0" * 64, ("z", "warm"), SizeRule(32, 16))
@@ -101,14 +101,14 @@ def test_a_new_control_is_one_declaration(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_an_archive_stays_done_without_a_vividness_and_not_with_one() -> None:
-    """The option came later: labels, journals and bytes of what does not use it stay what they were."""
+    """The option was added later: outputs and records of runs that do not use it must not change."""
     plain, vivid = choose_parameters(INFO).record(), choose_parameters(INFO, vividness=0.6).record()
     assert "vividness" not in plain
     assert fingerprint("ab", plain) != fingerprint("ab", vivid)
 
 
 def test_an_archive_stays_done_when_controls_are_declared_later(monkeypatch: pytest.MonkeyPatch) -> None:
-    """After an update every finished photograph would count as made with other parameters."""
+    """Otherwise, after an update, every finished photograph would count as made with other parameters."""
     rest: dict[str, object] = {"size": 256, "strength": 1.0, "format": None, "quality": 95}
     earlier: dict[str, object] = {"sigma": None, "seed": None, "class_index": -1, **rest}
     assert fingerprint("ab", earlier) == fingerprint("ab", rest)

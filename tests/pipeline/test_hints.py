@@ -1,4 +1,4 @@
-"""Hints: the colours that a person gives are there, and nothing else moves."""
+"""Hints: the given colours appear at their places, and nothing else changes."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ RED_AB = srgb_to_lab([[0xC8 / 255, 0x3C / 255, 0x28 / 255]])[0, 1:]
 
 
 def _halves(height: int = 64, width: int = 64) -> np.ndarray:
-    """Dark on the left, bright on the right."""
+    """Lightness ``(height, width)``: dark on the left, bright on the right."""
     lightness = np.full((height, width), 30, np.float32)
     lightness[:, width // 2 :] = 75
     return lightness
 
 
 def test_a_hint_colours_its_own_side_of_an_edge_and_leaves_the_other_to_the_last_bit() -> None:
-    """A red dress would turn the wall behind it red."""
+    """Otherwise a red dress would turn the wall behind it red."""
     chroma = np.random.default_rng(0).normal(0, 20, (2, 32, 32)).astype(np.float32)
     before = chroma.copy()
     after = hints.spread(chroma, _halves(), [[0.2, 0.5, RED, 0.02]])
-    assert np.array_equal(chroma, before), "what the network gave is not to be changed in place"
+    assert np.array_equal(chroma, before), "the network's output must not be changed in place"
     assert after[:, 16, 6] == pytest.approx(RED_AB, abs=1e-3)
     assert np.array_equal(after[:, :, 16:], before[:, :, 16:])
     left = [np.abs(one[:, 14:19, 3:9] - RED_AB[:, None, None]).mean() for one in (after, before)]
     assert left[0] < 0.3 * left[1]
-    assert np.array_equal(after[:, 31, 15], before[:, 31, 15]), "far from the dot"
+    assert np.array_equal(after[:, 31, 15], before[:, 31, 15]), "this place is far from the dot"
 
 
 def test_two_hints_meet_between_them_and_each_keeps_its_place() -> None:
-    """The last dot of a list would win everywhere."""
+    """Otherwise the last dot of the list would override the others."""
     chroma = np.zeros((2, 40, 40), np.float32)
     dots = [[0.3, 0.5, RED, 0.02], [0.7, 0.5, "#2850c8", 0.02]]
     after = hints.spread(chroma, np.full((40, 40), 50, np.float32), dots)
@@ -50,7 +50,7 @@ def test_two_hints_meet_between_them_and_each_keeps_its_place() -> None:
 
 
 def test_the_map_of_a_window_has_the_dots_of_the_whole_photograph() -> None:
-    """In a panorama every window would have the dot at the same place."""
+    """Otherwise every window of a panorama would have the dot at the same place."""
     layout = Windows((np.full((32, 64), 50, np.float32),) * 2, (0, 32), 96, 1)
     dots = [[0.75, 0.5, RED, 0.05]]
     first, second = (hints.as_map(dots, layout, window) for window in (0, 1))
@@ -62,7 +62,7 @@ def test_the_map_of_a_window_has_the_dots_of_the_whole_photograph() -> None:
 
 
 def test_a_picture_with_dots_says_the_same_as_a_file_of_numbers(tmp_path: Path) -> None:
-    """A person paints; a program writes numbers."""
+    """People paint dots; programs write numbers."""
     picture = Image.new("RGBA", (200, 100))
     ImageDraw.Draw(picture).ellipse((36, 46, 43, 53), fill=RED)
     picture.save(tmp_path / "dots.png")
@@ -76,7 +76,7 @@ def test_a_picture_with_dots_says_the_same_as_a_file_of_numbers(tmp_path: Path) 
 
 
 def test_a_folder_of_hints_is_told_apart_by_the_photographs_paths(tmp_path: Path) -> None:
-    """One person's dress would get another's colour."""
+    """Otherwise a photograph would get another photograph's hints."""
     (tmp_path / "1912").mkdir()
     (tmp_path / "1912" / "a.jpg.json").write_text(json.dumps([{"x": 0, "y": 0, "color": RED}]))
     (tmp_path / "b.json").write_text(json.dumps([{"x": 1, "y": 1, "color": "#2850c8"}]))
@@ -100,14 +100,14 @@ def test_a_folder_of_hints_is_told_apart_by_the_photographs_paths(tmp_path: Path
     ],
 )
 def test_what_is_no_hint_is_refused_in_a_sentence(tmp_path: Path, content: str, said: str) -> None:
-    """Pixels for shares: every dot would lie outside, and nothing would be said."""
+    """If pixels were accepted in place of fractions, every dot would silently lie outside the photograph."""
     (tmp_path / "h.json").write_text(content)
     with pytest.raises(UsageError, match=said):
         hints.read(tmp_path / "h.json")
 
 
 def test_what_is_no_picture_of_dots_is_refused(tmp_path: Path) -> None:
-    """A colour photograph given by mistake would become one huge dot."""
+    """Otherwise a colour photograph given by mistake would become one huge dot."""
     Image.new("RGB", (40, 40), RED).save(tmp_path / "full.png")
     Image.new("L", (40, 40), 128).save(tmp_path / "gray.png")
     with pytest.raises(UsageError, match="most of it is coloured"):
@@ -119,14 +119,14 @@ def test_what_is_no_picture_of_dots_is_refused(tmp_path: Path) -> None:
 
 
 def test_every_model_takes_hints_and_says_so_in_its_records_only_when_given() -> None:
-    """Labels and journals of all that was made before would change."""
+    """Otherwise labels and journals of earlier outputs would change."""
     info = ModelInfo("plain@x", "plain", "0" * 64)
     assert controls.choose(info, {}) == {}
     settings = controls.choose(info, {"hints": [{"x": 0.5, "y": 0.5, "color": RED}]})
     assert settings == {"hints": [[0.5, 0.5, RED, hints.RADIUS]]}
     assert [one.name for one in controls.steering((), settings)] == ["hints"]
     assert [one.name for one in controls.steering(("hints",), settings)] == ["hints"], (
-        "once, where the network reads it"
+        "it is listed once, even if the network reads it"
     )
     chroma, lightness = np.zeros((2, 16, 16), np.float32), np.full((16, 16), 50, np.float32)
     assert controls.follow((), settings, chroma, lightness).any()

@@ -1,4 +1,4 @@
-"""Which backend a model is opened with, and what is kept in the cache."""
+"""The backend with which a model is opened, and the ONNX copies in the cache."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_auto_makes_a_copy_where_it_pays_and_keeps_to_it(small: ModelCard) -> None:
-    """Half a minute's wait for three photographs; or half the speed for ten thousand."""
+    """Otherwise three photographs would wait half a minute for a copy, or ten thousand take twice as long."""
     waits: list[tuple[str, float]] = []
 
     def waiting(what: str, seconds: float) -> None:
@@ -42,7 +42,7 @@ def test_auto_makes_a_copy_where_it_pays_and_keeps_to_it(small: ModelCard) -> No
     assert waits == [] and not copy_path(small).exists()
     session = open_model(small, photographs=WORTH_EXPORTING, waiting=waiting)
     assert session.backend == "onnxruntime" and "ONNX copy" in waits[0][0]
-    assert len(waits) > 3 and waits[0][1] < 1 < waits[-1][1], "half a minute in which nothing moves looks like a hang"
+    assert len(waits) > 3 and waits[0][1] < 1 < waits[-1][1], "half a minute without movement looks like a hang"
     made, waits[:] = copy_path(small).stat().st_mtime_ns, []
     again = open_model(small, waiting=waiting)
     assert again.backend == "onnxruntime" and copy_path(small).stat().st_mtime_ns == made and waits == []
@@ -52,7 +52,7 @@ def test_auto_makes_a_copy_where_it_pays_and_keeps_to_it(small: ModelCard) -> No
 
 
 def test_a_damaged_copy_is_made_anew(small: ModelCard) -> None:
-    """A crash or a full disk while the cache was written spoils every later run."""
+    """Otherwise a crash or a full disk while the copy is written would spoil all later runs."""
     open_model(small, backend="onnx")
     copy = copy_path(small)
     whole = copy.read_bytes()
@@ -65,7 +65,7 @@ def test_a_damaged_copy_is_made_anew(small: ModelCard) -> None:
 def test_a_copy_belongs_to_one_network_and_one_program(
     small: ModelCard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """After an update, or with another temperature, the old copy's colours."""
+    """Otherwise the old copy's colours would be used after an update or with other network arguments."""
     path = copy_path(small)
     assert path.name.startswith(small.weights_sha256)
     others = [replace(small, network={"scale": 2.0}), replace(small, weights_sha256="0" * 64)]
@@ -83,7 +83,7 @@ def test_a_copy_belongs_to_one_network_and_one_program(
 
 
 def test_what_prevents_a_copy_is_said(small: ModelCard, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A fallback that is not mentioned: the work takes twice as long and nobody knows why."""
+    """If the fallback were not mentioned, nobody would know why the work takes twice as long."""
     monkeypatch.setattr(onnx_copy, "is_installed", lambda package: package != "onnx")
     said: list[str] = []
     assert open_model(small, photographs=10**6, notify=said.append).backend == "pytorch"
@@ -93,13 +93,13 @@ def test_what_prevents_a_copy_is_said(small: ModelCard, monkeypatch: pytest.Monk
 
 
 def test_what_goes_wrong_in_the_exporting_process_is_told_in_its_words(small: ModelCard) -> None:
-    """ "Its process ended with 6", while the sentence that would help is lost with the process."""
+    """Otherwise the message would only give the process's exit code, and its helpful sentence would be lost."""
     small.weights.write_bytes(small.weights.read_bytes()[:-1])
     with pytest.raises(ModelError, match=r"weights\.safetensors"):
         open_model(small, backend="onnx")
 
 
-# The process that exports never gets its file onto the disk.
+# The exporting process hangs while it writes its file to the disk.
 _STUCK = """
 import os, sys, time
 if "export" in sys.argv[0]:
@@ -108,7 +108,7 @@ if "export" in sys.argv[0]:
 
 
 def test_two_programs_make_a_copy_once(small: ModelCard, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An evaluation and a run that begin together, minutes and a gigabyte each, on a machine with two cores."""
+    """Otherwise an evaluation and a run that begin together would each spend minutes and a gigabyte on the copy."""
     copy, begun, made = copy_path(small), threading.Event(), list[str]()
     go = threading.Event()
 
@@ -139,7 +139,7 @@ def test_two_programs_make_a_copy_once(small: ModelCard, monkeypatch: pytest.Mon
 
 
 def test_an_end_leaves_no_half_of_a_copy(small: ModelCard, tmp_path: Path) -> None:
-    """Every Ctrl-C at a bad moment leaves a file as large as the model in the cache, which nobody ever removes."""
+    """Otherwise Ctrl-C could leave a file as large as the model in the cache, which nobody would remove."""
     module = tmp_path / "site" / "small_network.py"
     module.write_text(_STUCK + module.read_text())
     folder = copy_path(small).parent
@@ -172,7 +172,7 @@ def test_backends_that_do_not_fit_are_refused(small: ModelCard, tmp_path: Path) 
 
 
 def test_what_is_to_be_compiled_is_run_by_pytorch(small: ModelCard, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A minute's compilation for a network that ONNX Runtime then runs, or an option that does nothing."""
+    """Otherwise ONNX Runtime would run the network, and compiling it would take a minute for nothing."""
     open_model(small, backend="onnx")
     monkeypatch.setattr(torch, "compile", lambda function, **_: function)
     said: list[str] = []
@@ -182,7 +182,7 @@ def test_what_is_to_be_compiled_is_run_by_pytorch(small: ModelCard, monkeypatch:
 
 
 def test_without_pytorch_only_files_are_run(small: ModelCard, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An "unexpected error" where the way out is one command on another machine."""
+    """The message must name the solution, one command on another machine, rather than an "unexpected error"."""
     monkeypatch.setattr(onnx_copy, "is_installed", lambda package: package != "torch")
     calls: list[dict[str, Any]] = [{}, {"backend": "pytorch"}, {"compile": True}, {"backend": "onnx"}]
     for call in calls:
@@ -193,7 +193,7 @@ def test_without_pytorch_only_files_are_run(small: ModelCard, monkeypatch: pytes
 def test_nothing_of_cuda_is_loaded_where_there_is_no_gpu(
     small: ModelCard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A folder of small photographs takes twice the memory, for libraries of a GPU that is not there."""
+    """Otherwise GPU libraries would double the memory needed on a machine without a GPU."""
     exporter.export(small, tmp_path / "small.onnx")
     monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.setattr(OnnxSession, "_preload", lambda _: pytest.fail("CUDA's libraries were loaded"))

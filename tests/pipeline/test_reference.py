@@ -1,4 +1,4 @@
-"""Colours by example: the palette is the example's, and so is the class."""
+"""Colouring by reference: the palette and the class are those of the example."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LAYOUT = Windows((np.full((32, 32), 50, np.float32),), (0,), 32, 1)
 
 @pytest.fixture(scope="module")
 def example(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Orange and brown blocks."""
+    """A picture of orange and brown blocks."""
     path = tmp_path_factory.mktemp("example") / "autumn.png"
     blocks = np.random.default_rng(1).integers(0, 90, (6, 8, 1)) + np.array([120, 70, 10])
     Image.fromarray(blocks.astype(np.uint8)).resize((96, 72), Image.Resampling.NEAREST).save(path)
@@ -27,7 +27,7 @@ def example(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_chroma_gets_the_examples_palette_and_keeps_its_order(example: Path) -> None:
-    """Autumn's colours for a photograph that the network made blue."""
+    """A photograph that the network made blue gets the colours of an autumn picture."""
     value = reference.read(example)
     a, b, aa, ab, bb = value["palette"]
     chroma = np.random.default_rng(0).multivariate_normal([-5, -30], [[90, 20], [20, 60]], (24, 24)).astype(np.float32)
@@ -40,14 +40,14 @@ def test_chroma_gets_the_examples_palette_and_keeps_its_order(example: Path) -> 
 
 
 def test_a_nearly_gray_answer_is_not_blown_up(example: Path) -> None:
-    """JPEG noise in a snow field would become confetti."""
+    """Otherwise noise in a field of snow would become coloured speckles."""
     noise = np.random.default_rng(0).normal(0, 0.05, (2, 24, 24)).astype(np.float32)
     moved = reference.transfer(noise, reference.read(example))
     assert np.ptp(moved.reshape(2, -1), axis=1).max() < 4 * np.ptp(noise.reshape(2, -1), axis=1).max() + 0.1
 
 
 def test_a_reference_gives_its_class_unless_one_is_asked_for(example: Path) -> None:
-    """BigColor's third script colours by the class of an example."""
+    """BigColor's third script colours with the class of an example."""
     info = ModelInfo("x@y", "x", "0" * 64, ("class_index",))
     settings = controls.choose(info, {"reference": example})
     index = settings["reference"]["class_index"]
@@ -60,7 +60,7 @@ def test_a_reference_gives_its_class_unless_one_is_asked_for(example: Path) -> N
 
 
 def test_what_is_recorded_is_the_example_without_its_file(example: Path) -> None:
-    """Picks carried out on another machine would need the photograph."""
+    """Otherwise picks could not be carried out on a machine without the example's file."""
     value = reference.read(example)
     again = json.loads(json.dumps(value))
     assert reference.valid(again) and reference.read(again) == value
@@ -69,7 +69,7 @@ def test_what_is_recorded_is_the_example_without_its_file(example: Path) -> None
 
 
 def test_an_example_without_colour_is_refused(tmp_path: Path) -> None:
-    """All chroma would go to one gray point."""
+    """Its palette is one gray point, so everything would become gray."""
     Image.new("RGB", (40, 40), (90, 90, 90)).save(tmp_path / "gray.png")
     with pytest.raises(UsageError, match="has no colour; give a colour photograph"):
         reference.read(tmp_path / "gray.png")

@@ -1,4 +1,4 @@
-"""ONNX files made by hand, without a network: what a file says and does is then known."""
+"""ONNX files built by hand instead of from a network, so that their metadata and outputs are known."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Write = Callable[..., Path]
 
 
 def toy() -> ModelProto:
-    """a* is L* plus the first number of z, b* is the class."""
+    """A graph whose a* is L* plus the first number of z, and whose b* is the class."""
     number = TensorProto.FLOAT
     given = [
         helper.make_tensor_value_info("lightness", number, ["n", 1, "h", "w"]),

@@ -1,4 +1,4 @@
-"""--class by name or number."""
+"""``--class`` by name or number."""
 
 from __future__ import annotations
 

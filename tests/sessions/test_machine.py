@@ -1,4 +1,4 @@
-"""How many CPUs and how much memory a container leaves."""
+"""How many CPUs and how much memory a container may use."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from colorcli.sessions import machine
 
 @pytest.fixture
 def groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty tree of control groups, on a machine whose 64 CPUs this process may all use."""
+    """An empty tree of control groups, on a machine with 64 CPUs, all available to this process."""
     monkeypatch.setattr(machine, "_CGROUPS", tmp_path / "cgroup")
     monkeypatch.setattr(machine, "_OWN", tmp_path / "own")
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)), raising=False)
@@ -27,13 +27,13 @@ def _write(folder: Path, **files: str) -> None:
 
 
 def test_a_container_has_as_many_cpus_as_it_was_granted(groups: Path, tmp_path: Path) -> None:
-    """Sixty-four threads for two CPUs: each waits for the others, and the container is throttled."""
+    """Otherwise 64 threads would share two CPUs and wait for each other, and the container be throttled."""
     (tmp_path / "own").write_text("0::/user/job\n")
     assert machine.available_cpus() == 64
     _write(groups / "user" / "job", cpu__max="max 100000", memory__max="max\n")
     assert machine.available_cpus() == 64
     _write(groups / "user", cpu__max="250000 100000\n", memory__max="1000000\n")
-    assert machine.available_cpus() == 3, "the limit of a group around it counts, and parts of a CPU are one"
+    assert machine.available_cpus() == 3, "an enclosing group's limit counts, and fractions of a CPU are rounded up"
     assert machine.available_memory() == 1000000
     _write(groups / "user" / "job", cpu__max="50000 100000\n", memory__max="5000\n")
     assert machine.available_cpus() == 1 and machine.available_memory() == 5000
@@ -49,7 +49,7 @@ def test_older_systems_keep_a_tree_for_each_resource(groups: Path, tmp_path: Pat
 
 
 def test_a_container_that_sees_only_itself(groups: Path, tmp_path: Path) -> None:
-    """Its group's path may be that of the outside, while the files lie at the root."""
+    """Its group's path may be the host's, while the files are at the root."""
     (tmp_path / "own").write_text("0::/../../docker/abc\n")
     _write(groups, cpu__max="100000 100000")
     assert machine.available_cpus() == 1

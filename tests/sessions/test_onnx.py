@@ -1,4 +1,4 @@
-"""Running exported models; the GPU's part is played by a runtime that only pretends."""
+"""Running exported models; for GPUs, a stand-in for ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from colorcli.registry import registry
 from colorcli.sessions.onnx import _PROVIDERS, OnnxSession
 from colorcli.sessions.session import OutOfMemoryError
 
-from .conftest import Write
+from .conftest import Write, toy
 
 
 def opened(path: Path, **options: Any) -> OnnxSession:
@@ -28,7 +28,7 @@ LIGHTNESS = np.linspace(0, 100, 2 * 16 * 32, dtype=np.float32).reshape(2, 1, 16,
 
 
 class Pretender:
-    """ONNX Runtime's session where providers start, or silently do not."""
+    """Stands in for ONNX Runtime's ``InferenceSession``; only the providers in ``starts`` start."""
 
     def __init__(self, starts: tuple[str, ...]) -> None:
         self.starts = starts
@@ -66,7 +66,7 @@ def runtime(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def test_the_graph_is_given_what_the_network_would_be(write: Write) -> None:
-    """Codes or classes that never arrive: every sample looks alike."""
+    """If codes or classes did not reach the graph, all samples would look alike."""
     session = opened(write(), device="cpu", threads=1)
     z = np.full((2, 68), 3, np.float32)
     answer = session.chroma(LIGHTNESS, {"z": z, "class_index": np.array([5, 207])})
@@ -78,7 +78,7 @@ def test_the_graph_is_given_what_the_network_would_be(write: Write) -> None:
 
 
 def test_small_networks_colour_several_photographs_at_a_time(write: Write) -> None:
-    """All threads at one small photograph wait for each other most of the time; at a large one they are needed."""
+    """With small networks, threads that share one photograph mostly wait for each other; large networks need them."""
     small, large = write(multiply_adds=10**9), write(name="large.onnx", multiply_adds=10**11)
 
     def divided(path: Path, photographs: int) -> tuple[int, int]:
@@ -90,7 +90,7 @@ def test_small_networks_colour_several_photographs_at_a_time(write: Write) -> No
 
 
 def test_a_model_is_found_by_its_file(write: Write) -> None:
-    """``--model model.onnx`` needs nothing beside it."""
+    """``--model model.onnx`` needs no other file."""
     path = write()
     card = registry.find(str(path))
     assert (card.exact_name, card.licence, card.controls) == ("toy@lite", "CC0", ("z", "class_index"))
@@ -102,7 +102,7 @@ def test_a_model_is_found_by_its_file(write: Write) -> None:
 
 
 def test_a_gpu_that_is_not_there_is_an_error(write: Write, runtime: Any) -> None:
-    """Asked for CUDA, a night's work goes to the CPU."""
+    """Otherwise a run for which CUDA was requested would spend the night on the CPU."""
     path = write()
     runtime((), ())
     with pytest.raises(DeviceError, match="is not available") as refused:
@@ -127,13 +127,13 @@ def test_providers_are_tried_in_order(write: Write, runtime: Any, tmp_path: Path
     made = runtime(tensorrt, tensorrt)
     assert opened(path, device="tensorrt", cache=tmp_path).device == "tensorrt:0"
     assert made.asked[0][0][1]["trt_engine_cache_path"] == str(tmp_path / "engines")
-    assert opened(path).device == "cuda:0", "nobody waits for TensorRT who has not asked for it"
+    assert opened(path).device == "cuda:0", "TensorRT, which is slow to start, is only used on request"
     runtime(("CoreMLExecutionProvider",), ("CoreMLExecutionProvider",))
     assert opened(path, device="mps").device == "coreml"
 
 
 def test_a_gpu_that_others_have_filled_is_passed_over_or_said(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a shared machine, ``auto`` gives up though the CPU could do it; or the CPU does what the GPU was asked for."""
+    """With a GPU that others have filled, ``auto`` must use the CPU, and ``cuda`` must fail rather than use the CPU."""
     path, start = write(), onnxruntime.InferenceSession
 
     def full(path: str, options: Any, providers: list[Any]) -> Any:
@@ -159,7 +159,7 @@ def test_a_gpu_that_others_have_filled_is_passed_over_or_said(write: Write, monk
     ],
 )
 def test_a_lack_of_memory_is_known_as_such(write: Write, monkeypatch: pytest.MonkeyPatch, message: str) -> None:
-    """Instead of trying a smaller batch, the run gives photographs up."""
+    """Otherwise the run would fail photographs instead of trying a smaller batch."""
     session = opened(write(), device="cpu")
 
     def fail(*_: Any) -> None:
@@ -180,8 +180,6 @@ def test_what_cannot_be_is_a_usage_error(write: Write) -> None:
 
 
 def test_a_graph_the_runtime_does_not_take_is_a_model_error(write: Write) -> None:
-    from .conftest import toy
-
     model = toy()
     model.graph.node[0].op_type = "Gathers"
     with pytest.raises(ModelError, match="cannot be loaded"):

@@ -1,4 +1,4 @@
-"""What an ONNX file says of itself; nobody but us vouches for where it came from."""
+"""The metadata of ONNX files, which may come from anywhere and so must be checked."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .conftest import HEADER, Write, toy
 
 
 def _outside(model: ModelProto, location: str, *, inside_branch: bool = False) -> ModelProto:
-    """The model with a tensor whose values lie in another file, in a branch's constant where asked for."""
+    """The model with a tensor stored in another file, optionally in a branch's constant."""
     tensor = TensorProto(name="w", data_type=TensorProto.FLOAT, dims=[1], data_location=TensorProto.EXTERNAL)
     tensor.external_data.add(key="location", value=location)
     if not inside_branch:
@@ -29,7 +29,7 @@ def _outside(model: ModelProto, location: str, *, inside_branch: bool = False) -
 
 
 def test_a_header_comes_back_as_it_was_written(write: Write) -> None:
-    """A model that forgets its licence, or takes photographs at another size than it was made for."""
+    """Otherwise a model could lose its licence, or get photographs at a size that it was not made for."""
     found = onnx_file.check(write(verification={"maximum": 0.001}, backbones={"E": {"name": "x", "sha256": "1"}}))
     assert found.verification == {"maximum": 0.001} and found.backbones["E"]["name"] == "x"
     assert (found.name, found.controls, found.size_rule) == (HEADER.name, HEADER.controls, HEADER.size_rule)
@@ -39,7 +39,7 @@ def test_a_header_comes_back_as_it_was_written(write: Write) -> None:
 @pytest.mark.parametrize("inside_branch", [False, True])
 @pytest.mark.parametrize("place", ["../secret", "/etc/passwd", "a/../../secret", "C:\\secret", "..\\secret", "link/x"])
 def test_weights_outside_the_folder_are_refused(write: Write, tmp_path: Path, place: str, inside_branch: bool) -> None:
-    """A downloaded model reads whatever file of the user's it names, as weights."""
+    """Otherwise a downloaded model could read any of the user's files as weights."""
     (tmp_path / "link").symlink_to(tmp_path.parent)
     with pytest.raises(ModelError, match="outside its folder"):
         onnx_file.check(write(_outside(toy(), place, inside_branch=inside_branch)))
@@ -50,7 +50,7 @@ def test_weights_inside_the_folder_are_taken(write: Write) -> None:
 
 
 def test_a_file_cut_short_anywhere_is_a_sentence(write: Write, tmp_path: Path) -> None:
-    """An interrupted copy ends in a traceback, or worse, loads."""
+    """Otherwise an interrupted copy would give a traceback or, worse, load."""
     content = write().read_bytes()
     torn = tmp_path / "torn.onnx"
     for length in range(0, len(content), 7):
@@ -60,7 +60,7 @@ def test_a_file_cut_short_anywhere_is_a_sentence(write: Write, tmp_path: Path) -
 
 
 def test_a_graph_that_was_changed_is_refused(write: Write) -> None:
-    """The accuracy that the file states was measured on another graph."""
+    """The accuracy stated in the file was measured with the original graph."""
     path = write()
     content = path.read_bytes()
     assert content.count(b"Mul") == 1
@@ -70,7 +70,7 @@ def test_a_graph_that_was_changed_is_refused(write: Write) -> None:
 
 
 def test_files_that_are_not_ours_say_so(write: Write, tmp_path: Path) -> None:
-    """Any ONNX file would be fed lightness and its answer taken for colour."""
+    """Otherwise any ONNX file would be given lightness, and its output be taken for chroma."""
     foreign = tmp_path / "foreign.onnx"
     foreign.write_bytes(toy().SerializeToString())
     with pytest.raises(ModelError, match="was not exported by colorcli"):
@@ -91,7 +91,7 @@ def test_files_that_are_not_ours_say_so(write: Write, tmp_path: Path) -> None:
     [{"multiply_adds": "many"}, {"controls": 5}, {"backbones": ["vgg16"]}, {"source": None}, {"own_sizes": "yes"}],
 )
 def test_metadata_of_another_kind_are_damage(write: Write, changes: dict[str, Any]) -> None:
-    """An "unexpected TypeError", at some later point, where a sentence names the file."""
+    """Otherwise an unexpected TypeError would follow later, instead of a sentence that names the file."""
     path = write()
     damaged = {key: json.dumps(value) for key, value in changes.items()}
     model = toy()
@@ -103,7 +103,7 @@ def test_metadata_of_another_kind_are_damage(write: Write, changes: dict[str, An
 
 
 def test_other_colours_have_another_identity(write: Write) -> None:
-    """A run in eight bits, resumed in full precision, leaves photographs of two kinds and calls them one."""
+    """Otherwise a run in 8 bits could be resumed in full precision, and its outputs would differ unnoticed."""
     assert onnx_file.check(write()).identity == HEADER.weights_sha256
     for changes in ({"precision": "int8"}, {"precision": "fp16"}, {"own_sizes": False}):
         found = onnx_file.check(write(**changes))

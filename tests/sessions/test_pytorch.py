@@ -1,4 +1,4 @@
-"""PyTorch as a session: the device that was asked for, memory that does not grow, and running out of it."""
+"""PyTorch sessions: the requested device, constant memory, and errors when memory runs out."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LIGHTNESS = np.full((2, 1, 32, 48), 50, np.float32)
 
 
 class Watched(Colorizer):
-    """One layer, and a look at what comes out of it."""
+    """A network of one layer; ``watch`` is called with its output."""
 
     controls = ()
     presets: ClassVar[dict[str, dict[str, object]]] = {"lite": {}}
@@ -48,7 +48,7 @@ def session(watch: Callable[[Tensor], object] = lambda _: None, **options: Any) 
 
 
 def test_asked_for_a_gpu_and_got_the_cpu_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A night that was planned for a GPU, spent on the CPU."""
+    """Otherwise a run planned for a GPU would spend the night on the CPU."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
@@ -67,7 +67,7 @@ def test_asked_for_a_gpu_and_got_the_cpu_is_an_error(monkeypatch: pytest.MonkeyP
 
 
 def test_no_gradients_are_kept_and_nothing_is_dropped() -> None:
-    """Memory that grows with every photograph, and colours that differ from run to run."""
+    """Otherwise memory would grow with every photograph, and colours differ from run to run."""
     seen: list[bool] = []
     running = session(lambda answer: seen.append(answer.requires_grad))
     first, second = running.chroma(LIGHTNESS), running.chroma(LIGHTNESS)
@@ -80,7 +80,7 @@ def test_no_gradients_are_kept_and_nothing_is_dropped() -> None:
     "error", [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("DefaultCPUAllocator: can't allocate memory")]
 )
 def test_too_little_memory_is_known_for_what_it_is(error: RuntimeError) -> None:
-    """Otherwise the batch is not halved, and photographs fail that would have fitted by themselves."""
+    """Otherwise the batch would not be halved, and photographs that fit on their own would fail."""
 
     def full(_: Tensor) -> None:
         raise error
@@ -90,7 +90,7 @@ def test_too_little_memory_is_known_for_what_it_is(error: RuntimeError) -> None:
 
 
 def test_a_device_too_small_for_the_network_is_an_error_of_the_device() -> None:
-    """An "unexpected" error, and a script that retries what can never fit."""
+    """Otherwise the error would be called unexpected, and a script would retry a model that can never fit."""
 
     class Huge(Watched):
         def to(self, *_: Any, **__: Any) -> Huge:
@@ -109,8 +109,8 @@ def test_precisions_that_make_no_sense_are_refused() -> None:
 
 @pytest.mark.skipif(shutil.which("g++") is None and shutil.which("c++") is None, reason="there is no C++ compiler")
 def test_a_compiled_network_gives_the_same_colours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Faster, and other colours; or a new compilation, of a minute, for every shape of photograph."""
-    # PyTorch sets it, to a folder of its own, as soon as anything in this process has asked where that is.
+    """Compiling must not change colours, nor be repeated, a minute each time, for every shape of photograph."""
+    # PyTorch sets this variable to a default folder as soon as anything in this process reads the setting.
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "")
     monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR")
     torch.manual_seed(0)
@@ -119,7 +119,7 @@ def test_a_compiled_network_gives_the_same_colours(tmp_path: Path, monkeypatch: 
     compiled = session()
     compiled.compile(np.full((1, 1, *compiled.info.size_rule.working_shape(3, 4)), 50, np.float32), {}, tmp_path)
     assert (plain.compiled, compiled.compiled) == (False, True)
-    assert any(tmp_path.rglob("*.so")), "what was compiled is kept for the next run"
+    assert any(tmp_path.rglob("*.so")), "compiled code must be kept for the next run"
     for shape in ((1, 1, 160, 192), (1, 1, 256, 176)):
         lightness = np.random.default_rng(0).uniform(0, 100, shape).astype(np.float32)
         with torch.compiler.set_stance("fail_on_recompile"):
@@ -127,7 +127,7 @@ def test_a_compiled_network_gives_the_same_colours(tmp_path: Path, monkeypatch: 
 
 
 def test_a_machine_that_cannot_compile_says_so_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A page of PyTorch's advice at the first photograph, or every photograph failed."""
+    """Otherwise users would see a page of PyTorch's advice at the first photograph, or all photographs would fail."""
 
     def compile(function: Callable[..., Tensor], **_: object) -> Callable[..., Tensor]:
         def fail(*_: object, **__: object) -> Tensor:
@@ -142,7 +142,7 @@ def test_a_machine_that_cannot_compile_says_so_at_once(monkeypatch: pytest.Monke
 
 
 class _Stream:
-    """A GPU's stream, which only counts how often it was waited for."""
+    """Stands in for a GPU's stream and counts how often it was waited for."""
 
     waits = 0
 
@@ -153,7 +153,7 @@ class _Stream:
 
 
 def test_batches_beside_each_other_keep_their_own_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A photograph with the colours of the one that went to the GPU beside it, or after it."""
+    """Otherwise a photograph could get the colours of one that is on the GPU at the same time or later."""
     stream, empty = _Stream(), torch.empty
 
     def unpinned(*shape: Any, pin_memory: bool = False, **how: Any) -> Tensor:
@@ -192,7 +192,7 @@ def test_batches_beside_each_other_keep_their_own_memory(monkeypatch: pytest.Mon
         with pytest.raises(RuntimeError):
             running.chroma(LIGHTNESS)
         failing[0] = False
-        assert stream.waits > before, "the memory of a batch that failed is not written to before its copies are over"
+        assert stream.waits > before, "the memory of a failed batch must not be reused before its copies are complete"
     assert sorted(answers) == [10, 20, 30, 40, 50, 60]
     for level, answer in answers.items():
         wanted = plain.chroma(np.full((len(answer), 1, 32, 48), level, np.float32))

@@ -1,4 +1,4 @@
-"""A sweep: a table that can be made in pieces and is the same table."""
+"""A sweep that is interrupted and resumed gives the same table as an uninterrupted one."""
 
 from __future__ import annotations
 
@@ -46,12 +46,12 @@ expected = "higher"
 
 
 class Killed(BaseException):
-    """As abrupt as a signal: nothing in the program catches it."""
+    """Stands in for a kill signal: nothing in the program catches it."""
 
 
 @pytest.fixture
 def places(tmp_path: Path) -> Places:
-    """Twenty-four photographs to train on and twelve to measure on, of one colour each and its shades."""
+    """Twenty-four training photographs and twelve for tests, each in shades of one colour."""
     rng = np.random.default_rng(0)
     for index in range(36):
         folder = tmp_path / ("train" if index < 24 else "test")
@@ -68,7 +68,7 @@ def _load(tmp_path: Path, text: str = SWEEP) -> plan.Sweep:
 
 
 def test_a_sweep_killed_twice_gives_the_table_of_one_that_was_not(places: Places, tmp_path: Path) -> None:
-    """A table that took nights must not depend on which of them the power failed in."""
+    """The results of several nights must not depend on when the power failed."""
     sweep = _load(tmp_path)
     assert carry_out(sweep, places, device="cpu")
     whole = {name: (places.output / name).read_bytes() for name in ("table.md", "results.json")}
@@ -168,7 +168,7 @@ def test_what_was_measured_by_another_protocol_is_measured_again(places: Places,
 
 
 def test_the_table_says_what_three_seeds_and_their_photographs_show(tmp_path: Path) -> None:
-    """What is written below a table is what somebody will quote of it."""
+    """People quote the verdicts below a table."""
     sweep = _load(tmp_path, SWEEP.replace("seeds = [0]", "seeds = [0, 1, 2]"))
 
     def report(psnr: float) -> Any:

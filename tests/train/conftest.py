@@ -1,4 +1,4 @@
-"""Small colour photographs, drawn rather than shipped, and a recipe that trains in seconds."""
+"""Small drawn colour photographs, and a recipe that trains in seconds."""
 
 from __future__ import annotations
 

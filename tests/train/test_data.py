@@ -1,4 +1,4 @@
-"""What training sees."""
+"""The photographs that training uses, and how they are prepared."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_folders_and_shards_are_read_alike(photos: Path) -> None:
 
 
 def test_the_split_is_stable_when_photographs_are_added(photos: Path, tmp_path: Path) -> None:
-    """A photograph that moved from validation into training would make every later measurement dishonest."""
+    """If a photograph moved from validation to training, later measurements would be on training data."""
     before = {entry.name for entry in PhotoSet([photos], held_back=0.3).validation}
     Image.new("RGB", (64, 64), (200, 30, 30)).save(photos / "a-new-one.png")
     after = {entry.name for entry in PhotoSet([photos], held_back=0.3).validation}
@@ -44,7 +44,7 @@ def test_gray_and_broken_photographs_are_counted_and_replaced(photos: Path) -> N
 
 
 def test_samples_depend_on_their_index_alone(photos: Path) -> None:
-    """Otherwise a resumed run would train on something else than an unbroken one."""
+    """Otherwise a resumed run would train on other samples than an uninterrupted one."""
     data = PhotoSet([photos], held_back=0)
     augment = Augment(32, (40, 64), degrade=1.0)
     unbroken = list(Loader(data, augment, batch=4, seed=7).stream(0, 12))
@@ -56,7 +56,7 @@ def test_samples_depend_on_their_index_alone(photos: Path) -> None:
 
 
 def test_the_processes_of_a_run_share_each_batch_without_overlap(photos: Path) -> None:
-    """Trained on twice or left out, a photograph would make two processes learn something else than one."""
+    """If a photograph were used twice or left out, two processes would not learn the same as one."""
     data = PhotoSet([photos], held_back=0)
     whole = next(Loader(data, Augment(32, (40, 64)), batch=6, seed=7).stream(0, 1))
     halves = [next(Loader(data, Augment(32, (40, 64)), batch=6, seed=7, share=(i, 2)).stream(0, 1)) for i in (0, 1)]
@@ -65,7 +65,7 @@ def test_the_processes_of_a_run_share_each_batch_without_overlap(photos: Path) -
 
 
 def test_fixed_samples_are_the_same_in_every_epoch(photos: Path) -> None:
-    """Cached features belong to one crop of a photograph; another crop would train on the wrong colours."""
+    """Cached features belong to one crop of a photograph; with another crop, the colours would not match them."""
     data = PhotoSet([photos], held_back=0)
     loader = Loader(data, Augment(32, (40, 64)), batch=30, seed=7, fixed=True)
     first, second = (dict(zip(batch.names, batch.rgb, strict=True)) for batch in loader.stream(0, 2))
@@ -96,7 +96,7 @@ def _shard(path: Path, members: dict[str, bytes]) -> None:
 
 
 def test_a_shards_own_classes_are_taken(photos: Path, tmp_path: Path) -> None:
-    """WebDataset's layout has no folders: without the files beside them the photographs would have no classes."""
+    """In WebDataset's layout, classes are in files beside the photographs, not in folder names."""
     photo = (photos / "00.png").read_bytes()
     shard = tmp_path / "imagenet-000.tar"
     _shard(shard, {"a/0.cls": b"281", "a/0.png": photo, "1.png": photo, "1.cls": b"948\n"})
@@ -126,7 +126,7 @@ def test_rotation_keeps_the_size_and_invents_no_black_corners(photos: Path) -> N
 
 
 def test_papers_that_stretch_or_take_the_middle_are_followed() -> None:
-    """Left half red, right half blue: a stretch keeps both at their share, the middle of a wide picture too."""
+    """The picture is red on the left and blue on the right, which both a stretch and the middle crop preserve."""
     picture = np.zeros((64, 192, 3), np.uint8)
     picture[:, :96, 0] = picture[:, 96:, 2] = 255
     for fit in ("stretch", "centre"):
@@ -157,7 +157,7 @@ def test_gray_input_is_the_photographs_own_where_nothing_degrades_it(photos: Pat
 
 
 def test_a_camera_held_upright_gives_upright_photographs(tmp_path: Path) -> None:
-    """The sky is blue above and the grass green below; a network that sees them sideways learns neither."""
+    """A network must learn that skies are above and grass is below, so EXIF orientation must be applied."""
     lying = Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 60, 3), dtype=np.uint8))
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -170,13 +170,13 @@ def test_a_camera_held_upright_gives_upright_photographs(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("name", ["a.png", "a.jpg"])
 def test_profiles_and_depth_are_read_as_colorize_reads_them(tmp_path: Path, name: str) -> None:
-    """An Adobe RGB copy was learnt as duller than the same photograph in sRGB; 16 bits were clipped to white."""
+    """Otherwise an Adobe RGB copy would be learnt as duller than the same photograph in sRGB."""
     rng = np.random.default_rng(0)
     smooth = Image.fromarray(rng.integers(40, 215, (6, 6, 3), dtype=np.uint8)).resize(
         (96, 96), Image.Resampling.BICUBIC
     )
     profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
-    # red and green primaries change places: a wide gamut is made of the same tags
+    # Exchange the red and green primaries: profiles of wide gamuts differ in the same tags.
     red, green = profile.index(b"rXYZ"), profile.index(b"gXYZ")
     profile[red : red + 4], profile[green : green + 4] = b"gXYZ", b"rXYZ"
     smooth.save(tmp_path / name, icc_profile=bytes(profile), quality=95, subsampling=0)
@@ -185,11 +185,11 @@ def test_profiles_and_depth_are_read_as_colorize_reads_them(tmp_path: Path, name
     assert image is not None
     expected = read_photo(tmp_path / name).pixels
     assert np.abs(np.asarray(image).astype(int) - expected).max() <= 2
-    assert np.abs(expected.astype(int) - np.asarray(smooth)).max() > 40, "the profile says something"
+    assert np.abs(expected.astype(int) - np.asarray(smooth)).max() > 40, "the profile must have an effect"
 
 
 def test_a_large_photograph_is_decoded_small_and_stays_what_it_is(tmp_path: Path) -> None:
-    """In full, one of 12 megapixels would cost as much as a step of training; small, its colours must not change."""
+    """Decoding 12 megapixels in full takes as long as a training step; decoding at low resolution must keep colours."""
     photograph = Image.fromarray(skimage.data.coffee()).resize((1800, 1200))
     photograph.save(tmp_path / "a.jpg", quality=95)
     data = PhotoSet([tmp_path], held_back=0)
@@ -217,7 +217,7 @@ def test_no_photographs_is_a_sentence(tmp_path: Path) -> None:
 
 
 def test_old_prints_stay_photographs_and_differ() -> None:
-    """Degraded out of recognition, or all alike, they would teach nothing about old photographs."""
+    """If they were unrecognisable or all alike, training on them would not help with old photographs."""
     gray = np.asarray(Image.fromarray(skimage.data.camera()).resize((128, 128)), np.float32) / np.float32(255)
     prints = [_old_print(gray.astype(np.float32), np.random.default_rng(seed)) for seed in range(60)]
     for one in prints:

@@ -1,4 +1,4 @@
-"""Pseudo-labels: what the teacher sees in the training photographs."""
+"""Pseudo-labels: the classes that the teacher assigns to the training photographs."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def _setup(recipe: Recipe, photos: Path, seed: int) -> Setup:
 
 
 def test_each_photograph_has_the_teachers_answer(recipe: Recipe, photos: Path) -> None:
-    """A class that belongs to another photograph would teach the generator the wrong colours."""
+    """With another photograph's class, the generator would learn the wrong colours."""
     (photos / "10.png").write_bytes(b"not a picture")
     setup = _setup(recipe, photos, 0)
     labels = {entry.name: entry.label for entry in pseudo_labelled(setup, setup.photos.train)}
@@ -56,13 +56,13 @@ def test_a_teacher_is_asked_once_and_another_one_again(
 
 
 def test_a_file_that_is_no_teacher_is_a_sentence(tmp_path: Path) -> None:
-    """PyTorch's own advice is to run whatever is in it."""
+    """PyTorch's own message suggests loading it unsafely, which would run any code in it."""
     (tmp_path / "teacher.pth").write_text("not tensors")
     with pytest.raises(ModelError, match=r"teacher\.pth does not hold .* not a file of tensors\.$"):
         load_teacher(tmp_path / "teacher.pth")
 
 
 def test_labels_of_an_unknown_kind_are_refused() -> None:
-    """Taken for none, they would train a generator without classes."""
+    """If they were taken for "none", the generator would be trained without classes."""
     with pytest.raises(ValueError, match="not one of none, folders, pseudo"):
         recipes.DataOptions(labels="pseudonym")

@@ -1,14 +1,16 @@
-"""The loop: resuming, stopping, and a run folder that is a model."""
+"""The training loop: resuming, stopping, and the run folder, which can be used as a model."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from colorcli.networks.backbones import EfficientNetLite0
+from colorcli.pipeline.opening import open_model
 from colorcli.train.data import PhotoSet
 from colorcli.train.loop import DivergedError, Trainer
 from colorcli.train.objectives.base import Setup
@@ -29,7 +31,7 @@ def _records(folder: Path) -> list[dict[str, float]]:
 
 
 def test_a_broken_and_resumed_run_ends_with_the_same_weights(photos: Path, recipe: Recipe, tmp_path: Path) -> None:
-    """After a power cut the night's training must go on as if nothing had happened."""
+    """After a power cut, training must continue as if nothing had happened."""
     unbroken = _trainer(recipe, photos, tmp_path / "unbroken")
     assert unbroken.fit()
     broken = tmp_path / "broken"
@@ -67,7 +69,7 @@ def test_divergence_is_a_sentence_and_leaves_the_last_checkpoint(
 
 
 def test_a_half_written_checkpoint_does_not_hide_the_whole_one(photos: Path, recipe: Recipe, tmp_path: Path) -> None:
-    """A kill between two renames must leave something to resume from."""
+    """If the program is killed between two renames, there must be a checkpoint to resume from."""
     folder = tmp_path / "run"
     _trainer(recipe, photos, folder).fit(seconds=0)
     (folder / "checkpoint").rename(folder / "checkpoint.old")
@@ -78,11 +80,7 @@ def test_a_half_written_checkpoint_does_not_hide_the_whole_one(photos: Path, rec
 
 
 def test_a_run_folder_is_a_model(photos: Path, recipe: Recipe, tmp_path: Path) -> None:
-    """`colorcli colorize --model RUN` takes what training leaves, as it is."""
-    import numpy as np
-
-    from colorcli.pipeline.opening import open_model
-
+    """``colorcli colorize --model RUN`` works with the run folder as it is."""
     _trainer(recipe, photos, tmp_path / "run").fit(seconds=0)
     session = open_model(str(tmp_path / "run"), device="cpu")
     chroma = session.chroma(np.full((1, 1, 64, 64), 50, np.float32))

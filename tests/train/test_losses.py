@@ -1,4 +1,4 @@
-"""Loss terms with known answers."""
+"""Loss terms have known values."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def test_hinge_is_zero_only_beyond_the_margins() -> None:
 
 
 def test_minimax_teaches_least_where_the_discriminator_is_sure() -> None:
-    """Both losses have one minimum; they differ in what a generator learns that fools nobody yet."""
+    """Both losses have the same minimum; they differ in the gradient of a generator that does not fool it yet."""
     slopes = {}
     for kind in ("bce", "minimax"):
         score = torch.tensor([-4.0], requires_grad=True)
@@ -44,7 +44,7 @@ def test_the_divergence_from_the_prior_is_the_textbooks() -> None:
 
 
 def test_a_global_tint_or_noise_is_no_diversity() -> None:
-    """Otherwise the generator could earn the term by tinting or by rainbow noise."""
+    """Otherwise the generator could reduce the loss with tints or coloured noise."""
     torch.manual_seed(0)
     one = torch.randn(1, 2, 64, 64)
     codes = (torch.zeros(1, 68), torch.ones(1, 68))
@@ -53,14 +53,14 @@ def test_a_global_tint_or_noise_is_no_diversity() -> None:
     regions = one.clone()
     regions[..., :32] += 6
     regions[..., 32:] -= 6
-    # A tint is no diversity, and costs more than none at all.
+    # A tint costs more than no diversity at all.
     assert tinted > losses.diversity_shortfall((one, one), codes, 4.0) > 0.98
     assert noisy > 0.6
     assert losses.diversity_shortfall((one, regions), codes, 4.0) < 0.01
 
 
 def test_the_level_of_colour_is_right_whatever_the_hue_and_wrong_where_it_is_elsewhere() -> None:
-    """The mean of red and blue is gray; what is asked for is as much colour as there was, and where it was."""
+    """Averaging hues gives gray; this term asks for as much colour as the photograph has at each place."""
     truth = torch.zeros(1, 2, 32, 32)
     truth[:, 0, :, :16] = 40
     other_hue = truth.flip(1)
@@ -80,7 +80,7 @@ def test_distances_are_per_photograph_and_zero_for_the_truth(kind: str, expected
 
 
 def test_the_colour_difference_is_that_of_scikit_image() -> None:
-    """Paint on what is neutral has to cost more than a like error on a vivid colour, by the standard's own factors."""
+    """With the standard's factors, an error on a neutral colour costs more than the same error on a vivid one."""
     torch.manual_seed(0)
     truth, ours = 30 * torch.randn(2, 2, 8, 8), 30 * torch.randn(2, 2, 8, 8)
     lab = [torch.cat((torch.full((2, 1, 8, 8), 50.0), ab), 1).permute(0, 2, 3, 1).numpy() for ab in (truth, ours)]
@@ -107,7 +107,7 @@ def test_weights_make_pixels_count() -> None:
 
 
 def test_the_distance_in_cells_tells_places_apart() -> None:
-    """The best sample is chosen where it is best, one for a coat and another for a car."""
+    """The best sample is chosen for each region, for example one for a coat and another for a car."""
     truth, wrong = torch.zeros(1, 2, 4, 4), torch.zeros(1, 2, 4, 4)
     wrong[..., :2, 2:] = 1
     assert losses.distance("mse", wrong, truth, cells=2).tolist() == [[0, 1, 0, 0]]
@@ -121,7 +121,7 @@ def test_cross_entropy_is_that_of_the_target_distribution() -> None:
 
 
 def test_a_discriminator_that_tosses_a_coin_has_the_loss_of_a_coin() -> None:
-    """Beyer Bruvik and Penfold read 0.5 as ideal; it is ln 2."""
+    """Beyer Bruvik and Penfold call a loss of 0.5 ideal; it is ln 2."""
     zeros = torch.zeros(4)
     assert torch.isclose(losses.discriminator_gan("bce", zeros, zeros), torch.tensor(2.0).log())
     assert torch.isclose(losses.generator_gan("bce", zeros), torch.tensor(2.0).log())

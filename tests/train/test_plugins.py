@@ -1,4 +1,4 @@
-"""A way of training and a loss term from another package."""
+"""An objective and a loss term from another package."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Halved(Standard):
 
 @pytest.fixture
 def outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The package, installed."""
+    """An installed package that provides both."""
     about = tmp_path / "site" / "outside-1.0.dist-info"
     about.mkdir(parents=True)
     (about / "METADATA").write_text("Metadata-Version: 2.1\nName: outside\nVersion: 1.0\n")
@@ -54,7 +54,7 @@ def _losses(photos: Path, folder: Path, *sets: str) -> list[dict[str, float]]:
 
 @pytest.mark.usefixtures("outside")
 def test_an_outside_objective_and_an_outside_term_are_trained_by(photos: Path, tmp_path: Path) -> None:
-    """Whoever has an idea for a loss writes the loss, and no line of this program."""
+    """Researchers can add a loss without changing this program."""
     plain = _losses(photos, tmp_path / "plain")
     halved = _losses(photos, tmp_path / "halved", 'objective="halved"')
     assert halved[0]["native"] < 0.75 * plain[0]["native"]

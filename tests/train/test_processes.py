@@ -1,4 +1,4 @@
-"""Several processes that train together, without starting a second one."""
+"""Training in several processes, tested within one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from colorcli.train.statistics import _KNOWN, statistics
 
 @pytest.mark.parametrize("shape", [(6, 4, 5, 3), (8, 4)])
 def test_batch_norm_of_one_process_is_pytorchs(shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Outputs, gradients and stored statistics, of a layer that PyTorch provides and of a call without one."""
+    """Outputs, gradients and stored statistics agree, for PyTorch's layers and for direct calls of the function."""
     monkeypatch.setattr("torch.distributed.nn.functional.all_reduce", lambda value: value)
     torch.manual_seed(0)
     kind = nn.BatchNorm2d if len(shape) == 4 else nn.BatchNorm1d
@@ -41,7 +41,7 @@ def test_batch_norm_of_one_process_is_pytorchs(shape: tuple[int, ...], monkeypat
 def test_the_second_process_is_given_what_the_first_has_counted(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Eight processes that each read a million photographs to count the same colours take eight times as long."""
+    """Otherwise each of eight processes would read a million photographs to count the same colours."""
     monkeypatch.setenv("COLORCLI_CACHE_DIR", str(tmp_path / "cache"))
     data = PhotoSet([photos], held_back=0)
     first = statistics(data, data.train)

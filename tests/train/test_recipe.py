@@ -1,4 +1,4 @@
-"""Recipes as data."""
+"""Recipes: those in the package, overrides, and messages about mistakes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def test_every_recipe_in_the_package_loads(name: str) -> None:
     assert recipes.from_dict(recipe.to_dict() | {"phases": [dict(p) for p in recipe.to_dict()["phases"]]}) == recipe
 
 
-# What each document says of its training; every phase, in order.
+# What each paper says about its training, phase by phase.
 PAPERS: dict[str, list[dict[str, object]]] = {
     "bigcolor": [
         {"lr": 1e-4, "d_lr": 3e-5, "betas": (0.0, 0.999), "batch": 60, "gan": "hinge", "real_chroma": 1.2}
@@ -51,7 +51,7 @@ PAPERS: dict[str, list[dict[str, object]]] = {
 
 @pytest.mark.parametrize("system", PAPERS)
 def test_the_papers_recipes_say_what_the_papers_do(system: str) -> None:
-    """A number that drifts makes every comparison with the paper's table a comparison with something else."""
+    """If a number deviated, comparisons with the paper's table would be invalid."""
     phases = recipes.load(f"{system}-paper").phases
     found = [{name: getattr(phase, name) for name in said} for phase, said in zip(phases, PAPERS[system], strict=True)]
     assert found == PAPERS[system]
@@ -82,13 +82,13 @@ def test_any_field_can_be_overridden() -> None:
     ],
 )
 def test_a_mistyped_override_is_refused(override: str) -> None:
-    """Silently ignored, it would cost a night of training."""
+    """If it were silently ignored, a night of training would be wasted."""
     with pytest.raises(UsageError, match="cannot be used"):
         recipes.load("bigcolor-lite", [override])
 
 
 def test_a_term_that_is_added_to_the_weights_leaves_the_one_that_goes_without_saying() -> None:
-    """Otherwise the network would learn from the added term alone, and nobody would be told."""
+    """Otherwise the network would silently learn from the added term only."""
     recipe = recipes.load(TOY, ["phases.0.weights.perceptual=0.5"])
     assert recipe.phases[0].weights == {"native": 1.0, "perceptual": 0.5}
 

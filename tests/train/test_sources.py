@@ -1,4 +1,4 @@
-"""Photographs from elsewhere: fetched once, read like any others."""
+"""Photographs from Hugging Face and from URLs are downloaded once and read like any others."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _png(index: int) -> bytes:
 
 
 class FakeSet:
-    """A data set of three photographs with classes."""
+    """Stands in for a data set of three photographs with classes."""
 
     def __init__(self, image: type) -> None:
         self.features = {"label": SimpleNamespace(num_classes=1000), "image": image()}
@@ -41,7 +41,7 @@ class FakeSet:
 
 @pytest.fixture(autouse=True)
 def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Both libraries, without the network; and what they were asked for."""
+    """Stand-ins for both libraries; the list of what was requested from them."""
     monkeypatch.setenv("COLORCLI_CACHE_DIR", str(tmp_path / "cache"))
     found: list[str] = []
 

@@ -18,7 +18,7 @@ def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_least_colourful_are_left_out(photos: Path) -> None:
-    """García et al. train without the least colourful 10 %; leaving out others would train something else."""
+    """García et al. train without the least colourful 10 % of photographs."""
     data = PhotoSet([photos], held_back=0)
     scores = dict(zip(data.train, statistics(data, data.train).colorfulness, strict=True))
     kept = colorful(data, data.train, 0.2)
@@ -41,7 +41,7 @@ def test_other_photographs_are_counted_anew(photos: Path) -> None:
 
 
 def test_photographs_that_were_edited_are_counted_anew(photos: Path) -> None:
-    """Uncompressed files keep their size whatever their colours; the weights would make up for those of before."""
+    """An edited uncompressed file has the same size, and the weights would be those of its former colours."""
     for index in range(3):
         Image.new("RGB", (64, 64), (200, 40, 40)).save(photos / f"9{index}.tif")
     data = PhotoSet([photos], held_back=0)

@@ -1,4 +1,4 @@
-"""What is shown of a run elsewhere is what it logs, once."""
+"""Trackers show what a run logs, and each record once."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TOY = str(Path(__file__).with_name("toy.toml"))
 
 
 class FakeRun(SimpleNamespace):
-    """A run of W&B that remembers what it is told."""
+    """Stands in for a run of W&B and keeps what is logged."""
 
     def log(self, values: dict[str, Any], step: int) -> None:
         self.logged.append((step, values))
@@ -31,7 +31,7 @@ class FakeRun(SimpleNamespace):
 
 @pytest.fixture
 def wandb(monkeypatch: pytest.MonkeyPatch) -> list[FakeRun]:
-    """The library, without its server."""
+    """A stand-in for the library; the list of its runs."""
     runs: list[FakeRun] = []
 
     def init(**options: Any) -> FakeRun:
@@ -47,7 +47,7 @@ def wandb(monkeypatch: pytest.MonkeyPatch) -> list[FakeRun]:
 def test_a_run_is_shown_as_it_is_logged_and_goes_on_as_the_same_run(
     photos: Path, tmp_path: Path, wandb: list[FakeRun]
 ) -> None:
-    """A resumed night that begins a second curve cannot be compared with the first."""
+    """If a resumed run began a second curve, the two could not be compared."""
     folder = tmp_path / "run"
     calls = iter([False, True])
     run_recipe(
@@ -76,7 +76,7 @@ def test_a_tracker_that_is_not_there_is_a_sentence(tmp_path: Path, monkeypatch: 
 
 
 def test_tensorboard_reads_what_was_written(tmp_path: Path) -> None:
-    """Numbers and pictures arrive, and what a killed run showed beyond its checkpoint is not there twice."""
+    """Numbers and images are written, and steps that a killed run logged after its checkpoint appear only once."""
     pytest.importorskip("tensorboard", reason="part of the extra 'track'")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 

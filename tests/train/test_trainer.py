@@ -1,4 +1,4 @@
-"""The loop with a network of a few thousand weights: what holds for every system."""
+"""The training loop with a network of a few thousand weights; all of this holds for every system."""
 
 from __future__ import annotations
 
@@ -62,9 +62,9 @@ def _train(photos: Path, folder: Path, *sets: str, **options: object) -> list[di
 
 
 def test_two_processes_learn_what_one_does(photos: Path, tmp_path: Path) -> None:
-    """With each process seeing half of every batch, the losses must be those of the whole batch in one process.
+    """Each process sees half of every batch; the losses must be those of the whole batch in one process.
 
-    Batch norm learns, so that its statistics have to be those of the whole batch, too.
+    Batch norm is trained, so its statistics must be those of the whole batch too.
     """
     pytest.importorskip("accelerate")
     alone = _train(photos, tmp_path / "one", 'freeze_batch_norm="none"')
@@ -96,7 +96,7 @@ def test_the_discriminator_learns_in_every_second_step(photos: Path, tmp_path: P
 
 
 def test_the_best_weights_ship_and_patience_ends_a_phase(photos: Path, tmp_path: Path) -> None:
-    """Without it, a night of overfitting would be shipped instead of its best hour."""
+    """Otherwise a night of overfitting would be kept instead of the best weights."""
     folder = tmp_path / "run"
     sets = ["phases.0.steps=40", "phases.0.lr=0.05", "phases.0.schedule='constant'", "ema=0.0", "phases.0.clip=0.0"]
     _train(photos, folder, *sets, "every=1", 'best="-ab_error"', "phases.0.patience=3")
@@ -122,14 +122,14 @@ def test_a_discriminator_that_has_won_stops_the_run(
         _train(photos, tmp_path / "run", *ADVERSARIAL)
 
 
-# Steps so large that every tanh of the last layer saturates: what comes out is one glaring colour, for ever.
+# Steps so large that every tanh of the last layer saturates: from then on, the output is one glaring colour.
 KILLING = ["phases.0.lr=1.0", "phases.0.schedule='constant'", "phases.0.clip=0.0", "ema=0.0"]
 
 
 def test_validation_gives_the_classes_that_training_gives(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A network that is told the true class would be chosen by how it does without it."""
+    """Otherwise a network that takes the true class would be selected by its results without it."""
     table = tmp_path / "classes.csv"
     names = [entry.name for entry in PhotoSet([photos], held_back=0.2).validation]
     table.write_text("name,class\n" + "".join(f"{name},{index + 3}\n" for index, name in enumerate(names)))
@@ -148,13 +148,13 @@ def test_validation_gives_the_classes_that_training_gives(
 
 
 def test_a_network_that_died_stops_the_run(photos: Path, tmp_path: Path) -> None:
-    """It would go on to the end of the night without learning anything."""
+    """Otherwise it would run through the night without learning anything."""
     with pytest.raises(DivergedError, match="gradient has been exactly zero for 20 steps"):
         _train(photos, tmp_path / "run", *KILLING, "phases.0.steps=60")
 
 
 def test_a_network_that_is_worse_than_it_began_is_no_model(photos: Path, tmp_path: Path) -> None:
-    """Whoever colours an archive with the run folder takes a model for one that has learnt something."""
+    """Users of the run folder expect a model that has learnt something."""
     folder = tmp_path / "run"
     with pytest.raises(DivergedError, match=r"worse at step 8 .*psnr.*No model was written.*--keep-worse"):
         _train(photos, folder, *KILLING)
@@ -182,7 +182,7 @@ def test_a_network_that_was_best_before_it_learnt_is_no_model(photos: Path, tmp_
 
 
 def test_vivid_colours_are_not_worse_for_their_psnr_alone() -> None:
-    """Rebalanced and adversarial training trade PSNR for colour: that is no accident."""
+    """Rebalanced and adversarial training deliberately trade PSNR for colour."""
     start = {"val_psnr": 22.0, "val_ab_error": 16.0}
     worse = Standard.worse
     assert not worse(Standard, {"val_psnr": 21.0, "val_ab_error": 15.0}, start)  # type: ignore[arg-type]
@@ -191,7 +191,7 @@ def test_vivid_colours_are_not_worse_for_their_psnr_alone() -> None:
 
 
 def test_training_selection_and_test_are_three_sets_that_are_written_down(photos: Path, tmp_path: Path) -> None:
-    """Numbers of photographs that a model was trained or chosen on say little of others."""
+    """Scores on photographs that a model was trained or selected on say little about others."""
     folder, told = tmp_path / "run", list[str]()
     _train(photos, folder, "data.test=0.3", observe=lambda record: told.append(record["phase"]))
     sets = {name: splits.read(folder, name).photographs for name in splits.NAMES}
@@ -221,7 +221,7 @@ def test_fine_tuning_starts_from_the_model_and_says_what_changed(photos: Path, t
 
 
 def test_fine_tuning_shows_a_network_crops_that_it_takes(photos: Path, tmp_path: Path) -> None:
-    """The one command has to adapt every model, also those of a single size."""
+    """The command must work for every model, including those with a fixed size."""
     first = recipes.load("conv-fc-gan-lite", ["network.hidden=8", "phases.0.steps=1", "phases.0.batch=2"])
     first = dataclasses.replace(first, phases=first.phases[:1], discriminator={})
     run_recipe(first, [photos], tmp_path / "first", device="cpu", keep_worse=True)
@@ -232,7 +232,7 @@ def test_fine_tuning_shows_a_network_crops_that_it_takes(photos: Path, tmp_path:
 
 
 def test_training_starts_from_the_mean_of_several_models(photos: Path, tmp_path: Path) -> None:
-    """Of two runs from a common start the mean is often better than either: it needs no script of one's own."""
+    """The mean of two runs from a common start is often better than either, and needs no extra script."""
     _train(photos, tmp_path / "a")
     _train(photos, tmp_path / "b", "seed=5")
     means = network_of(str(tmp_path / "a"), str(tmp_path / "b")).state_dict()
@@ -253,7 +253,7 @@ def test_different_networks_have_no_mean(photos: Path, tmp_path: Path) -> None:
 
 
 def test_what_no_weight_depends_on_may_differ_between_models_that_are_averaged(tmp_path: Path) -> None:
-    """The bundled model has a curve, the runs it came from have none: they are still one network."""
+    """The bundled model has a curve, and the runs that it came from have none; they are still the same network."""
     card = find("bigcolor")
     assert card.folder and "curve" in card.network
     shutil.copytree(card.folder, tmp_path / "stage")
@@ -265,7 +265,7 @@ def test_what_no_weight_depends_on_may_differ_between_models_that_are_averaged(t
 
 
 def test_only_the_parameters_learn_that_the_phase_names(photos: Path, tmp_path: Path) -> None:
-    """A phase for a part must not undo what the others have learnt, nor count the statistics of batch norm anew."""
+    """Training one part must change neither the other parts nor the statistics of batch norm."""
     _train(photos, tmp_path / "a")
     name = next(name for name, _ in network_of(str(tmp_path / "a")).named_parameters())
     sets = ["phases.0.lr=0.05", f"phases.0.learns=['{name}']", "freeze_batch_norm='none'", "ema=0.0"]
@@ -291,7 +291,7 @@ def test_a_recipe_for_another_system_does_not_fine_tune(photos: Path, tmp_path: 
 
 
 def test_a_network_that_is_fine_tuned_keeps_its_arguments(photos: Path, tmp_path: Path) -> None:
-    """Ignored, they would be reported as trained."""
+    """If changed arguments were ignored, the record would claim that they were used."""
     _train(photos, tmp_path / "first", seconds=0)
     with pytest.raises(UsageError, match=r"network\.encoder cannot be changed"):
         _train(photos, tmp_path / "second", "network.encoder=[8, 8, 8, 8, 16]", start=[str(tmp_path / "first")])
@@ -303,7 +303,7 @@ def test_epochs_count_photographs(photos: Path, tmp_path: Path) -> None:
     train = json.loads((tmp_path / "run" / "environment.json").read_text())[0]["data"]["train"]
     steps = json.loads((tmp_path / "run" / "recipe.json").read_text())["phases"][0]["steps"]
     assert steps == round(2 * train / 8)
-    # The display knows how long it will take.
+    # The display needs the number of steps for the time left.
     assert heard[0] == {"step": 0, "phase": "regression", "of": steps}
 
 
@@ -315,7 +315,7 @@ def test_rebalancing_changes_the_loss_by_the_rarity_of_colours(photos: Path, tmp
 
 @pytest.mark.parametrize("fakes", ["recolored", "earlier"])
 def test_a_discriminator_can_learn_before_its_generator(photos: Path, tmp_path: Path, fakes: str) -> None:
-    """Zheng et al. teach it on recoloured photographs first; their closing suggestion is an earlier generator's."""
+    """Zheng et al. first train it on recoloured photographs, and suggest an earlier generator's outputs instead."""
     if fakes == "earlier":
         _train(photos, tmp_path / "earlier")
         fakes = str(tmp_path / "earlier")
@@ -330,7 +330,7 @@ def test_a_discriminator_can_learn_before_its_generator(photos: Path, tmp_path: 
 def test_a_discriminator_never_sees_real_and_false_ones_in_one_batch(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its batch norm would tell them apart by their company, and what the generator is then taught makes it worse."""
+    """In a mixed batch, batch norm would reveal which images are real, and mislead the generator."""
     seen: list[int] = []
     forward = Discriminator.forward
 
@@ -344,7 +344,7 @@ def test_a_discriminator_never_sees_real_and_false_ones_in_one_batch(
 
 
 def test_a_run_that_is_resumed_with_another_recipe_says_so(photos: Path, tmp_path: Path) -> None:
-    """After divergence one goes on with a lower rate; the record must not claim that it was so from the start."""
+    """After divergence people continue with a lower rate; the record must show when it was changed."""
     folder = tmp_path / "run"
     _train(photos, folder, "every=2", seconds=0)
     _train(photos, folder, "every=2", "phases.0.lr=1e-4", resume=True)
@@ -355,7 +355,7 @@ def test_a_run_that_is_resumed_with_another_recipe_says_so(photos: Path, tmp_pat
 
 
 def test_other_photographs_are_noticed_when_a_run_goes_on(photos: Path, tmp_path: Path) -> None:
-    """The order of photographs is another one then, and no run could be compared with it."""
+    """The photographs then come in another order, so the run cannot be compared with others."""
     folder = tmp_path / "run"
     _train(photos, folder, seconds=0)
     for photo in sorted(photos.glob("*.png"))[:5]:
@@ -370,7 +370,7 @@ def test_other_photographs_are_noticed_when_a_run_goes_on(photos: Path, tmp_path
 
 
 def test_a_checkpoint_of_another_network_is_refused(photos: Path, tmp_path: Path) -> None:
-    """Who forgets what was --set must be told so, rather than find the night's weights replaced by random ones."""
+    """Users who forget an earlier --set must see an error, rather than lose trained weights to random ones."""
     folder = tmp_path / "run"
     _train(photos, folder, seconds=0)
     sets = ["network.encoder=[8, 8, 8, 8, 16]", "network.decoder=[8, 8, 8, 8, 8]"]
@@ -380,7 +380,7 @@ def test_a_checkpoint_of_another_network_is_refused(photos: Path, tmp_path: Path
 
 
 def test_what_a_run_had_written_before_its_first_checkpoint_is_written_anew(photos: Path, tmp_path: Path) -> None:
-    """Two records of one step would be drawn as one curve that goes back in time."""
+    """With two records of one step, the curve would go back in time."""
     folder = tmp_path / "run"
     with pytest.raises(ZeroDivisionError):
         _train(photos, folder, observe=lambda record: 1 // ("val_psnr" not in record))
@@ -392,7 +392,7 @@ def test_what_a_run_had_written_before_its_first_checkpoint_is_written_anew(phot
 def test_a_run_killed_while_it_writes_its_model_writes_it_when_it_goes_on(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Otherwise the checkpoint would claim that the best weights are there, and those of an hour ago would ship."""
+    """Otherwise the checkpoint would say that the best weights were written, while the model had older ones."""
     write = Run.write_model
 
     def killed(self: Run, network: Colorizer, recipe: recipes.Recipe, training: dict[str, object]) -> None:
@@ -412,14 +412,14 @@ def test_a_run_killed_while_it_writes_its_model_writes_it_when_it_goes_on(
 def test_a_phase_that_was_ending_early_when_the_run_was_killed_ends_when_it_goes_on(
     photos: Path, tmp_path: Path
 ) -> None:
-    """An unbroken run would not have learnt any more."""
+    """An uninterrupted run would have ended the phase there."""
 
     def killed(record: dict[str, object]) -> None:
         if "ends early" in str(record["phase"]):
             raise KeyboardInterrupt
 
     folder = tmp_path / "run"
-    # Nothing is learnt, so that nothing is gained.
+    # With a rate of 0 nothing improves.
     sets = ["phases.0.steps=40", "phases.0.lr=0.0", "every=1", 'best="-ab_error"', "phases.0.patience=2"]
     with pytest.raises(KeyboardInterrupt):
         _train(photos, folder, *sets, observe=killed)
@@ -430,7 +430,7 @@ def test_a_phase_that_was_ending_early_when_the_run_was_killed_ends_when_it_goes
 
 
 def test_a_phase_keeps_its_place_when_an_earlier_one_gets_another_length(photos: Path, tmp_path: Path) -> None:
-    """Steps of it would be skipped, or come twice."""
+    """Otherwise some of its steps would be skipped or repeated."""
     recipe = recipes.load(TOY, ["every=2", "phases.0.steps=4"])
     first, second = recipe.phases[0], dataclasses.replace(recipe.phases[0], name="second")
     folder = tmp_path / "run"
@@ -443,7 +443,7 @@ def test_a_phase_keeps_its_place_when_an_earlier_one_gets_another_length(photos:
 
 
 def test_a_batch_that_does_not_divide_among_processes_is_refused(photos: Path, tmp_path: Path) -> None:
-    """Photographs would be left out, or count more than others."""
+    """Otherwise photographs would be left out, or count more than others."""
     recipe = recipes.load(TOY, ["phases.0.accumulate=4"])
     three, four = Processes.alone(), Processes.alone()
     three.world_size, four.world_size = 3, 4
@@ -461,7 +461,7 @@ def test_the_rebalancing_is_drawn(photos: Path, tmp_path: Path) -> None:
 def test_features_of_a_frozen_backbone_are_computed_once(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What comes from the store must be what the backbone answers, or training goes wrong in silence."""
+    """Stored features must be those that the backbone computes, or training would silently go wrong."""
     monkeypatch.setenv("COLORCLI_DATA_DIR", str(tmp_path / "data"))
     monkeypatch.setenv("COLORCLI_CACHE_DIR", str(tmp_path / "cache"))
     torch.manual_seed(0)
@@ -481,14 +481,14 @@ def test_features_of_a_frozen_backbone_are_computed_once(
     cached = _train(photos, tmp_path / "cached", *sets)
     trained_on = json.loads((tmp_path / "cached" / "environment.json").read_text())[0]["data"]["train"]
     seen_in_training = [count for count in calls if count == 6]
-    # Every photograph passes once, and a batch that straddles an epoch at most once more.
+    # Every photograph is computed once, and those of a batch across two epochs at most once more.
     assert 6 * len(seen_in_training) <= trained_on + 12
     again = _train(photos, tmp_path / "again", *sets)
     assert [r["loss"] for r in again] == pytest.approx([r["loss"] for r in cached], rel=1e-3)
 
 
 def test_what_is_kept_of_one_photograph_is_never_anothers(photos: Path, tmp_path: Path) -> None:
-    """Two collections both have their 0001.jpg: with the other's features, training goes wrong in silence."""
+    """If two collections both have a 0001.jpg, one would get the other's features, and training silently go wrong."""
     recipe = recipes.load(TOY, ['cache_features=["encoder"]'])
     with pytest.raises(UsageError, match="two photographs"):
         run_recipe(recipe, [photos, photos], tmp_path / "run", device="cpu")
@@ -497,7 +497,7 @@ def test_what_is_kept_of_one_photograph_is_never_anothers(photos: Path, tmp_path
 def test_the_released_networks_layers_can_be_trained(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its two presets differ in what they start from: one has a pretrained part that learns slowly, one has none."""
+    """The released preset has no pretrained part that learns slowly, unlike the lite one."""
     monkeypatch.setenv("COLORCLI_CACHE_DIR", str(tmp_path / "cache"))
     sets = ["phases.0.steps=1", "phases.0.batch=1", "data.crop=32", "data.short_side=[32, 40]", "data.held_back=0.1"]
     recipe = recipes.load("zhang2016-paper", [*sets, "validation_side=32"])
@@ -533,7 +533,7 @@ def test_only_frozen_parts_are_cached(photos: Path, tmp_path: Path) -> None:
     ],
 )
 def test_what_a_network_cannot_do_is_refused_at_once(photos: Path, tmp_path: Path, override: str, said: str) -> None:
-    """Not ignored, and not after the phases before, which may have taken a night."""
+    """It must not be ignored, nor refused only after earlier phases, which may take a night."""
     with pytest.raises(UsageError, match=said):
         _train(photos, tmp_path / "run", override)
     assert not (tmp_path / "run").exists()
@@ -542,7 +542,7 @@ def test_what_a_network_cannot_do_is_refused_at_once(photos: Path, tmp_path: Pat
 def test_features_kept_for_one_network_are_not_anothers(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two systems may show the same backbone different pictures."""
+    """Two systems may give the same backbone differently prepared inputs."""
     monkeypatch.setenv("COLORCLI_CACHE_DIR", str(tmp_path))
     entries = PhotoSet([photos]).train
     network = ConvNet((8, 8, 8, 8, 8), (8, 8, 8, 8, 8))
@@ -564,7 +564,7 @@ def test_validation_crops_are_brought_to_a_size_that_the_network_takes(photos: P
 
 
 def test_runs_side_by_side_show_the_same_photographs(photos: Path, tmp_path: Path) -> None:
-    """An ablation is judged by looking, and columns of different photographs would mislead."""
+    """Ablations are compared visually, and columns of different photographs would mislead."""
     for name in ("first", "second"):
         _train(photos, tmp_path / "runs" / name)
     _train(photos, tmp_path / "runs" / "other-split", "data.held_back=0.3")
@@ -575,7 +575,7 @@ def test_runs_side_by_side_show_the_same_photographs(photos: Path, tmp_path: Pat
 
 
 def test_one_held_back_photograph_is_enough(photos: Path, tmp_path: Path) -> None:
-    """A fine-tuning of an hour must not fail at its last figure."""
+    """An hour of fine-tuning must not fail at the last figure."""
     one = tmp_path / "one"
     one.mkdir()
     held = sorted(photos.glob("*.png"))[:12]
@@ -601,7 +601,7 @@ def test_one_held_back_photograph_is_enough(photos: Path, tmp_path: Path) -> Non
 def test_a_split_that_leaves_nothing_is_refused_before_training(
     photos: Path, tmp_path: Path, share: str, said: str
 ) -> None:
-    """Measures of no photograph are no numbers, and the best weights by them are the untrained ones."""
+    """Without held-back photographs there is nothing to select weights by, and without others nothing to train on."""
     with pytest.raises(UsageError, match=said) as refused:
         _train(photos, tmp_path / "run", f"data.held_back={share}")
     assert not (tmp_path / "run").exists()
@@ -611,7 +611,7 @@ def test_a_split_that_leaves_nothing_is_refused_before_training(
 
 
 def test_an_earlier_generator_that_is_missing_is_missed_at_once(photos: Path, tmp_path: Path) -> None:
-    """Not after the first phase, which may have taken a night."""
+    """It must not be noticed only after the first phase, which may take a night."""
     sets = [*ADVERSARIAL, "phases.0.fakes='runs/nowhere'"]
     with pytest.raises(ModelError, match=r"runs/nowhere.*--set phases\.0\.fakes=MODEL"):
         _train(photos, tmp_path / "run", *sets)
@@ -624,7 +624,7 @@ def test_fine_tuning_needs_a_model(photos: Path, tmp_path: Path) -> None:
 
 
 def test_divergence_leaves_a_usable_checkpoint_or_says_there_is_none(photos: Path, tmp_path: Path) -> None:
-    """To be sent to a checkpoint that is not there, or to one full of NaN, costs an evening."""
+    """A message must not refer users to a checkpoint that is missing or full of NaN."""
     hopeless = ["phases.0.lr=1e30", "phases.0.clip=0.0", "phases.0.schedule='constant'", "ema=0.0"]
     with pytest.raises(DivergedError, match="no checkpoint yet"):
         _train(photos, tmp_path / "run", *hopeless)
@@ -636,7 +636,7 @@ def test_divergence_leaves_a_usable_checkpoint_or_says_there_is_none(photos: Pat
 
 
 def test_the_discriminator_has_a_weight_decay_of_its_own(photos: Path, tmp_path: Path) -> None:
-    """Zheng et al. ask for it in both networks: in the generator's alone, the table would be of another training."""
+    """Zheng et al. use weight decay in both networks."""
     weights = {}
     for decay in ("0.0", "0.5"):
         folder = tmp_path / decay
@@ -649,7 +649,7 @@ def test_the_discriminator_has_a_weight_decay_of_its_own(photos: Path, tmp_path:
 
 
 def test_adam_adds_the_weight_decay_to_the_gradient() -> None:
-    """The papers' Adam is not today's AdamW: where nothing pulls, only the first one moves at its rate."""
+    """The papers use Adam, not AdamW: without a gradient, only Adam moves weights by its full rate."""
     moved = {}
     for kind in ("adam", "adamw"):
         weight = torch.nn.Parameter(torch.ones(1))
@@ -665,7 +665,7 @@ def test_adam_adds_the_weight_decay_to_the_gradient() -> None:
 def test_a_generator_that_was_trained_here_serves_the_encoder(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The road of biggan-encoder lite: train the generator, import its run, train the encoder, colour."""
+    """The steps of biggan-encoder lite work: train the generator, import its run, train the encoder, colour."""
     monkeypatch.setattr(environment, "_PACKAGE", tmp_path / "package")
     monkeypatch.setenv("COLORCLI_DATA_DIR", str(tmp_path / "data"))
     monkeypatch.setenv("COLORCLI_CACHE_DIR", str(tmp_path / "cache"))
@@ -692,7 +692,7 @@ def test_a_generator_that_was_trained_here_serves_the_encoder(
 def test_the_generator_learns_as_decoder_as_gan_or_as_both(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each phase trains by the terms that it names, and only those: a term left out in silence would ship unlearnt."""
+    """Each phase uses exactly the terms that it names; a term must not be silently left out."""
     monkeypatch.setenv("COLORCLI_CACHE_DIR", str(tmp_path / "cache"))
     torch.manual_seed(0)
     teacher = EfficientNetLite0(3).eval()
