@@ -99,7 +99,8 @@ def find(roots: Sequence[Path], selection: Selection, classes: str = "none") -> 
         if failures:
             raise UsageError(failures[0][1])
         raise NothingToDoError(
-            f"There are no photographs in {', '.join(map(str, roots))} ({labels()} are supported, and tar files of them)."
+            f"There are no photographs in {', '.join(map(str, roots))} "
+            f"({labels()} are supported, and tar files of them)."
         )
     _refuse_doubles(name for name, _ in files)
     known = _classes(files, classes)

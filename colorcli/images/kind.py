@@ -56,11 +56,6 @@ class Judgement:
 MAYBE, OTHER = 1, 2
 
 
-def kind_of(pixels: Pixels) -> Kind:
-    """``judge`` without its note."""
-    return judge(pixels).kind
-
-
 def judge(pixels: Pixels) -> Judgement:
     """``gray``, ``toned`` or ``color``, judged on a reduced copy of at most 128 pixels a side.
 

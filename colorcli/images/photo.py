@@ -25,11 +25,6 @@ class Resolution:
     y: float
     unit: Literal["inch", "cm", "none"] = "inch"
 
-    def per_inch(self) -> tuple[float, float]:
-        """The same in pixels per inch (unchanged when the unit is ``none``)."""
-        scale = 2.54 if self.unit == "cm" else 1.0
-        return self.x * scale, self.y * scale
-
 
 @dataclass(frozen=True)
 class Metadata:

@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw
 from skimage import data
 from skimage.color import lab2rgb, rgb2lab
 
-from colorcli.images.kind import judge, kind_of, own_color
+from colorcli.images.kind import judge, own_color
 from colorcli.images.read import read_photo
 
 SCENES = ["camera", "coins", "grass", "moon", "brick"]
@@ -43,13 +43,13 @@ def as_jpeg(rgb: np.ndarray, quality: int = 75) -> np.ndarray:
 @pytest.mark.parametrize("tone", ["sepia", "cyanotype", "split"])
 def test_toned_prints_are_recognized_through_noise_and_jpeg(name: str, tone: Any) -> None:
     """Without this, sepia prints are skipped as if they were in colour."""
-    assert kind_of(as_jpeg(toned(photograph(name), tone))) == "toned"
+    assert judge(as_jpeg(toned(photograph(name), tone))).kind == "toned"
 
 
 def test_unevenly_faded_prints_are_toned() -> None:
     gray = photograph("camera")
     fade = np.linspace(0, 0.35, gray.shape[1])[None, :, None]
-    assert kind_of(as_jpeg(toned(gray, "sepia") * (1 - fade) + fade * np.array([0.9, 0.85, 0.7]))) == "toned"
+    assert judge(as_jpeg(toned(gray, "sepia") * (1 - fade) + fade * np.array([0.9, 0.85, 0.7]))).kind == "toned"
 
 
 @pytest.mark.parametrize("name", ["astronaut", "coffee", "cat", "rocket"])
@@ -57,7 +57,7 @@ def test_unevenly_faded_prints_are_toned() -> None:
 def test_colour_photographs_are_recognized(name: str, bits: int) -> None:
     """Without this, somebody's colour photographs are recoloured."""
     picture = getattr(data, name)()
-    assert kind_of(picture if bits == 8 else picture.astype(np.uint16) * 257) == "color"
+    assert judge(picture if bits == 8 else picture.astype(np.uint16) * 257).kind == "color"
 
 
 def test_a_coloured_object_makes_a_colour_photograph_and_a_spot_is_noted() -> None:
@@ -69,7 +69,7 @@ def test_a_coloured_object_makes_a_colour_photograph_and_a_spot_is_noted() -> No
         "other colours than the print's are kept"
     )
     picture[150:350, 150:350] = (200, 30, 30)  # 15 % of the picture
-    assert kind_of(picture) == "color"
+    assert judge(picture).kind == "color"
 
 
 @pytest.mark.parametrize("name", SCENES)
@@ -77,14 +77,14 @@ def test_gray_with_jpeg_noise_is_gray(name: str) -> None:
     rgb = np.repeat(photograph(name)[..., None], 3, axis=-1)
     picture = as_jpeg(rgb, 60).astype(int)
     picture += np.random.default_rng(1).integers(-3, 4, picture.shape)
-    assert kind_of(np.clip(picture, 0, 255).astype(np.uint8)) == "gray"
-    assert kind_of((photograph(name) * 65535).astype(np.uint16)) == "gray"
+    assert judge(np.clip(picture, 0, 255).astype(np.uint8)).kind == "gray"
+    assert judge((photograph(name) * 65535).astype(np.uint16)).kind == "gray"
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 3), (1, 3000, 3), (2000, 2, 3), (129, 131, 3)])
 def test_odd_shapes_are_judged_too(shape: Any) -> None:
-    assert kind_of(np.full(shape, 100, np.uint8)) == "gray"
-    assert kind_of(np.full(shape, (120, 100, 70), np.uint8)) == "toned"
+    assert judge(np.full(shape, 100, np.uint8)).kind == "gray"
+    assert judge(np.full(shape, (120, 100, 70), np.uint8)).kind == "toned"
 
 
 def test_gray_stored_as_rgb_takes_a_third_of_the_memory(tmp_path: Path) -> None:
