@@ -1,7 +1,7 @@
-"""How a network's small answer becomes chroma of the photograph's size, strip by strip.
+"""Enlarging a network's small output to chroma of the photograph's size, strip by strip.
 
-An answer is chroma, a*, b* ``(2, h, w)`` in CIELAB units; or, of a network whose released program enlarges its picture
-and not its chroma, that picture, sRGB ``(3, h, w)``, 0..1.
+An output (``answer``) is chroma, a*, b* ``(2, h, w)`` in CIELAB units; or, for networks whose released program enlarges
+RGB instead of chroma, sRGB ``(3, h, w)``, 0..1.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from colorcli.color.spaces import lab_to_srgb, srgb_to_lab
 
 # No sRGB colour has a chroma above 134. Beyond this limit only the hue matters, and cubes stay exact in float32.
 _MAX_CHROMA = 500.0
-# Pillow's fixed point for 8-bit pictures: fractional bits of a weight.
+# Fractional bits of a weight in Pillow's fixed-point arithmetic for 8-bit images.
 _FIXED = 22
 
 
 class Taps(NamedTuple):
-    """Where each pixel wanted along one side lies among the samples that there are.
+    """The samples along one side from which each output pixel is interpolated.
 
     Attributes:
-        first: the first of its samples, uint32 ``(length,)``.
-        weights: of that and the following samples, ``(length, count)``.
+        first: index of the first sample, uint32 ``(length,)``.
+        weights: weights of that and the following samples, ``(length, count)``.
     """
 
     first: NDArray[np.uint32]
@@ -34,11 +34,12 @@ class Taps(NamedTuple):
 
 
 class Strip(NamedTuple):
-    """Chroma for some rows of the photograph, which the compiled loops interpolate by four taps a side.
+    """Chroma for some rows of the photograph, which the compiled loops interpolate with four taps per side.
 
     Attributes:
-        chroma: a*, b*, float32 ``(2, h + 4, w + 4)``, its edges repeated twice on each side.
-        rows: for the strip's rows; ``columns`` for the photograph's columns. Their samples are those of ``chroma``.
+        chroma: a*, b*, float32 ``(2, h + 4, w + 4)``, with edges repeated twice on each side.
+        rows: taps in ``chroma`` for the strip's rows.
+        columns: taps in ``chroma`` for the photograph's columns.
     """
 
     chroma: NDArray[np.float32]
@@ -50,19 +51,20 @@ Strips = Callable[[slice], Strip]
 
 
 def strips(answer: NDArray[np.floating[Any]], enlarge: str, strength: float, height: int, width: int) -> Strips:
-    """Bring an answer to the photograph's size.
+    """Enlarge an output to the photograph's size.
 
     Args:
-        answer: chroma, or a picture where ``enlarge`` is one of ``IN_RGB``.
+        answer: chroma, or RGB if ``enlarge`` is one of ``networks.size.IN_RGB``.
         enlarge: one of ``networks.size.ENLARGEMENTS``.
-        strength: multiplies the chroma.
-        height: of the photograph, in pixels; ``width`` likewise.
+        strength: factor for the chroma.
+        height: height of the photograph in pixels.
+        width: width of the photograph in pixels.
 
     Returns:
-        What gives the strip of a slice of rows.
+        A function that returns the strip for a slice of rows.
 
     Raises:
-        ValueError: there is no such enlargement, or the answer has another shape or is not finite.
+        ValueError: the enlargement is unknown, or the output has the wrong shape or is not finite.
     """
     if enlarge not in _WEIGHTS and enlarge not in _PICTURES:
         raise ValueError(f"there is no enlargement '{enlarge}'; there are: {', '.join((*_WEIGHTS, *_PICTURES))}")
@@ -75,14 +77,14 @@ def strips(answer: NDArray[np.floating[Any]], enlarge: str, strength: float, hei
 
 
 def chroma_of(answer: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The chroma ``(2, h, w)`` of an answer at its own size."""
+    """The chroma ``(2, h, w)`` of an output at its own size."""
     return answer if len(answer) == 2 else np.ascontiguousarray(_lab(answer)[1:])
 
 
 def changed(
     answer: NDArray[np.float32], change: Callable[[NDArray[np.float32]], NDArray[np.float32]]
 ) -> NDArray[np.float32]:
-    """An answer after a change of its chroma; a picture keeps its lightness, and what sRGB does not hold is clipped."""
+    """Apply ``change`` to the chroma of an output; RGB keeps its lightness and is clipped to sRGB."""
     if len(answer) == 2:
         return change(answer)
     lab = _lab(answer)
@@ -96,7 +98,7 @@ def _lab(picture: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def _checked(answer: NDArray[np.floating[Any]], planes: int) -> NDArray[np.float32]:
     if answer.ndim != 3 or answer.shape[0] != planes or answer.size == 0:
-        what = "chroma" if planes == 2 else "a picture"
+        what = "chroma" if planes == 2 else "RGB"
         raise ValueError(f"{what} has the shape ({planes}, h, w), not {answer.shape}")
     with np.errstate(over="ignore"):  # values beyond float32 become infinite and are refused below
         single = np.ascontiguousarray(answer, np.float32)
@@ -128,7 +130,7 @@ def _reduce(image: NDArray[np.float32], length: int, *, axis: int) -> NDArray[np
 
 
 def _cubic_weights(count: int, length: int) -> Taps:
-    """Interpolation from ``count`` samples to ``length`` pixels: each one's first tap in the padded row, four weights.
+    """Taps in the padded samples for an interpolation from ``count`` samples to ``length`` pixels.
 
     Pixel centres are at half-integers. The kernel is Mitchell and Netravali's (1988) with B + 2C = 1: Catmull-Rom
     (B = 0, sharp) up to a factor of 2, then towards the cubic B-spline (B = 1, smooth) as the factor grows and the
@@ -168,7 +170,7 @@ _WEIGHTS: dict[str, Callable[[int, int], Taps]] = {
 
 
 def _of_picture(picture: NDArray[np.float32], kind: _Picture, strength: float, height: int, width: int) -> Strips:
-    """Enlarge a picture, along its width first, and take the chroma of each strip."""
+    """Enlarge RGB, first along its width, and return the chroma of each strip."""
     rows, columns = kind.taps(picture.shape[1], height), kind.taps(picture.shape[2], width)
     wide = kind.mixed(kind.coded(picture.transpose(2, 1, 0)), columns).transpose(1, 0, 2)
     across = _nearest_weights(width, width)
@@ -182,13 +184,13 @@ def _of_picture(picture: NDArray[np.float32], kind: _Picture, strength: float, h
 
 
 class _Picture(NamedTuple):
-    """How a released program enlarges its picture.
+    """How a released program enlarges RGB.
 
     Attributes:
-        taps: of one side.
-        coded: its samples, from sRGB 0..1.
-        mixed: samples ``(count, n, 3)`` to ``(length, n, 3)``.
-        white: what sRGB 1 is among the samples.
+        taps: computes the taps for one side.
+        coded: converts sRGB 0..1 to the program's samples.
+        mixed: interpolates samples ``(count, n, 3)`` to ``(length, n, 3)``.
+        white: the sample for sRGB 1.
     """
 
     taps: Callable[[int, int], Taps]
@@ -198,13 +200,13 @@ class _Picture(NamedTuple):
 
 
 def _two_nearest(count: int, length: int) -> Taps:
-    """``_bilinear_weights`` of samples that are not padded."""
+    """``_bilinear_weights`` for samples without padding."""
     first, weights = _bilinear_weights(count, length)
     return Taps(first - 1, weights[:, 1:3])
 
 
 def _pillow_weights(count: int, length: int) -> Taps:
-    """Pillow's bilinear filter for 8 bits: a triangle, as wide as an output pixel where it takes fewer."""
+    """Taps of Pillow's bilinear filter for 8 bits: a triangle, widened to an output pixel when reducing."""
     scale = count / length
     support = max(scale, 1.0)
     centre = (np.arange(length) + 0.5) * scale
@@ -231,7 +233,7 @@ def _eight_bits(samples: NDArray[Any], taps: Taps) -> NDArray[Any]:
 def _sum(samples: NDArray[Any], taps: Taps, kind: Any) -> NDArray[Any]:
     mixed = np.zeros((len(taps.first), *samples.shape[1:]), kind)
     for number in range(taps.weights.shape[1]):
-        # beyond the last sample there is the last sample again
+        # beyond the end, the last sample is repeated
         at = np.minimum(taps.first + number, len(samples) - 1)
         mixed += samples[at] * taps.weights[:, number, None, None].astype(kind)
     return mixed
@@ -240,7 +242,7 @@ def _sum(samples: NDArray[Any], taps: Taps, kind: Any) -> NDArray[Any]:
 _PICTURES = {
     "bilinear-rgb": _Picture(_two_nearest, lambda samples: samples, _floats, np.float32(1)),
     "bilinear-8-rgb": _Picture(
-        # cut off, not rounded, as there
+        # truncated rather than rounded, as in DeOldify's program
         _pillow_weights,
         lambda samples: (np.clip(samples, 0, 1) * np.float32(255)).astype(np.uint8),
         _eight_bits,

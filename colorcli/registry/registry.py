@@ -264,7 +264,7 @@ def build(card: ModelCard, tensors: dict[str, Tensor]) -> Colorizer:
     network = empty_network(card.system, card.network)
     if card.size.in_rgb and network.native_space != "rgb":
         raise ModelError(
-            f"The card of {card.exact_name} enlarges in RGB (size.enlarge), and its network answers in "
+            f"The card of {card.exact_name} enlarges RGB (size.enlarge), but its network's output is in "
             f"{network.native_space}."
         )
     own = shapes(network)

@@ -1,4 +1,4 @@
-"""A network's answer at the photograph's size: its chroma, or the picture that released programs enlarge instead."""
+"""Enlarging a network's output to the photograph's size: its chroma, or the RGB that some released programs enlarge."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def lab(rgb: NDArray[Any]) -> NDArray[Any]:
 
 
 def whole(answer: NDArray[np.float32], enlarge: str, height: int, width: int, rows: int = 7) -> NDArray[np.float32]:
-    """The chroma that the join's compiled loops interpolate, by their four taps."""
+    """The chroma that the join's compiled loops interpolate with four taps, ``(2, height, width)``."""
     strip = strips(answer, enlarge, 1.0, height, width)
     parts = []
     for top in range(0, height, rows):
@@ -41,7 +41,7 @@ def whole(answer: NDArray[np.float32], enlarge: str, height: int, width: int, ro
 
 @pytest.mark.parametrize("size", SIZES)
 def test_a_picture_is_enlarged_as_pytorch_does(size: tuple[int, int]) -> None:
-    """BigColor's program enlarges its RGB: a*, b* of the mean of two colours are not the mean of their a*, b*."""
+    """BigColor's program enlarges RGB: the a*, b* of two colours' mean are not the mean of their a*, b*."""
     answer = picture()
     theirs = F.interpolate(torch.from_numpy(answer)[None], size=size, mode="bilinear", align_corners=False)[0].numpy()
     np.testing.assert_allclose(
@@ -54,7 +54,7 @@ def test_a_picture_is_enlarged_as_pytorch_does(size: tuple[int, int]) -> None:
 
 @pytest.mark.parametrize("size", SIZES)
 def test_a_picture_is_enlarged_as_pillow_does(size: tuple[int, int]) -> None:
-    """DeOldify's program cuts its RGB to 8 bits and enlarges those: the same code values, to the last one."""
+    """DeOldify's program truncates RGB to 8 bits and enlarges that; all code values must be the same."""
     answer = picture()
     answer[:, 0, 0], answer[:, -1, -1] = 0, 1
     codes = (answer * np.float32(255)).astype(np.uint8).transpose(1, 2, 0)
@@ -64,7 +64,7 @@ def test_a_picture_is_enlarged_as_pillow_does(size: tuple[int, int]) -> None:
 
 @pytest.mark.parametrize("enlarge", ENLARGEMENTS)
 def test_strips_of_any_height_are_one_picture(enlarge: str) -> None:
-    """A line across every 256th row."""
+    """Otherwise there would be a visible line at the edge of each strip."""
     photo = np.random.default_rng(2).integers(60, 190, (37, 23), np.uint8)
     answer = picture() if enlarge in IN_RGB else picture()[:2] * 40 - 20
     heights = (64, 5)
@@ -75,7 +75,7 @@ def test_strips_of_any_height_are_one_picture(enlarge: str) -> None:
 
 @pytest.mark.parametrize("enlarge", ENLARGEMENTS)
 def test_the_answer_is_what_the_enlargement_takes(enlarge: str) -> None:
-    """R and G read as a* and b*: a picture without colour, and nobody is told."""
+    """Otherwise R and G could be taken for a* and b*, and the photograph silently come out without colour."""
     wrong = picture() if enlarge not in IN_RGB else picture()[:2]
     with pytest.raises(ValueError, match=r"has the shape \("):
         strips(wrong, enlarge, 1.0, 20, 20)
@@ -84,7 +84,7 @@ def test_the_answer_is_what_the_enlargement_takes(enlarge: str) -> None:
 
 
 def test_a_change_of_a_pictures_chroma_keeps_its_lightness() -> None:
-    """Hints and palettes change the colours of every model; with some they would change the enlarged lightness too."""
+    """Otherwise hints and palettes would also change the lightness of networks whose RGB is enlarged."""
     muted = picture() * np.float32(0.2) + np.float32(0.4)
     made = changed(muted, lambda chroma: np.asarray(chroma / 2, np.float32))
     before, after = lab(muted.transpose(1, 2, 0)), lab(made.transpose(1, 2, 0))

@@ -151,7 +151,7 @@ def test_an_imported_model_is_float32_safetensors_in_the_users_folder_and_runs(
     assert rgb.std() > 0.01
     session = open_model("bigcolor@official", device="cpu")
     lightness = (torch.rand(1, 1, 32, 48) * 100).numpy()
-    # its program enlarges RGB, so that is what the network is asked for
+    # BigColor's program enlarges RGB, so the session returns RGB.
     assert session.info.size_rule.enlarge == "bilinear-rgb"
     with torch.no_grad():
         answer = (expected(colors.lightness_to_gray(torch.from_numpy(lightness))) + 1) / 2

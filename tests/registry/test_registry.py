@@ -195,9 +195,9 @@ def test_arguments_a_network_does_not_take_are_refused(bundle: Path, tiny: str) 
 
 
 def test_a_network_without_a_picture_of_its_own_cannot_have_it_enlarged(bundle: Path, tiny: str) -> None:
-    """A card with the size rule of another system: nothing would say so before the first photograph fails."""
+    """Otherwise a card with another system's size rule would only be noticed when the first photograph fails."""
     make_model(bundle / "tiny", size=SizeRule(32, 8, enlarge="bilinear-rgb"))
-    with pytest.raises(ModelError, match=r"enlarges in RGB \(size.enlarge\), and its network answers in ab"):
+    with pytest.raises(ModelError, match=r"enlarges RGB \(size.enlarge\), but its network's output is in ab"):
         open_model("tiny", device="cpu")
 
 
