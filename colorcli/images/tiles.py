@@ -86,7 +86,7 @@ def windows(pixels: Pixels, rule: SizeRule, size: int) -> Windows:
 
 
 def blend(parts: Sequence[NDArray[np.float32]], layout: Windows) -> NDArray[np.float32]:
-    """The answer ``(C, h, w)`` for a whole photograph from those for its windows, cross-faded where they overlap."""
+    """The output ``(C, h, w)`` for a whole photograph from those for its windows, cross-faded where they overlap."""
     if len(parts) == 1:
         return parts[0]
     height, width = layout.shape
