@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from colorcli.images.photo import Pixels
 
 Kind = Literal["models", "samples", "bins"]
-OTHERS = ("zhang2016", "efficientnet")
-"""The models that ``models`` compares with."""
+OTHERS = ("bigcolor", "zhang2016", "efficientnet")
+"""The models that ``models`` compares with, but for the one that colours."""
 
 # Of the map's longer side. Networks know no more of colour than that.
 _MOST_SIDE = 512
