@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -29,7 +30,9 @@ from colorcli.stopping import Stop
 
 from ..conftest import ROOT
 from ..fakes import INFO, FakeSession
+from ..processes import await_done, await_word
 from .conftest import contents, write_gray
+from .test_resume import complete, finished, start
 
 ray: Any = pytest.importorskip("ray")
 pytestmark = pytest.mark.slow
@@ -175,6 +178,59 @@ def test_a_stop_finishes_what_is_in_flight(cluster: Any, photos: Path) -> None:
     }
     rest = colour(photos, photos.with_name("ray"), LocalExecutor)
     assert rest.done + report.done == COUNT
+
+
+class _Slow:
+    """A network that says when it begins, and takes its time."""
+
+    def __init__(self, mark: Path) -> None:
+        self._mark = mark
+        self._begun = False
+
+    def __call__(self, lightness: Any, chroma: Any) -> None:
+        if not self._begun:
+            self._begun = True
+            self._mark.write_text("begun")
+        time.sleep(0.5)
+
+
+def test_a_stop_does_not_wait_for_the_end_of_a_chunk(
+    cluster: Any, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two minutes' notice before a spot machine goes, and the chunk would take three."""
+    monkeypatch.setattr(engine, "_CHUNKS_EACH", 1)
+    os.mkfifo(tmp_path / "mark")
+    stop = Stop()
+
+    def ask() -> None:
+        await_word(tmp_path / "mark")
+        stop.request(signal.SIGUSR1)
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    slow = partial(opened, fault=_Slow(tmp_path / "mark"))
+    report = colour(photos, tmp_path / "ray", partial(RayExecutor, workers=1), open_remotely=slow, stop=stop)
+    asking.join()
+    assert 0 < report.done < COUNT
+    assert report.unprocessed == COUNT + 1 - report.done - report.failed
+
+
+def test_sigterm_drains_the_command(tmp_path: Path) -> None:
+    """Ray takes the signal for itself: what is in flight would be lost, and the exit code say nothing."""
+    for index in range(COUNT):
+        write_gray(tmp_path / "in" / f"{index:02}.png")
+    complete(tmp_path / "in", "-o", "reference")
+    process = start(tmp_path / "in", 0.2, "no", "-o", "out", "--engine", "ray", "--workers", "1", "--json")
+    await_done(process, 1)
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=300)
+    assert process.returncode == ExitCode.TERMINATED, err
+    assert "Traceback" not in err
+    assert "run again to go on" in err
+    assert set(contents(tmp_path / "out")) == finished(tmp_path / "out")
+    assert not (tmp_path / "out" / ".colorcli" / "lock").exists()
+    complete(tmp_path / "in", "-o", "out")
+    assert contents(tmp_path / "out") == contents(tmp_path / "reference")
 
 
 def test_options_of_the_cluster_without_it_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
