@@ -45,6 +45,22 @@ def test_rates_agree(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixt
     assert said.count("/s") == 1
 
 
+@pytest.mark.parametrize(("machines", "shown_as"), [(0, "failed"), (2, "m0: 3, m1: 3"), (6, "6 machines")])
+def test_a_cluster_s_machines_are_shown(
+    machines: int, shown_as: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One that does nothing is paid for all night; sixty names would fill the terminal."""
+    now = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    with progress.display(6, quiet=False, verbose=False) as shown:
+        now[0] = 10
+        for number in range(6):
+            worker = {"worker": f"m{number % machines}"} if machines else {}
+            shown.show({"event": "photo.done", "input": f"{number}.jpg", **worker})
+            now[0] += 30
+    assert capsys.readouterr().err.splitlines()[-1].endswith(shown_as)
+
+
 def test_sentences_wrap_between_words_on_a_terminal() -> None:
     """Otherwise a terminal of 80 columns breaks lines within words."""
     pty, termios = pytest.importorskip("pty"), pytest.importorskip("termios")
