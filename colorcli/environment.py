@@ -82,6 +82,11 @@ def install_command(extra: str) -> str:
     return _pip(*(match.group(1) for match in found if match and match.group(2) == extra))
 
 
+def needs(library: str, extra: str) -> str:
+    """A clause on a library that is missing, and on the extra of this package that installs it."""
+    return f"needs the library {library}, which is not installed: {install_command(extra)}"
+
+
 def _is_checkout(folder: Path) -> bool:
     project = folder / "pyproject.toml"
     return project.is_file() and f'name = "{_NAME}"' in project.read_text(encoding="utf-8")

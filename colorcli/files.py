@@ -92,6 +92,30 @@ def part_path(target: Path) -> Path:
     return target.with_name(f"{_PART_PREFIX}{digest}{_PART_SUFFIX}")
 
 
+@contextlib.contextmanager
+def replacing(target: Path) -> Iterator[Path]:
+    """The path under which to make a file that becomes ``target`` when the block ends: absent, as it was, or whole.
+
+    Raises:
+        OSError: it cannot be synced or renamed.
+    """
+    part = part_path(target)
+    try:
+        part.unlink(missing_ok=True)
+        yield part
+        descriptor = os.open(part, os.O_RDWR if os.name == "nt" else os.O_RDONLY)  # copies may be read-only
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        part.replace(target)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            part.unlink()
+        raise
+    sync_folder(target.parent)
+
+
 def sync_folder(folder: Path) -> None:
     """Sync a folder, so that a rename survives a power cut, where the system supports it."""
     with contextlib.suppress(OSError):

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import difflib
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+
+Notify = Callable[[str], None]
+"""Called with a few words for a person on what takes long."""
 
 _MOST_NAMES = 12
 _UNPRINTABLE = frozenset(("Cc", "Cs", "Zl", "Zp"))
@@ -14,6 +17,8 @@ _TURNING = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u20
 
 def printable(text: str) -> str:
     """``text`` on one line, in characters that XML and terminals can hold; others as backslash escapes."""
+    if text.isascii() and text.isprintable():  # nearly every text
+        return text
     return "".join(
         ascii(c)[1:-1] if unicodedata.category(c) in _UNPRINTABLE or c in _TURNING or c in "\ufffe\uffff" else c
         for c in text

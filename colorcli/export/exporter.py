@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -23,14 +23,13 @@ from colorcli.networks.size import SizeRule
 from colorcli.registry import registry
 from colorcli.registry.card import ModelCard
 from colorcli.sessions import onnx_file
+from colorcli.text import Notify
 
 if TYPE_CHECKING:
     from onnx import ModelProto
 
 PRECISIONS = tuple(verification.TOLERANCES)
 _MOST_CALIBRATION = 64
-
-Notify = Callable[[str], None]
 
 
 @dataclass(frozen=True)

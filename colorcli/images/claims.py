@@ -15,6 +15,7 @@ from typing import Any
 
 from PIL import Image
 
+from colorcli.environment import needs
 from colorcli.errors import PhotoError
 from colorcli.files import file_sha256
 from colorcli.images import credentials
@@ -136,7 +137,7 @@ def generator_texts(claims: Claims) -> list[str]:
 
 def _credentials(path: Path, trusted: bytes | None) -> tuple[Credentials | None, str]:
     if not credentials.is_available():
-        return None, "present, but reading them needs the c2pa library: pip install 'colorcli[c2pa]'"
+        return None, f"present, but reading them {needs('c2pa-python', 'c2pa')}"
     try:
         return credentials.read_credentials(path, trusted), ""
     except PhotoError as error:

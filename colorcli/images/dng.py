@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from colorcli.environment import install_command
+from colorcli.environment import needs
 from colorcli.images import exif
 from colorcli.images.photo import Decoded, Header, UnreadableError
 from colorcli.images.source import Source
@@ -68,8 +68,7 @@ def _opened(source: Source) -> Iterator[Any]:
     try:
         import rawpy
     except ImportError as error:
-        command = install_command("dng")
-        raise UnreadableError(f"is a camera's DNG, which needs a library that is not installed: {command}") from error
+        raise UnreadableError(f"is a camera's DNG, which {needs('rawpy', 'dng')}") from error
     try:
         with rawpy.imread(io.BytesIO(source.whole())) as raw:
             yield raw

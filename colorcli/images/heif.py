@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from colorcli.environment import install_command
+from colorcli.environment import needs
 from colorcli.images import exif
 from colorcli.images.photo import Decoded, Header, Pixels, UnreadableError
 from colorcli.images.source import Source
@@ -54,8 +54,7 @@ def _opened(source: Source) -> Iterator[Any]:
     try:
         import pillow_heif
     except ImportError as error:
-        command = install_command("heif")
-        raise UnreadableError(f"is a HEIF file, which needs a library that is not installed: {command}") from error
+        raise UnreadableError(f"is a HEIF file, which {needs('pillow-heif', 'heif')}") from error
     try:
         yield pillow_heif.open_heif(io.BytesIO(source.whole()), convert_hdr_to_8bit=False)
     except UnreadableError:

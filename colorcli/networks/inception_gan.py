@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from colorcli.color import tensors as colors
-from colorcli.environment import install_command
+from colorcli.environment import needs
 from colorcli.errors import ModelError
 from colorcli.networks.backbones import EfficientNetLite0, imagenet_input
 from colorcli.networks.colorizer import Colorizer
@@ -204,9 +204,6 @@ def _inception() -> nn.Module:
     try:
         import timm
     except ImportError as error:
-        raise ModelError(
-            "Inception-ResNet-v2 comes from the package timm, which is not installed; "
-            f"install it with: {install_command('train')}"
-        ) from error
+        raise ModelError(f"Inception-ResNet-v2 {needs('timm', 'train')}") from error
     network: nn.Module = timm.create_model("inception_resnet_v2", pretrained=False)
     return network

@@ -19,14 +19,13 @@ from colorcli.pipeline.onnx_copy import Waiting
 from colorcli.registry import registry
 from colorcli.registry.card import ModelCard
 from colorcli.sessions.session import NO_CONTROLS, Session
+from colorcli.text import Notify
 
 BACKENDS = ("auto", "pytorch", "onnx")
 
 WORTH_EXPORTING = 100
 """Photographs from which ``auto`` makes an ONNX copy first. Making one takes as long as a lite network needs for a few
 hundred photographs; it is made once, and a person with three photographs should not wait for it."""
-
-Notify = Callable[[str], None]
 
 
 def open_model(

@@ -9,7 +9,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from colorcli.environment import install_command
+from colorcli.environment import needs
 from colorcli.errors import ModelError
 from colorcli.registry import unpickle
 from colorcli.registry.registry import difference, shapes
@@ -195,9 +195,7 @@ def _timm(name: str, arguments: dict[str, Any]) -> nn.Module:
     try:
         import timm
     except ImportError as error:
-        raise ModelError(
-            f"{name} needs the package timm, which is not installed: {install_command('train')}"
-        ) from error
+        raise ModelError(f"{name} {needs('timm', 'train')}") from error
     network: nn.Module = timm.create_model(name, pretrained=False, **arguments)
     return network
 

@@ -13,14 +13,13 @@ import html
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from importlib.resources import files
 from pathlib import Path
 from typing import TextIO
 
 import colorcli
 from colorcli.errors import OutputError
-from colorcli.files import part_path
+from colorcli.files import replacing
 from colorcli.text import printable
 
 _GENERATOR = '<meta name="generator" content="colorcli '
@@ -79,19 +78,12 @@ def write_page(
         OutputError: the file cannot be written, or a file that is not a colorcli page exists there.
     """
     check_place(path)
-    part = part_path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("w", encoding="utf-8", newline="\n") as file:
+        with replacing(path) as part, part.open("w", encoding="utf-8", newline="\n") as file:
             _write(file, title, body, data, pictures, [_asset(name) for name in scripts])
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
     except OSError as error:
         raise OutputError(f"The report {path} cannot be written: {error.strerror or error}.") from error
-    finally:
-        with suppress(OSError):
-            part.unlink()
 
 
 def _write(

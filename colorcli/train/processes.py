@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, distributed, nn
 from torch.overrides import TorchFunctionMode
 
-from colorcli.environment import install_command
+from colorcli.environment import needs
 from colorcli.errors import UsageError
 
 _BUCKET = 25 << 20
@@ -62,7 +62,7 @@ class Processes:
         try:
             from accelerate import Accelerator
         except ImportError as error:
-            raise UsageError(f"Training in several processes needs Accelerate: {install_command('train')}") from error
+            raise UsageError(f"Training in several processes {needs('accelerate', 'train')}") from error
         return cls(device, Accelerator(cpu=device.type == "cpu"))
 
     @property

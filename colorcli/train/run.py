@@ -14,7 +14,7 @@ import os
 import platform
 import shutil
 import tomllib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,7 @@ from colorcli.registry.card import CARD, WEIGHTS, ModelCard, Shared, write_card
 from colorcli.registry.registry import own_tensors
 from colorcli.report.plots import curves
 from colorcli.sessions.machine import available_cpus
+from colorcli.text import Notify
 from colorcli.train.data import Entry, PhotoSet
 from colorcli.train.recipe import Recipe
 from colorcli.train.trackers import Tracker
@@ -112,9 +113,7 @@ class Run:
             write_json(self.folder / "environment.json", [*starts, start])
         return changed
 
-    def write_splits(
-        self, roots: Sequence[Path], photos: PhotoSet, say: Callable[[str], None] = lambda text: None
-    ) -> None:
+    def write_splits(self, roots: Sequence[Path], photos: PhotoSet, say: Notify = lambda text: None) -> None:
         """Write which photographs are for training, which are held back, and which are for a test, with their hashes.
 
         Every photograph is read once for that; a resumed run takes the hashes that it wrote when it began.

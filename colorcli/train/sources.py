@@ -16,14 +16,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from colorcli.environment import cache_dir, offline
+from colorcli.environment import cache_dir, needs, offline
 from colorcli.errors import OutputError, UsageError
-from colorcli.files import part_path
+from colorcli.files import replacing
+from colorcli.text import Notify
 
 _SUFFIXES = {b"\xff\xd8\xff": "jpg", b"\x89PNG": "png", b"RIFF": "webp"}
 
 
-def located(sources: Sequence[str], say: Callable[[str], None] = lambda _: None) -> list[Path]:
+def located(sources: Sequence[str], say: Notify = lambda _: None) -> list[Path]:
     """The folders and tar shards that DATA names, fetched first where they are elsewhere.
 
     Args:
@@ -55,7 +56,7 @@ def _key(source: str) -> str:
     return hashlib.sha256(source.encode("utf-8")).hexdigest()[:16]
 
 
-def _kept(source: str, name: str, fetch: Callable[[Path], None], say: Callable[[str], None]) -> Path:
+def _kept(source: str, name: str, fetch: Callable[[Path], None], say: Notify) -> Path:
     """The file of the cache that holds a source, after it was fetched where it is not there yet."""
     target = cache_dir() / "sources" / name
     if target.is_file():
@@ -63,15 +64,12 @@ def _kept(source: str, name: str, fetch: Callable[[Path], None], say: Callable[[
     if offline():
         raise UsageError(f"{source} is not on this machine, and COLORCLI_OFFLINE forbids the network.")
     say(f"fetching {source}, once")
-    part = part_path(target)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        fetch(part)
-        part.replace(target)
+        with replacing(target) as part:
+            fetch(part)
     except OSError as error:
         raise OutputError(f"{source} could not be kept in {target}: {error.strerror or error}.") from error
-    finally:
-        part.unlink(missing_ok=True)
     return target
 
 
@@ -79,7 +77,7 @@ def _library(name: str) -> Any:
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        raise UsageError(f"This DATA needs the library {name}: pip install 'colorcli[{_EXTRAS[name]}]'.") from error
+        raise UsageError(f"This DATA {needs(name, _EXTRAS[name])}.") from error
 
 
 _EXTRAS = {"datasets": "hf", "webdataset": "webdataset"}

@@ -20,6 +20,7 @@ from colorcli.color.metrics import colorfulness
 from colorcli.color.spaces import srgb_to_lab
 from colorcli.environment import cache_dir
 from colorcli.sessions.machine import available_cpus
+from colorcli.text import Notify
 from colorcli.train.data import Entry, PhotoSet
 
 _SIDE = 64
@@ -29,8 +30,6 @@ _AHEAD = 256
 
 # Statistics known to this process, by kind and key.
 _KNOWN: dict[tuple[str, str], dict[str, NDArray[Any]]] = {}
-
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -47,7 +46,7 @@ class Statistics:
     histogram: NDArray[np.int64]
 
 
-def statistics(photos: PhotoSet, entries: Sequence[Entry], say: Say = lambda _: None) -> Statistics:
+def statistics(photos: PhotoSet, entries: Sequence[Entry], say: Notify = lambda _: None) -> Statistics:
     """Compute the statistics, or load them from the cache; ``say`` is called before long work."""
 
     def count() -> dict[str, NDArray[Any]]:
@@ -112,7 +111,7 @@ def _cached(kind: str, key: str, count: Callable[[], dict[str, NDArray[Any]]]) -
     return found
 
 
-def colorful(photos: PhotoSet, entries: Sequence[Entry], drop: float, say: Say = lambda _: None) -> list[Entry]:
+def colorful(photos: PhotoSet, entries: Sequence[Entry], drop: float, say: Notify = lambda _: None) -> list[Entry]:
     """The entries without the share ``drop`` of least colourfulness (García et al. 2024, section 4: 0.1)."""
     scores = statistics(photos, entries, say).colorfulness
     known = scores[np.isfinite(scores)]

@@ -633,9 +633,9 @@ def test_heif_and_dng_are_read_if_their_libraries_are_installed(
     photo = read_photo(tmp_path / "a.dng")
     assert (photo.format, photo.bits, photo.notes[0][:10]) == ("DNG", 16, "camera raw")
     assert np.corrcoef(photo.pixels[..., 1].ravel(), gray.ravel())[0, 1] > 0.9
-    for module, name in (("pillow_heif", "a.heic"), ("rawpy", "a.dng")):
+    for module, library, name in (("pillow_heif", "pillow-heif", "a.heic"), ("rawpy", "rawpy", "a.dng")):
         monkeypatch.setitem(sys.modules, module, None)
-        with pytest.raises(PhotoError, match=r"needs a library that is not installed: .*pip install"):
+        with pytest.raises(PhotoError, match=rf"needs the library {library}, which is not installed: .*pip install"):
             read_photo(tmp_path / name)
 
 

@@ -166,7 +166,7 @@ def test_dropout_is_off_in_use() -> None:
 
 def test_without_timm_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "timm", None)
-    with pytest.raises(ModelError, match=r"timm, which is not installed.*pip install"):
+    with pytest.raises(ModelError, match=r"timm, which is not installed: .*pip install"):
         InceptionGAN("paper", width=16, maps=False)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from colorcli.environment import install_command
 from colorcli.errors import UsageError
 from colorcli.train.data import PhotoSet
 from colorcli.train.sources import located
@@ -98,7 +100,7 @@ def test_what_cannot_be_fetched_is_a_sentence(
         located(["hf://some/set"])
     monkeypatch.delenv("COLORCLI_OFFLINE")
     monkeypatch.setitem(sys.modules, "datasets", None)
-    with pytest.raises(UsageError, match=r"pip install 'colorcli\[hf\]'"):
+    with pytest.raises(UsageError, match=rf"the library datasets, .*{re.escape(install_command('hf'))}"):
         located(["hf://some/set"])
     assert asked == []
     assert not list((tmp_path / "cache").rglob("*.tar*"))

@@ -21,6 +21,7 @@ from colorcli.errors import UsageError
 from colorcli.networks.backbones import EfficientNetLite0
 from colorcli.pipeline.controls import CLASS_INDEX
 from colorcli.registry.teacher import load_teacher
+from colorcli.text import Notify
 from colorcli.train import losses, plugins
 from colorcli.train.data import Batch, Entry, PhotoSet
 from colorcli.train.recipe import Phase, Recipe
@@ -54,7 +55,7 @@ class Setup:
     share: tuple[int, int] = (0, 1)
     teacher_file: Path | None = None
     start: nn.Module | None = None
-    say: Callable[[str], None] = lambda _: None
+    say: Notify = lambda _: None
 
     @cached_property
     def teacher(self) -> EfficientNetLite0:
