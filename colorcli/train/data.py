@@ -29,6 +29,7 @@ from colorcli.errors import NothingToDoError, PhotoError, UsageError
 from colorcli.files import name_digest, walk
 from colorcli.images.formats import JPEG, format_of_content, is_photograph_name
 from colorcli.images.icc import to_srgb
+from colorcli.images.kind import kind_of
 from colorcli.images.photo import Pixels
 from colorcli.images.read import decode_photo
 from colorcli.registry import shards
@@ -110,7 +111,13 @@ class PhotoSet:
     """Colour photographs in folders and tar shards, with a stable split by a hash of each name."""
 
     def __init__(
-        self, roots: Sequence[Path], *, held_back: float = 0.02, test: float = 0.0, labels: str = "none"
+        self,
+        roots: Sequence[Path],
+        *,
+        held_back: float = 0.02,
+        test: float = 0.0,
+        labels: str = "none",
+        toned: bool = True,
     ) -> None:
         entries = [entry for root in roots for entry in _index(root)]
         if labels == "folders":
@@ -126,6 +133,7 @@ class PhotoSet:
         # Sorted by hash, so that the first few are a random sample.
         self.validation = sorted((e for e in entries if _fraction(e.name) < held_back), key=lambda e: _fraction(e.name))
         self.left_out: dict[str, str] = {}
+        self._toned = toned
         self._colourful: set[Entry] = set()
 
     def share_that_splits(self) -> float:
@@ -136,7 +144,7 @@ class PhotoSet:
         return next((share for share in shares if share <= fractions[-1]), 0.0)
 
     def read(self, entry: Entry, short_side: int) -> Image.Image | None:
-        """Read a photograph, upright in RGB; None, and listed in ``left_out``, if it is unreadable or near-gray.
+        """Read a photograph, upright in RGB; None, and listed in ``left_out``, if it is unreadable or not in colour.
 
         Args:
             entry: to read.
@@ -152,14 +160,22 @@ class PhotoSet:
             self.left_out[entry.name] = f"unreadable: {error}"
             return None
         if entry not in self._colourful:
-            thumbnail = np.asarray(image.resize((64, 64), Image.Resampling.BOX))
-            if colorfulness(thumbnail) < _NEAR_GRAY:
-                self.left_out[entry.name] = "near-gray"
+            reason = self._without_colour(image)
+            if reason:
+                self.left_out[entry.name] = reason
                 return None
             self._colourful.add(entry)
             # The file may have been repaired since.
             self.left_out.pop(entry.name, None)
         return image
+
+    def _without_colour(self, image: Image.Image) -> str:
+        """Why a photograph has no colours to learn from; empty where it has some."""
+        if colorfulness(np.asarray(image.resize((64, 64), Image.Resampling.BOX))) < _NEAR_GRAY:
+            return "near-gray"
+        if not self._toned and kind_of(np.asarray(image)) != "color":
+            return "of one tone, as a monochrome print is"
+        return ""
 
 
 def _decoded(content: bytes, entry: Entry, short_side: int) -> Image.Image:

@@ -21,6 +21,7 @@ from colorcli.registry.card import ModelCard
 from colorcli.registry.registry import find, own_tensors
 from colorcli.registry.systems import systems
 from colorcli.sessions.pytorch import resolve_device
+from colorcli.text import Notify
 from colorcli.train.cache import FeatureCache
 from colorcli.train.data import Augment, Batch, Entry, Loader, PhotoSet
 from colorcli.train.figures import variants
@@ -511,7 +512,7 @@ def _started(recipe: Recipe, start: Sequence[str]) -> tuple[Colorizer | None, Re
     return network, recipe
 
 
-def _say_if_few(held_back: int, say: Callable[[str], None]) -> None:
+def _say_if_few(held_back: int, say: Notify) -> None:
     if held_back < LEAST_HELD_BACK:
         say(
             f"{held_back} photographs are held back: what fewer than {LEAST_HELD_BACK} measure says little; hold back "
@@ -562,7 +563,7 @@ def run_recipe(
         torch.set_num_threads(threads)
     processes = Processes.found(resolve_device(device))
     options = recipe.data
-    photos = PhotoSet(data, held_back=options.held_back, test=options.test, labels=options.labels)
+    photos = PhotoSet(data, held_back=options.held_back, test=options.test, labels=options.labels, toned=options.toned)
     if not (photos.train and photos.validation):
         left = "to measure by" if photos.train else "to train on"
         share = photos.share_that_splits()

@@ -42,6 +42,8 @@ class DataOptions:
         held_back: share of the photographs kept for validation: what a model is chosen on.
         test: share set aside besides, which training never looks at: ``evaluate RUN#test`` measures on them.
         drop_least_colorful: share of the least colourful photographs to leave out (García et al. 2024: 0.1).
+        toned: whether to learn from photographs of one tone as well, which ``colorize`` takes for monochrome prints:
+            sepia, and gray on a coloured page. Of those of a garment before a plain wall it takes a quarter for prints.
         labels: where class labels come from: ``none``, ``folders`` (ImageNet names or synset folders, in order; or the
             files KEY.cls of a shard), a CSV file with the columns ``name`` and ``class``, or ``pseudo`` (the teacher's
             answer on the middle of the colour photograph). They are given in validation, too.
@@ -58,6 +60,7 @@ class DataOptions:
     held_back: float = 0.02
     test: float = 0.0
     drop_least_colorful: float = 0.0
+    toned: bool = True
     labels: str = "none"
 
     def __post_init__(self) -> None:

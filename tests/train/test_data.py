@@ -15,6 +15,7 @@ from PIL import Image, ImageCms
 from colorcli.color.spaces import LUMA601
 from colorcli.errors import NothingToDoError, UsageError
 from colorcli.images.read import read_photo
+from colorcli.train import recipe as recipes
 from colorcli.train.data import Augment, Loader, PhotoSet, _old_print, centre
 
 
@@ -41,6 +42,23 @@ def test_gray_and_broken_photographs_are_counted_and_replaced(photos: Path) -> N
     assert batch.rgb.shape == (30, 3, 64, 64)
     assert sum(reason == "near-gray" for reason in data.left_out.values()) == 5
     assert "unreadable" in data.left_out["10.png"]
+
+
+def test_prints_are_no_truth_for_who_fine_tunes(tmp_path: Path) -> None:
+    """A network that is adapted to an archive would learn its sepia, and the brown of its album pages."""
+    gray = np.asarray(Image.fromarray(skimage.data.astronaut()).convert("L"))
+    tones = gray / 255.0
+    page = np.full((572, 572, 3), (188, 160, 120), np.uint8)
+    page[30:-30, 30:-30] = gray[..., None]
+    sepia = np.rint(255 * np.stack([tones**0.85, tones, tones**1.3], 2)).astype(np.uint8)
+    for name, picture in (("sepia", sepia), ("page", page), ("colour", skimage.data.astronaut())):
+        Image.fromarray(picture).save(tmp_path / f"{name}.jpg", quality=92)
+    options = recipes.load("fine-tune", ["system=convnet", "preset=lite"]).data
+    for toned, expected in ((options.toned, {"page.jpg", "sepia.jpg"}), (True, set())):
+        data = PhotoSet([tmp_path], held_back=0, toned=toned)
+        for entry in data.train:
+            data.read(entry, 128)
+        assert set(data.left_out) == expected
 
 
 def test_samples_depend_on_their_index_alone(photos: Path) -> None:
