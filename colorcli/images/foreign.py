@@ -34,6 +34,8 @@ def decode(source: Source, *, salvage: bool = False) -> Decoded:
         raise UnreadableError(
             f"is cut off or damaged: {100 * missing:.3g} % of the picture is missing; --salvage colours what is left"
         )
+    if missing:
+        source = Source(strict_foreign.filled_up(source))
     with _opened(source) as file:
         facts = file.metadata(exclude_applied=False)
         several = file.properties(index=...).n_images or 1

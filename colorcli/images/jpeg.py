@@ -27,6 +27,7 @@ from colorcli.images.photo import (
     UnreadableError,
     left_out_note,
     missing_note,
+    too_small,
 )
 from colorcli.images.source import Source
 from colorcli.images.strict_jpeg import decode_damaged, decode_deep, decode_strictly, sound_share
@@ -73,7 +74,7 @@ def header(source: Source) -> Header:
     found = _read_segments(source)
     # every block of 8 x 8 pixels takes at least one bit
     if 8 * (source.size - found.scan_at) < -(-found.width // 8) * -(-found.height // 8):
-        raise UnreadableError(f"is cut off or damaged: it cannot hold the {found.width} x {found.height} it states")
+        raise too_small(found.width, found.height)
     return Header(found.width, found.height, 8 if found.precision == 8 else 16)
 
 

@@ -15,7 +15,17 @@ import numpy as np
 
 from colorcli.images import exif
 from colorcli.images.encoding import Encoding
-from colorcli.images.photo import Decoded, Header, Pixels, Resolution, UnreadableError, left_out_note, missing_note
+from colorcli.images.photo import (
+    Decoded,
+    Header,
+    Pixels,
+    Resolution,
+    UnreadableError,
+    is_believable,
+    left_out_note,
+    missing_note,
+    too_small,
+)
 from colorcli.images.source import Source
 
 _CODESTREAM = b"\xff\x4f\xff\x51"
@@ -45,12 +55,14 @@ class _Size:
 def header(source: Source) -> Header:
     """Size and depth, from the codestream's first segment."""
     size = _size(source)
+    if not is_believable(size.width, size.height, source.size):
+        raise too_small(size.width, size.height)
     _tile_count(source, _codestream_at(source))
     return Header(size.width, size.height, 8 if size.bits <= 8 else 16)
 
 
-def check_codestream(source: Source) -> list[int]:
-    """Check a codestream, or a JP2 file's, and return the numbers of its tiles.
+def check_codestream(source: Source) -> None:
+    """Check that nothing is missing in a codestream, or in a JP2 file's.
 
     The stream must be an unbroken chain of segments and tile parts from its first marker to its last. Flipped bits
     inside a part cannot be detected: its coder has no redundancy.
@@ -58,33 +70,61 @@ def check_codestream(source: Source) -> list[int]:
     Raises:
         UnreadableError: the chain breaks, or a tile is missing.
     """
+    found = _whole_tiles(source)
+    if found.fault:
+        raise UnreadableError(found.fault)
+    if len(found.tiles) < found.stated:
+        missing = found.stated - len(found.tiles)
+        raise UnreadableError(f"is damaged: {missing} of its {found.stated} tiles are missing")
+
+
+@dataclass(frozen=True)
+class _Tiles:
+    """What of a codestream is there: tiles by number, how many it states, where the last of them ends, and the fault
+    after it; empty where the stream comes to its end."""
+
+    tiles: frozenset[int]
+    stated: int
+    end: int
+    fault: str = ""
+
+
+def _whole_tiles(source: Source) -> _Tiles:
     at, end = _codestream_at(source), source.size
-    tiles, found = _tile_count(source, at), set[int]()
+    stated, tiles = _tile_count(source, at), set[int]()
     at += 2
     while True:
-        head = source.read(at, 12)
-        if len(head) < 2 or at >= end:
-            raise UnreadableError("is cut off: the end of the picture is missing")
-        marker = head[:2]
-        if marker == b"\xff\xd9":
-            break
-        if len(head) < 4 or marker[0] != 0xFF:
-            raise UnreadableError("is damaged: its chain of segments is broken")
-        if marker == _TILE_PART:
-            if len(head) < 12:
-                raise UnreadableError("is cut off: the end of the picture is missing")
+        head, fault = source.read(at, 12), "is cut off: the end of the picture is missing"
+        if head[:2] == b"\xff\xd9":
+            return _Tiles(frozenset(tiles), stated, at)
+        if len(head) == 12 and head[:2] == _TILE_PART:
             tile, length = struct.unpack_from(">HI", head, 4)
-            found.add(tile)
             if length == 0:  # the last part, up to the end marker
-                if source.read(end - 2, 2) != b"\xff\xd9" and b"\xff\xd9" not in source.read(end - 64, 64):
-                    raise UnreadableError("is cut off: the end of the picture is missing")
-                break
-            at += max(length, 14)
-        else:
+                if source.read(end - 2, 2) == b"\xff\xd9" or b"\xff\xd9" in source.read(end - 64, 64):
+                    return _Tiles(frozenset({*tiles, tile}), stated, end)
+            elif at + max(length, _LEAST_TILE) <= end:
+                tiles.add(tile)
+                at += max(length, _LEAST_TILE)
+                continue
+        elif len(head) == 12 and head[0] == 0xFF:
             at += 2 + struct.unpack_from(">H", head, 2)[0]
-    if len(found) < tiles:
-        raise UnreadableError(f"is damaged: {tiles - len(found)} of its {tiles} tiles are missing")
-    return sorted(found)
+            continue
+        elif len(head) == 12:
+            fault = "is damaged: its chain of segments is broken"
+        return _Tiles(frozenset(tiles), stated, at, fault)
+
+
+def _whole_part(source: Source, reason: UnreadableError) -> tuple[bytes, float]:
+    """A file that ends after its last whole tile, and the share of its tiles that is missing."""
+    found = _whole_tiles(source)
+    if not found.tiles:
+        raise UnreadableError(f"{reason}; no tile of it is whole, so nothing can be salvaged") from reason
+    at = _codestream_at(source)
+    before = source.read(0, at)
+    if at:  # the box of the picture, without its length: up to the file's end
+        wide = source.read(at - 16, 8) == b"\0\0\0\1jp2c"
+        before = before[: at - (16 if wide else 8)] + b"\0\0\0\0jp2c"
+    return before + source.read(at, found.end - at) + b"\xff\xd9", 1 - len(found.tiles) / found.stated
 
 
 def _tile_count(source: Source, at: int) -> int:
@@ -105,9 +145,10 @@ def decode(source: Source, *, salvage: bool = False) -> Decoded:
     try:
         check_codestream(source)
     except UnreadableError as error:
+        content, share = _whole_part(source, error)
         if not salvage:
-            raise UnreadableError(f"{error}; --salvage colours what is left") from error
-        damage = (missing_note(None),)
+            raise UnreadableError(f"{error}; --salvage colours the tiles that are left") from error
+        source, damage = Source(content), (missing_note(share),)
     if size.signed or size.bits > 16:
         sign = "signed" if size.signed else "unsigned"
         raise UnreadableError(f"is a JPEG 2000 of {size.bits}-bit {sign} samples, which is not supported")
@@ -237,9 +278,9 @@ def _walk(source: Source, at: int, end: int) -> Iterator[tuple[bytes, int, int]]
         if size == 1 and len(head) == 16:
             size, start = struct.unpack_from(">Q", head, 8)[0], at + 16
         stop = end if size == 0 else at + size
+        if name == b"jp2c":  # what of the picture is missing is found in it
+            stop = min(stop, end)
         if stop < start or stop > end:
-            if name == b"jp2c":
-                raise UnreadableError("is cut off")
             return
         yield name, start, stop - start
         at = stop

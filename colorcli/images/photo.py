@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 Format = str
 """A format's name: a key of ``formats.FORMATS``."""
 
+_MOST_PLAIN, _MOST_ALIKE = 1 << 25, 1 << 15
+
 Kind = Literal["gray", "toned", "color"]
 Pixels = NDArray[np.unsignedinteger[Any]]
 
@@ -130,15 +132,32 @@ class UnreadableError(Exception):
     """The file is cut off, corrupt or not supported; the message is one clause that lacks the file's name."""
 
 
+def too_small(width: int, height: int) -> UnreadableError:
+    """The error of a file that cannot hold the picture whose size its header states."""
+    return UnreadableError(f"is cut off or damaged: it cannot hold the {width} x {height} it states")
+
+
+def is_believable(width: int, height: int, size: int) -> bool:
+    """Whether a file of ``size`` bytes may hold a picture of this size in a format that says "and so on" in no bits.
+
+    What is all of one colour takes next to no bytes there. Up to 33 megapixels that is believed; a larger picture must
+    have a byte for every 32,768 pixels, which is less than any photograph has.
+    """
+    return width * height <= max(_MOST_PLAIN, size * _MOST_ALIKE)
+
+
 def left_out_note(what: Iterable[str]) -> tuple[str, ...]:
     """A note on metadata that is not carried into the output, in a tuple; an empty tuple if there is none."""
     names = list(dict.fromkeys(what))
     return (f"left out of its metadata: {', '.join(names)}",) if names else ()
 
 
-def missing_note(share: float | None) -> str:
-    """A note on the share 0..1 of a damaged image that is missing at least; ``share`` is None if it is unknown."""
+def missing_note(share: float | None, *, about: bool = False) -> str:
+    """A note on the share 0..1 of a damaged image that is missing: the least, or with ``about`` an estimate.
+
+    ``share`` is None if it is unknown.
+    """
     if share is None:
         return "damaged: an unknown part of the picture is missing"
     percent = min(max(round(100 * share, 1), 0.1), 100.0)
-    return f"damaged: at least {percent:g} % of the picture is missing"
+    return f"damaged: {'about' if about else 'at least'} {percent:g} % of the picture is missing"

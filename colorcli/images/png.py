@@ -26,6 +26,7 @@ from colorcli.images.photo import (
     UnreadableError,
     left_out_note,
     missing_note,
+    too_small,
 )
 from colorcli.images.source import Source
 from colorcli.text import printable
@@ -61,7 +62,7 @@ def header(source: Source) -> Header:
     if not (width and height):
         raise UnreadableError("does not state its size")
     if source.size * _MOST_PACKED < height * -(-width * depth * _CHANNELS[color] // 8):
-        raise UnreadableError(f"is cut off or damaged: it cannot hold the {width} x {height} it states")
+        raise too_small(width, height)
     return Header(width, height, 16 if depth == 16 else 8)
 
 

@@ -26,6 +26,7 @@ from colorcli.images.photo import (
     UnreadableError,
     left_out_note,
     missing_note,
+    too_small,
 )
 from colorcli.images.source import Source
 from colorcli.images.strict_jpeg import decode_strictly, segment_with_tables
@@ -189,7 +190,7 @@ class _Page:
         if self.compression in _CCITT and self.height > 8 * self.reader.source.size:  # a row takes at least one bit
             most, row = 1, self.reader.source.size
         if most is not None and self.height * row > self.reader.source.size * most:
-            raise UnreadableError(f"is cut off or damaged: it cannot hold the {self.width} x {self.height} it states")
+            raise too_small(self.width, self.height)
 
     def find_damage(self, segments: list[tuple[int, int]]) -> set[int]:
         """Indices of the strips or tiles in which a strict decoder finds damage that the fast one ignores."""

@@ -12,13 +12,23 @@ from PIL import Image, WebPImagePlugin
 
 from colorcli.images import exif
 from colorcli.images.encoding import Encoding
-from colorcli.images.photo import Decoded, Header, Pixels, UnreadableError, left_out_note
+from colorcli.images.photo import (
+    Decoded,
+    Header,
+    Pixels,
+    UnreadableError,
+    is_believable,
+    left_out_note,
+    missing_note,
+    too_small,
+)
 from colorcli.images.source import Source
 from colorcli.text import printable
 
 # macroblocks of 16 x 16 pixels per byte: each takes four binary decisions, and a decision at least 1/177 bit
 _MOST_BLOCKS = 8 * 177 // 4
 _CHUNKS = frozenset((b"VP8 ", b"VP8L", b"VP8X", b"ALPH", b"ANIM", b"ANMF", b"ICCP", b"EXIF", b"XMP "))
+_LEAST_SHARE = 0.01  # of a cut image, below which nobody would want to see the rest
 _LOSSLESS_EFFORT = 25  # of 100: beyond it files hardly shrink while the time doubles
 
 
@@ -37,12 +47,14 @@ def header(source: Source) -> Header:
         width, height = (v & 0x3FFF for v in struct.unpack_from("<HH", head, 26))
     else:
         raise UnreadableError("has a damaged header")
-    if struct.unpack_from("<I", head, 4)[0] + 8 > source.size:
-        raise UnreadableError("is cut off")
     if not (width and height):
         raise UnreadableError("does not state its size")
-    if head[12:16] == b"VP8 " and -(-width // 16) * -(-height // 16) > source.size * _MOST_BLOCKS:
-        raise UnreadableError(f"is cut off or damaged: it cannot hold the {width} x {height} it states")
+    if head[12:16] == b"VP8 ":
+        possible = -(-width // 16) * -(-height // 16) <= source.size * _MOST_BLOCKS
+    else:
+        possible = is_believable(width, height, source.size)
+    if not possible:
+        raise too_small(width, height)
     return Header(width, height, 8)
 
 
@@ -55,10 +67,12 @@ def check_container(source: Source) -> None:
         UnreadableError: a chunk is missing or incomplete.
     """
     end = struct.unpack_from("<I", source.read(0, 8).ljust(8, b"\0"), 4)[0] + 8
+    if end > source.size:
+        raise UnreadableError("is cut off")
     at, pictures = 12, 0
     while at + 8 <= end:
         name, size = struct.unpack_from("<4sI", source.read(at, 8).ljust(8, b"\0"))
-        if at + 8 + size > min(end, source.size):
+        if at + 8 + size > end:
             raise UnreadableError("is cut off or damaged: its chunks extend beyond its end")
         if name == b"VP8 ":
             _check_frame(source.read(at + 8, min(size, 10)), size)
@@ -76,11 +90,40 @@ def _check_frame(head: bytes, size: int) -> None:
         raise UnreadableError("is cut off or damaged: its picture is shorter than it states")
 
 
+def _filled_up(data: bytes, reason: UnreadableError) -> tuple[bytes, float]:
+    """A cut file whose picture goes on in zeros, and the share of the picture's bytes that is missing.
+
+    The coder makes something of zeros, from where the picture was cut to its lower end.
+    """
+    at, kept = 12, bytearray()
+    while at + 8 <= len(data):
+        name, size = struct.unpack_from("<4sI", data, at)
+        there = data[at + 8 : at + 8 + size]
+        if name in (b"VP8 ", b"VP8L"):
+            missing = 1 - len(there) / max(1, size)
+            if missing > 1 - _LEAST_SHARE:
+                break
+            kept += data[at : at + 8] + there.ljust(size + size % 2, b"\0")
+            return b"RIFF" + struct.pack("<I", len(kept) + 4) + b"WEBP" + bytes(kept), missing
+        if len(there) < size or name == b"ANMF":
+            break
+        kept += data[at : at + 8 + size + size % 2]
+        at += 8 + size + size % 2
+    raise UnreadableError(f"{reason}; there is not enough of it to colour") from reason
+
+
 def decode(source: Source, *, salvage: bool = False) -> Decoded:
     """The image and its metadata. Raises ``UnreadableError``."""
     header(source)
-    check_container(source)
     data = source.whole()
+    damage: tuple[str, ...] = ()
+    try:
+        check_container(source)
+    except UnreadableError as error:
+        if not salvage:
+            raise UnreadableError(f"{error}; --salvage colours what is left") from error
+        data, share = _filled_up(data, error)
+        damage = (missing_note(share, about=True),)
     try:
         image = WebPImagePlugin.WebPImageFile(io.BytesIO(data))
         array = np.asarray(image)
@@ -101,6 +144,7 @@ def decode(source: Source, *, salvage: bool = False) -> Decoded:
         icc=image.info.get("icc_profile"),
         lossless=_is_lossless(data),
         notes=(
+            *damage,
             *(("only the first frame of an animation was read",) if image.is_animated else ()),
             *left_out_note(_other_chunks(data)),
         ),

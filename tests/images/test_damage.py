@@ -194,6 +194,61 @@ def test_no_cut_file_of_other_formats_counts_as_whole(form: str) -> None:
             read(content[: len(content) * tenth // 10])
 
 
+def runs() -> bytes:
+    """A BMP in runs of one row each, which Pillow reads and does not write."""
+    plain = encoded("BMP")
+    rows = b"".join(bytes([255, row, 1, row]) + b"\0\0" for row in range(SCENE.shape[0]))
+    content = bytearray(plain[: struct.unpack_from("<I", plain, 10)[0]] + rows + b"\0\1")
+    struct.pack_into("<I", content, 2, len(content))
+    struct.pack_into("<II", content, 30, 1, len(rows) + 2)
+    return bytes(content)
+
+
+def four_colours() -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(SCENE).quantize(4).save(buffer, "GIF", interlace=0)
+    return buffer.getvalue()
+
+
+CUT = {
+    "BMP": encoded("BMP"),
+    "BMP in runs": runs(),
+    "GIF": encoded("GIF"),
+    "GIF of four colours": four_colours(),
+    "lossy WebP": encoded("WEBP", exif=b"Exif\0\0II*\0\x08\0\0\0\0\0\0\0\0\0"),
+    "lossless WebP": encoded("WEBP", lossless=True),
+    "tiles of JPEG 2000": encoded("JPEG2000", tile_size=(64, 64), no_jp2=True),
+    "JP2 in tiles": encoded("JPEG2000", tile_size=(64, 64)),
+}
+
+
+@pytest.mark.parametrize("name", CUT)
+def test_what_is_left_of_a_cut_file_is_coloured(name: str) -> None:
+    """The only copy of a photograph, on a disk that is dying: ``--salvage`` was named, and then failed as well."""
+    content = CUT[name]
+    whole = read(content).pixels
+    # nearly half of the one in runs is its palette
+    cut = content[: len(content) * (8 if name == "BMP in runs" else 6) // 10]
+    with pytest.raises(PhotoError, match=r"--salvage colours"):
+        read(cut)
+    photo = read(cut, salvage=True)
+    (note,) = [note for note in photo.notes if note.startswith("damaged: ")]
+    share = float(re.findall(r"(?:about|at least) ([\d.]+) %", note)[0])
+    assert 20 < share < 60 and photo.pixels.shape == whole.shape
+    sound = np.abs(photo.pixels.astype(int) - whole).reshape(len(whole), -1).max(axis=1) == 0
+    assert sound.sum() > 0.3 * len(whole), "what is sound is kept"
+    assert not sound.all()
+
+
+def test_what_cannot_be_salvaged_is_not_said_to_be() -> None:
+    """A JPEG 2000 of one tile, which OpenJPEG refuses as a whole."""
+    for content in (encoded("JPEG2000"), encoded("JPEG2000", no_jp2=True)):
+        for salvage in (False, True):
+            with pytest.raises(PhotoError, match=r"is cut off: .*so nothing can be salvaged") as caught:
+                read(content[: len(content) // 2], salvage=salvage)
+            assert "--salvage" not in str(caught.value)
+
+
 def test_a_tile_of_jpeg_2000_that_is_missing_is_found() -> None:
     """OpenJPEG silently leaves it black."""
     content = encoded("JPEG2000", tile_size=(64, 64), no_jp2=True)
@@ -218,7 +273,14 @@ def test_memory_for_other_formats_is_bounded_before_decoding(tmp_path: Path) -> 
     tiles = bytearray(encoded("JPEG2000", no_jp2=True))
     struct.pack_into(">II", tiles, 8, 30000, 30000)
     struct.pack_into(">II", tiles, 24, 64, 64)
-    for content in (*files.values(), tiles):
+    one_tile = bytearray(encoded("JPEG2000", no_jp2=True))
+    struct.pack_into(">II", one_tile, 8, 60000, 60000)
+    struct.pack_into(">II", one_tile, 24, 60000, 60000)
+    lossless = bytearray(encoded("WEBP", lossless=True)[:200])
+    struct.pack_into("<I", lossless, 21, 16382 | 16382 << 14)
+    in_runs = bytearray(runs())
+    struct.pack_into("<ii", in_runs, 18, 30000, 30000)
+    for content in (*files.values(), tiles, one_tile, lossless, in_runs):
         path = tmp_path / "a"
         path.write_bytes(content)
         with pytest.raises(PhotoError, match="cannot hold"):
