@@ -25,8 +25,9 @@ from colorcli.images.read import MAX_PIXELS, probe, too_large
 from colorcli.text import human_bytes
 
 Code = Literal[
-    "other_parameters", "other_input", "changed", "unknown", "in_color", "not_a_file", "unreadable", "too_large"
-]
+    "other_parameters", "other_input", "changed", "unknown", "in_color", "not_a_file", "unreadable", "too_large",
+    "unsignable",
+]  # fmt: skip
 CONFLICTS: frozenset[Code] = frozenset(("other_parameters", "other_input", "changed", "unknown"))
 """Reasons why an existing output is in the way; they do not apply with ``--overwrite``."""
 
@@ -266,11 +267,10 @@ def make_plan(
         if not pending:
             continue
         header = _header(found)
-        if header is not None and header[1] * header[2] > largest:
-            reason = too_large(header[1], header[2], largest)
+        refused = None if header is None else _refused(header, pending[0], parameters, largest)
+        if refused is not None:
             plan.verdicts += [
-                Verdict(found.relative, found.root, o.relative, o.sample, "failed", "too_large", reason, found)
-                for o in pending
+                Verdict(found.relative, found.root, o.relative, o.sample, "failed", *refused, found) for o in pending
             ]
         else:
             plan.tasks.append(_task(found, pending, header, parameters.format, pick.input_sha256 if pick else ""))
@@ -426,6 +426,19 @@ def _header(found: Found) -> tuple[Format, int, int, int] | None:
         return probe(found.path)
     except PhotoError:
         return None
+
+
+def _refused(
+    header: tuple[Format, int, int, int], output: Output, parameters: Parameters, largest: int
+) -> tuple[Code, str] | None:
+    """Code and reason where the header tells already that a photograph will fail."""
+    form, width, height, _ = header
+    if width * height > largest:
+        return "too_large", too_large(width, height, largest)
+    written = FORMATS[parameters.format or output_format(form, output.relative)]
+    if parameters.credentials and not written.mime:
+        return "unsignable", f"cannot be signed: {written.label} holds no Content Credentials; ask for --format tiff"
+    return None
 
 
 def _task(

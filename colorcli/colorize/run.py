@@ -300,6 +300,9 @@ class Run:
             request = _as_chosen(request, chosen)
         sources = discover.sources(request.inputs, request.listed, request.output)
         self._request = request = _with_format_of_file(request, sources)
+        if request.signer and request.format and not FORMATS[request.format].mime:
+            label = FORMATS[request.format].label
+            raise UsageError(f"{label} holds no Content Credentials; choose another format, or omit --c2pa-key.")
         self._card = registry.find(request.model)
         self.info: ModelInfo = registry.model_info(self._card)
         self.parameters = choose_parameters(

@@ -15,21 +15,19 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from colorcli.environment import needs
 from colorcli.errors import PhotoError, UsageError
 from colorcli.files import file_sha256
 from colorcli.images.formats import format_of_content
 from colorcli.images.provenance import DIGITAL_SOURCE_TYPE, Provenance
 from colorcli.text import printable
 
-_MIME = {"JPEG": "image/jpeg", "PNG": "image/png", "TIFF": "image/tiff", "WEBP": "image/webp", "AVIF": "image/avif",
-         "GIF": "image/gif", "HEIF": "image/heif"}  # fmt: skip
 # nothing is fetched; thumbnails would put further images into the file
 _SETTINGS: dict[str, Any] = {
     "builder": {"thumbnail": {"enabled": False}},
     "verify": {"remote_manifest_fetch": False, "ocsp_fetch": False},
 }
 _MOST_SAID = 300
-_MISSING = "Content Credentials need the c2pa library: pip install 'colorcli[c2pa]'."
 
 
 @dataclass(frozen=True)
@@ -284,14 +282,14 @@ def _library() -> Any:
     try:
         import c2pa
     except ImportError as error:
-        raise UsageError(_MISSING) from error
+        raise UsageError(f"Signing and reading Content Credentials {needs('c2pa-python', 'c2pa')}.") from error
     return c2pa
 
 
 def _mime(file: io.BufferedReader) -> str | None:
     form = format_of_content(file.read(32))
     file.seek(0)
-    return None if form is None else _MIME.get(form.name)
+    return None if form is None else form.mime or None
 
 
 def _clause(error: BaseException) -> str:

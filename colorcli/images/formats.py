@@ -66,6 +66,7 @@ class PhotoFormat:
         streamed: whether it is written strip by strip, so that the image is never in memory as a whole.
         lossy: whether pixels are coded lossily unless the encoder is told otherwise.
         block_rows: number of rows that are coded independently of all others, such as JPEG's blocks; 0 for none.
+        mime: media type of the format to the C2PA library; empty if a file cannot hold Content Credentials.
         bytes_per_pixel: approximate size of a colour photograph at 8 bits.
         deep_factor: how many times that size a photograph takes at 16 bits.
     """
@@ -88,6 +89,7 @@ class PhotoFormat:
     streamed: bool = False
     lossy: bool = False
     block_rows: int = 0
+    mime: str = ""
     bytes_per_pixel: float = 2.0
     deep_factor: float = 1.0
 
@@ -125,6 +127,7 @@ JPEG = PhotoFormat(
     max_exif=65533 - 6,
     lossy=True,
     block_rows=8,  # without chroma subsampling, as we write it
+    mime="image/jpeg",
     bytes_per_pixel=0.9,
 )
 PNG = PhotoFormat(
@@ -136,6 +139,7 @@ PNG = PhotoFormat(
     options=("png",),
     bits=16,
     texts=(b"tEXt", b"zTXt", b"iTXt"),
+    mime="image/png",
     bytes_per_pixel=1.9,
     deep_factor=2.5,
 )
@@ -149,6 +153,7 @@ TIFF = PhotoFormat(
     bits=16,
     paged=True,
     streamed=True,
+    mime="image/tiff",
     bytes_per_pixel=2.1,
     deep_factor=2.5,
 )
@@ -162,6 +167,7 @@ WEBP = PhotoFormat(
     max_side=16383,
     iptc=False,
     lossy=True,
+    mime="image/webp",
     bytes_per_pixel=0.4,
 )
 
@@ -178,10 +184,15 @@ JPEG2000 = PhotoFormat(
     deep_factor=2.7,
 )
 BMP = PhotoFormat("BMP", "BMP", (".bmp", ".dib"), re.compile(rb"BM.{12}[\x0c-\x7c]\0\0\0", re.DOTALL), "foreign")
-GIF = PhotoFormat("GIF", "GIF", (".gif",), re.compile(rb"GIF8[79]a"), "foreign")
-AVIF = PhotoFormat("AVIF", "AVIF", (".avif",), re.compile(rb"....ftypavi[fs]", re.DOTALL), "foreign")
+GIF = PhotoFormat("GIF", "GIF", (".gif",), re.compile(rb"GIF8[79]a"), "foreign", mime="image/gif")
+AVIF = PhotoFormat("AVIF", "AVIF", (".avif",), re.compile(rb"....ftypavi[fs]", re.DOTALL), "foreign", mime="image/avif")
 HEIF = PhotoFormat(
-    "HEIF", "HEIF", (".heic", ".heif"), re.compile(rb"....ftyp(?:hei[cxms]|hev[cxms]|mif1|msf1)", re.DOTALL), "heif"
+    "HEIF",
+    "HEIF",
+    (".heic", ".heif"),
+    re.compile(rb"....ftyp(?:hei[cxms]|hev[cxms]|mif1|msf1)", re.DOTALL),
+    "heif",
+    mime="image/heif",
 )
 # A DNG has TIFF's signature: ``read`` tells them apart by the directory.
 DNG = PhotoFormat("DNG", "DNG", (".dng",), re.compile(rb"(?!)"), "dng")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import datetime
+import json
 import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from colorcli.cli import main
 from colorcli.images.credentials import read_credentials
@@ -101,6 +103,23 @@ def test_outputs_carry_valid_credentials(tmp_path: Path, identity: dict[str, Pat
     assert contents(tmp_path / "in") == originals
     assert main(["verify", "out", "-q"]) == 0
     assert not list((tmp_path / "out").rglob("*.part"))
+
+
+def test_a_format_that_holds_no_credentials_is_said_before_the_run(
+    tmp_path: Path, identity: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A night's run whose masters all fail in the last step, after the colouring."""
+    write_gray(tmp_path / "in" / "a.png")
+    Image.open(tmp_path / "in" / "a.png").save(tmp_path / "in" / "b.jp2")
+    for target in (["--format", "jp2", "-o", "out"], ["-o", "out/c.jp2"]):
+        source = "in" if "--format" in target else "in/a.png"
+        assert main(["colorize", source, "-q", *target, *signing(identity)]) == 2
+        assert "JPEG 2000 holds no Content Credentials" in capsys.readouterr().err
+        assert not (tmp_path / "out").exists()
+    assert main(["colorize", "in", "-o", "out", "--dry-run", "--json", *signing(identity)]) == 0
+    refused = [r for r in map(json.loads, capsys.readouterr().out.splitlines()) if r.get("code") == "unsignable"]
+    assert [r["input"] for r in refused] == ["b.jp2"] and "--format tiff" in refused[0]["reason"]
+    assert main(["colorize", "in", "-o", "out", "-q", "--format", "tiff", *signing(identity)]) == 0
 
 
 def test_a_changed_file_is_found_out(tmp_path: Path, identity: dict[str, Path]) -> None:
