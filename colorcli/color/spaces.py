@@ -131,7 +131,12 @@ def lab_to_srgb(lab: ArrayLike) -> Floats:
 
 def gray_to_lightness(gray: ArrayLike) -> Floats:
     """CIE L* 0..100 of neutral pixels, elementwise, from their encoded value 0..1."""
-    return 116 * _f(srgb_to_linear(gray)) - 16
+    return luminance_to_lightness(srgb_to_linear(gray))
+
+
+def luminance_to_lightness(luminance: ArrayLike) -> Floats:
+    """CIE L* 0..100 of a luminance 0..1 relative to white, elementwise."""
+    return 116 * _f(_as_float(luminance)) - 16
 
 
 def srgb_to_lightness(image: ArrayLike) -> Floats:
@@ -142,8 +147,7 @@ def srgb_to_lightness(image: ArrayLike) -> Floats:
     image = _as_float(image)
     if image.ndim < 3:
         return gray_to_lightness(image)
-    luminance = srgb_to_linear(_as_colours(image, "RGB")) @ LUMINANCE.astype(image.dtype)
-    return 116 * _f(luminance) - 16
+    return luminance_to_lightness(srgb_to_linear(_as_colours(image, "RGB")) @ LUMINANCE.astype(image.dtype))
 
 
 def lightness_to_gray(lightness: ArrayLike) -> Floats:
@@ -164,6 +168,14 @@ def lightness_lut(bits: int) -> NDArray[np.float32]:
     ``lightness_lut(8)[photo]`` is the lightness of an 8-bit gray photo. Raises ValueError for other depths.
     """
     table = gray_to_lightness(code_values(bits)).astype(np.float32)
+    table.flags.writeable = False
+    return table
+
+
+@cache
+def linear_lut(bits: int) -> Floats:
+    """Linear light 0..1 of every code, read-only: ``linear_lut(8)[photo]``. Raises ValueError for other depths."""
+    table = srgb_to_linear(code_values(bits))
     table.flags.writeable = False
     return table
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from colorcli.color.spaces import lightness_lut, srgb_to_lightness
+from colorcli.color.spaces import LUMINANCE, lightness_lut, linear_lut, luminance_to_lightness
 from colorcli.errors import PhotoError
 from colorcli.images import icc
 from colorcli.images.encoding import Encoding
@@ -19,7 +19,7 @@ from colorcli.images.source import Source
 from colorcli.text import printable
 
 # Files of up to this many pixels are decoded whole; for larger ones, bands of rows are re-encoded and decoded.
-_WHOLE = 1_000_000
+_WHOLE = 250_000
 _COMPARED = 1 << 15
 
 
@@ -35,7 +35,7 @@ class AsWritten:
 def measure(part: Path, form: PhotoFormat, encoding: Encoding, original: Pixels, *, whole: bool = False) -> AsWritten:
     """Compare the lightness of a written file with that of the photograph.
 
-    A file of up to one megapixel is decoded, and about 33,000 of its pixels are compared, in evenly spaced rows. For a
+    A file of up to 250,000 pixels is decoded, and about 33,000 of its pixels are compared, in evenly spaced rows. For a
     larger one, if its format codes blocks of rows independently, some blocks are encoded again with the same settings
     and compared, so that the cost does not grow with the size.
 
@@ -75,6 +75,7 @@ def _coded_again(rows: Pixels, form: PhotoFormat, encoding: Encoding) -> Pixels:
 
 
 def _lightness(pixels: Pixels) -> np.ndarray[tuple[int, ...], np.dtype[np.floating]]:
+    bits = 8 * pixels.dtype.itemsize
     if pixels.ndim == 2:
-        return lightness_lut(8 * pixels.dtype.itemsize)[pixels]
-    return srgb_to_lightness(pixels / np.float64(np.iinfo(pixels.dtype).max))
+        return lightness_lut(bits)[pixels]
+    return luminance_to_lightness(linear_lut(bits)[pixels] @ LUMINANCE)
