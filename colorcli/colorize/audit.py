@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from colorcli.colorize.journal import altered_lines, journal_path, read_journal, segments
+from colorcli.colorize.journal import altered_lines, files_of, journal_path, read_journal, segments
 from colorcli.errors import OutputError, UsageError
 
 State = Literal["done", "skipped", "failed", "unfinished"]
@@ -42,7 +42,7 @@ class Status:
 
 @dataclass(frozen=True)
 class Mismatch:
-    """A file that differs from the journal: its journalled path, what is wrong, and whether it is input or output."""
+    """A file that differs from the journal: its journalled path, what is wrong, and what it is."""
 
     path: str
     fault: Fault
@@ -91,7 +91,7 @@ def verify(
     jobs: int = 2,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> tuple[int, list[Mismatch]]:
-    """Compare size and SHA-256 of every finished output with the journal; with ``inputs``, of the inputs too.
+    """Compare size and SHA-256 of every finished output and its XMP with the journal; with ``inputs``, of inputs too.
 
     A journal whose lines were altered, added or removed is a mismatch itself.
 
@@ -144,7 +144,7 @@ def _shown(path: Path, root: Path) -> str:
 class _File:
     path: Path
     shown: str
-    side: Literal["output", "input"]
+    side: Literal["output", "sidecar", "input"]
     size: object
     sha256: object
 
@@ -154,15 +154,18 @@ def _finished_files(root: Path, *, inputs: bool) -> Iterator[_File]:
     for state, record in read_status(root).records:
         if state != "done":
             continue
-        output, source = str(record.get("output")), str(record.get("source"))
-        yield _File(root / output, output, "output", record.get("output_size"), record.get("output_sha256"))
-        if "uncertainty_map" in record:
-            name = str(record["uncertainty_map"])
-            size, sha256 = record.get("uncertainty_map_size"), record.get("uncertainty_map_sha256")
-            yield _File(root / name, name, "output", size, sha256)
+        source = str(record.get("source"))
+        for name, size, sha256 in files_of(record):
+            side: Literal["output", "sidecar"] = "sidecar" if _is_sidecar(name, record) else "output"
+            yield _File(root / str(name), str(name), side, size, sha256)
         if inputs and source not in originals:
             originals.add(source)
             yield _File(Path(source), source, "input", record.get("input_size"), record.get("input_sha256"))
+
+
+def _is_sidecar(name: object, record: dict[str, object]) -> bool:
+    beside = record.get("xmp")
+    return isinstance(beside, dict) and beside.get("output") == name
 
 
 def _compare(file: _File) -> Mismatch | None:

@@ -19,10 +19,10 @@ from typing import Literal
 import colorcli
 from colorcli.colorize import premis
 from colorcli.colorize.audit import Mismatch, read_status
-from colorcli.colorize.journal import segments
+from colorcli.colorize.journal import files_of, segments
 from colorcli.colorize.naming import beside
 from colorcli.errors import OutputError, UsageError, VerificationError
-from colorcli.files import file_sha256, is_debris, part_path, sync_folder, write_atomically
+from colorcli.files import file_sha256, is_debris, replacing, sync_folder, write_atomically
 from colorcli.text import printable
 
 MANIFEST = "SHA256SUMS"
@@ -68,7 +68,7 @@ def check_bag(bag: Path, roots: Sequence[Path]) -> None:
 
 
 def write_manifest(root: Path, *, sidecars: bool = False) -> Delivered:
-    """Write ``SHA256SUMS`` in an output folder: every finished output as ``sha256sum -c`` reads it.
+    """Write ``SHA256SUMS`` in an output folder: every finished output, and its XMP, as ``sha256sum -c`` reads it.
 
     The checksums are the journal's, so that an output which was changed later is detected. With ``sidecars``, these are
     listed too.
@@ -108,7 +108,7 @@ def sidecar_name(output: str) -> str:
 def write_bag(
     root: Path, bag: Path, *, sidecars: bool = False, progress: Progress = lambda done, total: None
 ) -> Delivered:
-    """Pack every finished output of a folder into a BagIt bag (RFC 8493), or complete one that was begun.
+    """Pack every finished output of a folder, and its XMP, into a BagIt bag (RFC 8493), or complete one that was begun.
 
     Copies are compared with the journal's checksums. The declaration ``bagit.txt`` is written last, so that an
     incomplete folder is not a bag. The journal is included as a tag file.
@@ -118,7 +118,7 @@ def write_bag(
         VerificationError: an output is not what the journal says.
     """
     done = finished(root)
-    payload = _files(done)
+    payload = _listed(done)
     if sidecars:
         payload += [(name, file_sha256(root / name)) for name in (sidecar_name(str(r["output"])) for r in done)]
     _check_names(bag, [name for name, _ in payload])
@@ -227,21 +227,20 @@ def _writing(path: Path) -> Iterator[None]:
         raise OutputError(f"{shown} cannot be written: {error.strerror or error}.") from error
 
 
-def _files(done: Sequence[Record]) -> list[tuple[str, str]]:
-    """Name and SHA-256 of every output, and of its map of uncertainty if it has one."""
-    kinds = (("output", "output_sha256"), ("uncertainty_map", "uncertainty_map_sha256"))
-    return [(str(record[name]), str(record[sha])) for record in done for name, sha in kinds if name in record]
-
-
 def _manifest(done: Sequence[Record], runs: Mapping[str, Record] | None) -> bytes:
     """The lines for outputs and, if ``runs`` are given, for sidecars."""
-    names = _files(done)
+    names = _listed(done)
     if runs is not None:
         names += [
             (sidecar_name(str(record["output"])), hashlib.sha256(premis.sidecar(record, runs)).hexdigest())
             for record in done
         ]
     return b"".join(_sum_line(name, sha256) for name, sha256 in sorted(names))
+
+
+def _listed(done: Sequence[Record]) -> list[tuple[str, str]]:
+    """Name and checksum of every output and of what belongs to it."""
+    return [(str(name), str(sha256)) for record in done for name, _, sha256 in files_of(record)]
 
 
 def _sum_line(name: str, sha256: str) -> bytes:
@@ -321,9 +320,8 @@ def _packed(source: Path, target: Path, sha256: str) -> int:
         if file_sha256(target) == sha256:
             return target.stat().st_size
     target.parent.mkdir(parents=True, exist_ok=True)
-    part = part_path(target)
     digest, size = hashlib.sha256(), 0
-    try:
+    with replacing(target) as part:
         try:
             original = source.open("rb")
         except OSError as error:
@@ -335,14 +333,7 @@ def _packed(source: Path, target: Path, sha256: str) -> int:
                 digest.update(chunk)
                 copy.write(chunk)
                 size += len(chunk)
-            copy.flush()
-            os.fsync(copy.fileno())
         _demand(digest.hexdigest() == sha256, source)
-        part.replace(target)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            part.unlink()
-        raise
     return size
 
 

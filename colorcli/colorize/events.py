@@ -88,13 +88,21 @@ class PhotoStart(_Output):
     event: Literal["photo.start"]
 
 
+class Beside(TypedDict):
+    """A file beside an output that belongs to it: path relative to the output folder, size, hexadecimal SHA-256."""
+
+    output: str
+    size: int
+    sha256: str
+
+
 class PhotoDone(_Output):
     """A finished output: its input, how it was made, and its fidelity to the photograph.
 
     ``max_delta_l`` and ``mean_delta_l`` are of the codes as computed, the ``written_`` ones of the file, of which
     ``written_share`` was compared: a lossy coder changes lightness too. ``mark`` is the visible sign's rectangle, which
     is left out of all of this. ``worker`` is the machine of the cluster that coloured it. ``uncertainty`` is the
-    score of its ground, and its map a file beside the output.
+    score of its ground, and its map a file beside the output. ``xmp`` is the sidecar that was written along.
     """
 
     event: Literal["photo.done"]
@@ -127,6 +135,7 @@ class PhotoDone(_Output):
     uncertainty_map: NotRequired[str]
     uncertainty_map_size: NotRequired[int]
     uncertainty_map_sha256: NotRequired[str]
+    xmp: NotRequired[Beside]
 
 
 class PhotoTouched(_Made):

@@ -238,6 +238,16 @@ def made_outputs(root: Path) -> frozenset[str]:
     return frozenset(str(record[key]) for record in done for key in ("output", "uncertainty_map") if key in record)
 
 
+def files_of(record: Mapping[str, object]) -> Iterator[tuple[object, object, object]]:
+    """Name, size and SHA-256 of an output and of what was written along with it, as its ``photo.done`` has them."""
+    yield record.get("output"), record.get("output_size"), record.get("output_sha256")
+    if "uncertainty_map" in record:
+        yield record["uncertainty_map"], record.get("uncertainty_map_size"), record.get("uncertainty_map_sha256")
+    beside = record.get("xmp")
+    if isinstance(beside, dict):
+        yield beside.get("output"), beside.get("size"), beside.get("sha256")
+
+
 def _parse(line: bytes) -> dict[str, object] | None:
     try:
         record = json.loads(line)
@@ -259,7 +269,8 @@ class Map:
 class Finished:
     """An output as it was when it was last finished; ``fingerprint`` joins weights and parameters.
 
-    ``map`` is that of its uncertainty, which does not decide the output.
+    ``map`` is that of its uncertainty, which does not decide the output; ``sidecar`` is name and size of the XMP file
+    that was written along.
     """
 
     input: str
@@ -270,6 +281,7 @@ class Finished:
     fingerprint: str
     input_sha256: str = ""
     map: Map | None = field(default=None, compare=False)
+    sidecar: tuple[str, int] | None = None
 
 
 @dataclass(slots=True)
@@ -344,7 +356,11 @@ def _finished(record: dict[str, object]) -> Finished:
     sha256 = str(record.get("input_sha256", ""))
     ground, name = record.get("uncertainty_ground"), record.get("uncertainty_map")
     made = Map(str(ground), str(name), int(str(record["uncertainty_map_size"]))) if ground and name else None
-    return Finished(str(record["input"]), sample, size, mtime, output, _fingerprint_of(record), sha256, made)
+    beside = record.get("xmp")
+    sidecar = (str(beside["output"]), int(str(beside["size"]))) if isinstance(beside, dict) else None
+    return Finished(
+        str(record["input"]), sample, size, mtime, output, _fingerprint_of(record), sha256, made, sidecar
+    )
 
 
 def _fingerprint_of(record: dict[str, object]) -> str:

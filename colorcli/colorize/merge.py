@@ -18,7 +18,7 @@ from colorcli.colorize.lock import locked
 from colorcli.colorize.picks import parameters_of
 from colorcli.colorize.plan import Output, Plan, Verdict
 from colorcli.errors import ModelError, OutputError, UsageError
-from colorcli.files import part_path, sync_folder
+from colorcli.files import replacing
 from colorcli.registry import registry
 from colorcli.text import printable
 
@@ -71,8 +71,9 @@ def merge(shards: Sequence[Path], output: Path, observe: Observer = lambda done,
             for done, (name, origin) in enumerate(origins.items(), 1):
                 if not _has_size(origin / name, finished[name].output_size):
                     merged.missing.append(name)
-                elif _place(origin / name, output / name, name):
-                    merged.placed += 1
+                else:
+                    _place_sidecar(finished[name].sidecar, origin, output, merged)
+                    merged.placed += _place(origin / name, output / name, name)
                 mapped = finished[name].map
                 if mapped is not None and _has_size(origin / mapped.name, mapped.size):
                     _place(origin / mapped.name, output / mapped.name, mapped.name)
@@ -148,16 +149,21 @@ def _place(source: Path, target: Path, name: str) -> bool:
     return True
 
 
+def _place_sidecar(sidecar: tuple[str, int] | None, origin: Path, output: Path, merged: Merged) -> None:
+    if sidecar is None:
+        return
+    name, size = sidecar
+    if _has_size(origin / name, size):
+        _place(origin / name, output / name, name)
+    else:
+        merged.notices.append(f"{printable(name)} is not in {origin} as its journal says, and is left out.")
+
+
 def _copy(source: Path, target: Path, *, link: bool = False) -> None:
     """Copy a file, or link it, so that the target is absent or whole."""
-    part = part_path(target)
-    part.unlink(missing_ok=True)
-    if not (link and _linked(source, part)):
-        shutil.copy2(source, part)
-        with part.open("rb+") as file:
-            os.fsync(file.fileno())
-    part.replace(target)
-    sync_folder(target.parent)
+    with replacing(target) as part:
+        if not (link and _linked(source, part)):
+            shutil.copy2(source, part)
 
 
 def _linked(source: Path, target: Path) -> bool:

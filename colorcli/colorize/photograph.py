@@ -38,7 +38,7 @@ from colorcli.images.provenance import Provenance, is_labelled, merged
 from colorcli.images.read import inverted, page_count, read_photo
 from colorcli.images.tiles import Windows, blend
 from colorcli.images.visible_mark import Sign
-from colorcli.images.write import FurtherPage, Written, write_photo
+from colorcli.images.write import FurtherPage, Written, sidecar_name, write_photo
 from colorcli.pipeline.coloring import Join
 from colorcli.pipeline.coloring import prepare as windows_of
 from colorcli.pipeline.controls import draw, follow, steering, variant
@@ -420,6 +420,9 @@ def done_record(
         record["uncertainty_map"] = result.map.name
         record["uncertainty_map_size"] = result.map.size
         record["uncertainty_map_sha256"] = result.map.sha256
+    if (packet := result.written.sidecar) is not None:
+        name, sha256 = sidecar_name(start["output"]), hashlib.sha256(packet).hexdigest()
+        record["xmp"] = {"output": name, "size": len(packet), "sha256": sha256}
     return record
 
 

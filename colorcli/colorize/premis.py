@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from colorcli.colorize.journal import read_journal
+from colorcli.colorize.journal import files_of, read_journal
 from colorcli.images.provenance import DIGITAL_SOURCE_TYPE
 
 VERSION = 1
@@ -74,6 +74,8 @@ def sidecar(record: Record, runs: Mapping[str, Record]) -> bytes:
             bits=record.get("bits"), width=record.get("width"), height=record.get("height"), derived=source,
         ),
     ]  # fmt: skip
+    _, *along = files_of(record)
+    objects += [_object(str(name), size, sha256, derived=source) for name, size, sha256 in along]
     said = {"colorcli_sidecar": VERSION, "premis": "3.0", "objects": objects, "events": events, "agents": agents}
     # ASCII, so that names that are not UTF-8 can be restored
     return (json.dumps(said, indent=1, ensure_ascii=True) + "\n").encode()

@@ -42,12 +42,14 @@ class Written:
         sha256: hexadecimal SHA-256 of the file.
         left_out: sentences about metadata that the format cannot hold.
         lightness: how far the file's lightness is from the photograph's; None if coding cannot change it.
+        sidecar: the XMP packet that was written beside it; None if none was.
     """
 
     size: int
     sha256: str
     left_out: tuple[str, ...] = ()
     lightness: AsWritten | None = None
+    sidecar: bytes | None = None
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,11 @@ class FurtherPage:
     bits: int
     alpha: Pixels | None = None
     metadata: Metadata = field(default_factory=Metadata)
+
+
+def sidecar_name(name: str) -> str:
+    """What the XMP file beside an output is called."""
+    return f"{name}.xmp"
 
 
 def write_photo(
@@ -106,7 +113,7 @@ def write_photo(
         canvas: array ``(height, width, 3)`` with the pixels' dtype in which the image is assembled, except for TIFF and
             with alpha; strips that already are its rows are not copied. None allocates one.
         more: further pages, in formats that hold several.
-        sidecar: whether to write the XMP packet beside the file too, under its name plus ``.xmp``.
+        sidecar: whether to write the XMP packet beside the file too, as ``sidecar_name``.
         profile: the colour space to write in; None is sRGB.
         original: the photograph, upright and sRGB-encoded, to compare the written file's lightness with; None compares
             nothing.
@@ -166,7 +173,8 @@ def write_photo(
             _check_picture(part, (shown[1], shown[0], shown[2]), name)
         if original is not None and (profile is not None or (form.lossy and not lossless)):
             written = replace(written, lightness=measure(part, form, encoding, original, whole=verify))
-        _give_name(part, target, packet if sidecar else None, mtime_ns, fsync=fsync)
+        written = replace(written, sidecar=packet if sidecar else None)
+        _give_name(part, target, written.sidecar, mtime_ns, fsync=fsync)
     except BaseException as error:
         with suppress(OSError):
             part.unlink()
@@ -254,7 +262,7 @@ def _give_name(part: Path, target: Path, sidecar: bytes | None, mtime_ns: int | 
     if mtime_ns is not None:
         os.utime(part, ns=(mtime_ns, mtime_ns))
     if sidecar is not None:
-        write_atomically(target.with_name(f"{target.name}.xmp"), sidecar)
+        write_atomically(target.with_name(sidecar_name(target.name)), sidecar)
     _rename(part, target)
     if fsync:
         sync_folder(target.parent)

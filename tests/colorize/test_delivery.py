@@ -17,6 +17,7 @@ from PIL import Image
 
 from colorcli.cli import main
 from colorcli.colorize import delivery
+from colorcli.colorize.merge import merge
 from colorcli.colorize.run import Request, run
 from colorcli.files import file_sha256
 from colorcli.pipeline import opening
@@ -24,6 +25,7 @@ from colorcli.registry import registry
 
 from ..fakes import CARD, FakeSession
 from .conftest import Colour, contents, write_gray
+from .test_archive import packet
 from .test_resume import complete, start
 
 HOSTILE = ("new\nline.png", "back\\slash.png", "\x1b[31mred.png", "100% sure.png", " space.png", "é☃.png", "*star.png")
@@ -171,6 +173,31 @@ def test_a_sidecar_says_what_was_made_from_what(tmp_path: Path) -> None:
     assert creation["digitalSourceType"].endswith("compositeWithTrainedAlgorithmicMedia")
     assert [agent["agentIdentifier"] for agent in said["agents"]] == ["colorcli", "fake@test"]
     assert said["agents"][0]["agentVersion"]
+
+
+def test_xmp_beside_outputs_is_handed_over_with_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The captions of a whole archive lie in it, and nothing would tell that they were lost or changed on the way."""
+    for name in ("a.png", "b.png"):
+        write_gray(tmp_path / "in" / name)
+    (tmp_path / "in" / "a.xmp").write_bytes(packet('dc:source="Box 12"'))
+    assert main(["colorize", "in", "-o", "out", "--manifest", "--sidecar", "--bag", "bag", "-q"]) == 0
+    assert b"Box 12" in Path("out/a.png.xmp").read_bytes()
+    assert check_sums(Path("out")).returncode == 0
+    assert b"  a.png.xmp\n" in (Path("out") / delivery.MANIFEST).read_bytes()
+    check_bag(Path("bag"))
+    assert Path("bag/data/a.png.xmp").read_bytes() == Path("out/a.png.xmp").read_bytes()
+    said = json.loads(Path("out/a.png.json").read_text())["objects"]
+    assert [one["objectIdentifier"] for one in said] == ["a.png", "a.png", "a.png.xmp"]
+    merge([Path("out")], Path("all"))
+    assert contents(Path("all"))["a.png.xmp"] == Path("out/a.png.xmp").read_bytes()
+    assert main(["verify", "all", "-q"]) == 0
+    Path("out/a.png.xmp").unlink()
+    merged = merge([Path("out")], Path("again"))
+    assert len(merged.notices) == 1 and "a.png.xmp is not in" in merged.notices[0]
+    capsys.readouterr()
+    assert main(["verify", "out", "-q", "--json"]) == 9
+    found = [json.loads(line) for line in capsys.readouterr().out.splitlines()][:-1]
+    assert [(item["side"], item["fault"], item["path"]) for item in found] == [("sidecar", "missing", "a.png.xmp")]
 
 
 def test_verify_finds_an_altered_manifest_and_sidecar(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
