@@ -9,7 +9,7 @@ import typer
 import colorcli
 from colorcli.cli import models
 from colorcli.cli.colorize import colorize
-from colorcli.cli.command import PREFIX, Command, Group
+from colorcli.cli.command import PREFIX, Command, Group, HelpCommand
 from colorcli.cli.docs import docs
 from colorcli.cli.doctor import doctor
 from colorcli.cli.evaluate import evaluate
@@ -64,6 +64,6 @@ app.command("evaluate", cls=Command)(evaluate)
 app.command("export", cls=Command)(export)
 app.add_typer(models.app, name="models", help="List, install and check models.")
 app.command("init", cls=Command)(init)
-app.command("help")(help_command)
+app.command("help", cls=HelpCommand)(help_command)
 app.command("doctor", cls=Command)(doctor)
 app.command("docs", cls=Command)(docs)

@@ -425,13 +425,21 @@ def _summarize(report: Report, plan: Plan, *, verbose: bool, debug: bool) -> Non
             data.note(failure.trace)
     parts = [f"{report.done} coloured"]
     parts += [f"{report.already} done already"] if report.already else []
-    parts += [f"{report.skipped} skipped", f"{report.failed} failed"]
+    parts += [f"{report.skipped} skipped", f"{report.failed} failed", *_passed_over(plan)]
     parts += [f"{report.unprocessed} left for the next run"] if report.unprocessed else []
     speed = f" ({report.photographs_per_second:.2f} photos/s)" if report.done else ""
     places = ", ".join(printable(str(root)) for root in plan.roots)
     data.note(f"{', '.join(parts)} in {duration(report.seconds)}{speed}: {places}")
     if report.exit_code in (ExitCode.INTERRUPTED, ExitCode.TERMINATED) and report.unprocessed:
         data.note("Stopped as asked; run again to go on.")
+
+
+def _passed_over(plan: Plan) -> list[str]:
+    """How much of the inputs is no input."""
+    system = "folder" if plan.left_out == 1 else "folders"
+    parts = [f"{plan.left_out} {system} of thumbnails or trash passed over"] if plan.left_out else []
+    earlier = "output" if plan.earlier == 1 else "outputs"
+    return parts + ([f"{plan.earlier} {earlier} of earlier runs passed over"] if plan.earlier else [])
 
 
 def _print_plan(plan: Plan, *, json: bool) -> None:
@@ -482,13 +490,10 @@ def _show_plan(plan: Plan) -> None:
     for collision in plan.collisions:
         names = printable(", ".join(collision.inputs))
         data.line(f"would share a name: {names}; named {printable(', '.join(collision.outputs))}")
-    left_out = f", {plan.left_out} folders of systems passed over" if plan.left_out else ""
-    left_out += f", {plan.earlier} outputs of earlier runs passed over" if plan.earlier else ""
     basis = "as fast as the last run" if plan.seconds_per_megapixel else "on an ordinary CPU"
     data.note(
         f"{plan.pending} to colour ({plan.megapixels:.1f} megapixels), {plan.already} done already, "
-        f"{len(plan.verdicts)} not to be made, {plan.ignored} other files"
-        f"{left_out}; "
+        f"{', '.join([f'{len(plan.verdicts)} not to be made', f'{plan.ignored} other files', *_passed_over(plan)])}; "
         f"about {duration(plan.estimated_seconds())} {basis}, about {human_bytes(plan.estimated_bytes)} of disk."
     )
 

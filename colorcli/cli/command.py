@@ -110,7 +110,20 @@ def _option(param: Any) -> str:
 class Group(TyperGroup):
     """The program itself, whose own options have no variables: COLORCLI_VERSION may mean anything."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        for param in self.params:
-            vars(param)["allow_from_autoenv"] = False
+    def get_params(self, ctx: Any) -> list[Any]:
+        """The options, those of shell completion too, which Typer adds after the group is made."""
+        return _without_variables(super().get_params(ctx))
+
+
+class HelpCommand(TyperCommand):
+    """A command whose options have no variables."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """The options."""
+        return _without_variables(super().get_params(ctx))
+
+
+def _without_variables(params: list[Any]) -> list[Any]:
+    for param in params:
+        vars(param)["allow_from_autoenv"] = False
+    return params

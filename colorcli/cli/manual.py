@@ -7,6 +7,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import colorcli
+from colorcli.environment import VARIABLES
+
+_ENVIRONMENT = [
+    "Every option of a command has a variable that is named after both: COLORCLI_COLORIZE_SIGMA is the --sigma of "
+    "colorcli colorize. What the command line says goes before a variable, and a variable before colorcli.toml.",
+    f"The program itself reads {', '.join(VARIABLES[:-1])} and {VARIABLES[-1]}; colorcli docs settings says what for.",
+]
 
 
 def manual(context: Any) -> str:
@@ -35,6 +42,7 @@ def manual(context: Any) -> str:
         usage = f"{child.command_path} {' '.join(child.command.collect_usage_pieces(child))}"
         first, rest = _summary(child.command)
         lines += [f".SS {_quoted(usage)}", *_paragraphs([first, *rest]), *_parameters(child)]
+    lines += [".SH ENVIRONMENT", *_paragraphs(_ENVIRONMENT)]
     epilog = getattr(context.command, "epilog", None)
     if epilog:
         lines += [".SH NOTES", *_paragraphs([epilog])]

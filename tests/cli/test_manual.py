@@ -26,6 +26,14 @@ def test_the_page_has_every_option_of_every_command(run: Run) -> None:
     assert "--rest" in sections["watch"] and "--sigma" in sections["watch"]
 
 
+def test_no_variable_is_named_that_must_not_be_read(run: Run) -> None:
+    """COLORCLI_INSTALL_COMPLETION=1 had every command change the shell's start files, as the page told."""
+    page = run("help", "--man").stdout
+    assert "env var" not in page and "COLORCLI_COLORIZE_SIGMA" in page and "COLORCLI_DATA_DIR" in page
+    shown = run("doctor", "--help", COLORCLI_SHOW_COMPLETION="bash")
+    assert shown.returncode == 0 and "_COLORCLI_COMPLETE" not in shown.stdout
+
+
 def test_the_page_of_one_command(run: Run) -> None:
     """Each command has its own page, as git has git-commit(1)."""
     page = run("help", "--man", "models", "pull").stdout

@@ -214,6 +214,18 @@ def test_skipped_photographs_are_listed_with_their_reasons(old: Path, capsys: py
     assert "0 coloured, 6 skipped, 0 failed" in err
 
 
+def test_what_is_passed_over_is_counted(old: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Whoever misses a photograph learns where to look; a dry run told, a run did not."""
+    for folder in ("@eaDir", "sub/.thumbnails"):
+        write_gray(old / folder / "x.png")
+    assert main(["colorize", str(old), "-o", str(old / "made")]) == 0
+    assert "0 failed, 2 folders of thumbnails or trash passed over in" in capsys.readouterr().err
+    assert main(["colorize", str(old), "-o", str(old / "again"), "--dry-run"]) == 0
+    assert (
+        "2 folders of thumbnails or trash passed over, 6 outputs of earlier runs passed over" in capsys.readouterr().err
+    )
+
+
 def test_with_verbose_a_skip_is_listed_once(old: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A second list of ten thousand photographs would hide what came before it."""
     main(["colorize", str(old), "-q"])
