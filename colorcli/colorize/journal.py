@@ -229,6 +229,28 @@ def _readable(root: Path) -> Iterator[None]:
         raise OutputError(f"{path} cannot be read: {error.strerror or error}.") from error
 
 
+def last_ends(root: Path) -> list[dict[str, object]]:
+    """The ``run.end`` of the run that came last; of merged shards, which ran beside each other, one of each.
+
+    Raises:
+        OutputError: the journal cannot be read.
+    """
+    ends: list[dict[str, object]] = []
+    with _readable(root):
+        for path in segments(root):
+            began, end = "", None
+            for record in _records(path):
+                if record["event"] == "run.start":
+                    began, end = str(record.get("time", "")), None
+                elif record["event"] == "run.end":
+                    end = record
+            if path == journal_path(root):
+                # a run here that began after the shards had ended went on with what they had made
+                ends = [other for other in ends if str(other.get("time", "")) > began]
+            ends += [end] if end is not None else []
+    return ends
+
+
 def made_outputs(root: Path) -> frozenset[str]:
     """What the journal of a folder says was made there, by path relative to it; nothing where it cannot be read."""
     try:

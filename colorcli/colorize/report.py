@@ -25,7 +25,7 @@ import colorcli
 from colorcli.color.spaces import lightness_to_gray, srgb_to_lightness
 from colorcli.colorize import picks
 from colorcli.colorize.discover import Found
-from colorcli.colorize.journal import read_journal
+from colorcli.colorize.journal import last_ends, read_journal
 from colorcli.colorize.memory import PixelBudget
 from colorcli.colorize.naming import sample_mark
 from colorcli.colorize.options import Execution, Parameters
@@ -332,13 +332,17 @@ def _line(done: int, failed: int, skipped: int, model: str) -> str:
 
 
 def _summary(root: Path, done: int, failed: int, skipped: int, model: str) -> dict[str, object]:
-    """Counts and the end of the last run, failures first."""
-    ends = [record for record in read_journal(root) if record["event"] == "run.end"]
+    """Counts and the end of the last run, or of the longest of several shards, failures first."""
+    ends = last_ends(root)
     counts: dict[str, object] = {"Failed": failed or None, "Coloured": done, "Left alone": skipped or None}
     if not ends:
         return {**counts, "Model": model}
-    code = int(str(ends[-1].get("exit_code", 0)))
-    return {**counts, "Last run": f"{float(str(ends[-1]['seconds'])):.1f} s", "Exit code": code, "Model": model}
+    codes = sorted({int(str(end.get("exit_code", 0))) for end in ends})
+    seconds = f"{max(float(str(end['seconds'])) for end in ends):.1f} s"
+    if len(ends) == 1:
+        return {**counts, "Last run": seconds, "Exit code": codes[0], "Model": model}
+    shards = {"Shards": len(ends), "Longest": seconds, "Exit codes": ", ".join(map(str, codes))}
+    return {**counts, **shards, "Model": model}
 
 
 def _facts(model: ModelInfo, parameters: Parameters, samples: int) -> dict[str, object]:

@@ -115,6 +115,8 @@ def test_reports_are_merged(old: Path, shards: list[Path], monkeypatch: pytest.M
     text = page.read_text(encoding="utf-8")
     for name in (*contents(old.with_name("whole")), "broken.jpg"):
         assert name in text
+    assert "<dt>Shards</dt><dd>3</dd>" in re.sub(r">\s+<", "><", text), "one shard's end is not that of all"
+    assert "<dt>Exit codes</dt><dd>0, 3</dd>" in re.sub(r">\s+<", "><", text)
 
 
 def test_the_array_job_of_the_page_colours_each_part_once_and_merges(tmp_path: Path) -> None:
