@@ -28,11 +28,16 @@ _USUAL_RESIDUAL, _LARGE_RESIDUAL, _STRAY_RESIDUAL = 7.5, 10.5, 25.0
 # the image that the print may take, and the largest that spots on it may take, in one piece or scattered
 _COARSE_SIDES = (64, 32)
 _CORE_RESIDUAL, _CORE_SHARE, _OTHER_COLOR = 2.5, 85, 9.0
-_LEAST_PRINT, _MOST_SPOTS, _SCATTERED = 0.35, 0.10, 0.03
+_LEAST_BESIDE = 0.6  # share of the central part that is not in or next to another colour
+_LEAST_PRINT, _MOST_SPOTS, _SCATTERED, _SCATTERED_ANYWHERE = 0.35, 0.10, 0.03, 0.01
 _MOST_ONE_SIDED = 0.16  # largest share of the height or width for a margin or target on only one side
 # what keeps its own colour: the longer side of the copy it is taken from; the residuals at which weights leave 0 and
 # reach 1; the width of the transition in pixels; the sampling step for the print's tone curve
 _OWN_SIDE, _OWN_FROM, _OWN_WHOLLY, _OWN_BLUR, _CURVE_STEP = 1024, 5.0, 10.0, 3, 16
+# an unevenly faded print: largest 95th and 98th percentile of the distance in a*, b* from its slowly changing tint; the
+# chroma from which that tint has a hue, the hues in degrees that are warm, and the share of the tint that must be
+_FADED_RESIDUAL, _LARGE_FADED_RESIDUAL, _FADED_FROM = 2.5, 4.0, 4.0
+_WARM, _MOSTLY_WARM = (25, 125), 0.97
 # share of two channels' difference that a shift explains: above 0.5 if there is one, below 0.01 otherwise
 _FRINGE_SHARE = 0.2
 
@@ -114,6 +119,8 @@ def own_color(pixels: Pixels, other: NDArray[np.uint8]) -> tuple[NDArray[np.floa
 
 def _monochrome(sample: Pixels, top: int) -> Judgement | None:
     """The judgement of a monochrome print that is seen with other colours; None if the photograph is in colour."""
+    if _is_unevenly_faded(srgb_to_lab(_block_means(sample, _COARSE_SIDES[0]) / top)):
+        return Judgement("toned", "its tone changes from place to place, as of a print that has yellowed unevenly")
     for side in _COARSE_SIDES:
         found = _print_among_colors(srgb_to_lab(_block_means(sample, side) / top))
         if found is not None:
@@ -170,6 +177,33 @@ def _is_toned(lab: NDArray[np.floating]) -> bool:
     )
 
 
+def _is_unevenly_faded(lab: NDArray[np.floating]) -> bool:
+    """Whether the colour is that of a monochrome print which has yellowed more in one place than in another.
+
+    Its chroma changes with place and lightness as slowly as a cubic does, and where there is some, it is warm: a sky
+    over a gray landscape is not.
+    """
+    height, width = lab.shape[:2]
+    y, x = (axis.ravel() for axis in np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j])
+    place = np.stack([x**k * y**m for k in range(4) for m in range(4 - k)])
+    tone = lab[..., 0].ravel() / 100 - 0.5
+    rows = np.concatenate([place, place * tone, place[[0, 1, 2, 4, 5, 7]] * tone**2])
+    chroma = lab[..., 1:].reshape(-1, 2)
+    counted = np.ones(len(chroma), bool)
+    for _ in range(2):  # once more without what fits worst
+        weights = np.stack([_fit(rows[:, counted], chroma[counted, k]) for k in (0, 1)])
+        tint = (weights @ rows).T
+        misfit = np.hypot(*(chroma - tint).T)
+        counted = misfit <= max(float(np.percentile(misfit, 90)), 1.0)
+    rest = chroma - tint
+    rest = np.hypot(*(rest - _tone_curve(lab[..., 0].ravel(), rest)).T)
+    if np.percentile(rest, 95) > _FADED_RESIDUAL or np.percentile(rest, 98) > _LARGE_FADED_RESIDUAL:
+        return False
+    tint = tint[np.hypot(*tint.T) > _FADED_FROM]
+    hue = np.degrees(np.arctan2(tint[:, 1], tint[:, 0]))
+    return bool(np.mean((hue > _WARM[0]) & (hue < _WARM[1])) > _MOSTLY_WARM) if len(tint) else True
+
+
 def _in_register(sample: Pixels) -> NDArray[np.float64] | None:
     """The image without the fringes of channels shifted by about a pixel; None if none is shifted."""
     green = sample[..., 1].astype(np.float64)
@@ -198,16 +232,35 @@ def _fit(rows: NDArray[np.float64], values: NDArray[np.float64]) -> NDArray[np.f
 
 
 def _print_among_colors(lab: NDArray[np.floating]) -> Judgement | None:
-    """The judgement of an image whose central part is a monochrome print; None if it is not one."""
+    """The judgement of an image whose central part is a monochrome print; None if it is not one.
+
+    The print's tone is that of the central part, or if this is stained, of the whole image.
+    """
     height, width = lab.shape[:2]
     inner = (slice(height // 4, height - height // 4), slice(width // 4, width - width // 4))
-    core = lab[inner].reshape(-1, 3)
     every = lab.reshape(-1, 3)
-    tone = _tone_curve(core[:, 0], core[:, 1:], at=every[:, 0])
-    residual = np.hypot(*(every[:, 1:] - tone).T).reshape(height, width)
-    if np.percentile(residual[inner], _CORE_SHARE) > _CORE_RESIDUAL:
-        return None
+    for basis, scattered in ((lab[inner].reshape(-1, 3), _SCATTERED), (every, _SCATTERED_ANYWHERE)):
+        tone = _tone_curve(basis[:, 0], basis[:, 1:], at=every[:, 0])
+        residual = np.hypot(*(every[:, 1:] - tone).T).reshape(height, width)
+        found = _print_by_residual(residual, inner, scattered)
+        if found is not None:
+            return found
+    return None
+
+
+def _print_by_residual(
+    residual: NDArray[np.floating], inner: tuple[slice, slice], scattered: float
+) -> Judgement | None:
+    """``_print_among_colors``, given the distance of every pixel's colour from the print's tone."""
+    height, width = residual.shape
     colored = residual > _OTHER_COLOR
+    # a stamp or stain may lie in the middle: what is beside it decides, if that is most of the middle
+    beside = ~maximum_filter(colored, 3)[inner]
+    looked_at = (
+        [residual[inner].ravel(), residual[inner][beside]] if beside.mean() >= _LEAST_BESIDE else [residual[inner]]
+    )
+    if min(np.percentile(part, _CORE_SHARE) for part in looked_at) > _CORE_RESIDUAL:
+        return None
     top, bottom, left, right = _without_margins(colored)
     if (bottom - top) * (right - left) < _LEAST_PRINT * height * width:
         return None
@@ -216,7 +269,7 @@ def _print_among_colors(lab: NDArray[np.floating]) -> Judgement | None:
         return None
     inside = colored[top:bottom, left:right]
     share = float(inside.mean())
-    if share > _MOST_SPOTS or (share > _SCATTERED and _largest_share(inside) < 0.5):
+    if share > _MOST_SPOTS or (share > scattered and _largest_share(inside) < 0.5):
         return None
     seen = [] if (top, bottom, left, right) == (0, height, 0, width) else ["a coloured margin or target"]
     if share > 0:

@@ -110,6 +110,10 @@ def prints() -> dict[str, np.ndarray]:
 
     target = np.repeat([(56, 61, 150), (70, 148, 73), (175, 54, 60), (231, 199, 31)], 128, axis=0)
     stain = np.where(((x - 0.3) ** 2 + (y - 0.7) ** 2 < 0.012)[..., None], plain * (1, 0.75, 0.45), plain)
+    middle = np.where(((x - 0.5) ** 2 + (y - 0.5) ** 2 < 0.012)[..., None], plain * (1, 0.75, 0.45), plain)
+    inked = Image.fromarray(sepia)
+    ImageDraw.Draw(inked).ellipse((200, 260, 340, 350), outline=(60, 40, 150), width=6)
+    corner = np.clip(1 - np.hypot(x, y) / 0.6, 0, 1)[..., None] * 0.7
     stamp = Image.fromarray(plain)
     ImageDraw.Draw(stamp).ellipse((350, 380, 480, 470), outline=(60, 40, 150), width=6)
     red, green, blue = np.moveaxis(sepia, 2, 0)
@@ -119,7 +123,10 @@ def prints() -> dict[str, np.ndarray]:
         "sepia on blue": on_page(sepia, (60, 70, 110), 40),
         "target": np.concatenate([plain, np.repeat(target[None].astype(np.uint8), 40, 0)]),
         "stain": stain.astype(np.uint8),
+        "stain in the middle": middle.astype(np.uint8),
+        "faded corner": np.rint(plain * (1 - corner) + corner * (235, 205, 160)).astype(np.uint8),
         "stamp": np.asarray(stamp),
+        "stamp in the middle of sepia": np.asarray(inked),
         "out of register": np.stack([np.roll(red, 1, 1), green, np.roll(blue, -1, 1)], 2),
     }
 
@@ -131,7 +138,8 @@ def test_the_photograph_decides_not_its_surroundings(name: str) -> None:
     Image.fromarray(prints()[name]).save(stored, "JPEG", quality=92)
     found = judge(np.asarray(Image.open(stored)))
     assert found.kind == "toned"
-    assert ("out of register" if name == "out of register" else "judged by its inner part") in found.note
+    expected = {"out of register": "out of register", "faded corner": "yellowed unevenly"}
+    assert expected.get(name, "judged by its inner part") in found.note
 
 
 @pytest.mark.parametrize("name", ["astronaut", "coffee", "chelsea", "rocket"])
