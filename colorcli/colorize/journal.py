@@ -303,7 +303,7 @@ class Finished:
     fingerprint: str
     input_sha256: str = ""
     map: Map | None = field(default=None, compare=False)
-    sidecar: tuple[str, int] | None = None
+    sidecar: tuple[str, int] | None = field(default=None, compare=False)
 
 
 @dataclass(slots=True)
@@ -380,9 +380,7 @@ def _finished(record: dict[str, object]) -> Finished:
     made = Map(str(ground), str(name), int(str(record["uncertainty_map_size"]))) if ground and name else None
     beside = record.get("xmp")
     sidecar = (str(beside["output"]), int(str(beside["size"]))) if isinstance(beside, dict) else None
-    return Finished(
-        str(record["input"]), sample, size, mtime, output, _fingerprint_of(record), sha256, made, sidecar
-    )
+    return Finished(str(record["input"]), sample, size, mtime, output, _fingerprint_of(record), sha256, made, sidecar)
 
 
 def _fingerprint_of(record: dict[str, object]) -> str:

@@ -337,7 +337,7 @@ class _Judge:
                 return None
             code, reason = self._other_parameters(past.begun)
         elif made and self._is_wanted(made, found, output, size):
-            return "finished" if self._has_map(made, found) else None
+            return "finished" if self._has_map(made, found) and _has_sidecar(made, found) else None
         elif self.overwrite or self._is_failed_attempt(past, size, output):
             return None
         else:
@@ -418,6 +418,11 @@ def _verdict_of(item: Unusable) -> Verdict:
     status: Literal["skipped", "failed"] = "failed" if item.failed else "skipped"
     code: Code = "unreadable" if item.failed else "not_a_file"
     return Verdict(item.relative, item.root, None, 0, status, code, item.reason)
+
+
+def _has_sidecar(made: Finished, found: Found) -> bool:
+    """Whether the XMP file that was written with an output, if one was, is still there."""
+    return made.sidecar is None or os.path.lexists(found.root / made.sidecar[0])
 
 
 def _header(found: Found) -> tuple[Format, int, int, int] | None:

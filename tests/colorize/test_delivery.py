@@ -198,6 +198,9 @@ def test_xmp_beside_outputs_is_handed_over_with_them(tmp_path: Path, capsys: pyt
     assert main(["verify", "out", "-q", "--json"]) == 9
     found = [json.loads(line) for line in capsys.readouterr().out.splitlines()][:-1]
     assert [(item["side"], item["fault"], item["path"]) for item in found] == [("sidecar", "missing", "a.png.xmp")]
+    for _ in range(2):
+        assert main(["colorize", "in", "-o", "out", "--manifest", "--sidecar", "-q"]) == 0
+        assert main(["verify", "out", "-q"]) == 0, "it is made again, and then everything is there"
 
 
 def test_verify_finds_an_altered_manifest_and_sidecar(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
