@@ -11,7 +11,7 @@ import numpy as np
 
 from colorcli.environment import needs
 from colorcli.images import exif
-from colorcli.images.photo import Decoded, Header, UnreadableError
+from colorcli.images.photo import LIBRARY_ERRORS, Decoded, Header, UnreadableError
 from colorcli.images.source import Source
 
 _DNG_VERSION, _XMP = 50706, 700
@@ -72,5 +72,5 @@ def _opened(source: Source) -> Iterator[Any]:
     try:
         with rawpy.imread(io.BytesIO(source.whole())) as raw:
             yield raw
-    except (rawpy.LibRawError, ValueError, OSError) as error:
+    except (rawpy.LibRawError, *LIBRARY_ERRORS) as error:
         raise UnreadableError(f"cannot be decoded: {error}") from error

@@ -11,7 +11,15 @@ import numpy as np
 from PIL import Image
 
 from colorcli.images import exif, formats, strict_foreign
-from colorcli.images.photo import Decoded, Header, Pixels, UnreadableError, left_out_note, missing_note
+from colorcli.images.photo import (
+    LIBRARY_ERRORS,
+    Decoded,
+    Header,
+    Pixels,
+    UnreadableError,
+    left_out_note,
+    missing_note,
+)
 from colorcli.images.source import Source
 
 # The suffix that makes imageio choose a format; everything else that Pillow could open is refused before it is opened.
@@ -38,7 +46,7 @@ def decode(source: Source, *, salvage: bool = False) -> Decoded:
         source = Source(strict_foreign.filled_up(source))
     with _opened(source) as file:
         facts = file.metadata(exclude_applied=False)
-        several = file.properties(index=...).n_images or 1
+        several = _has_several(file)
         array = np.asarray(file.read(index=0, rotate=False))
     pixels, alpha = _apart(array)
     return Decoded(
@@ -50,9 +58,17 @@ def decode(source: Source, *, salvage: bool = False) -> Decoded:
         notes=(
             *((missing_note(missing),) if missing else ()),
             *left_out_note(("a comment",) if facts.get("comment") else ()),
-            *(("only the first frame of an animation was read",) if several > 1 else ()),
+            *(("only the first frame of an animation was read",) if several else ()),
         ),
     )
+
+
+def _has_several(file: Any) -> bool:
+    """Whether there are frames after the first, be they damaged."""
+    try:
+        return bool((file.properties(index=...).n_images or 1) > 1)
+    except LIBRARY_ERRORS:
+        return True
 
 
 @contextmanager
@@ -68,7 +84,7 @@ def _opened(source: Source) -> Iterator[Any]:
         raise UnreadableError(f"is a {record.label} of more than 178 megapixels, which is not supported") from error
     except UnreadableError:
         raise
-    except (OSError, SyntaxError, ValueError, RuntimeError, KeyError) as error:
+    except LIBRARY_ERRORS as error:
         # imageio says only that it could not open the file; the reason is Pillow's error, its cause
         raise UnreadableError(f"cannot be decoded: {str(error.__cause__ or error).rstrip('.')}") from error
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from colorcli.environment import needs
 from colorcli.images import exif
-from colorcli.images.photo import Decoded, Header, Pixels, UnreadableError
+from colorcli.images.photo import LIBRARY_ERRORS, Decoded, Header, Pixels, UnreadableError
 from colorcli.images.source import Source
 
 
@@ -59,5 +59,5 @@ def _opened(source: Source) -> Iterator[Any]:
         yield pillow_heif.open_heif(io.BytesIO(source.whole()), convert_hdr_to_8bit=False)
     except UnreadableError:
         raise
-    except (OSError, SyntaxError, ValueError, RuntimeError, EOFError) as error:
+    except LIBRARY_ERRORS as error:
         raise UnreadableError(f"cannot be decoded: {error}") from error

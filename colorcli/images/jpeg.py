@@ -19,6 +19,7 @@ from PIL import Image, ImageCms, JpegImagePlugin
 from colorcli.images import exif, formats, icc, iptc
 from colorcli.images.encoding import Encoding
 from colorcli.images.photo import (
+    LIBRARY_ERRORS,
     Decoded,
     Header,
     Metadata,
@@ -127,7 +128,7 @@ def _decode_pixels(
         if found.channels == 4:
             return _decode_cmyk(data, profile), damage
         return cast(Pixels, imagecodecs.jpeg8_decode(data)) if pixels is None else pixels, damage
-    except (imagecodecs.Jpeg8Error, OSError, SyntaxError, ValueError) as error:
+    except LIBRARY_ERRORS as error:
         raise UnreadableError(f"cannot be decoded: {error}") from error
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from colorcli.images import exif
 from colorcli.images.encoding import Encoding
 from colorcli.images.photo import (
+    LIBRARY_ERRORS,
     Decoded,
     Header,
     Pixels,
@@ -159,7 +160,7 @@ def decode(source: Source, *, salvage: bool = False) -> Decoded:
         array: np.ndarray[Any, Any] = np.asarray(imagecodecs.jpeg2k_decode(content))
     except NotImplementedError as error:
         raise UnreadableError("is a JPEG 2000 whose channels have different sizes, which is not supported") from error
-    except (imagecodecs.Jpeg2kError, ValueError) as error:
+    except LIBRARY_ERRORS as error:
         raise UnreadableError(f"cannot be decoded: {error}") from error
     if array.ndim == 3 and array.shape[2] not in (3, 4) and size.components != 2:
         raise UnreadableError(f"is a JPEG 2000 of {size.components} channels, which is not supported")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -144,6 +146,11 @@ def is_believable(width: int, height: int, size: int) -> bool:
     have a byte for every 32,768 pixels, which is less than any photograph has.
     """
     return width * height <= max(_MOST_PLAIN, size * _MOST_ALIKE)
+
+
+LIBRARY_ERRORS = (OSError, SyntaxError, ValueError, RuntimeError, LookupError, EOFError, TypeError, ArithmeticError,
+                  AttributeError, struct.error, zlib.error)  # fmt: skip
+"""What decoding libraries raise for damaged files, whatever their documentation says."""
 
 
 def left_out_note(what: Iterable[str]) -> tuple[str, ...]:

@@ -18,6 +18,7 @@ from colorcli.images import exif, icc, iptc
 from colorcli.images.encoding import Encoding
 from colorcli.images.formats import PNG
 from colorcli.images.photo import (
+    LIBRARY_ERRORS,
     Decoded,
     Header,
     Metadata,
@@ -194,7 +195,7 @@ def _decode_pixels(data: bytes, depth: int, color: int, key: bytes) -> tuple[Pix
         if depth < 8 or color == 3 or (key and depth == 8):
             return _decode_with_pillow(data)
         pixels = cast(Pixels, imagecodecs.png_decode(data))
-    except (imagecodecs.PngError, OSError, SyntaxError, ValueError) as error:
+    except LIBRARY_ERRORS as error:
         raise UnreadableError(f"cannot be decoded: {error}") from error
     if color in (4, 6):
         return _split_alpha(pixels)

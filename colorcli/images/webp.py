@@ -13,6 +13,7 @@ from PIL import Image, WebPImagePlugin
 from colorcli.images import exif
 from colorcli.images.encoding import Encoding
 from colorcli.images.photo import (
+    LIBRARY_ERRORS,
     Decoded,
     Header,
     Pixels,
@@ -129,7 +130,7 @@ def decode(source: Source, *, salvage: bool = False) -> Decoded:
         array = np.asarray(image)
     except Image.DecompressionBombError as error:
         raise UnreadableError("is a WebP of more than 178 megapixels, which is not supported") from error
-    except (OSError, SyntaxError, ValueError, RuntimeError) as error:
+    except LIBRARY_ERRORS as error:
         raise UnreadableError(f"cannot be decoded: {error}") from error
     pixels, alpha = array, None
     if array.shape[2] == 4:

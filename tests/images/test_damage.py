@@ -240,6 +240,20 @@ def test_what_is_left_of_a_cut_file_is_coloured(name: str) -> None:
     assert not sound.all()
 
 
+def test_frames_after_the_first_may_be_damaged() -> None:
+    """An IndexError of Pillow's, of a public test image whose first frame is whole."""
+    buffer = io.BytesIO()
+    frames = [Image.fromarray(SCENE), Image.fromarray(255 - SCENE)]
+    frames[0].save(buffer, "GIF", save_all=True, append_images=frames[1:])
+    content = buffer.getvalue()
+    second = content.index(b"\x2c", content.index(b"\x2c") + 2000)
+    while content[second - 8 : second - 6] != b"\x21\xf9":  # the separator after a graphic control extension
+        second = content.index(b"\x2c", second + 1)
+    photo = read(content[: second + 10])
+    assert np.array_equal(photo.pixels, read(encoded("GIF")).pixels)
+    assert photo.notes == ("only the first frame of an animation was read",)
+
+
 def test_what_cannot_be_salvaged_is_not_said_to_be() -> None:
     """A JPEG 2000 of one tile, which OpenJPEG refuses as a whole."""
     for content in (encoded("JPEG2000"), encoded("JPEG2000", no_jp2=True)):
