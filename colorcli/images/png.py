@@ -194,7 +194,9 @@ def _decode_pixels(data: bytes, depth: int, color: int, key: bytes) -> tuple[Pix
     try:
         if depth < 8 or color == 3 or (key and depth == 8):
             return _decode_with_pillow(data)
-        pixels = cast(Pixels, imagecodecs.png_decode(data))
+        # of interlaced images imagecodecs has libpng print a warning on stderr, which Pillow does not
+        quiet = depth == 8 and bool(data[28])
+        pixels = cast(Pixels, np.asarray(_pillow_image(data)) if quiet else imagecodecs.png_decode(data))
     except LIBRARY_ERRORS as error:
         raise UnreadableError(f"cannot be decoded: {error}") from error
     if color in (4, 6):
@@ -208,10 +210,15 @@ def _decode_pixels(data: bytes, depth: int, color: int, key: bytes) -> tuple[Pix
     return pixels, None
 
 
-def _decode_with_pillow(data: bytes) -> tuple[Pixels, Pixels | None]:
-    """Images with palettes, colour keys or fewer than 8 bits, which Pillow expands."""
+def _pillow_image(data: bytes) -> PngImagePlugin.PngImageFile:
     image = PngImagePlugin.PngImageFile(io.BytesIO(data))  # not Image.open: its size limit is not ours
     image.load()
+    return image
+
+
+def _decode_with_pillow(data: bytes) -> tuple[Pixels, Pixels | None]:
+    """Images with palettes, colour keys or fewer than 8 bits, which Pillow expands."""
+    image = _pillow_image(data)
     if "transparency" in image.info:
         return _split_alpha(np.asarray(image.convert("LA" if image.mode in ("1", "L") else "RGBA")))
     return np.asarray(image.convert("RGB" if image.mode == "P" else "L")), None

@@ -28,7 +28,7 @@ from colorcli.color.spaces import lightness_to_gray
 from colorcli.errors import PhotoError
 from colorcli.images.formats import FORMATS
 from colorcli.images.photo import Metadata, Resolution
-from colorcli.images.read import probe, read_photo
+from colorcli.images.read import decode_photo, probe, read_photo
 from colorcli.images.source import Source
 from colorcli.images.write import write_photo
 from tests.images.conftest import PROVENANCE, color_scene, gray_scene
@@ -637,6 +637,25 @@ def test_heif_and_dng_are_read_if_their_libraries_are_installed(
         monkeypatch.setitem(sys.modules, module, None)
         with pytest.raises(PhotoError, match=rf"needs the library {library}, which is not installed: .*pip install"):
             read_photo(tmp_path / name)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_interlaced_pngs_are_read_without_a_word(channels: int, capfd: pytest.CaptureFixture[str]) -> None:
+    """libpng's warning of each tore the progress line of a terminal."""
+    picture = np.random.default_rng(0).integers(0, 255, (11, 13, channels), dtype=np.uint8)
+    passes = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1))
+    rows = [row for y, x, down, across in passes for row in picture[y::down, x::across]]
+    header = struct.pack(">IIBBBBB", 13, 11, 8, (0, 4, 2, 6)[channels - 1], 0, 0, 1)
+    chunks = (b"IHDR" + header, b"IDAT" + zlib.compress(b"".join(b"\0" + row.tobytes() for row in rows)), b"IEND")
+    content = b"".join(
+        struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk)) for chunk in chunks
+    )
+    photo = decode_photo(b"\x89PNG\r\n\x1a\n" + content, Path("a.png"))
+    colors = picture[..., :3] if channels > 2 else picture[..., 0]
+    np.testing.assert_array_equal(photo.pixels, colors)
+    opacity = None if photo.alpha is None else photo.alpha.tolist()
+    assert opacity == (None if channels % 2 else picture[..., -1].tolist())
+    assert capfd.readouterr().err == ""
 
 
 def test_what_libraries_cannot_read_ends_in_a_sentence(tmp_path: Path) -> None:
