@@ -199,6 +199,8 @@ def _is_unevenly_faded(lab: NDArray[np.floating]) -> bool:
     rest = np.hypot(*(rest - _tone_curve(lab[..., 0].ravel(), rest)).T)
     if np.percentile(rest, 95) > _FADED_RESIDUAL or np.percentile(rest, 98) > _LARGE_FADED_RESIDUAL:
         return False
+    if np.mean(rest > _OTHER_COLOR) > _STRAY_SHARE:  # a stamp
+        return False
     tint = tint[np.hypot(*tint.T) > _FADED_FROM]
     hue = np.degrees(np.arctan2(tint[:, 1], tint[:, 0]))
     return bool(np.mean((hue > _WARM[0]) & (hue < _WARM[1])) > _MOSTLY_WARM) if len(tint) else True
