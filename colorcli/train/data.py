@@ -29,7 +29,7 @@ from colorcli.errors import NothingToDoError, PhotoError, UsageError
 from colorcli.files import name_digest, walk
 from colorcli.images.formats import JPEG, format_of_content, is_photograph_name
 from colorcli.images.icc import to_srgb
-from colorcli.images.kind import kind_of
+from colorcli.images.kind import judge
 from colorcli.images.photo import Pixels
 from colorcli.images.read import decode_photo
 from colorcli.registry import shards
@@ -173,7 +173,7 @@ class PhotoSet:
         """Why a photograph has no colours to learn from; empty where it has some."""
         if colorfulness(np.asarray(image.resize((64, 64), Image.Resampling.BOX))) < _NEAR_GRAY:
             return "near-gray"
-        if not self._toned and kind_of(np.asarray(image)) != "color":
+        if not self._toned and judge(np.asarray(image)).kind != "color":
             return "of one tone, as a monochrome print is"
         return ""
 
