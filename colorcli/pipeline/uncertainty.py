@@ -21,7 +21,7 @@ from colorcli.color.enlarge import chroma_of
 from colorcli.errors import PhotoError, UsageError
 from colorcli.images.tiles import Windows, blend
 from colorcli.pipeline.coloring import Chroma, infer_whole, prepare
-from colorcli.pipeline.controls import Settings, batched, controls, draw, settings_of
+from colorcli.pipeline.controls import SIGMA, Settings, batched, controls, draw, settings_of
 from colorcli.registry import registry
 from colorcli.registry.card import ModelCard
 from colorcli.registry.systems import systems
@@ -163,7 +163,7 @@ def _of_models(others: Sequence[Session], seen: Seen, shape: tuple[int, int]) ->
 
 
 def _of_samples(session: Session, seen: Seen, shape: tuple[int, int]) -> NDArray[np.float32]:
-    settings = {**seen.settings, "sigma": _SIGMA} if "sigma" in seen.settings else seen.settings
+    settings = {**seen.settings, SIGMA.name: _SIGMA} if SIGMA.name in seen.settings else seen.settings
     numbers = range(seen.sample + 1, seen.sample + 1 + _SAMPLES)
     return _spread([_answer(session, seen.windows, settings, seen.relative, number) for number in numbers], shape)
 
