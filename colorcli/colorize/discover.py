@@ -212,11 +212,15 @@ class _Made:
 
     def __init__(self, top: Path) -> None:
         self._top = top
+        self._bare: set[Path] = set()  # folders of which no file is an output, whatever its name
         self._known: dict[Path, frozenset[str]] = {}
 
     def has(self, path: Path) -> bool:
         """Whether a file below the folder is an output."""
-        folder = path.parent
+        folder = holder = path.parent
+        if holder in self._bare:
+            return False
+        bare = True
         while True:
             if folder not in self._known:
                 has_state = (folder / STATE_FOLDER).is_dir()
@@ -224,7 +228,10 @@ class _Made:
             made = self._known[folder]
             if made and path.relative_to(folder).as_posix() in made:
                 return True
+            bare = bare and not made
             if folder in (self._top, folder.parent):
+                if bare:
+                    self._bare.add(holder)
                 return False
             folder = folder.parent
 

@@ -34,6 +34,7 @@ _NAME, _SEGMENT, _SUFFIX = "journal.jsonl", "journal-", ".jsonl"
 _SEAL = b',"chain":"%s"}\n'
 _SEALED = re.compile(rb',"chain":"([0-9a-f]{32})"\}\r?\n\Z')
 _TAIL = 1 << 20
+_decoded = json.JSONDecoder().decode  # which json.loads looks for anew, with the text's encoding, at every line
 
 
 def journal_path(root: Path) -> Path:
@@ -272,7 +273,7 @@ def files_of(record: Mapping[str, object]) -> Iterator[tuple[object, object, obj
 
 def _parse(line: bytes) -> dict[str, object] | None:
     try:
-        record = json.loads(line)
+        record = _decoded(line.decode())
     except ValueError:
         return None
     return record if isinstance(record, dict) and "event" in record else None
@@ -332,6 +333,7 @@ class History:
 
     outputs: dict[str, Past] = field(default_factory=dict)
     seconds_per_megapixel: float | None = None
+    _last: tuple[object, object, str] = field(default=("", {}, ""), repr=False)
 
     @classmethod
     def of(cls, root: Path) -> History:
@@ -352,9 +354,9 @@ class History:
         past = self.outputs.setdefault(output, Past())
         try:
             if kind == "photo.start":
-                past.begun = _fingerprint_of(record)
+                past.begun = self._fingerprint_of(record)
             elif kind == "photo.done":
-                past.finished, past.begun, past.failed = _finished(record), None, None
+                past.finished, past.begun, past.failed = self._finished(record), None, None
             elif kind == "photo.touched" and past.finished is not None:
                 past.finished.input_mtime_ns = int(str(record["input_mtime_ns"]))
             elif kind in ("photo.failed", "photo.skipped"):
@@ -365,27 +367,27 @@ class History:
             # incomplete records are ignored
             return
 
+    def _finished(self, record: dict[str, object]) -> Finished:
+        sample, size, mtime, output = (
+            int(str(record[key])) for key in ("sample", "input_size", "input_mtime_ns", "output_size")
+        )
+        name, sha256, marks = str(record["input"]), str(record.get("input_sha256", "")), self._fingerprint_of(record)
+        ground, drawn = record.get("uncertainty_ground"), record.get("uncertainty_map")
+        made = Map(str(ground), str(drawn), int(str(record["uncertainty_map_size"]))) if ground and drawn else None
+        beside = record.get("xmp")
+        sidecar = (str(beside["output"]), int(str(beside["size"]))) if isinstance(beside, dict) else None
+        return Finished(name, sample, size, mtime, output, marks, sha256, made, sidecar)
+
+    def _fingerprint_of(self, record: dict[str, object]) -> str:
+        """Worked out once for a run of records with the same parameters, of which there may be a million."""
+        weights, parameters = record["weights_sha256"], record["parameters"]
+        if not isinstance(parameters, dict):
+            raise ValueError("parameters")  # noqa: TRY004 - a damaged record, caught above
+        if self._last[:2] != (weights, parameters):
+            self._last = (weights, parameters, sys.intern(fingerprint(str(weights), parameters)))
+        return self._last[2]
+
 
 def _number(record: dict[str, object], key: str) -> float:
     value = record.get(key)
     return float(value) if isinstance(value, int | float) else 0.0
-
-
-def _finished(record: dict[str, object]) -> Finished:
-    sample, size, mtime, output = (
-        int(str(record[key])) for key in ("sample", "input_size", "input_mtime_ns", "output_size")
-    )
-    sha256 = str(record.get("input_sha256", ""))
-    ground, name = record.get("uncertainty_ground"), record.get("uncertainty_map")
-    made = Map(str(ground), str(name), int(str(record["uncertainty_map_size"]))) if ground and name else None
-    beside = record.get("xmp")
-    sidecar = (str(beside["output"]), int(str(beside["size"]))) if isinstance(beside, dict) else None
-    return Finished(str(record["input"]), sample, size, mtime, output, _fingerprint_of(record), sha256, made, sidecar)
-
-
-def _fingerprint_of(record: dict[str, object]) -> str:
-    parameters = record["parameters"]
-    if not isinstance(parameters, dict):
-        raise ValueError("parameters")  # noqa: TRY004 - a damaged record, caught above
-    # thousands of outputs share one fingerprint
-    return sys.intern(fingerprint(str(record["weights_sha256"]), parameters))

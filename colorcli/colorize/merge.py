@@ -216,7 +216,7 @@ def _add(plan: Plan, root: Path, record: Mapping[str, object]) -> None:
     if record["event"] == "photo.done":
         size, mtime = int(str(record["input_size"])), int(str(record["input_mtime_ns"]))
         found = Found(Path(str(record["source"])), relative, root, relative, size, mtime, (0, 0))
-        plan.finished.append((found, Output(sample, root / str(name), str(name))))
+        plan.finished.append((found, Output(sample, root, str(name))))
     else:
         status = "skipped" if record["event"] == "photo.skipped" else "failed"
         code, reason = record.get("code", "unreadable"), str(record["reason"])

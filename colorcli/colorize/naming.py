@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 
 from colorcli.colorize.discover import Found
 from colorcli.errors import UsageError
-from colorcli.images.formats import FORMATS, format_of_name, output_format
+from colorcli.images.formats import FORMATS, format_of_name, output_format, suffix_of
 from colorcli.images.photo import Format
 
 _MAX_NAME = 255
@@ -43,13 +43,14 @@ def name_outputs(
     targets = [_suffixed(found.target, form, whole=False) for found in photographs]
     clashes = _clashes(photographs, targets)
     named = list(targets)
-    for index in clashes:
-        named[index] = _suffixed(photographs[index].target, form, whole=True)
-    for index in _clashes(photographs, named):
-        named[index] = _numbered(named[index], photographs[index].target)
-    left = _clashes(photographs, named)
-    if left:
-        raise UsageError(f"No names can be found for the outputs of {photographs[left[0]].path} and another.")
+    if clashes:
+        for index in clashes:
+            named[index] = _suffixed(photographs[index].target, form, whole=True)
+        for index in _clashes(photographs, named):
+            named[index] = _numbered(named[index], photographs[index].target)
+        left = _clashes(photographs, named)
+        if left:
+            raise UsageError(f"No names can be found for the outputs of {photographs[left[0]].path} and another.")
     outputs = [tuple(_fitted(_sampled(name, sample, samples)) for sample in range(samples)) for name in named]
     return outputs, _collisions(photographs, targets, named, clashes)
 
@@ -66,12 +67,12 @@ def _refuse_twins(photographs: Sequence[Found]) -> None:
 
 
 def _suffixed(target: str, form: Format | None, *, whole: bool) -> str:
-    path = PurePosixPath(target)
     named = format_of_name(target)
     if form is None:
         form = output_format(named, target) if named is not None else None
-    if form is None or (form == named and path.suffix.lower() in FORMATS[form].suffixes):
+    if form is None or (form == named and suffix_of(target).lower() in FORMATS[form].suffixes):
         return target
+    path = PurePosixPath(target)
     keeps = whole or named is None
     return str(path.with_name((path.name if keeps else path.stem) + FORMATS[form].suffixes[0]))
 
@@ -116,9 +117,9 @@ def sample_mark(sample: int, samples: int) -> str:
 
 def _fitted(target: str) -> str:
     """The name shortened to what file systems allow, with a number in place of the removed part."""
-    path = PurePosixPath(target)
-    if len(os.fsencode(path.name)) <= _MAX_NAME:
+    if len(os.fsencode(target.rpartition("/")[2])) <= _MAX_NAME:
         return target
+    path = PurePosixPath(target)
     end = f"~{_number(target)}{path.suffix}"
     stem = path.stem
     while len(os.fsencode(stem + end)) > _MAX_NAME:
@@ -127,6 +128,8 @@ def _fitted(target: str) -> str:
 
 
 def _key(target: str) -> str:
+    if target.isascii():
+        return target.lower()
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", target).casefold())
 
 
@@ -134,10 +137,11 @@ def _clashes(photographs: Sequence[Found], targets: Sequence[str]) -> list[int]:
     """Indices of photographs whose target is also another's, or a folder of another's."""
     keys = [(found.root, _key(target)) for found, target in zip(photographs, targets, strict=True)]
     counts = Counter(keys)
+    holders = {(found.root, target.rpartition("/")[0]) for found, target in zip(photographs, targets, strict=True)}
     folders = {
-        (found.root, _key(str(parent)))
-        for found, target in zip(photographs, targets, strict=True)
-        for parent in PurePosixPath(target).parents
+        (root, _key(str(folder)))
+        for root, holder in holders
+        for folder in (PurePosixPath(holder), *PurePosixPath(holder).parents)
     }
     return [index for index, key in enumerate(keys) if counts[key] > 1 or key in folders]
 

@@ -68,7 +68,8 @@ class Parameters:
 
     def of(self, relative: str) -> Parameters:
         """The parameters of one photograph, by its path relative to the input."""
-        return replace(self, settings=own(self.settings, relative))
+        settings = own(self.settings, relative)
+        return self if settings == self.settings else replace(self, settings=settings)
 
     def record(self) -> dict[str, Any]:
         """The parameters for journals and labels, without newer ones that have their default value."""

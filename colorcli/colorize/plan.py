@@ -6,7 +6,6 @@ import json
 import mmap
 import os
 import shutil
-from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -39,15 +38,20 @@ _SECONDS, _SECONDS_PER_MEGAPIXEL = 0.3, 0.35
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """A file to be made: its sample index, its path, and the path relative to the output folder (POSIX).
+    """A file to be made: its sample index, the output folder, and its path relative to that (POSIX).
 
     ``stale_map`` is the path, relative likewise, of the map of an earlier making that this one does not have; or empty.
     """
 
     sample: int
-    path: Path
+    root: Path
     relative: str
     stale_map: str = ""
+
+    @property
+    def path(self) -> Path:
+        """The file; made when it is asked for, since a million of them would take half a gigabyte."""
+        return self.root / self.relative
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,12 +252,12 @@ def make_plan(
     )
     for found, names in chosen[: selection.limit]:
         special, judge = parameters.of(found.relative), general
-        if special.settings != parameters.settings:
+        if special is not parameters:
             judge = replace(general, fingerprint=fingerprint(weights_sha256, special.record()))
         pick = selection.picks[found] if selection.picks is not None else None
         pending = []
         for index, name in enumerate(names):
-            output = Output(pick.sample if pick else index, found.root / name, name)
+            output = Output(pick.sample if pick else index, found.root, name)
             past = histories[found.root].outputs.get(name)
             verdict = judge(found, output, past)
             if verdict is None:
@@ -325,7 +329,8 @@ class _Judge:
         if past.in_color == (found.size, found.mtime_ns) and not self.recolor:
             return _in_color(found, output)
         try:
-            size: int | None = output.path.lstat().st_size
+            # a string: a Path for each of a million takes longer than the system does
+            size: int | None = os.lstat(os.path.join(output.root, output.relative)).st_size  # noqa: PTH118
         except OSError:
             size = None
         if size is None:
@@ -461,12 +466,12 @@ def _task(
 
 
 def _protect_inputs(photographs: Sequence[Found], outputs: Sequence[tuple[str, ...]]) -> None:
-    inputs = Counter(found.identity for found in photographs)
+    inputs = {found.identity for found in photographs}
     for found, names in zip(photographs, outputs, strict=True):
         for name in names:
-            target = found.root / name
+            target = os.path.join(found.root, name)  # noqa: PTH118 - see _Judge
             try:
-                status = target.lstat()
+                status = os.lstat(target)
             except OSError:
                 continue
             if (status.st_dev, status.st_ino) in inputs:
