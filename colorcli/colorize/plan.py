@@ -258,7 +258,7 @@ def make_plan(
         pending = []
         for index, name in enumerate(names):
             output = Output(pick.sample if pick else index, found.root, name)
-            past = histories[found.root].outputs.get(name)
+            past = histories[found.root].outputs.pop(name, None)
             verdict = judge(found, output, past)
             if verdict is None:
                 made = past.finished if past else None
