@@ -333,7 +333,7 @@ class History:
 
     outputs: dict[str, Past] = field(default_factory=dict)
     seconds_per_megapixel: float | None = None
-    _last: tuple[object, object, str] = field(default=("", {}, ""), repr=False)
+    _last: tuple[str, str] = field(default=("", ""), repr=False)
 
     @classmethod
     def of(cls, root: Path) -> History:
@@ -383,9 +383,10 @@ class History:
         weights, parameters = record["weights_sha256"], record["parameters"]
         if not isinstance(parameters, dict):
             raise ValueError("parameters")  # noqa: TRY004 - a damaged record, caught above
-        if self._last[:2] != (weights, parameters):
-            self._last = (weights, parameters, sys.intern(fingerprint(str(weights), parameters)))
-        return self._last[2]
+        key = f"{weights} {parameters}"  # where 1 is not 1.0, as in the fingerprint
+        if self._last[0] != key:
+            self._last = (key, sys.intern(fingerprint(str(weights), parameters)))
+        return self._last[1]
 
 
 def _number(record: dict[str, object], key: str) -> float:

@@ -26,6 +26,19 @@ def event(name: str, fields: Mapping[str, object] | None = None) -> dict[str, ob
     return {"v": VERSION, "event": name, "time": now(), **(fields or {})}
 
 
+def test_each_output_keeps_the_parameters_that_it_was_made_with(tmp_path: Path) -> None:
+    """A run with another seed would be taken for the one before it, and half of the archive stay as it was."""
+    journal = Journal(tmp_path)
+    for index, (weights, seed) in enumerate([("a", 0), ("a", 0), ("a", 1), ("b", 1), ("a", 0)]):
+        record = {"input": f"{index}.jpg", "output": f"{index}.jpg", "sample": 0, "input_size": 1, "input_mtime_ns": 2,
+                  "output_size": 3, "weights_sha256": weights, "parameters": {"seed": seed}}  # fmt: skip
+        journal.append(event("photo.done", record))
+    journal.close()
+    made = [past.finished.fingerprint for past in History.of(tmp_path).outputs.values() if past.finished]
+    assert [json.loads(one)["weights_sha256"] for one in made] == ["a", "a", "a", "b", "a"]
+    assert made[0] == made[1] == made[4] and len(set(made)) == 3
+
+
 def test_every_torn_last_line_is_survived(old: Path, colour: Colour) -> None:
     """A power cut in the middle of a line costs that line's photograph, not the journal."""
     colour(old)

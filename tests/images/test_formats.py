@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections import Counter
+from pathlib import PurePosixPath
 
 import pytest
 
@@ -18,6 +19,7 @@ from colorcli.images.formats import (
     format_of_option,
     is_photograph_name,
     output_format,
+    suffix_of,
 )
 
 RECORDS = pytest.mark.parametrize("record", FORMATS.values(), ids=FORMATS)
@@ -43,6 +45,14 @@ def test_names_of_photographs() -> None:
     """By suffix, what macOS and killed runs leave behind looks like photographs."""
     assert is_photograph_name("1912.06.03-a.TIF") and is_photograph_name(".jpg.jpg")
     assert not any(map(is_photograph_name, ("._a.jpg", ".jpg", "a", "a.txt", ".colorcli-0123456789abcdef.part")))
+
+
+@pytest.mark.parametrize(
+    "name", ["a.jpg", "b/a.tar.gz", "a", "a.", ".jpg", "..jpg", "b.c/a", "b/.a.tif", "1912.06.03-a.TIF", "a .x", ""]
+)
+def test_a_suffix_is_what_it_is_elsewhere(name: str) -> None:
+    """The plan would call an output by another name than the writer."""
+    assert suffix_of(name) == PurePosixPath(name).suffix
 
 
 def test_a_format_that_is_not_written_is_refused_in_a_sentence() -> None:
