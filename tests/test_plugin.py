@@ -114,7 +114,7 @@ def test_a_plugins_checkpoint_has_a_road(plugin: Path, capsys: pytest.CaptureFix
     (plugin / "site" / "eleventh_releases.toml").write_text(_block("toml", 2).replace("[eleventh]", "[bigcolor]"))
     releases.cache_clear()
     assert main(["models", "show", "bigcolor"]) == 6
-    assert "eleventh declares released files of bigcolor" in capsys.readouterr().err
+    assert "eleventh and another package both declare released files of bigcolor" in capsys.readouterr().err
 
 
 WARM = """

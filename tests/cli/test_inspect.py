@@ -98,7 +98,7 @@ def test_what_is_no_image_fails_and_the_others_are_shown(tmp_path: Path, capsys:
     assert main(["inspect", str(tmp_path / "b.png"), str(good), str(tmp_path / "nowhere")]) == 3
     out, err = capsys.readouterr()
     assert str(good) in out
-    assert "no image of a known format" in err
+    assert "is not an image in a known format" in err
     assert main(["inspect", str(tmp_path / "b.png")]) == 4
 
 
