@@ -174,11 +174,11 @@ def _split(text: str) -> tuple[str, ...]:
 def _changed(
     protocol: Protocol, gray: str | None, native: bool, settings: Settings, sigmas: str | None, labels: str | None
 ) -> Protocol:
-    from colorcli.evaluate.protocols import GRAY_RULES, LABELS
+    from colorcli.evaluate.protocols import GRAY_RULES, LABELS, are_labels
 
     changes: dict[str, Any] = {}
     if labels is not None:
-        if not (labels in LABELS or labels.endswith(".csv")):
+        if not are_labels(labels):
             raise UsageError(f"--labels is {', '.join(LABELS)} or a CSV file, not '{labels}'.")
         changes["labels"] = labels
     if gray is not None:

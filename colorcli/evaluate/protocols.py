@@ -145,6 +145,11 @@ def load(name: str) -> Protocol:
     return _parse((_folder() / f"{newest}.toml").read_bytes(), newest, newest)
 
 
+def are_labels(text: str) -> bool:
+    """Whether a text is a value of ``Protocol.labels``: one of ``LABELS``, or the name of a CSV file."""
+    return text in LABELS or text.endswith(".csv")
+
+
 def _folder() -> Any:
     return resources.files("colorcli.evaluate").joinpath("protocols")
 
@@ -164,7 +169,7 @@ def _parse(content: bytes, name: str, where: str) -> Protocol:
         protocol = Protocol(id=name, **settings)
     except (UnicodeDecodeError, tomllib.TOMLDecodeError, TypeError, UsageError) as error:
         raise UsageError(f"The protocol {where} cannot be used: {str(error).rstrip('.')}.") from error
-    if not (protocol.labels in LABELS or protocol.labels.endswith(".csv")):
+    if not are_labels(protocol.labels):
         raise UsageError(f"The protocol {where} cannot be used: labels is one of {', '.join(LABELS)}, or FILE.csv.")
     choices = {"fit": FITS, "gray": GRAY_RULES, "interpolation": INTERPOLATIONS}
     for key, known in choices.items():

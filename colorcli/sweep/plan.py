@@ -124,10 +124,11 @@ def load(sweep: str) -> Sweep:
             recipe, protocol or metric that does not exist.
     """
     bundled = _bundled().joinpath(f"{sweep}.toml")
-    if not (bundled.is_file() or Path(sweep).is_file()):
+    file = bundled if bundled.is_file() else Path(sweep)
+    if not file.is_file():
         raise UsageError(f"There is no sweep '{sweep}'{near(sweep, names())}")
     try:
-        table = tomllib.loads((bundled if bundled.is_file() else Path(sweep)).read_text(encoding="utf-8"))
+        table = tomllib.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UsageError(f"The sweep {sweep} cannot be read: {error}.") from error
     try:
@@ -178,10 +179,10 @@ def _training(variant: dict[str, Any], changes: list[str], seed: int, protocol: 
     name, recipe, labels = str(variant["name"]), variant["recipe"], str(variant["labels"])
     if recipe is None:
         raise ValueError(f"neither the sweep nor its variant '{name}' names a recipe")
-    if not (labels in protocols.LABELS or labels.endswith(".csv")):
+    if not protocols.are_labels(labels):
         raise ValueError(f"labels is one of {', '.join(protocols.LABELS)}, or FILE.csv, not '{labels}'")
     chosen = recipes.load(str(recipe), [*changes, f"seed={seed}"])
-    return Training(name, seed, chosen, protocol if labels == protocol.labels else protocol.changed(labels=labels))
+    return Training(name, seed, chosen, protocol.changed(labels=labels))
 
 
 def _claim(entry: dict[str, Any], variants: dict[str, Any], measured: list[str]) -> Claim:
