@@ -12,6 +12,8 @@ from colorcli.export import graph, verification
 from colorcli.networks import backbones
 from colorcli.registry.systems import BUILT_IN, systems
 
+from ..networks.layouts import SMALL_DDCOLOR
+
 pytestmark = pytest.mark.slow
 
 LITE = [*((point.name, "lite") for point in BUILT_IN), ("ddcolor", "lite")]
@@ -23,15 +25,7 @@ NARROWER: dict[tuple[str, str], dict[str, Any]] = {
     ("bigcolor", "paper"): {"ch": 16},
     ("pix2pix", "paper"): {"ngf": 8},
     ("conv-fc-gan", "paper"): {"hidden": 128},
-    ("ddcolor", "tiny"): {
-        "depths": (1, 1, 2, 1),
-        "widths": (8, 16, 24, 32),
-        "width": 32,
-        "queries": 10,
-        "layers": 4,
-        "inner": 32,
-        "size": 128,
-    },
+    ("ddcolor", "tiny"): {**SMALL_DDCOLOR, "size": 128},
     # An odd factor: in the decoder, sizes of successive feature maps are then not exact doubles.
     ("deoldify", "artistic"): {"render_factor": 5},
     ("deoldify", "stable"): {"backbone": "resnet34", "width": 16, "render_factor": 5},

@@ -1,4 +1,5 @@
-"""Names and shapes of released checkpoints in a short form: ``{0-2}`` and ``{bias,weight}`` stand for several names."""
+"""Names and shapes of released checkpoints in a short form: ``{0-2}`` and ``{bias,weight}`` stand for several names;
+and of a network that is too large for a test, a small one."""
 
 from __future__ import annotations
 
@@ -7,6 +8,15 @@ import re
 from pathlib import Path
 
 DATA = Path(__file__).with_name("data")
+# Every layer of DDColor, with few channels.
+SMALL_DDCOLOR = {
+    "depths": (1, 1, 2, 1),
+    "widths": (8, 16, 24, 32),
+    "width": 32,
+    "queries": 10,
+    "layers": 4,
+    "inner": 32,
+}
 
 
 def released_layout(name: str) -> dict[str, tuple[int, ...]]:

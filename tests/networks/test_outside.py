@@ -25,7 +25,7 @@ from colorcli.networks.spectral import Spectral, SpectralConv2d
 from colorcli.registry import registry
 from colorcli.registry.systems import OUTSIDE, systems
 
-from .layouts import released_layout
+from .layouts import SMALL_DDCOLOR, released_layout
 
 # A released file, its network and preset, and the tensors that its program does not use.
 RELEASED: list[tuple[str, type[Colorizer], str, tuple[str, ...]]] = [
@@ -35,14 +35,6 @@ RELEASED: list[tuple[str, type[Colorizer], str, tuple[str, ...]]] = [
     ("deoldify-artistic", DeOldify, "artistic", ()),
     ("deoldify-stable", DeOldify, "stable", ()),
 ]
-SMALL_DDCOLOR = {
-    "depths": (1, 1, 2, 1),
-    "widths": (8, 16, 24, 32),
-    "width": 32,
-    "queries": 10,
-    "layers": 4,
-    "inner": 32,
-}
 
 
 @pytest.fixture(scope="module")
