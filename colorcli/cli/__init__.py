@@ -27,7 +27,7 @@ def main(args: Sequence[str] | None = None) -> int:
     _open_missing_streams()
     calm_threads()
     try:
-        with _unwinding_on_terminate():
+        with _unwinding_on_terminate(), _libraries_silenced(arguments):
             code = _run(arguments)
         sys.stdout.flush()
     except KeyboardInterrupt:
@@ -77,6 +77,28 @@ def _parameters(command: Any) -> Mapping[str, Any]:
     if hasattr(command, "commands"):
         return {name: _parameters(child) for name, child in command.commands.items() if name not in WITHOUT_SETTINGS}
     return {option.lstrip("-"): param.name for param in command.params for option in param.opts}
+
+
+@contextmanager
+def _libraries_silenced(arguments: list[str]) -> Iterator[None]:
+    """Keep warnings and log lines of libraries off stderr, unless they are asked for, as by ``--debug``."""
+    if sys.warnoptions or _wants_debug(arguments):
+        yield
+        return
+    import logging
+    import warnings
+
+    ours, root = logging.StreamHandler(), logging.NullHandler()  # without any, Python prints warnings on stderr
+    handlers = ((logging.getLogger("colorcli"), ours), (logging.getLogger(), root))
+    for logger, handler in handlers:
+        logger.addHandler(handler)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, handler in handlers:
+            logger.removeHandler(handler)
 
 
 def _render(error: Exception, *, debug: bool) -> int:

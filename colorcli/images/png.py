@@ -7,7 +7,8 @@ import io
 import re
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import BinaryIO, cast
 
 import imagecodecs
@@ -68,25 +69,41 @@ def header(source: Source) -> Header:
 
 
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+# Adam7 (W3C PNG, 8.2): first row and column of each pass, and the steps between its rows and columns
+_PASSES = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1))
 _SALVAGED_AT_ONCE = 256  # bytes unpacked per step: a step that meets damage is lost as a whole
 _DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """What the header says of the pixels: ``color`` is the type of W3C PNG, 11.2.1; ``interlaced`` 0 or 1."""
+
+    width: int
+    height: int
+    depth: int
+    color: int
+    interlaced: int
+
+    def row_bytes(self, width: int) -> int:
+        """Bytes of a row of so many pixels."""
+        return -(-width * self.depth * _CHANNELS[self.color] // 8)
 
 
 def decode(source: Source, *, salvage: bool = False) -> Decoded:
     """The image and its metadata. Raises ``UnreadableError``."""
     header(source)
     data = source.whole()
-    depth, color = data[24], data[25]
-    chunks, picture = _read_chunks(data, salvage=salvage)
+    form = _Layout(*struct.unpack_from(">IIBBxxB", data, 16))
+    chunks, lost, picture, fault = _read_chunks(data)
     notes: tuple[str, ...] = ("only the first frame of an animation was read",) if b"acTL" in chunks else ()
-    key = chunks.get(b"tRNS", [b""])[0]
     try:
-        pixels, alpha = _decode_pixels(data, depth, color, key)
+        pixels, alpha = _decode_pixels(form, chunks, _sound(picture, fault))
     except UnreadableError as error:
         if not salvage:
             raise UnreadableError(f"{error}; --salvage colours what is left") from error
-        data, missing = _completed(data, chunks, picture)
-        pixels, alpha = _decode_pixels(data, depth, color, key)
+        picture, missing = _completed(form, picture)
+        pixels, alpha = _decode_pixels(form, chunks, picture)
         notes += (missing_note(missing),)
     texts = _texts(chunks)
     profiles, unread = _raw_profiles(texts)
@@ -105,7 +122,12 @@ def decode(source: Source, *, salvage: bool = False) -> Decoded:
             if len(content) <= _MAX_KEPT_TEXT and not content.startswith(_NO_TEXTS)
         ),
         gamma=_gamma(chunks),
-        notes=(*notes, *unread, *left_out_note(_told(name) for name in chunks if name not in _KEPT)),
+        notes=(
+            *notes,
+            *unread,
+            *left_out_note(_told(name) for name in chunks if name not in _KEPT),
+            *left_out_note(f"{_told(name)}, which is damaged" for name in lost),
+        ),
     )
 
 
@@ -133,40 +155,55 @@ def _pieces(coded: bytes | bytearray, metadata: Metadata, xmp: bytes, profile: b
 
 
 def _told(name: bytes) -> str:
-    known = {b"caBX": "Content Credentials", b"sPLT": "a suggested palette"}
+    known = {b"caBX": "Content Credentials", b"sPLT": "a suggested palette", b"eXIf": "EXIF"}
     return known.get(name, f"chunk {printable(name.decode('latin-1'))}")
 
 
-def _read_chunks(data: bytes, *, salvage: bool) -> tuple[dict[bytes, list[bytes]], list[bytes]]:
-    """The contents of the metadata chunks by name, and of the image data chunks; every chunk must be complete.
+def _read_chunks(data: bytes) -> tuple[dict[bytes, list[bytes]], list[bytes], list[bytes], str]:
+    """What a file consists of, up to where it is cut off.
 
-    With ``salvage``, a truncated file yields what comes before the cut.
+    Returns:
+        The contents of the metadata chunks by name; the names of those left out because their checksum is wrong; the
+        contents of the image data chunks; and what is wrong with the image itself, empty if nothing is.
     """
     chunks: dict[bytes, list[bytes]] = {}
+    lost: list[bytes] = []
     picture: list[bytes] = []
+    fault = ""
     at = len(SIGNATURE)
     while True:
         size, name = struct.unpack_from(">I4s", data, at) if at + 8 <= len(data) else (0, b"")
         end = at + 12 + size
         if end > len(data):
-            if not salvage:
-                raise UnreadableError("is cut off; --salvage colours what is left")
             picture += [data[at + 8 :]] if name == b"IDAT" else []
-            return chunks, picture
+            return chunks, lost, picture, fault or "is cut off"
         content = data[at + 8 : end - 4]
         if name == b"IEND":
-            return chunks, picture
+            return chunks, lost, picture, fault
+        whole = zlib.crc32(content, zlib.crc32(name)).to_bytes(4, "big") == data[end - 4 : end]
+        critical = name[:1].isupper()  # W3C PNG, 5.4
+        if critical and not whole:
+            fault = fault or f"is damaged: the checksum of its {printable(name.decode('latin-1'))} chunk is wrong"
         if name == b"IDAT":
             picture.append(content)
         if name in _KEPT or name not in _TECHNICAL:
-            chunks.setdefault(name, []).append(content)
+            if whole or critical:
+                chunks.setdefault(name, []).append(content)
+            else:
+                lost.append(name)
         at = end
 
 
-def _completed(data: bytes, chunks: dict[bytes, list[bytes]], picture: list[bytes]) -> tuple[bytes, float]:
-    """A valid file made from a damaged one, with black for rows that cannot be unpacked, and the share of these."""
-    width, height, depth, color = struct.unpack_from(">IIBB", data, 16)
-    row = 1 + -(-width * depth * _CHANNELS[color] // 8)
+def _sound(picture: list[bytes], fault: str) -> list[bytes]:
+    """The image data, unless there is a fault. Raises ``UnreadableError``."""
+    if fault:
+        raise UnreadableError(fault)
+    return picture
+
+
+def _completed(form: _Layout, picture: list[bytes]) -> tuple[list[bytes], float]:
+    """Valid image data made from damaged ones, with black for rows that cannot be unpacked, and the share of these."""
+    row = 1 + form.row_bytes(form.width)
     unpacker, raw = zlib.decompressobj(), bytearray()
     for piece in picture:
         for at in range(0, len(piece), _SALVAGED_AT_ONCE):
@@ -177,48 +214,80 @@ def _completed(data: bytes, chunks: dict[bytes, list[bytes]], picture: list[byte
         else:
             continue
         break
-    if data[28]:
+    if form.interlaced:
         raise UnreadableError("is damaged and interlaced, so that what is left of it cannot be found")
     # every row begins with its filter, 0 to 4: the first that does not is damaged, even though it was unpacked
-    whole_rows = min(len(raw) // row, height)
+    whole_rows = min(len(raw) // row, form.height)
     rows = next((y for y in range(whole_rows) if raw[y * row] > 4), whole_rows)
     if not rows:
         raise UnreadableError("is damaged: nothing of its picture is left")
-    whole = zlib.compress(bytes(raw[: rows * row]) + bytes(row) * (height - rows), 1)
-    kept = b"".join(_chunk(name, chunks[name][0]) for name in (b"PLTE", b"tRNS") if name in chunks)
-    made = data[:33] + kept + _chunk(b"IDAT", whole) + _chunk(b"IEND", b"")
-    return made, 1 - rows / height
+    whole = zlib.compress(bytes(raw[: rows * row]) + bytes(row) * (form.height - rows), 1)
+    return [whole], 1 - rows / form.height
 
 
-def _decode_pixels(data: bytes, depth: int, color: int, key: bytes) -> tuple[Pixels, Pixels | None]:
+def _decode_pixels(
+    form: _Layout, chunks: dict[bytes, list[bytes]], picture: list[bytes]
+) -> tuple[Pixels, Pixels | None]:
+    key = chunks.get(b"tRNS", [b""])[0]
     try:
-        if depth < 8 or color == 3 or (key and depth == 8):
-            return _decode_with_pillow(data)
-        # of interlaced images imagecodecs has libpng print a warning on stderr, which Pillow does not
-        quiet = depth == 8 and bool(data[28])
-        pixels = cast(Pixels, np.asarray(_pillow_image(data)) if quiet else imagecodecs.png_decode(data))
+        if form.depth < 8 or form.color == 3 or (key and form.depth == 8):
+            return _decode_with_pillow(_bare(form, picture, chunks))
+        if form.interlaced:
+            pixels = _deinterlaced(form, picture)
+        else:
+            pixels = cast(Pixels, imagecodecs.png_decode(_bare(form, picture, chunks)))
     except LIBRARY_ERRORS as error:
         raise UnreadableError(f"cannot be decoded: {error}") from error
-    if color in (4, 6):
+    if form.color in (4, 6):
         return _split_alpha(pixels)
     if pixels.ndim == 3 and pixels.shape[2] in (2, 4):  # libpng has made the colour key a channel
         return _split_alpha(pixels)
-    if key and depth == 16 and len(key) >= (2 if color == 0 else 6):
-        transparent = pixels == np.frombuffer(key, ">u2", 1 if color == 0 else 3).astype(np.uint16)
-        opaque = ~(transparent if color == 0 else transparent.all(axis=-1))
+    if key and form.depth == 16 and len(key) >= (2 if form.color == 0 else 6):
+        transparent = pixels == np.frombuffer(key, ">u2", 1 if form.color == 0 else 3).astype(np.uint16)
+        opaque = ~(transparent if form.color == 0 else transparent.all(axis=-1))
         return pixels, opaque.astype(np.uint16) * np.uint16(65535)
     return pixels, None
 
 
-def _pillow_image(data: bytes) -> PngImagePlugin.PngImageFile:
-    image = PngImagePlugin.PngImageFile(io.BytesIO(data))  # not Image.open: its size limit is not ours
-    image.load()
-    return image
+def _bare(form: _Layout, picture: Iterable[bytes], chunks: Mapping[bytes, list[bytes]]) -> bytes:
+    """A file of nothing but pixels: of every other chunk that libpng dislikes, it prints a warning on stderr."""
+    header = struct.pack(">IIBBBBB", form.width, form.height, form.depth, form.color, 0, 0, form.interlaced)
+    palette = [_chunk(name, chunks[name][0]) for name in (b"PLTE", b"tRNS") if name in chunks]
+    data = [_chunk(b"IDAT", piece) for piece in picture]
+    return b"".join([SIGNATURE, _chunk(b"IHDR", header), *palette, *data, _chunk(b"IEND", b"")])
+
+
+def _deinterlaced(form: _Layout, picture: list[bytes]) -> Pixels:
+    """An interlaced image of 8 or 16 bits, each pass decoded as an image of its own.
+
+    Through imagecodecs, libpng prints a warning of interlaced images on stderr; Pillow reads colours with 8 bits only.
+    """
+    passes = [
+        (np.s_[top::down, left::across], -(-(form.width - left) // across), -(-(form.height - top) // down))
+        for top, left, down, across in _PASSES
+        if top < form.height and left < form.width
+    ]
+    sizes = [height * (1 + form.row_bytes(width)) for _, width, height in passes]
+    unpacker = zlib.decompressobj()
+    raw = unpacker.decompress(b"".join(picture), sum(sizes))
+    if len(raw) < sum(sizes):
+        raise UnreadableError("is damaged: its image data end early")
+    unpacker.decompress(unpacker.unconsumed_tail, 1)  # compares the checksum
+    channels = _CHANNELS[form.color]
+    kind = np.uint16 if form.depth == 16 else np.uint8
+    pixels = np.empty((form.height, form.width, channels)[: 2 if channels == 1 else 3], kind)
+    at = 0
+    for (place, width, height), size in zip(passes, sizes, strict=True):
+        part = replace(form, width=width, height=height, interlaced=0)
+        pixels[place] = imagecodecs.png_decode(_bare(part, [zlib.compress(raw[at : at + size], 1)], {}))
+        at += size
+    return cast(Pixels, pixels)
 
 
 def _decode_with_pillow(data: bytes) -> tuple[Pixels, Pixels | None]:
     """Images with palettes, colour keys or fewer than 8 bits, which Pillow expands."""
-    image = _pillow_image(data)
+    image = PngImagePlugin.PngImageFile(io.BytesIO(data))  # not Image.open: its size limit is not ours
+    image.load()
     if "transparency" in image.info:
         return _split_alpha(np.asarray(image.convert("LA" if image.mode in ("1", "L") else "RGBA")))
     return np.asarray(image.convert("RGB" if image.mode == "P" else "L")), None

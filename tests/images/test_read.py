@@ -639,13 +639,14 @@ def test_heif_and_dng_are_read_if_their_libraries_are_installed(
             read_photo(tmp_path / name)
 
 
+@pytest.mark.parametrize("depth", [8, 16])
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
-def test_interlaced_pngs_are_read_without_a_word(channels: int, capfd: pytest.CaptureFixture[str]) -> None:
+def test_interlaced_pngs_are_read_without_a_word(channels: int, depth: int, capfd: pytest.CaptureFixture[str]) -> None:
     """libpng's warning of each tore the progress line of a terminal."""
-    picture = np.random.default_rng(0).integers(0, 255, (11, 13, channels), dtype=np.uint8)
+    picture = np.random.default_rng(0).integers(0, 2**depth - 1, (11, 13, channels)).astype(f">u{depth // 8}")
     passes = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1))
     rows = [row for y, x, down, across in passes for row in picture[y::down, x::across]]
-    header = struct.pack(">IIBBBBB", 13, 11, 8, (0, 4, 2, 6)[channels - 1], 0, 0, 1)
+    header = struct.pack(">IIBBBBB", 13, 11, depth, (0, 4, 2, 6)[channels - 1], 0, 0, 1)
     chunks = (b"IHDR" + header, b"IDAT" + zlib.compress(b"".join(b"\0" + row.tobytes() for row in rows)), b"IEND")
     content = b"".join(
         struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk)) for chunk in chunks
