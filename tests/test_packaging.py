@@ -29,7 +29,7 @@ def test_the_package_carries_its_data() -> None:
     assert (
         environment.bundled_models_dir() / "backbones" / "efficientnet-lite0-gray" / "weights.safetensors"
     ).is_file()
-    assert len(recipe.names()) > 40
+    assert len(recipe.SHELF.names()) > 40
     for page in PAGES:
         assert page_path(page).read_text(encoding="utf-8").startswith("# ")
     package = Path(colorcli.__file__).parent

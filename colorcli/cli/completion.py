@@ -35,16 +35,16 @@ def complete_release(incomplete: str) -> list[str]:
 
 def complete_recipe(incomplete: str) -> list[str]:
     """Names of the bundled recipes."""
-    from colorcli.train.recipe import names
+    from colorcli.train.recipe import SHELF
 
-    return [name for name in names() if name.startswith(incomplete)]
+    return [name for name in SHELF.names() if name.startswith(incomplete)]
 
 
 def complete_protocol(incomplete: str) -> list[str]:
     """Ids of the protocols, without a version (the newest) and with one."""
-    from colorcli.evaluate.protocols import names
+    from colorcli.evaluate.protocols import SHELF
 
-    known = {form for name in names() for form in (name, name.split("@")[0])}
+    known = {form for name in SHELF.names() for form in (name, name.split("@")[0])}
     return sorted(form for form in known if form.startswith(incomplete))
 
 

@@ -232,7 +232,7 @@ def _list(*, json: bool) -> None:
     from colorcli.evaluate import protocols
     from colorcli.evaluate.metrics import METRICS
 
-    known = [protocols.load(name) for name in protocols.names()]
+    known = [protocols.load(name) for name in protocols.SHELF.names()]
     if json:
         for protocol in known:
             data.emit("protocol", **protocol.record())

@@ -215,7 +215,7 @@ def _list() -> None:
     """List the recipes with descriptions."""
     from colorcli.train import recipe as recipes
 
-    listing((name, recipes.describe(name)) for name in recipes.names())
+    listing((name, recipes.SHELF.describe(name)) for name in recipes.SHELF.names())
 
 
 def _compare(folder: Path) -> None:

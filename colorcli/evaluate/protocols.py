@@ -10,14 +10,15 @@ import hashlib
 import json
 import tomllib
 from dataclasses import dataclass, field
-from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
+from colorcli.bundled import Shelf
 from colorcli.color.vividness import NEUTRAL
 from colorcli.errors import UsageError
 from colorcli.pipeline.controls import Settings, declared_settings, settle
-from colorcli.text import near
+
+SHELF = Shelf("protocol", "colorcli.evaluate", "protocols", "colorcli evaluate --list")
 
 DEFAULT = "imagenet-val5k-crop256"
 DEFAULT_FOR_PAIRS = "native"
@@ -119,30 +120,15 @@ class Protocol:
         return dataclasses.replace(self, id="+".join((self.id, *said)), text=text, **fields)
 
 
-def names() -> list[str]:
-    """Ids of the bundled protocols."""
-    return sorted(entry.name.removesuffix(".toml") for entry in _folder().iterdir() if entry.name.endswith(".toml"))
-
-
 def load(name: str) -> Protocol:
     """Load a protocol by id (without a version: the newest), or from a TOML file.
 
     Raises:
         UsageError: there is no such protocol, or the file does not describe one.
     """
-    if name.endswith(".toml"):
-        path = Path(name)
-        try:
-            content = path.read_bytes()
-        except OSError as error:
-            raise UsageError(f"The protocol {path} cannot be read: {error.strerror or error}.") from error
-        # The version of a user's protocol is the hash of its content.
-        return _parse(content, f"{path.stem}@{hashlib.sha256(content).hexdigest()[:8]}", str(path))
-    versions = [known for known in names() if name in (known, known.split("@")[0])]
-    if not versions:
-        raise UsageError(f"There is no protocol '{name}'{near(name, names())}")
-    newest = max(versions, key=lambda known: int(known.split("@")[1]))
-    return _parse((_folder() / f"{newest}.toml").read_bytes(), newest, newest)
+    known, text = SHELF.read(name)
+    # The version of a user's protocol is the hash of its content.
+    return _parse(text, known or f"{Path(name).stem}@{hashlib.sha256(text.encode()).hexdigest()[:8]}", known or name)
 
 
 def are_labels(text: str) -> bool:
@@ -150,13 +136,9 @@ def are_labels(text: str) -> bool:
     return text in LABELS or text.endswith(".csv")
 
 
-def _folder() -> Any:
-    return resources.files("colorcli.evaluate").joinpath("protocols")
-
-
-def _parse(content: bytes, name: str, where: str) -> Protocol:
+def _parse(content: str, name: str, where: str) -> Protocol:
     try:
-        table = tomllib.loads(content.decode("utf-8"))
+        table = tomllib.loads(content)
         fixed = settle(
             {
                 setting.keyword: table.pop(setting.name)
@@ -167,7 +149,7 @@ def _parse(content: bytes, name: str, where: str) -> Protocol:
         settings: dict[str, Any] = {"text": "", **table, "controls": fixed, "data": Selection(**table.get("data", {}))}
         settings.update({key: tuple(table[key]) for key in ("metrics", "sigmas") if key in table})
         protocol = Protocol(id=name, **settings)
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError, TypeError, UsageError) as error:
+    except (tomllib.TOMLDecodeError, TypeError, UsageError) as error:
         raise UsageError(f"The protocol {where} cannot be used: {str(error).rstrip('.')}.") from error
     if not are_labels(protocol.labels):
         raise UsageError(f"The protocol {where} cannot be used: labels is one of {', '.join(LABELS)}, or FILE.csv.")

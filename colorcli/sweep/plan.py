@@ -1,6 +1,6 @@
 """What a sweep is: a TOML file that names a recipe, its variants, the seeds, how they are measured, and the claims.
 
-The papers' tables come with the package, by the names of their protocols (``names``).
+The papers' tables come with the package, by the names of their protocols.
 
 ::
 
@@ -33,15 +33,12 @@ from __future__ import annotations
 
 import tomllib
 from dataclasses import dataclass
-from importlib import resources
-from importlib.resources.abc import Traversable
-from pathlib import Path
 from typing import Any, Literal, cast
 
+from colorcli.bundled import Shelf
 from colorcli.errors import UsageError
 from colorcli.evaluate import metrics, protocols
 from colorcli.evaluate.protocols import Protocol
-from colorcli.text import near
 from colorcli.train import recipe as recipes
 from colorcli.train.recipe import Recipe
 
@@ -102,18 +99,10 @@ class Sweep:
     claims: tuple[Claim, ...]
 
 
+SHELF = Shelf("sweep", "colorcli.sweep", "tables")
+
 _KNOWN = {"name", "recipe", "set", "seeds", "protocol", "metrics", "labels", "variants", "claims"}
 _KNOWN_OF_VARIANT = {"name", "recipe", "set", "labels"}
-
-
-def names() -> list[str]:
-    """The sweeps in the package."""
-    return sorted(path.name.removesuffix(".toml") for path in _bundled().iterdir() if path.name.endswith(".toml"))
-
-
-def describe(name: str) -> str:
-    """Description of a sweep in the package: its first line."""
-    return _bundled().joinpath(f"{name}.toml").read_text(encoding="utf-8").splitlines()[0].lstrip("# ")
 
 
 def load(sweep: str) -> Sweep:
@@ -123,23 +112,16 @@ def load(sweep: str) -> Sweep:
         UsageError: there is no such sweep or it cannot be read, a field is unknown or of the wrong type, or it names a
             recipe, protocol or metric that does not exist.
     """
-    bundled = _bundled().joinpath(f"{sweep}.toml")
-    file = bundled if bundled.is_file() else Path(sweep)
-    if not file.is_file():
-        raise UsageError(f"There is no sweep '{sweep}'{near(sweep, names())}")
+    _, text = SHELF.read(sweep)
     try:
-        table = tomllib.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        table = tomllib.loads(text)
+    except ValueError as error:
         raise UsageError(f"The sweep {sweep} cannot be read: {error}.") from error
     try:
         return _parse(table)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         what = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
         raise UsageError(f"The sweep {sweep} cannot be used: {what}.") from error
-
-
-def _bundled() -> Traversable:
-    return resources.files("colorcli.sweep").joinpath("tables")
 
 
 def _parse(table: dict[str, Any]) -> Sweep:

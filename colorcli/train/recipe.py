@@ -8,13 +8,14 @@ import re
 import tomllib
 import typing
 from dataclasses import dataclass, field
-from importlib import resources
-from pathlib import Path
 from typing import Any
 
+from colorcli.bundled import Shelf
 from colorcli.errors import UsageError
 from colorcli.text import near
 from colorcli.train import plugins
+
+SHELF = Shelf("recipe", "colorcli.train", "recipes", "colorcli train --list")
 
 # What a phase's ``weights`` may name.
 _TERMS = ("native", "delta_e", "edges", "level", "perceptual", "adversarial", "diversity", "distill", "prior")
@@ -268,21 +269,6 @@ class Recipe:
         return dataclasses.asdict(self)
 
 
-def names() -> list[str]:
-    """The recipes in the package."""
-    return sorted(
-        path.name.removesuffix(".toml")
-        for path in resources.files("colorcli.train").joinpath("recipes").iterdir()
-        if path.name.endswith(".toml")
-    )
-
-
-def describe(name: str) -> str:
-    """Description of a bundled recipe: its first line."""
-    text = resources.files("colorcli.train").joinpath("recipes", f"{name}.toml").read_text(encoding="utf-8")
-    return text.splitlines()[0].lstrip("# ")
-
-
 def load(recipe: str, overrides: list[str] | None = None) -> Recipe:
     """Read a recipe by name or path, with ``key.path=value`` overrides (values in TOML syntax).
 
@@ -302,14 +288,7 @@ def load(recipe: str, overrides: list[str] | None = None) -> Recipe:
 
 def _table(recipe: str) -> dict[str, Any]:
     """A recipe as plain data, with that of its ``base`` below it."""
-    bundled = resources.files("colorcli.train").joinpath("recipes", f"{recipe}.toml")
-    if bundled.is_file():
-        text = bundled.read_text(encoding="utf-8")
-    elif Path(recipe).is_file():
-        text = Path(recipe).read_text(encoding="utf-8")
-    else:
-        raise UsageError(f"There is no recipe '{recipe}'{near(recipe, names(), 'colorcli train --list')}")
-    table = tomllib.loads(text)
+    table = tomllib.loads(SHELF.read(recipe)[1])
     if "base" not in table:
         return table
     # A variant: another recipe in which a few fields differ.

@@ -19,7 +19,7 @@ from colorcli import errors
 from colorcli.cli import app as app_module
 from colorcli.cli import output
 from colorcli.cli.command import Command
-from colorcli.train.recipe import names
+from colorcli.train.recipe import SHELF
 
 from .conftest import Run
 
@@ -372,7 +372,7 @@ def test_the_whole_help_can_be_read_at_once(run: Run) -> None:
 def test_recipes_are_listed_with_a_line_on_each(run: Run) -> None:
     """Seventy bare names would not help anyone choose; scripts read the first word of each line."""
     lines = run("train", "--list").stdout.splitlines()
-    assert {line.split()[0] for line in lines} == set(names())
+    assert {line.split()[0] for line in lines} == set(SHELF.names())
     assert all(len(line.split()) > 3 for line in lines)
 
 

@@ -233,7 +233,7 @@ def test_a_backbone_that_only_training_makes_says_so(bundle: Path, user: Path) -
         ModelError, match=r"colorcli train biggan-lite-64 .*colorcli models import biggan-lite-64 runs/"
     ):
         backbones.locate("biggan-lite-64")
-    assert set(backbones.TRAINED) <= set(recipes.names())
+    assert set(backbones.TRAINED) <= set(recipes.SHELF.names())
 
 
 def test_locating_backbones_does_not_import_torch() -> None:

@@ -148,11 +148,11 @@ def test_variants_may_have_recipes_and_labels_of_their_own(tmp_path: Path) -> No
     assert fast.protocol.id == "stretch256@1+labels=folders"
 
 
-@pytest.mark.parametrize("name", plan.names())
+@pytest.mark.parametrize("name", plan.SHELF.names())
 def test_the_papers_tables_are_sweeps_of_the_package(name: str) -> None:
     """Each is one job over some nights: at least 1,000 steps and three seeds of every variant."""
     sweep = plan.load(name)
-    assert plan.describe(name).endswith(".")
+    assert plan.SHELF.describe(name).endswith(".")
     assert sweep.protocol.id.startswith(f"{name}@")
     assert {training.seed for training in sweep.trainings} == {0, 1, 2}
     assert min(sum(phase.steps for phase in training.recipe.phases) for training in sweep.trainings) >= 1000
