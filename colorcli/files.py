@@ -136,6 +136,19 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def is_sha256(text: str) -> bool:
+    """Whether a text is a SHA-256 as ``file_sha256`` writes it."""
+    return len(text) == 64 and not set(text) - set("0123456789abcdef")
+
+
+def has_size(path: Path, size: object, *, follow: bool = True) -> bool:
+    """Whether there is a file of so many bytes; a link is looked through unless ``follow`` is false."""
+    try:
+        return path.stat(follow_symlinks=follow).st_size == size
+    except OSError:
+        return False
+
+
 def name_digest(name: str) -> bytes:
     """SHA-256 of a name, UTF-8 or not: for random choices among photographs that are the same on every machine."""
     return hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest()

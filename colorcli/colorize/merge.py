@@ -18,7 +18,7 @@ from colorcli.colorize.lock import locked
 from colorcli.colorize.picks import parameters_of
 from colorcli.colorize.plan import Output, Plan, Verdict
 from colorcli.errors import ModelError, OutputError, UsageError
-from colorcli.files import replacing
+from colorcli.files import has_size, replacing
 from colorcli.registry import registry
 from colorcli.text import printable
 
@@ -69,13 +69,13 @@ def merge(shards: Sequence[Path], output: Path, observe: Observer = lambda done,
         finished, origins = _finished(output, others)
         try:
             for done, (name, origin) in enumerate(origins.items(), 1):
-                if not _has_size(origin / name, finished[name].output_size):
+                if not has_size(origin / name, finished[name].output_size, follow=False):
                     merged.missing.append(name)
                 else:
                     _place_sidecar(finished[name].sidecar, origin, output, merged)
                     merged.placed += _place(origin / name, output / name, name)
                 mapped = finished[name].map
-                if mapped is not None and _has_size(origin / mapped.name, mapped.size):
+                if mapped is not None and has_size(origin / mapped.name, mapped.size, follow=False):
                     _place(origin / mapped.name, output / mapped.name, mapped.name)
                 observe(done, len(origins))
             _copy_thumbnails(others, output)
@@ -122,20 +122,15 @@ def _finished(output: Path, others: Sequence[Path]) -> tuple[dict[str, Finished]
                     f"{printable(name)} in {root} was made from another photograph, or otherwise, than in "
                     f"{origins.get(name, output)}; only shards of one run can be merged."
                 )
-            if root != output and (name not in origins or not _has_size(origins[name] / name, known.output_size)):
+            if root != output and (
+                name not in origins or not has_size(origins[name] / name, known.output_size, follow=False)
+            ):
                 origins[name] = root
     return finished, origins
 
 
 def _decides(made: Finished) -> tuple[object, ...]:
     return made.input, made.sample, made.input_sha256, made.fingerprint, made.output_size
-
-
-def _has_size(path: Path, size: int) -> bool:
-    try:
-        return path.lstat().st_size == size
-    except OSError:
-        return False
 
 
 def _place(source: Path, target: Path, name: str) -> bool:
@@ -153,7 +148,7 @@ def _place_sidecar(sidecar: tuple[str, int] | None, origin: Path, output: Path, 
     if sidecar is None:
         return
     name, size = sidecar
-    if _has_size(origin / name, size):
+    if has_size(origin / name, size, follow=False):
         _place(origin / name, output / name, name)
     else:
         merged.notices.append(f"{printable(name)} is not in {origin} as its journal says, and is left out.")

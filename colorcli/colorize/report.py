@@ -32,7 +32,7 @@ from colorcli.colorize.options import Execution, Parameters
 from colorcli.colorize.plan import Output, Plan
 from colorcli.colorize.state import state_folder
 from colorcli.errors import PhotoError
-from colorcli.files import part_path
+from colorcli.files import has_size, part_path
 from colorcli.images.icc import srgb_profile
 from colorcli.images.read import read_photo
 from colorcli.pipeline.controls import declared_settings, variant
@@ -194,7 +194,7 @@ class _Folder:
         size: object,
     ) -> bytes:
         """The cached thumbnail of a journalled file."""
-        if not _has_size(path, size):
+        if not has_size(path, size):
             raise PhotoError("was moved, removed or changed")
         # hashed again, since a journal's content must not become a path
         name = hashlib.sha256(str(sha256).encode()).hexdigest()[:32]
@@ -289,7 +289,7 @@ def _entry(root: Path, found: Found, done: Mapping[str, Record], *, choosable: b
     links = {column: _link(root, root / str(record["output"])) for column, record in done.items()}
     notes = first["notes"]
     remarks = [str(note) for note in notes] if isinstance(notes, list) else []
-    if not _has_size(found.path, first["input_size"]):
+    if not has_size(found.path, first["input_size"]):
         remarks.append("the photograph was moved or changed: the lightness of its colouring is shown instead")
     else:
         links[_INPUT] = _link(root, found.path)
@@ -306,13 +306,6 @@ def _entry(root: Path, found: Found, done: Mapping[str, Record], *, choosable: b
         made_by=[_made_by(record) for record in done.values()] if choosable else [],
         identity={"input": found.relative, "source": source, "input_sha256": str(first["input_sha256"])},
     )
-
-
-def _has_size(path: Path, size: object) -> bool:
-    try:
-        return path.stat().st_size == size
-    except OSError:
-        return False
 
 
 def _link(root: Path, path: Path) -> str:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from colorcli.files import is_sha256
 from colorcli.networks.size import ENLARGEMENTS, RESIZES
 from colorcli.registry.systems import BUILT_IN
 
@@ -32,10 +33,6 @@ def _that(kind: type | tuple[type, ...], right: Callable[[Any], bool], what: str
     return check
 
 
-def _is_sha256(text: str) -> bool:
-    return len(text) == 64 and not set(text) - set("0123456789abcdef")
-
-
 _LINE = _that(str, lambda text: bool(text.strip()) and "\n" not in text and text == text.strip(), "a line of text")
 _NAME = _that(str, lambda text: bool(text) and not set(text) & set("@/\\ \n"), "a name")
 _SYSTEM = _that(str, lambda text: text in {point.name for point in BUILT_IN}, "a system of the package")
@@ -46,7 +43,7 @@ _COUNT = _that(int, lambda number: number >= 1, "a whole number of at least 1")
 _POSITIVE = _that((int, float), lambda number: number > 0, "a number above 0")
 _NUMBER = _that((int, float), math.isfinite, "a number")
 _FLAG = _that(bool, lambda _: True, "true or false")
-_SHA256 = _that(str, _is_sha256, "a SHA-256")
+_SHA256 = _that(str, is_sha256, "a SHA-256")
 _DTYPE = _that(str, lambda text: text in ("float16", "float32"), "float16 or float32")
 _URL = _that(str, lambda text: text.startswith("https://"), "an https address")
 _ASPECT = _that((int, float), lambda number: number >= 1, "a number of at least 1")

@@ -12,7 +12,7 @@ from typing import Any
 import tomli_w
 
 from colorcli.errors import ModelError
-from colorcli.files import write_atomically
+from colorcli.files import is_sha256, write_atomically
 from colorcli.networks.size import ENLARGEMENTS, OURS, RESIZES, SMOOTH, SizeRule
 
 CARD = "model.toml"
@@ -190,7 +190,7 @@ def _from_dict(table: Mapping[str, Any], folder: Path) -> ModelCard:
     )
     if not card.name or set(card.name) & set("@/\\"):
         raise ValueError(f"'{card.name}' cannot be a model's name")
-    if not _is_sha256(card.weights_sha256):
+    if not is_sha256(card.weights_sha256):
         raise ValueError("weights.sha256 is not a SHA-256")
     return card
 
@@ -200,13 +200,9 @@ def _backbones(table: Mapping[str, Any]) -> dict[str, Shared]:
     for part in table:
         entry = _section(table, part)
         shared[part] = Shared(_text(entry, "name"), _text(entry, "sha256").lower())
-        if not _is_sha256(shared[part].sha256):
+        if not is_sha256(shared[part].sha256):
             raise ValueError(f"backbones.{part}.sha256 is not a SHA-256")
     return shared
-
-
-def _is_sha256(text: str) -> bool:
-    return len(text) == 64 and not set(text) - set("0123456789abcdef")
 
 
 def _text(table: Mapping[str, Any], key: str, default: str | None = None) -> str:
