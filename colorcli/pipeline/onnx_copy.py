@@ -36,6 +36,7 @@ _ERRORS: dict[int, type[ColorcliError]] = {
 }
 # Seconds between checks for a stop, and until a process that was asked to end is killed.
 _GLANCE, _PATIENCE = 0.1, 3.0
+_UNUSED = 30 * 86400.0  # seconds after which a copy that nobody used is removed
 
 
 def copy_path(card: ModelCard) -> Path:
@@ -83,6 +84,12 @@ def is_usable(copy: Path) -> bool:
     return True
 
 
+def note_use(copy: Path) -> None:
+    """Date a copy today: those that no run uses for 30 days are removed when the next one is made."""
+    with suppress(OSError):
+        os.utime(copy)
+
+
 def is_installed(package: str) -> bool:
     """Whether a package can be imported, without importing it."""
     try:
@@ -115,6 +122,7 @@ def make_copy(card: ModelCard, copy: Path, waiting: Waiting, stopped: Callable[[
     with _turn(copy.parent, waiting, stopped):
         if not is_usable(copy):  # another program may have made it meanwhile
             _export(card, copy, waiting, stopped)
+            _remove_unused(copy.parent)
 
 
 @contextmanager
@@ -135,6 +143,14 @@ def _turn(folder: Path, waiting: Waiting, stopped: Callable[[], bool]) -> Iterat
         yield
     finally:
         lock.release()
+
+
+def _remove_unused(folder: Path) -> None:
+    """Every change of weights or program leaves a copy behind, of up to a gigabyte."""
+    for copy in folder.glob("*.onnx"):
+        with suppress(OSError):  # another program's turn, or its file in use on Windows
+            if copy.stat().st_mtime < time.time() - _UNUSED:
+                copy.unlink()
 
 
 def _export(card: ModelCard, copy: Path, waiting: Waiting, stopped: Callable[[], bool]) -> None:

@@ -137,6 +137,7 @@ class _Opening:
             if not onnx_copy.is_installed("torch"):
                 raise self._without_torch()
             onnx_copy.make_copy(self.card, copy, self.waiting, self.stopped)
+        onnx_copy.note_use(copy)
         return self.onnx(copy)
 
     def onnx(self, path: Path) -> Session:
