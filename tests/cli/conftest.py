@@ -1,14 +1,16 @@
-"""A fixture that runs the program as a user does, with a data folder of its own."""
+"""Fixtures that run the program as a user does, with a data folder of its own."""
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
+
+from ..processes import environment_of, run_here
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -16,18 +18,16 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
     """Run ``colorcli ARGUMENTS`` in ``tmp_path``; keyword arguments except ``stdin`` are environment variables."""
+    return partial(run_here, tmp_path)
 
-    def start(*arguments: str, stdin: str | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith("COLORCLI_")}
-        own = {"COLORCLI_DATA_DIR": str(tmp_path / "data"), "COLUMNS": "200", "NO_COLOR": "1"}
-        return subprocess.run(
-            [sys.executable, "-m", "colorcli", *arguments],
-            cwd=tmp_path,
-            env={**inherited, **own, **environment},
-            input=stdin,
-            capture_output=True,
-            text=True,
-            timeout=600,
-        )
+
+@pytest.fixture
+def program(tmp_path: Path) -> Run:
+    """The same in a new process, for what depends on how the program starts."""
+
+    def start(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "colorcli", *arguments]
+        variables = environment_of(tmp_path, environment)
+        return subprocess.run(command, cwd=tmp_path, env=variables, capture_output=True, text=True, timeout=600)
 
     return start

@@ -33,8 +33,8 @@ def command(monkeypatch: pytest.MonkeyPatch) -> Any:
     return app.command("do", cls=Command)
 
 
-def test_version(run: Run) -> None:
-    result = run("--version")
+def test_version(program: Run) -> None:
+    result = program("--version")
     assert (result.returncode, result.stdout) == (0, f"colorcli {colorcli.__version__}\n")
 
 
@@ -133,8 +133,8 @@ def test_help_shows_defaults_that_a_command_chooses_itself(run: Run) -> None:
     assert "[default: 0.8]" in run("colorize", "--help").stdout
 
 
-def test_without_a_command_the_help_is_shown(run: Run) -> None:
-    result = run()
+def test_without_a_command_the_help_is_shown(program: Run) -> None:
+    result = program()
     assert result.returncode == 2
     assert "samples" in result.stdout + result.stderr
     assert "Error" not in result.stderr
@@ -377,8 +377,8 @@ def test_recipes_are_listed_with_a_line_on_each(run: Run) -> None:
 
 
 @pytest.mark.parametrize(("variable", "colored"), [("FORCE_COLOR", True), ("NO_COLOR", False)])
-def test_colors_follow_the_environment(run: Run, variable: str, colored: bool) -> None:
+def test_colors_follow_the_environment(program: Run, variable: str, colored: bool) -> None:
     """Otherwise log files would contain escape codes, or log viewers lack colours."""
     environment = {"NO_COLOR": "", "FORCE_COLOR": "", variable: "1", "TERM": "xterm"}
-    result = run("--help", **environment)
+    result = program("--help", **environment)
     assert ("\x1b[" in result.stdout) is colored
