@@ -14,9 +14,12 @@ import pytest
 from PIL import Image
 
 from colorcli.colorize.journal import read_journal
+from colorcli.pipeline import opening
+from colorcli.registry import registry
 
 from ..conftest import ROOT
-from ..processes import await_done, await_word
+from ..fakes import CARD, FakeSession
+from ..processes import await_done, await_word, run_here
 from .conftest import contents, write_gray
 
 pytestmark = pytest.mark.slow
@@ -50,11 +53,13 @@ def start(folder: Path, seconds: float = 0.0, deadly: str = "no", *extra: str) -
 
 
 def complete(folder: Path, *extra: str) -> str:
-    """Run to the end; returns stderr."""
-    process = start(folder, 0.0, "no", *extra)
-    _, err = process.communicate(timeout=300)
-    assert process.returncode == 0, err
-    return err
+    """Run to the end in this process, since only those that are killed need one of their own; returns stderr."""
+    with pytest.MonkeyPatch.context() as changed:
+        changed.setattr(registry, "find", lambda name: CARD)
+        changed.setattr(opening, "open_model", lambda *args, **kwargs: FakeSession())
+        ended = run_here(folder.parent, "colorize", str(folder), "-j", "2", *extra, COLORCLI_CONFIG=os.devnull)
+    assert ended.returncode == 0, ended.stderr
+    return ended.stderr
 
 
 def finished(root: Path) -> set[str]:

@@ -21,7 +21,7 @@ from colorcli.registry.card import ModelCard
 from colorcli.requirements import NOT_NEEDED, without_torch
 
 from ..conftest import ROOT
-from ..processes import await_word
+from ..processes import await_word, run_here
 
 pytestmark = pytest.mark.slow
 
@@ -48,6 +48,8 @@ def _start(folder: Path, *arguments: str, blocked: tuple[str, ...] = ()) -> subp
 
 
 def _run(folder: Path, *arguments: str, blocked: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+    if not blocked:
+        return run_here(folder, *arguments, COLORCLI_CACHE_DIR=str(folder / "cache"))
     with _start(folder, *arguments, blocked=blocked) as process:
         out, err = process.communicate(timeout=300)
     return subprocess.CompletedProcess(arguments, process.returncode, out, err)
