@@ -414,39 +414,55 @@ def test_numba_is_imported_only_when_pixels_are_joined() -> None:
     assert run_python(code).strip() == "False"
 
 
-WARM_UP = "from colorcli.color.join import warm_up; warm_up()"
+# As a loop of this package, but compiled in a moment.
+LOOP = """
+import numba
+from colorcli.color.compiled import compiled
+
+def double(x):
+    return 2 * x
+
+assert compiled(double, numba.float64(numba.float64))(4.0) == 8
+"""
 
 
-@pytest.mark.slow
-def test_compiled_code_is_kept_in_our_cache_folder_or_the_users_numba_folder(tmp_path: Path) -> None:
+@pytest.fixture
+def loop(tmp_path: Path) -> str:
+    """Code that compiles a loop, which stands in a file, since Numba keeps no others."""
+    (tmp_path / "loop.py").write_text(LOOP)
+    return f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import loop"
+
+
+def test_compiled_code_is_kept_in_our_cache_folder_or_the_users_numba_folder(tmp_path: Path, loop: str) -> None:
     ours, users, unused = tmp_path / "ours", tmp_path / "users", tmp_path / "unused"
     own = "import numba; print(repr(numba.config.CACHE_DIR))"
-    assert run_python(f"{WARM_UP}; {own}", COLORCLI_CACHE_DIR=str(ours)).strip() == "''", "numba's setting was changed"
+    assert run_python(f"{loop}; {own}", COLORCLI_CACHE_DIR=str(ours)).strip() == "''", "numba's setting was changed"
 
     def machine_code(folder: Path) -> Any:
         return {path.name: path.stat().st_mtime_ns for path in folder.rglob("*.nb?")}
 
     made = machine_code(ours / "numba")
     assert len(made) == 2
-    run_python(WARM_UP, COLORCLI_CACHE_DIR=str(ours))
+    run_python(loop, COLORCLI_CACHE_DIR=str(ours))
     assert machine_code(ours) == made, "compiled again"
     (ours / "numba").rename(users)
-    run_python(WARM_UP, COLORCLI_CACHE_DIR=str(unused), NUMBA_CACHE_DIR=str(users))
+    run_python(loop, COLORCLI_CACHE_DIR=str(unused), NUMBA_CACHE_DIR=str(users))
     assert machine_code(users) == made, "compiled again"
     assert not unused.exists()
 
 
-@pytest.mark.slow
-def test_a_damaged_cache_does_not_stop_a_run(tmp_path: Path) -> None:
-    run_python(WARM_UP, COLORCLI_CACHE_DIR=str(tmp_path))
-    for path in tmp_path.rglob("*.nb?"):
+def test_a_damaged_cache_does_not_stop_a_run(tmp_path: Path, loop: str) -> None:
+    run_python(loop, COLORCLI_CACHE_DIR=str(tmp_path))
+    damaged = list(tmp_path.rglob("*.nb?"))
+    assert damaged
+    for path in damaged:
         path.write_bytes(path.read_bytes()[:100])
-    run_python(WARM_UP, COLORCLI_CACHE_DIR=str(tmp_path))
+    run_python(loop, COLORCLI_CACHE_DIR=str(tmp_path))
 
 
-def test_it_works_without_a_cache_folder(tmp_path: Path) -> None:
+def test_it_works_without_a_cache_folder(tmp_path: Path, loop: str) -> None:
     (tmp_path / "file").write_text("not a folder")
-    run_python(WARM_UP, COLORCLI_CACHE_DIR=str(tmp_path / "file" / "below"))
+    run_python(loop, COLORCLI_CACHE_DIR=str(tmp_path / "file" / "below"))
 
 
 @pytest.mark.parametrize("enlarge", ["bilinear", "nearest"])

@@ -31,6 +31,25 @@ def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(opening, "gpu_in_sight", lambda: False)
 
 
+@pytest.fixture(scope="session")
+def content() -> list[bytes]:
+    """The ONNX copy of ``small``, once it was made."""
+    return []
+
+
+@pytest.fixture
+def made_here(content: list[bytes], monkeypatch: pytest.MonkeyPatch) -> None:
+    """ONNX copies are made in this process, and from the second on copied, since an export takes seconds."""
+
+    def export(card: ModelCard, path: Path, *_: object) -> None:
+        if not content:
+            exporter.export(card, path)
+            content.append(path.read_bytes())
+        path.write_bytes(content[0])
+
+    monkeypatch.setattr(onnx_copy, "_export", export)
+
+
 def test_auto_makes_a_copy_where_it_pays_and_keeps_to_it(small: ModelCard) -> None:
     """Otherwise three photographs would wait half a minute for a copy, or ten thousand take twice as long."""
     waits: list[tuple[str, float]] = []
@@ -40,6 +59,8 @@ def test_auto_makes_a_copy_where_it_pays_and_keeps_to_it(small: ModelCard) -> No
 
     assert open_model(small, photographs=WORTH_EXPORTING - 1, waiting=waiting).backend == "pytorch"
     assert waits == [] and not copy_path(small).exists()
+    copy_path(small).parent.mkdir(parents=True)
+    copy_path(small).write_bytes(b"torn by a crash")
     session = open_model(small, photographs=WORTH_EXPORTING, waiting=waiting)
     assert session.backend == "onnxruntime" and "ONNX copy" in waits[0][0]
     assert len(waits) > 3 and waits[0][1] < 1 < waits[-1][1], "half a minute without movement looks like a hang"
@@ -51,6 +72,7 @@ def test_auto_makes_a_copy_where_it_pays_and_keeps_to_it(small: ModelCard) -> No
     assert open_model(small, precision="bf16", photographs=10**6).backend == "pytorch"
 
 
+@pytest.mark.usefixtures("made_here")
 def test_a_damaged_copy_is_made_anew(small: ModelCard) -> None:
     """Otherwise a crash or a full disk while the copy is written would spoil all later runs."""
     open_model(small, backend="onnx")
@@ -170,8 +192,10 @@ def test_a_cache_that_cannot_be_written_stops_nobody(small: ModelCard, tmp_path:
     assert "cannot be written" in said[0]
 
 
+@pytest.mark.usefixtures("made_here")
 def test_backends_that_do_not_fit_are_refused(small: ModelCard, tmp_path: Path) -> None:
-    exporter.export(small, tmp_path / "small.onnx")
+    open_model(small, backend="onnx")
+    shutil.copy(copy_path(small), tmp_path / "small.onnx")
     calls: list[dict[str, Any]] = [
         {"model": small, "backend": "tensorflow"},
         {"model": small, "backend": "onnx", "precision": "fp16"},
@@ -185,6 +209,7 @@ def test_backends_that_do_not_fit_are_refused(small: ModelCard, tmp_path: Path) 
     assert open_model(str(tmp_path / "small.onnx")).backend == "onnxruntime"
 
 
+@pytest.mark.usefixtures("made_here")
 def test_what_is_to_be_compiled_is_run_by_pytorch(small: ModelCard, monkeypatch: pytest.MonkeyPatch) -> None:
     """Otherwise ONNX Runtime would run the network, and compiling it would take a minute for nothing."""
     open_model(small, backend="onnx")
@@ -204,11 +229,13 @@ def test_without_pytorch_only_files_are_run(small: ModelCard, monkeypatch: pytes
             open_model(small, **call)
 
 
+@pytest.mark.usefixtures("made_here")
 def test_nothing_of_cuda_is_loaded_where_there_is_no_gpu(
     small: ModelCard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Otherwise GPU libraries would double the memory needed on a machine without a GPU."""
-    exporter.export(small, tmp_path / "small.onnx")
+    open_model(small, backend="onnx")
+    shutil.copy(copy_path(small), tmp_path / "small.onnx")
     monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.setattr(OnnxSession, "_preload", lambda _: pytest.fail("CUDA's libraries were loaded"))
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: list(_PROVIDERS.values()))
