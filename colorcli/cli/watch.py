@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _OF_ONE_RUN = frozenset(
     (
         "inputs", "output", "files_from", "limit", "shard", "report", "picks", "dry_run", "fail_fast", "verbose",
-        "manifest", "sidecar", "bag", "uncertainty",
+        "manifest", "sidecar", "bag",
     )
 )  # fmt: skip
 

@@ -33,7 +33,7 @@ from colorcli.colorize.events import (
     notice,
     now,
 )
-from colorcli.colorize.executors import Executor, Facts, Work
+from colorcli.colorize.executors import Executor, Facts, OpenGroundRemotely, Work
 from colorcli.colorize.executors.local import LocalExecutor
 from colorcli.colorize.journal import Journal, segments
 from colorcli.colorize.lock import locked
@@ -44,6 +44,7 @@ from colorcli.errors import (
     ColorcliError,
     DeviceError,
     ExitCode,
+    ModelError,
     NothingToDoError,
     OutputError,
     StoppedError,
@@ -58,7 +59,7 @@ from colorcli.images.photo import Format
 from colorcli.pipeline import opening, uncertainty
 from colorcli.pipeline.controls import declared_settings, variants
 from colorcli.pipeline.onnx_copy import Waiting
-from colorcli.pipeline.uncertainty import Ground
+from colorcli.pipeline.uncertainty import Asked, Ground
 from colorcli.registry import registry
 from colorcli.registry.card import ModelCard
 from colorcli.sessions.session import ModelInfo, Session
@@ -392,6 +393,7 @@ class Run:
         stop: Stop | None = None,
         executor: Callable[[Work], Executor] = LocalExecutor,
         session: Session | None = None,
+        ground: Ground | None = None,
         holding: bool = False,
     ) -> Report:
         """Carry out the plan.
@@ -402,6 +404,7 @@ class Run:
             stop: may be requested at any time.
             executor: does the work.
             session: the model, if ``open_model`` has opened it already.
+            ground: of the uncertainty, if ``open_ground`` has opened it already.
             holding: whether the caller holds the locks of the output folders.
 
         Raises:
@@ -417,18 +420,11 @@ class Run:
             def opened() -> Session:
                 return session or self.open_model(engine, observe=observe, waiting=waiting, stop=ready)
 
-            def open_ground(session: Session) -> Ground:
-                assert self._ground is not None
+            def opened_ground(session: Session) -> Ground | None:
+                return ground or self.open_ground(session, observe=observe, waiting=waiting, stop=ready)
 
-                def opened(card: ModelCard, backend: str) -> Session:
-                    other = (request.backend if backend == "auto" else backend, "auto")
-                    return self._open(card, other, observe=observe, waiting=waiting, stop=ready)
-
-                return self._ground.open(session, opened)
-
-            elsewhere = partial(opening.open_model, self._name_elsewhere(), **self._opening(engine))
-            ground = open_ground if self._ground else None
-            work = Work(opened, self.parameters, execution, ready, elsewhere, ground)
+            elsewhere = partial(opening.open_model, _name_elsewhere(self._card), **self._opening(engine))
+            work = Work(opened, self.parameters, execution, ready, elsewhere, opened_ground, self._ground_elsewhere())
             return carry_out(
                 self._part(self.plan, number, engine),
                 executor(work),
@@ -464,6 +460,36 @@ class Run:
         engine = engine or (self._request.backend, self._request.precision)
         return self._open(self._card, engine, observe=observe, waiting=waiting, stop=stop or Stop())
 
+    def open_ground(
+        self,
+        session: Session,
+        *,
+        observe: Observer = lambda _: None,
+        waiting: Waiting = lambda what, seconds: None,
+        stop: Stop | None = None,
+    ) -> Ground | None:
+        """Open the ground of the uncertainty of the session's colourings; None if the request has none.
+
+        See ``carry_out`` for the arguments and for what is raised.
+        """
+        if self._ground is None:
+            return None
+
+        def opened(card: ModelCard, backend: str) -> Session:
+            engine = (self._request.backend if backend == "auto" else backend, "auto")
+            return self._open(card, engine, observe=observe, waiting=waiting, stop=stop or Stop())
+
+        return self._ground.open(session, opened)
+
+    def _ground_elsewhere(self) -> OpenGroundRemotely | None:
+        """What opens the ground in another process, which finds its models by name."""
+        asked = self._ground
+        if asked is None:
+            return None
+        names = [_name_elsewhere(card) for card in asked.cards]
+        opened = self._opening((self._request.backend, "auto"))
+        return partial(_open_ground, replace(asked, cards=()), names, asked.label, opened)
+
     def _open(self, card: ModelCard, engine: Engine, *, observe: Observer, waiting: Waiting, stop: Stop) -> Session:
         return opening.open_model(
             card,
@@ -484,11 +510,6 @@ class Run:
             "photographs": self.plan.pending,
             "compile": request.compile,
         }
-
-    def _name_elsewhere(self) -> str:
-        """The model by a name that means the same in another folder, and whatever the default tag is there."""
-        name = self._card.reference or self._card.exact_name
-        return os.path.abspath(name) if os.path.exists(name) else name  # noqa: PTH100, PTH110 - resolve() would follow links
 
     def _engine(self, task: Task) -> Engine:
         """The backend and the precision for a photograph."""
@@ -625,6 +646,31 @@ def carry_out(
                 journal.append(tail)
         observe(tail)
     return outcome
+
+
+def _name_elsewhere(card: ModelCard) -> str:
+    """A model by a name that means the same in another folder, and whatever the default tag is there."""
+    name = card.reference or card.exact_name
+    return os.path.abspath(name) if os.path.exists(name) else name  # noqa: PTH100, PTH110 - resolve() would follow links
+
+
+def _open_ground(
+    asked: Asked, names: Sequence[str], label: str, arguments: Mapping[str, Any], session: Session, *, threads: int
+) -> Ground:
+    """Open a ground, labelled ``label``, in a process whose models of these names may be others.
+
+    Raises:
+        ModelError: they are.
+    """
+    asked = replace(asked, cards=tuple(registry.find(name) for name in names))
+    if asked.label != label:
+        raise ModelError(f"--uncertainty would compare with {asked.label} there, not with {label}.")
+
+    def opened(card: ModelCard, backend: str) -> Session:
+        engine = {} if backend == "auto" else {"backend": backend}
+        return opening.open_model(card, **{**arguments, **engine}, threads=threads)
+
+    return asked.open(session, opened)
 
 
 def _written(kind: Literal["report", "manifest", "sidecars", "bag"], path: Path, **more: int) -> Written:

@@ -131,6 +131,7 @@ def watch(
         if stale:
             observe(notice(stale))
         session = first.open_model(observe=observe, waiting=waiting, stop=stop)
+        ground = first.open_ground(session, observe=observe, waiting=waiting, stop=stop)
         looks = _Looks(folder, rest, poll, stop, lambda text: observe(notice(text)))
         for _ in looks.due(lambda: resting.is_waiting, lambda: started(Start(folder, output, looks.poll))):
             found = discover.discover([source], include=request.include, exclude=request.exclude)
@@ -141,7 +142,7 @@ def watch(
                 observe(notice(f"{folder} {found.unusable[0].reason}; waiting for it."))
             elif ready or found.unusable:
                 run = Run(request, found=found, only=frozenset(ready))
-                report = run.carry_out(observe=observe, stop=stop, session=session, holding=True)
+                report = run.carry_out(observe=observe, stop=stop, session=session, ground=ground, holding=True)
                 total.add(report)
                 if total.fatal is not None:
                     break

@@ -26,6 +26,7 @@ from colorcli.colorize.options import Execution, choose_parameters
 from colorcli.colorize.plan import make_plan
 from colorcli.colorize.run import Report, carry_out
 from colorcli.errors import DeviceError, ExitCode
+from colorcli.pipeline.uncertainty import Ground
 from colorcli.stopping import Stop
 
 from ..conftest import ROOT
@@ -71,6 +72,10 @@ def opened(*, threads: int, fault: Callable[[Any, Any], Any] | None = None) -> F
     return FakeSession(fault)
 
 
+def constant(session: Any, *, threads: int = 1) -> Ground:
+    return Ground("models: one", 10.0, lambda seen, shape: np.full(shape, seen.answer[0].mean(), np.float32))
+
+
 def deadly(marks: Path, times: int, value: int, lightness: Any, chroma: Any) -> None:
     """End the process ``times`` times over photographs of this lightness; the files in ``marks`` count."""
     if round(float(np.median(lightness))) == value and len(list(marks.iterdir())) < times:
@@ -90,7 +95,7 @@ def colour(
     parameters, execution = choose_parameters(INFO), Execution(jobs=1, fsync=False)
     found = discover.discover(discover.sources([photos], [], root))
     plan = make_plan(found, parameters, INFO.weights_sha256)
-    work = Work(FakeSession, parameters, execution, stop or Stop(), open_remotely)
+    work = Work(FakeSession, parameters, execution, stop or Stop(), open_remotely, constant, constant)
     return carry_out(plan, executor(work), INFO, work, observe=observe)
 
 
@@ -102,6 +107,7 @@ def test_both_engines_make_the_same_and_take_each_others_runs_for_done(cluster: 
     assert (report.done, report.failed, report.unprocessed) == (COUNT, 1, 0)
     colour(photos, here, LocalExecutor)
     assert contents(there) == contents(here)
+    assert len(list(there.glob("*.uncertainty.png"))) == COUNT
     assert read_status(there).counts() == read_status(here).counts()
     assert verify(there, inputs=True)[1] == []
     assert all(event["worker"] for event in events if event["event"] == "photo.done")

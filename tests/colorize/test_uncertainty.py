@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+import pickle
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +17,18 @@ from PIL import Image
 from colorcli.cli import main
 from colorcli.colorize import delivery
 from colorcli.colorize.audit import verify
+from colorcli.colorize.executors import Work
+from colorcli.colorize.executors.local import LocalExecutor
+from colorcli.colorize.run import Request, Run
+from colorcli.colorize.watch import watch
+from colorcli.errors import ModelError
 from colorcli.pipeline import opening
 from colorcli.registry import registry
+from colorcli.stopping import Stop
 
 from ..fakes import FakeSession, FlatSession
-from .conftest import compiled, write_gray
+from ..report.conftest import picks_of
+from .conftest import compiled, contents, write_gray
 
 __all__ = ["compiled"]
 
@@ -151,7 +160,57 @@ def test_stdout_takes_one_image() -> None:
     assert main(["colorize", "in/dark.jpg", "-o", "-", *ASKED]) == 2
 
 
-def test_workers_elsewhere_do_not_leave_it_out_silently(capsys: pytest.CaptureFixture[str]) -> None:
-    pytest.importorskip("ray")
-    assert main(["colorize", "in", "-o", "out", *ASKED, "--engine", "ray"]) == 2
-    assert "--uncertainty is measured on this machine only" in capsys.readouterr().err
+def test_workers_elsewhere_compare_with_the_same_models(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A map that says one thing on a laptop and another on the cluster."""
+
+    def elsewhere(work: Work) -> LocalExecutor:
+        sent = pickle.loads(pickle.dumps(work.open_ground_remotely))
+        return LocalExecutor(replace(work, open_ground=lambda session: sent(session, threads=1)))
+
+    request = Request((Path("in"),), output=Path("out"), uncertainty="models")
+    assert Run(request).carry_out(executor=elsewhere).done == 2
+    assert main(["colorize", "in", "-o", "here", *ASKED]) == 0
+    assert contents(Path("out")) == contents(Path("here"))
+    assert {one["uncertainty_ground"] for one in records(Path("out")) + records(Path("here"))} == {
+        records(Path("here"))[0]["uncertainty_ground"]
+    }
+    run, find = Run(replace(request, output=Path("other"))), registry.find
+    monkeypatch.setattr(registry, "find", lambda name: replace(find(name), weights_sha256="0" * 64))
+    with pytest.raises(ModelError, match="would compare with models: zhang2016@lite 00000000"):
+        run.carry_out(executor=elsewhere)
+
+
+def test_a_watch_opens_the_models_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A scan station that reads three models from the disk for every photograph."""
+    opened, open_one = list[str](), opening.open_model
+
+    def counting(card: Any, **_: Any) -> Any:
+        opened.append(card.name)
+        return open_one(card)
+
+    monkeypatch.setattr(opening, "open_model", counting)
+    stop, made = Stop(), list[str]()
+
+    def observe(event: Any) -> None:
+        if event["event"] == "photo.done":
+            made.append(event["uncertainty_map"])
+            write_gray(Path("in") / "next.png", value=120)
+        if len(made) == 3:
+            stop.request()
+
+    watch(
+        Request((Path("in"),), output=Path("out"), uncertainty="models"), rest=0, poll=0.01, observe=observe, stop=stop
+    )
+    assert sorted(made) == [f"{name}.uncertainty.png" for name in ("dark.jpg", "next.png", "sub/light.png")]
+    assert opened == ["bigcolor", "zhang2016", "efficientnet"]
+
+
+def test_picks_keep_it_for_what_was_chosen() -> None:
+    """The chosen colouring is made again; without its map, nobody would know what is not sure in it."""
+    assert main(["colorize", "in", "-o", "two", "--samples", "2", "--report", *ASKED]) == 0
+    Path("picks.json").write_text(json.dumps(picks_of(Path("two") / "report.html", {"dark.jpg": 1})))
+    assert main(["colorize", "in", "--picks", "picks.json", "-o", "chosen", *ASKED]) == 0
+    (record,) = records(Path("chosen"))
+    (sample,) = (one for one in records(Path("two")) if one["input"] == "dark.jpg" and one["sample"] == 1)
+    assert record["uncertainty"] == sample["uncertainty"]
+    assert record["uncertainty_map_sha256"] == sample["uncertainty_map_sha256"]

@@ -33,6 +33,12 @@ class OpenRemotely(Protocol):
     def __call__(self, *, threads: int) -> Session: ...
 
 
+class OpenGroundRemotely(Protocol):
+    """Opens the ground of the uncertainty in another process, to which this is sent, for a session there."""
+
+    def __call__(self, session: Session, *, threads: int) -> Ground: ...
+
+
 OpenModel = Callable[[], Session]
 """Opens the model. Raises StoppedError if a stop was requested meanwhile, and other ColorcliErrors."""
 
@@ -47,7 +53,9 @@ class Work:
         execution: how the work is done.
         stop: may be requested at any time; photographs in flight are finished.
         open_remotely: the same in another process; None where that cannot be done.
-        open_ground: opens the ground of the outputs' uncertainty, for a session of the model; None where none is asked.
+        open_ground: opens the ground of the outputs' uncertainty, for a session of the model; gives None where none is
+            asked.
+        open_ground_remotely: the same in another process; None where none is asked.
     """
 
     open_model: OpenModel
@@ -55,7 +63,8 @@ class Work:
     execution: Execution
     stop: Stop
     open_remotely: OpenRemotely | None = None
-    open_ground: Callable[[Session], Ground] | None = None
+    open_ground: Callable[[Session], Ground | None] = lambda _: None
+    open_ground_remotely: OpenGroundRemotely | None = None
 
 
 @dataclass(frozen=True)

@@ -99,8 +99,7 @@ class LocalExecutor:
     def prepare(self, observe: Callable[[Event], None]) -> Facts:
         """See ``Executor.prepare``."""
         session = self._session = self._work.open_model()
-        if self._work.open_ground is not None:
-            self._ground = self._work.open_ground(session)
+        self._ground = self._work.open_ground(session)
         if not self._work.stop():
             from colorcli.color.compiled import announcing  # imports numba
 

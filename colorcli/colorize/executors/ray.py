@@ -24,7 +24,7 @@ from typing import Any
 
 import colorcli
 from colorcli.colorize.events import Event, PhotoDone, PhotoStart, PhotoUnmade, notice
-from colorcli.colorize.executors import Append, Facts, OpenRemotely, Work
+from colorcli.colorize.executors import Append, Facts, OpenGroundRemotely, OpenRemotely, Work
 from colorcli.colorize.executors.local import LocalExecutor
 from colorcli.colorize.options import Execution, Parameters
 from colorcli.colorize.photograph import start_record, unmade_record
@@ -70,11 +70,24 @@ class _Answer:
 class _Worker:
     """An actor: one session, and the local production line for each chunk."""
 
-    def __init__(self, open_model: OpenRemotely, parameters: Parameters, execution: Execution) -> None:
+    def __init__(
+        self,
+        open_model: OpenRemotely,
+        open_ground: OpenGroundRemotely | None,
+        parameters: Parameters,
+        execution: Execution,
+    ) -> None:
         self._stop = Stop()
         self._host = socket.gethostname()
+        threads = execution.jobs
         self._executor = LocalExecutor(
-            Work(lambda: open_model(threads=execution.jobs), parameters, execution, self._stop)
+            Work(
+                lambda: open_model(threads=threads),
+                parameters,
+                execution,
+                self._stop,
+                open_ground=lambda session: None if open_ground is None else open_ground(session, threads=threads),
+            )
         )
 
     def open(self) -> _About:
@@ -148,8 +161,6 @@ class RayExecutor:
             self._ray: Any = importlib.import_module("ray")
         except ImportError as error:
             raise UsageError(f"--engine ray needs Ray: {install_command('ray')}.") from error
-        if work.open_ground is not None:
-            raise UsageError("--uncertainty is measured on this machine only; omit --engine.")
         if work.open_remotely is None:
             raise UsageError("This model cannot be opened by workers elsewhere; omit --engine.")
         self._work, self._open = work, work.open_remotely
@@ -281,7 +292,7 @@ class RayExecutor:
     def _start(self, number: int, losses: int = 0) -> _Slot:
         room = {"num_cpus": self._work.execution.jobs, "num_gpus": self._gpus}
         actor = self._actor_class.options(**room).remote(
-            self._open, self._work.parameters, _anywhere(self._work.execution)
+            self._open, self._work.open_ground_remotely, self._work.parameters, _anywhere(self._work.execution)
         )
         return _Slot(number, actor, actor.open.remote(), losses=losses)
 
