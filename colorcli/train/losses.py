@@ -120,6 +120,20 @@ def edge_distance(chroma: Tensor, truth: Tensor) -> Tensor:
     return total / 4
 
 
+def colorfulness_shortfall(rgb: Tensor) -> Tensor:
+    """1 - C / 100, the mean over photographs (Kang et al. 2023).
+
+    C is Hasler and Suesstrunk's colourfulness, as in ``color.metrics``, of sRGB 0..1 ``(N, 3, H, W)``. Colours outside
+    sRGB count as what is shown of them.
+    """
+    red, green, blue = (255 * rgb.clamp(0, 1)).unbind(1)
+    opponents = torch.stack((red - green, (red + green) / 2 - blue), 1).flatten(2)
+    # the root of zero, for a gray picture, has no gradient
+    spread = opponents.var(2, correction=0).sum(1).add(1e-4).sqrt()
+    centre = opponents.mean(2).square().sum(1).add(1e-4).sqrt()
+    return 1 - (spread + 0.3 * centre).mean() / 100
+
+
 def level_distance(chroma: Tensor, truth: Tensor) -> Tensor:
     """How far the amount of colour in each of 8 x 8 cells is from the true one, whatever its hue; in CIELAB units.
 

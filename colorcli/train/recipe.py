@@ -18,7 +18,20 @@ from colorcli.train import plugins
 SHELF = Shelf("recipe", "colorcli.train", "recipes", "colorcli train --list")
 
 # What a phase's ``weights`` may name.
-_TERMS = ("native", "delta_e", "edges", "level", "perceptual", "adversarial", "diversity", "distill", "prior")
+_TERMS = (
+    *(
+        "native",
+        "delta_e",
+        "edges",
+        "level",
+        "colorfulness",
+        "perceptual",
+        "adversarial",
+        "diversity",
+        "distill",
+        "prior",
+    ),
+)
 _WEIGHTS = {"native": 1.0}
 # Numbers of a phase that must not be negative.
 _POSITIVE = (
@@ -101,8 +114,9 @@ class Phase:
         loss: distance of the native answer from its target: ``mse``, ``l1``, ``smooth_l1``, ``cross_entropy`` (bins),
             or ``auto``: the last for bins, else the third.
         rebalance: strength lambda of that loss's colour rebalancing (zhang2016: 0.5; Lin and Ferreira: 0.9); 0: none.
-        weights: of the loss terms ``native``, ``delta_e``, ``edges``, ``level``, ``perceptual``, ``adversarial``,
-            ``diversity``, ``distill``, ``prior``; and of those that other packages add, see ``train.plugins``.
+        weights: of the loss terms ``native``, ``delta_e``, ``edges``, ``level``, ``colorfulness``, ``perceptual``,
+            ``adversarial``, ``diversity``, ``distill``, ``prior``; and of those that other packages add, see
+            ``train.plugins``.
         gan: ``hinge``; ``bce``, where the generator maximizes log D (Beyer Bruvik and Penfold); or ``minimax``, where
             it minimizes log(1 - D) (Zheng et al.).
         real_chroma: chroma gain of the real photographs that the discriminator sees (García et al. 2024: 1.2).

@@ -7,6 +7,7 @@ import pytest
 import torch
 from skimage.color import deltaE_ciede94
 
+from colorcli.color.metrics import colorfulness
 from colorcli.train import losses
 
 
@@ -57,6 +58,17 @@ def test_a_global_tint_or_noise_is_no_diversity() -> None:
     assert tinted > losses.diversity_shortfall((one, one), codes, 4.0) > 0.98
     assert noisy > 0.6
     assert losses.diversity_shortfall((one, regions), codes, 4.0) < 0.01
+
+
+def test_the_colourfulness_is_that_of_the_metric_and_can_grow_from_gray() -> None:
+    """A term of another scale would outweigh the others, and one without a gradient at gray would end a run as NaN."""
+    codes = np.random.default_rng(0).integers(0, 256, (2, 8, 9, 3), np.uint8)
+    rgb = torch.from_numpy(codes).permute(0, 3, 1, 2) / 255
+    expected = 1 - np.mean([colorfulness(one) for one in codes]) / 100
+    assert float(losses.colorfulness_shortfall(rgb)) == pytest.approx(expected, abs=1e-5)
+    gray = torch.full((1, 3, 8, 8), 0.5, requires_grad=True)
+    losses.colorfulness_shortfall(gray).backward()
+    assert gray.grad is not None and gray.grad.isfinite().all()
 
 
 def test_the_level_of_colour_is_right_whatever_the_hue_and_wrong_where_it_is_elsewhere() -> None:

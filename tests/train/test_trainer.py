@@ -40,6 +40,8 @@ from colorcli.train.processes import Processes
 from colorcli.train.run import Run, _changes
 from colorcli.train.validation import before_after, validate
 
+from ..networks.layouts import SMALL_DDCOLOR
+
 pytestmark = pytest.mark.slow
 
 TOY = str(Path(__file__).with_name("toy.toml"))
@@ -707,6 +709,20 @@ def test_the_generator_learns_as_decoder_as_gan_or_as_both(
     logged = {record["phase"]: terms & record.keys() for record in records if "loss" in record}
     assert logged == {"decoder": {"native", "prior"}, "gan": {"d_loss", "adversarial"}, "both": terms}
     assert all(record["val_mse_rgb"] > 0 for record in records if "val_spread" in record)
+
+
+def test_ddcolor_learns_by_its_own_losses(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All four terms of the paper act in one step; without one of them, it would be another system's training."""
+    teacher = EfficientNetLite0(3).eval()
+    monkeypatch.setattr("colorcli.train.objectives.base.load_teacher", lambda _: teacher)
+    short = [f"phases.{phase}.{what}" for phase in (0, 1) for what in ("steps=1", "batch=2")]
+    data = ["data.crop=64", "data.short_side=[64, 72]", "data.held_back=0.2"]
+    recipe = recipes.load("ddcolor-lite", [*short, *data, "precision=fp32", "discriminator.ndf=4"])
+    recipe = dataclasses.replace(recipe, network={**SMALL_DDCOLOR, "size": 64})
+    run_recipe(recipe, [photos], tmp_path / "run", device="cpu", keep_worse=True)
+    terms = {"native", "perceptual", "adversarial", "colorfulness", "d_loss"}
+    logged = [terms & record.keys() for record in _records(tmp_path / "run", "loss")]
+    assert logged == [{"native"}, terms]
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,9 @@ class Standard(Objective):
     -1..1 (``sees = "rgb"``), at the resolution of the network's answer.
     """
 
-    terms: ClassVar[tuple[str, ...]] = ("native", "delta_e", "edges", "level", "perceptual", "adversarial", "diversity")
+    terms: ClassVar[tuple[str, ...]] = (
+        *("native", "delta_e", "edges", "level", "colorfulness", "perceptual", "adversarial", "diversity"),
+    )
     takes_added_terms = True
     network: Colorizer
 
@@ -256,6 +258,8 @@ class Standard(Objective):
         if asked:
             chroma = self.network.to_chroma(answers[0], lab[:, :1])
             values |= {name: distance(chroma, lab[:, 1:]) for name, distance in asked.items()}
+        if wanted("colorfulness"):
+            values["colorfulness"] = losses.colorfulness_shortfall(self._rgb(answers[0], lab))
         if wanted("diversity"):
             pair = tuple(self.network.to_chroma(answer, lab[:, :1]) for answer in answers[:2])
             values["diversity"] = losses.diversity_shortfall(
