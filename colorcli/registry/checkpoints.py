@@ -23,6 +23,9 @@ Shape = tuple[int, ...]
 # The number of batches seen: files from before PyTorch counted them lack it, and no network here uses it.
 _COUNTER = "num_batches_tracked"
 
+# Under what names training programs save a moving average of the weights, in place of them or beside them.
+_AVERAGES = ("params_ema", "model_ema", "state_dict_ema", "ema_state_dict", "shadow_params")
+
 
 def read_checkpoint(path: Path, ignored: Collection[str] = ()) -> Any:
     """The content of a PyTorch checkpoint or a .safetensors file: tensors, plain containers, numbers and text.
@@ -77,6 +80,11 @@ def read_tensors(
         ModelError: the file cannot be read, or is not the checkpoint that ``layout`` describes.
     """
     content = read_checkpoint(path, ignored)
+    if isinstance(content, dict) and (average := next((key for key in _AVERAGES if key in content), "")):
+        raise ModelError(
+            f"'{path}' holds a moving average ({average}), which the released file does not: give a file that holds "
+            "the weights alone."
+        )
     if wrapper and isinstance(content, dict) and wrapper in content:
         others = sorted(str(key) for key in content if key != wrapper)
         if others:
@@ -119,6 +127,8 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 
 def _rather(beginning: bytes) -> str:
     """What a file is instead of a checkpoint, judged by its first bytes, as the end of a sentence."""
+    if not beginning:
+        return " but an empty file: copy or fetch it again"
     if beginning.lstrip()[:1] == b"<":
         return " but a web page: the address leads to a page about the file, not to the file"
     if beginning.startswith(b"version https://git-lfs"):

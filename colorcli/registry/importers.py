@@ -24,7 +24,7 @@ from colorcli.registry.card import CARD, WEIGHTS, ModelCard, Shared, read_card, 
 from colorcli.registry.checkpoints import network_layout, read_tensors
 from colorcli.registry.download import Fetched, Progress, fetch
 from colorcli.registry.registry import difference, empty_network, find, own_tensors, shapes
-from colorcli.registry.releases import Release, release, releases
+from colorcli.registry.releases import Release, release, released_model, releases
 from colorcli.registry.systems import systems
 
 if TYPE_CHECKING:
@@ -127,9 +127,12 @@ def import_run(name: str, run: Path, *, overwrite: bool = False) -> Backbone:
         ModelError: the run made no backbone, or it has been damaged since; the name is taken, or cannot be a folder's.
         OutputError: the data folder cannot be written.
     """
+    if name in releases() or released_model(name) is not None:
+        raise ModelError(
+            f"{name} is the name of released files, and {run} is a folder: give the files, or import what the run made "
+            "under another name."
+        )
     card = _made_by(run)
-    if name in releases():
-        raise ModelError(f"{name} is the name of released files: import {run} under another name.")
     if name.startswith(".") or set(name) & set("@/\\"):
         raise ModelError(f"'{name}' cannot be a backbone's name.")
     folder = backbones.user_backbones_dir() / name

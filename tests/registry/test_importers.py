@@ -468,6 +468,12 @@ def test_a_model_with_several_releases_is_named_with_its_tag() -> None:
         releases.release("ddcolor@huge")
 
 
+def test_a_folder_is_not_a_released_file(tmp_path: Path) -> None:
+    """It was said to hold no backbone.toml, of which nobody who imports DDColor has heard."""
+    with pytest.raises(ModelError, match=r"ddcolor is the name of released files, and .* is a folder"):
+        importers.import_files("ddcolor", [tmp_path])
+
+
 @pytest.mark.parametrize("wrapped", [True, False])
 @pytest.mark.parametrize("head", [True, False])
 def test_ddcolors_files_come_in_several_forms(tmp_path: Path, wrapped: bool, head: bool) -> None:

@@ -84,6 +84,9 @@ def test_what_deoldify_keeps_beside_its_tensors_is_inert(tmp_path: Path, zipped:
         read_tensors(
             _save({"model": state, "step": 1}, tmp_path / "y.pth", zipped), layout, wrapper="model", ignored=["opt"]
         )
+    for content in ({"params_ema": state}, {"model": state, "params_ema": state}, {"shadow_params": [*state.values()]}):
+        with pytest.raises(ModelError, match=r"z.pth' holds a moving average \((params_ema|shadow_params)\)"):
+            read_tensors(_save(content, tmp_path / "z.pth", zipped), layout, wrapper="model")
 
 
 @FORMATS
@@ -173,7 +176,7 @@ def test_each_kind_of_wrong_file_is_named(tmp_path: Path, zipped: bool) -> None:
         (pickle.dumps({"w": 1}), "is not a checkpoint but a bare pickle"),
         (archive.getvalue(), "is not a checkpoint: "),
         (b"\xff\xd8\xff\xe0 a photograph", "is not a checkpoint: "),
-        (b"", "is not a checkpoint: "),
+        (b"", "is not a checkpoint but an empty file"),
     ):
         path = tmp_path / "x.pth"
         path.write_bytes(content)
