@@ -108,6 +108,15 @@ def test_a_plugins_checkpoint_has_a_road(plugin: Path, capsys: pytest.CaptureFix
     assert len(list((plugin / "coloured").glob("*.png"))) == 10
     assert main(["export", "eleventh", "-o", "eleventh.onnx"]) == 0
 
+    Path("hints.json").write_text('[{"x": 0.5, "y": 0.5, "color": "#c03020", "radius": 0.1}]')
+    asked = ["--hints", "hints.json", "--reference", "photos/1.png", "--uncertainty", "efficientnet"]
+    assert main(["colorize", "old/0.png", "-o", "steered", "--model", "eleventh", *asked, "--quiet"]) == 0
+    red, green, blue = np.asarray(Image.open("steered/0.png"))[20, 24].astype(int)
+    assert red > 20 + max(green, blue)
+    record = json.loads(Path("steered/.colorcli/journal.jsonl").read_text().splitlines()[-2])
+    assert record["controls"].keys() == {"hints", "palette"}
+    assert record["uncertainty"] > 0 and record["uncertainty_ground"].startswith("models: efficientnet@lite ")
+
     torch.save({"net": state | {"layers.0.bias": torch.ones(8)}}, "twice.pth")
     assert main(["models", "import", "eleventh", "twice.pth", "--tag", "x"]) == 6
     assert "layers.0.bias twice" in capsys.readouterr().err

@@ -77,6 +77,7 @@ def list_command(
             )
         output.console().print()
         output.console().print(table)
+        output.note("colorcli docs models: which to use for what, and how long each takes.")
 
 
 def show(model: Model, json: Json = False) -> None:
