@@ -48,7 +48,10 @@ def _pillow(pixels: Pixels, height: int, width: int, filter_: Image.Resampling) 
     """Resized by Pillow on 8 bits, each channel rounded."""
     if pixels.dtype == np.uint16:
         pixels = ((pixels.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
-    return Image.fromarray(pixels).resize((width, height), filter_)
+    image = Image.fromarray(pixels)
+    # Width first, as Pillow did when the programs were released: from version 13 on, it begins with the height where
+    # that is reduced much more, and the rounding in between gives a fifth of the pixels another code value.
+    return image.resize((width, image.height), filter_).resize((width, height), filter_)
 
 
 def _bicubic_8(pixels: Pixels, height: int, width: int) -> NDArray[np.float32]:

@@ -105,9 +105,14 @@ class DeOldify(RGBColorizer):
         return answer
 
     def native(self, lightness: Tensor, **_: Any) -> Tensor:
-        """sRGB ``(N, 3, S, S)``, nominally 0..1."""
+        """sRGB ``(N, 3, S, S)``, nominally 0..1.
+
+        The gray is rounded to 8 bits, which is what the released program's network sees. Its output is truncated to 8
+        bits: after a difference of 1e-7 in the gray, some code values would be others.
+        """
         mean, sd = imagenet_statistics(lightness)
-        return self.forward(imagenet_input(colors.lightness_to_gray(lightness))) * sd + mean
+        gray = (colors.lightness_to_gray(lightness) * 255).round() / 255
+        return self.forward(imagenet_input(gray)) * sd + mean
 
     def prepare(self) -> None:
         """Fold spectral normalization into the weights; afterwards the network is for inference only."""
