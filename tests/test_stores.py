@@ -1,0 +1,147 @@
+"""Object stores: what is a URL of one, what is tried again, and what is said of errors."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from colorcli import stores
+from colorcli.errors import UsageError
+
+
+def _answering(monkeypatch: pytest.MonkeyPatch, errors: list[Exception]) -> list[str]:
+    """A driver that raises these errors, one a call, then answers; returns the names that it was asked for."""
+    asked: list[str] = []
+
+    class Driver:
+        def cat_file(self, name: str) -> bytes:
+            asked.append(name)
+            if errors:
+                raise errors.pop(0)
+            return b"content"
+
+    monkeypatch.setattr(stores, "_driver_of", lambda scheme: Driver())
+    monkeypatch.setattr(stores, "WAITS", (0.0, 0.0, 0.0))
+    return asked
+
+
+class _HttpError(Exception):
+    """As drivers have them: with a status, and not an OSError."""
+
+    def __init__(self, status: int, text: str = "") -> None:
+        super().__init__(text)
+        self.status = status
+
+
+class ClientPayloadError(Exception):
+    """By the name of aiohttp's."""
+
+
+@pytest.mark.parametrize(
+    ("text", "url"),
+    [
+        ("s3://bucket/a/b/", "s3://bucket/a/b"),
+        ("S3://bucket", "s3://bucket"),
+        ("gs://b/with @ and ä", "gs://b/with @ and ä"),
+    ],
+)
+def test_a_url_of_a_store(text: str, url: str) -> None:
+    """Folders may be given with a slash or without."""
+    assert stores.is_url(text)
+    assert stores.checked(text) == url
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("s3://AKIA:hushhush@bucket/a", "credentials"),
+        ("https://bucket/a?X-Amz-Signature=hushhush", "credentials"),
+        ("az://bucket/a?sig=hushhush", "credentials"),
+        ("s3://bucket/a#hushhush", "credentials"),
+        ("ftp://host/a", "not supported"),
+        ("s3://bucket//a", "empty part"),
+        ("s3://", "empty part"),
+        ("s3://bucket/../a", "empty part"),
+    ],
+)
+def test_a_url_that_is_refused_is_not_repeated_with_its_secrets(text: str, words: str) -> None:
+    """Messages land in logs; so credentials in a URL would be in the logs of everybody's jobs."""
+    with pytest.raises(UsageError, match=words) as raised:
+        stores.checked(text)
+    assert "hush" not in str(raised.value)
+
+
+@pytest.mark.parametrize("text", ["C:\\photos", "a:b", "photos", "/s3:/a"])
+def test_a_path_is_no_url(text: str) -> None:
+    """Names with colons stay names."""
+    assert not stores.is_url(text)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        lambda: OSError(errno.EBUSY, "Please reduce your request rate."),
+        lambda: _HttpError(503),
+        lambda: _HttpError(429),
+        lambda: _HttpError(500),
+        TimeoutError,
+        lambda: ConnectionResetError(errno.ECONNRESET, "reset"),
+        lambda: ClientPayloadError("cut off"),
+    ],
+)
+def test_what_may_pass_is_tried_again(monkeypatch: pytest.MonkeyPatch, error: Callable[[], Exception]) -> None:
+    """A store that slows down for some seconds costs no photograph."""
+    asked = _answering(monkeypatch, [error(), error()])
+    assert stores.read(stores.checked("s3://bucket/a")) == b"content"
+    assert asked == ["bucket/a"] * 3
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "words", "attempts"),
+    [
+        (lambda: _HttpError(503), OSError, "too busy", 4),
+        (TimeoutError, TimeoutError, "in time", 4),
+        (ConnectionResetError, ConnectionError, "connection", 4),
+        (lambda: _HttpError(403), PermissionError, "access is denied", 1),
+        (lambda: FileNotFoundError("bucket/a"), FileNotFoundError, "no such object", 1),
+        (lambda: ValueError("odd"), OSError, "ValueError: odd", 1),
+    ],
+)
+def test_what_stays_is_said_in_plain_words(
+    monkeypatch: pytest.MonkeyPatch, error: Callable[[], Exception], kind: type[OSError], words: str, attempts: int
+) -> None:
+    """Only what may pass is worth waiting for."""
+    asked = _answering(monkeypatch, [error() for _ in range(9)])
+    with pytest.raises(kind) as raised:
+        stores.read(stores.checked("s3://bucket/a"))
+    assert words in str(raised.value.strerror)
+    assert len(asked) == attempts
+
+
+def test_no_secret_is_in_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drivers put signed addresses and keys into their messages, which are journalled and reported."""
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hushhush1234")
+    text = "https://u:hushhush@host/a?X-Amz-Signature=hushhush failed with hushhush1234"
+    _answering(monkeypatch, [ValueError(text)])
+    with pytest.raises(OSError, match="ValueError") as raised:
+        stores.read(stores.checked("s3://bucket/a"))
+    assert "hush" not in str(raised.value)
+    assert "host/a" in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "info",
+    [
+        {"LastModified": datetime(2024, 5, 1, 12, tzinfo=UTC)},
+        {"updated": "2024-05-01T12:00:00.000Z"},
+        {"last_modified": datetime(2024, 5, 1, 12, tzinfo=UTC)},
+        {"created": 1714564800.0},
+    ],
+)
+def test_the_times_of_all_drivers_are_read(info: dict[str, Any]) -> None:
+    """By its time an original that was replaced is recognized."""
+    assert stores._mtime_ns(info) == 1714564800 * 10**9
