@@ -203,13 +203,18 @@ def walk(
         for entry in entries:
             path, relative = current / entry.name, prefix + entry.name
             if _is_folder(entry):
-                if entry.name in SYSTEM_FOLDERS or entry.name.startswith(".Trash-"):
+                if is_system_folder(entry.name):
                     left_out(relative)
                 elif entry.name != STATE_FOLDER:
                     (links if entry.is_symlink() else below).append((path, f"{relative}/"))
             elif not regular or _is_regular(entry):
                 yield path, relative
         pending += reversed(below)
+
+
+def is_system_folder(name: str) -> bool:
+    """Whether a folder of this name holds thumbnails, trash or indexes of a storage device or system."""
+    return name in SYSTEM_FOLDERS or name.startswith(".Trash-")
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

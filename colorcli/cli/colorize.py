@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, cast, get_args
 
 import typer
 
+from colorcli import stores
 from colorcli.cli import output as data
 from colorcli.cli import pipe
 from colorcli.cli.backend_options import Backend, Compile, Device, Precision
@@ -17,6 +18,7 @@ from colorcli.cli.completion import complete_model
 from colorcli.cli.control_options import with_controls
 from colorcli.errors import ColorcliError, ExitCode, UsageError
 from colorcli.images import formats
+from colorcli.stores import Url
 
 if TYPE_CHECKING:
     from colorcli.colorize.events import Event, RunStart
@@ -27,21 +29,36 @@ if TYPE_CHECKING:
     from colorcli.images.credentials import Identity
     from colorcli.images.output_profile import OutputProfile
 
+    Place = Path | Url
+else:
+    Place = Path  # Typer knows no unions; ``place`` makes both
+
 _MANY = 20
 _LONG = 60.0
+
+
+def place(text: str) -> Place:
+    """A path, or the URL of a store. Raises UsageError for other URLs."""
+    return stores.checked(text) if stores.is_url(text) else Path(text)
 
 
 @with_controls
 def colorize(
     ctx: typer.Context,
     inputs: Annotated[
-        list[Path] | None,
-        typer.Argument(metavar="INPUT", help="Folders and files; - for names on stdin, or with -o - an image."),
+        list[Place] | None,
+        typer.Argument(
+            parser=place, metavar="INPUT", help="Folders, files and URLs; - for names on stdin, or with -o - an image."
+        ),
     ] = None,
     output: Annotated[
-        Path | None,
+        Place | None,
         typer.Option(
-            "--output", "-o", help="Folder (or file, of a single one; - for stdout). [default: INPUT_colorized]"
+            "--output",
+            "-o",
+            parser=place,
+            metavar="PATH|URL",
+            help="Folder (or file, of a single one; - for stdout). [default: INPUT_colorized]",
         ),
     ] = None,
     model: Annotated[
@@ -168,6 +185,8 @@ def colorize(
     from colorcli.colorize.run import Run
 
     executor = _executor(engine, address, workers, gpus_per_worker)
+    if engine == "ray" and any(isinstance(one, str) for one in (output, *(inputs or []))):
+        raise UsageError("--engine ray takes folders that all machines share, no URLs; use --shard on each machine.")
     folders, listed = _inputs(inputs or [], files_from)
     request = request_of(ctx, folders, output, listed)
     with data.waiting("Looking for photographs and planning", quiet=quiet):
@@ -187,7 +206,9 @@ def colorize(
     raise typer.Exit(int(outcome.exit_code))
 
 
-def request_of(ctx: typer.Context, inputs: Sequence[Path], output: Path | None, listed: Sequence[str] = ()) -> Request:
+def request_of(
+    ctx: typer.Context, inputs: Sequence[Place], output: Place | None, listed: Sequence[str] = ()
+) -> Request:
     """What a command asks for by the options of ``colorize`` that it has.
 
     Raises:
@@ -318,7 +339,7 @@ def _batch_size(text: str) -> int | None:
     raise UsageError(f"--batch-size is auto or a number from 1, not '{text}'.")
 
 
-def _inputs(inputs: Sequence[Path], files_from: Path | None) -> tuple[list[Path], list[str]]:
+def _inputs(inputs: Sequence[Place], files_from: Path | None) -> tuple[list[Place], list[str]]:
     """The inputs that were named, and the names from a list."""
     folders = [path for path in inputs if str(path) != "-"]
     if files_from is None and len(folders) == len(inputs):
@@ -336,6 +357,8 @@ def _inputs(inputs: Sequence[Path], files_from: Path | None) -> tuple[list[Path]
         )
     text = content.decode(sys.getfilesystemencoding(), "surrogateescape")
     names = text.split("\0") if "\0" in text else [line.removesuffix("\r") for line in text.split("\n")]
+    if any(map(stores.is_url, names)):
+        raise UsageError("A list holds names of this machine, no URLs; give URLs as arguments, with --include.")
     return folders, [name for name in names if name]
 
 
@@ -428,7 +451,7 @@ def _summarize(report: Report, plan: Plan, *, verbose: bool, debug: bool) -> Non
     parts += [f"{report.skipped} skipped", f"{report.failed} failed", *_passed_over(plan)]
     parts += [f"{report.unprocessed} left for the next run"] if report.unprocessed else []
     speed = f" ({report.photographs_per_second:.2f} photos/s)" if report.done else ""
-    places = ", ".join(printable(str(root)) for root in plan.roots)
+    places = ", ".join(printable(str(plan.place(root))) for root in plan.roots)
     data.note(f"{', '.join(parts)} in {duration(report.seconds)}{speed}: {places}")
     if report.exit_code in (ExitCode.INTERRUPTED, ExitCode.TERMINATED) and report.unprocessed:
         data.note("Stopped as asked; run again to go on.")
@@ -460,7 +483,7 @@ def _print_plan(plan: Plan, *, json: bool) -> None:
 def _emit_plan(plan: Plan) -> None:
     for task in plan.tasks:
         for item in task.outputs:
-            data.emit("plan.photo", input=task.found.relative, source=str(task.found.path), output=str(item.path))
+            data.emit("plan.photo", input=task.found.relative, source=task.found.shown, output=plan.shown(item))
     for verdict in plan.verdicts:
         fields = {"input": verdict.relative, "output": verdict.output, "code": verdict.code}
         data.emit(f"plan.{verdict.status}", **fields, reason=verdict.reason)
@@ -484,7 +507,7 @@ def _show_plan(plan: Plan) -> None:
 
     for task in plan.tasks:
         for item in task.outputs:
-            data.line(f"{printable(str(task.found.path))} -> {printable(str(item.path))}")
+            data.line(f"{printable(task.found.shown)} -> {printable(plan.shown(item))}")
     for verdict in plan.verdicts:
         data.line(f"{verdict.status} {printable(verdict.relative)}: {printable(verdict.reason)}")
     for collision in plan.collisions:

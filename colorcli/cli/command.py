@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -38,7 +40,11 @@ class Command(TyperCommand):
         if not any("--debug" in param.opts for param in self.params):
             end = args.index("--") if "--" in args else len(args)
             args = [arg for arg in args[:end] if arg != "--debug"] + args[end:]
-        return super().parse_args(ctx, args)
+        rest = super().parse_args(ctx, args)
+        for value in ctx.params.values():
+            if any(isinstance(one, Path) and _was_url(one) for one in (value if isinstance(value, list) else [value])):
+                raise UsageError(f"colorcli {ctx.info_name} takes paths of this machine here, not a URL.")
+        return rest
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command with stdout kept for data."""
@@ -82,6 +88,11 @@ def misspelt(root: Any) -> Iterator[str]:
             yield f"The environment variable {variable} sets nothing; did you mean {PREFIX}_{close[0]}?"
         elif variable.startswith(commands):
             yield f"The environment variable {variable} sets nothing: the command has no such option."
+
+
+def _was_url(path: Path) -> bool:
+    """Whether a path was given as a URL, of which a path keeps one slash."""
+    return re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", path.as_posix()) is not None and not path.exists()
 
 
 def _bare(variable: str) -> str:

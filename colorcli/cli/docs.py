@@ -17,7 +17,10 @@ PAGES = {
     "readme": ("README.md", "what colorcli does, and how to start"),
     "colorize": ("colorcli/colorize/README.md", "every way to colour, reports and picks, status and verify"),
     "formats": ("colorcli/images/README.md", "what is read, kept and written; damage, pages, profiles"),
-    "scale": ("colorcli/colorize/executors/README.md", "shards, Slurm, clusters, and what a million costs"),
+    "scale": (
+        "colorcli/colorize/executors/README.md",
+        "shards, Slurm, clusters, object stores, and what a million costs",
+    ),
     "settings": ("colorcli/cli/README.md", "configuration file, environment, exit codes, JSON"),
     "scripts": ("colorcli/cli/SCRIPTS.md", "nightly runs, cron, jq, Slurm, hot folders, the man page"),
     "models": ("models/README.md", "the models and how they measure"),

@@ -13,6 +13,7 @@ import typer
 from colorcli.cli import output
 from colorcli.errors import ExitCode, PhotoError, UsageError
 from colorcli.files import STATE_FOLDER
+from colorcli.stores import Url
 
 _EXCLUDED = ("json", "report", "dry_run", "picks", "files_from", "shard", "uncertainty")
 _STDIN = "stdin"
@@ -26,12 +27,12 @@ class _NotMadeError(PhotoError):
         self.exit_code = ExitCode(code)
 
 
-def is_asked(target: Path | None) -> bool:
+def is_asked(target: Path | Url | None) -> bool:
     """Whether the output is stdout."""
     return str(target) == "-"
 
 
-def colorize_one(run: Callable[..., None], ctx: typer.Context, inputs: Sequence[Path]) -> None:
+def colorize_one(run: Callable[..., None], ctx: typer.Context, inputs: Sequence[Path | Url]) -> None:
     """Colour the one image that ``inputs`` names, ``-`` for stdin, and write it to stdout.
 
     Args:
@@ -46,7 +47,7 @@ def colorize_one(run: Callable[..., None], ctx: typer.Context, inputs: Sequence[
     _check(ctx.params, inputs)
     with tempfile.TemporaryDirectory(prefix="colorcli-") as name:
         folder = Path(name)
-        source = _received(folder) if str(inputs[0]) == "-" else inputs[0]
+        source = _received(folder) if str(inputs[0]) == "-" else Path(inputs[0])
         made = folder / "made"
         code = _exit_code(run, ctx, {**ctx.params, "inputs": [source], "output": made, "quiet": True})
         images = [path for path in made.rglob("*") if path.is_file() and made / STATE_FOLDER not in path.parents]
@@ -59,13 +60,13 @@ def colorize_one(run: Callable[..., None], ctx: typer.Context, inputs: Sequence[
         output.emit_bytes(images[0].read_bytes())
 
 
-def _check(params: Mapping[str, Any], inputs: Sequence[Path]) -> None:
+def _check(params: Mapping[str, Any], inputs: Sequence[Path | Url]) -> None:
     for name in _EXCLUDED:
         if params.get(name):
             raise UsageError(f"--{name.replace('_', '-')} does not go with -o -, which writes one image to stdout.")
     if params["samples"] != 1:
         raise UsageError("stdout takes one image: omit --samples.")
-    if len(inputs) != 1 or (str(inputs[0]) != "-" and not inputs[0].is_file()):
+    if len(inputs) != 1 or (str(inputs[0]) != "-" and not (isinstance(inputs[0], Path) and inputs[0].is_file())):
         raise UsageError("-o - takes one image: a file, or - for stdin.")
 
 

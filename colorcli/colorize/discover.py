@@ -1,4 +1,4 @@
-"""Finding the photographs: folders recursively, files, and lists of names."""
+"""Finding the photographs: folders recursively, files, lists of names, and objects of stores."""
 
 from __future__ import annotations
 
@@ -9,10 +9,14 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
+from colorcli import stores
 from colorcli.colorize.journal import made_outputs
 from colorcli.errors import OutputError, UsageError
-from colorcli.files import STATE_FOLDER, Identity, identity, walk
-from colorcli.images.formats import SUFFIXES, is_photograph_name
+from colorcli.files import STATE_FOLDER, Identity, file_sha256, identity, is_system_folder, name_digest, walk
+from colorcli.images.formats import SUFFIXES, is_photograph_name, xmp_names
+from colorcli.stores import Object, Url
+
+_NO_URL = Url("")
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,12 +24,14 @@ class Found:
     """A photograph to be coloured.
 
     Attributes:
-        path: the file.
+        path: the file; of an object, its name alone.
         relative: POSIX path relative to the input it was found in; what its random code depends on.
         root: the output folder.
         target: POSIX path of the output relative to ``root``, before formats, samples and collisions change its name.
         size: bytes, and ``mtime_ns`` when it was found.
         identity: device and inode; the same for two names of one file.
+        url: where an object is; empty for a file.
+        sidecar: name of the XMP file beside an object, if there is one.
     """
 
     path: Path
@@ -35,6 +41,22 @@ class Found:
     size: int
     mtime_ns: int
     identity: Identity
+    url: Url = _NO_URL
+    sidecar: str = ""
+
+    @property
+    def shown(self) -> str:
+        """What to call it, as the input was given."""
+        return self.url or str(self.path)
+
+    @property
+    def source(self) -> str:
+        """Where it is: an absolute path or a URL."""
+        return self.url or os.path.abspath(self.path)  # noqa: PTH100 - resolve() would follow links
+
+    def sha256(self) -> str:
+        """Hexadecimal SHA-256 of its content as it is now. Raises OSError."""
+        return stores.sha256(self.url) if self.url else file_sha256(self.path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +99,7 @@ class Source:
         relative: of a file, what to call it; None for a folder.
         target: of a file, where below ``root`` its output goes.
         beside: whether ``root`` is the folder of the original itself.
+        url: of a store, instead of ``path``.
     """
 
     path: Path
@@ -85,9 +108,10 @@ class Source:
     relative: str | None = None
     target: str | None = None
     beside: bool = False
+    url: Url = _NO_URL
 
 
-def sources(inputs: Sequence[Path], listed: Sequence[str], output: Path | None) -> list[Source]:
+def sources(inputs: Sequence[Path | Url], listed: Sequence[str], output: Path | None) -> list[Source]:
     """Give every input its output folder.
 
     Without ``output`` a folder ``old`` goes to ``old_colorized`` beside it, a file ``a.jpg`` to ``a_colorized.jpg``.
@@ -95,7 +119,8 @@ def sources(inputs: Sequence[Path], listed: Sequence[str], output: Path | None) 
     may be a file name when the input is a single file. Names from a list are mirrored as they are given.
 
     Raises:
-        UsageError: an input does not exist or cannot be reached, or the output would be the input.
+        UsageError: an input does not exist or cannot be reached, has no place beside it for the output, or the output
+            would be the input.
         OutputError: the output cannot be reached.
     """
     if listed and output is None:
@@ -109,7 +134,9 @@ def sources(inputs: Sequence[Path], listed: Sequence[str], output: Path | None) 
         raise UsageError(f"{error.filename} cannot be read: {error.strerror or error}.") from error
 
 
-def discover(inputs: Sequence[Source], *, include: Sequence[str] = (), exclude: Sequence[str] = ()) -> Discovery:
+def discover(
+    inputs: Sequence[Source], *, include: Sequence[str] = (), exclude: Sequence[str] = (), output: Url | None = None
+) -> Discovery:
     """Find all photographs of the inputs, in an order that depends on their names only.
 
     Folders are searched recursively, including links to folders, each folder once. Output folders are skipped. In
@@ -120,19 +147,16 @@ def discover(inputs: Sequence[Source], *, include: Sequence[str] = (), exclude: 
         include: patterns such as ``*.tif`` or ``1912/*``, matched with the relative path and the name; if there are
             any, one must match.
         exclude: patterns of which none may match.
+        output: where in a store the outputs go, which is skipped.
+
+    Raises:
+        UsageError: a store cannot be listed.
     """
     discovery = Discovery()
     outputs = {identity(source.root) for source in inputs if source.relative is None}
     seen: set[tuple[Path, str, Identity]] = set()
     for source in inputs:
-        if source.relative is not None:
-            entries: Iterator[tuple[Path, str]] = iter([(source.path, source.relative)])
-        else:
-            entries = _photographs(source, outputs, discovery)
-        for path, relative in entries:
-            if not matches(relative, include, exclude):
-                continue
-            found = _examine(source, path, relative)
+        for found in _all(source, outputs, output, discovery, include, exclude):
             if isinstance(found, Unusable):
                 discovery.unusable.append(found)
                 continue
@@ -144,9 +168,29 @@ def discover(inputs: Sequence[Source], *, include: Sequence[str] = (), exclude: 
     return discovery
 
 
-def _sources(inputs: Sequence[Path], listed: Sequence[str], output: Path | None) -> list[Source]:
-    if len(inputs) == 1 and not listed and output is not None and _names_a_file(inputs[0], output):
-        return [Source(inputs[0], _absolute(output).parent, relative=inputs[0].name, target=output.name)]
+def _all(
+    source: Source,
+    outputs: set[Identity | None],
+    output: Url | None,
+    discovery: Discovery,
+    include: Sequence[str],
+    exclude: Sequence[str],
+) -> Iterator[Found | Unusable]:
+    if source.url:
+        for one, keys in _objects(source, output, discovery):
+            if matches(source.relative or one.key, include, exclude):
+                yield _found_object(source, one, keys)
+        return
+    entries = iter([(source.path, source.relative)]) if source.relative is not None else None
+    for path, relative in entries or _photographs(source, outputs, discovery):
+        if matches(relative, include, exclude):
+            yield _examine(source, path, relative)
+
+
+def _sources(inputs: Sequence[Path | Url], listed: Sequence[str], output: Path | None) -> list[Source]:
+    first = inputs[0] if len(inputs) == 1 and not listed else None
+    if isinstance(first, Path) and output is not None and _names_a_file(first, output):
+        return [Source(first, _absolute(output).parent, relative=first.name, target=output.name)]
     several = len(inputs) + bool(listed) > 1
     result = [_source(path, output, several=several) for path in inputs]
     if output is not None:
@@ -162,7 +206,9 @@ def _absolute(path: Path) -> Path:
     return Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would follow links
 
 
-def _source(path: Path, output: Path | None, *, several: bool) -> Source:
+def _source(path: Path | Url, output: Path | None, *, several: bool) -> Source:
+    if isinstance(path, str):
+        return _store_source(path, output, several=several)
     absolute = _absolute(path)
     if path.is_dir():
         if output is None:
@@ -178,6 +224,70 @@ def _source(path: Path, output: Path | None, *, several: bool) -> Source:
         return Source(path, _absolute(output), relative=path.name, target=path.name)
     target = f"{path.stem}_colorized{path.suffix}"
     return Source(path, absolute.parent, relative=path.name, target=target, beside=True)
+
+
+def _store_source(url: Url, output: Path | None, *, several: bool) -> Source:
+    if output is None:
+        raise UsageError(f"{url} has no place beside it for the output; give a folder or a URL with -o.")
+    if output.suffix.lower() in SUFFIXES and not output.is_dir():
+        raise UsageError(f"-o {output} names a file, which only a file of this machine can become; give a folder.")
+    name = stores.name_of(url)
+    try:
+        single = stores.look_up(url)
+    except OSError as error:
+        raise UsageError(f"{url} cannot be read: {error.strerror}.") from error
+    if single is not None:
+        return Source(Path(name), _absolute(output), relative=name, target=name, url=url)
+    return Source(Path(name), _absolute(output), name if several else "", url=url)
+
+
+def _objects(source: Source, output: Url | None, discovery: Discovery) -> Iterator[tuple[Object, set[str]]]:
+    """The photographs below a URL, or the one that it names; each with the keys of the folder that it is in.
+
+    Of a single object, the keys of XMP files beside it.
+    """
+
+    def leave(key: str) -> bool:
+        name = key.rpartition("/")[2]
+        if is_system_folder(name):
+            discovery.left_out.append(key)
+        return is_system_folder(name) or name == STATE_FOLDER or stores.below(source.url, key) == output
+
+    try:
+        if source.relative is not None:
+            names = {name for name in xmp_names(source.relative) if stores.look_up(stores.beside(source.url, name))}
+            single = stores.look_up(source.url)
+            yield from [(single, names)] if single is not None else []
+            return
+        nothing = True
+        for objects in stores.folders(source.url, leave):
+            nothing = False
+            keys = {one.key for one in objects}
+            for one in objects:
+                if is_photograph_name(stores.name_of(one.url)):
+                    yield one, keys
+                else:
+                    discovery.ignored += 1
+    except OSError as error:
+        raise UsageError(f"{source.url} cannot be read: {error.strerror}.") from error
+    if nothing:
+        raise UsageError(f"There is nothing at {source.url}.")
+
+
+def _found_object(source: Source, one: Object, keys: set[str]) -> Found | Unusable:
+    relative = source.relative or one.key
+    path = PurePosixPath(relative)
+    if path.is_absolute() or any(part in ("", ".", "..") for part in relative.split("/")):
+        return Unusable(relative, source.root, "has a name that no file can have", failed=True)
+    sidecar = next((name for name in xmp_names(path.name) if path.with_name(name).as_posix() in keys), "")
+    target = f"{source.prefix}/{relative}" if source.prefix else relative
+    identity = object_identity(one.url)
+    return Found(Path(path.name), relative, source.root, target, one.size, one.mtime_ns, identity, one.url, sidecar)
+
+
+def object_identity(url: Url) -> Identity:
+    """What tells an object from files and from other objects."""
+    return -1, int.from_bytes(name_digest(url)[:8], "big")
 
 
 def _listed(name: str, root: Path) -> Source:

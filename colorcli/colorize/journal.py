@@ -101,8 +101,7 @@ class Journal:
         content = to_line(record).encode("ascii")
         try:
             with self._write_lock:
-                chain = _chained(self._chain, content)
-                line = content[:-2] + _SEAL % chain
+                line, chain = sealed(content, self._chain)
                 # a torn line is left as it is, and the next record starts on a new line
                 line = b"\n" + line if self._torn else line
                 self._torn = True
@@ -161,6 +160,12 @@ def _last_chain(descriptor: int) -> bytes:
         if sealed:
             return sealed[1]
     return b""
+
+
+def sealed(content: bytes, before: bytes) -> tuple[bytes, bytes]:
+    """A record's line with its checksum, and that; ``before`` is the checksum of the line before it, or empty."""
+    chain = _chained(before, content)
+    return content[:-2] + _SEAL % chain, chain
 
 
 def _chained(before: bytes, content: bytes) -> bytes:

@@ -50,7 +50,7 @@ def name_outputs(
             named[index] = _numbered(named[index], photographs[index].target)
         left = _clashes(photographs, named)
         if left:
-            raise UsageError(f"No names can be found for the outputs of {photographs[left[0]].path} and another.")
+            raise UsageError(f"No names can be found for the outputs of {photographs[left[0]].shown} and another.")
     outputs = [tuple(_fitted(_sampled(name, sample, samples)) for sample in range(samples)) for name in named]
     return outputs, _collisions(photographs, targets, named, clashes)
 
@@ -61,7 +61,7 @@ def _refuse_twins(photographs: Sequence[Found]) -> None:
         other = first.setdefault((found.root, found.target), found)
         if other is not found:
             raise UsageError(
-                f"{other.path} and {found.path} would have the same output; colour them into different folders, "
+                f"{other.shown} and {found.shown} would have the same output; colour them into different folders, "
                 "or give the folder that holds both."
             )
 

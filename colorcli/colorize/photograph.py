@@ -9,7 +9,7 @@ import stat
 import time
 import traceback
 from collections.abc import Iterator
-from contextlib import nullcontext, suppress
+from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from io import BufferedReader
@@ -23,6 +23,7 @@ from PIL import Image
 import colorcli
 from colorcli.color.join import Codes, Fidelity
 from colorcli.colorize.events import VERSION, PhotoDone, PhotoStart, PhotoUnmade, now
+from colorcli.colorize.inbox import at_hand
 from colorcli.colorize.memory import Canvases
 from colorcli.colorize.naming import map_name
 from colorcli.colorize.options import Execution, Parameters
@@ -32,7 +33,7 @@ from colorcli.files import patiently, write_atomically
 from colorcli.images.as_written import AsWritten
 from colorcli.images.content import Content, content_of
 from colorcli.images.credentials import Identity, sign_file
-from colorcli.images.formats import FORMATS, PhotoFormat, format_of_name, output_format
+from colorcli.images.formats import FORMATS, PhotoFormat, format_of_name, output_format, xmp_names
 from colorcli.images.photo import Format, Photo, Pixels
 from colorcli.images.provenance import Provenance, is_labelled, merged
 from colorcli.images.read import inverted, page_count, read_photo
@@ -117,14 +118,29 @@ class Mapped:
 
 
 def prepare(task: Task, info: ModelInfo, parameters: Parameters, execution: Execution) -> Prepared:
-    """Hash and decode a photograph, and resize its lightness for the network.
+    """Hash and decode a photograph, which is fetched first if it is an object, and resize its lightness.
 
     Raises:
         SkippedError: it is in colour, or was coloured by colorcli, and ``recolor`` is off.
         PhotoError: it cannot be read, changed while being read, or is not the file whose colouring was chosen.
     """
     start = time.perf_counter()
-    path = task.found.path
+    with ExitStack() as stack:
+        try:
+            path = stack.enter_context(at_hand(task.found))
+        except OSError as error:
+            raise PhotoError(f"cannot be read: {error.strerror or error}") from error
+        try:
+            prepared = _prepare(path, task, info, parameters, execution)
+        except PhotoError as error:
+            raise PhotoError(_reason(error, path)) from error
+    if task.found.url:
+        prepared.seconds["fetch"] = time.perf_counter() - start - sum(prepared.seconds.values())
+    return prepared
+
+
+def _prepare(path: Path, task: Task, info: ModelInfo, parameters: Parameters, execution: Execution) -> Prepared:
+    start = time.perf_counter()
     try:
         before, sha256 = patiently(lambda: _hashed(path))
         hashed = time.perf_counter()
@@ -360,7 +376,7 @@ def start_record(task: Task, output: Output, info: ModelInfo, parameters: Parame
         "event": "photo.start",
         "time": now(),
         "input": task.found.relative,
-        "source": _source(task),
+        "source": task.found.source,
         "sample": output.sample,
         "output": output.relative,
         "model": info.name,
@@ -434,7 +450,7 @@ def unmade_record(task: Task, output: Output, error: Exception, prepared: Prepar
         "event": "photo.skipped" if skipped else "photo.failed",
         "time": now(),
         "input": task.found.relative,
-        "source": _source(task),
+        "source": task.found.source,
         "sample": output.sample,
         "output": output.relative,
         "input_size": prepared.input.size if prepared else task.found.size,
@@ -452,10 +468,6 @@ def unmade_record(task: Task, output: Output, error: Exception, prepared: Prepar
 def trace_of(error: Exception) -> str:
     """The place in the code that an error comes from; empty for errors that explain themselves."""
     return "" if isinstance(error, SkippedError | ColorcliError) else "".join(traceback.format_exception(error))
-
-
-def _source(task: Task) -> str:
-    return os.path.abspath(task.found.path)  # noqa: PTH100 - resolve() would follow links
 
 
 def _reason(error: Exception, path: Path) -> str:
@@ -486,7 +498,7 @@ class _Clock:
 def _with_sidecar(photo: Photo) -> tuple[Photo, bool]:
     """The photograph with what an XMP file beside it says (``a.jpg.xmp``, or ``a.xmp``), and whether there is one."""
     path = photo.path
-    for name in (f"{path.name}.xmp", f"{path.name}.XMP", f"{path.stem}.xmp", f"{path.stem}.XMP"):
+    for name in xmp_names(path.name):
         try:
             with _opened(path.with_name(name)) as file:
                 packet = file.read(_MAX_SIDECAR + 1)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import mmap
 import os
 import shutil
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -12,14 +11,14 @@ from pathlib import Path
 from typing import Literal
 
 from colorcli.colorize.discover import Discovery, Found, Unusable
-from colorcli.colorize.journal import Finished, History, Past, journal_size
+from colorcli.colorize.journal import Finished, History, Past
 from colorcli.colorize.naming import Collision, map_name, name_outputs
 from colorcli.colorize.options import Parameters, fingerprint
+from colorcli.colorize.places import Folder, Place
 from colorcli.errors import OutputError, PhotoError, UsageError
-from colorcli.files import file_sha256, name_digest
+from colorcli.files import name_digest
 from colorcli.images.formats import FORMATS, output_format
 from colorcli.images.photo import Format
-from colorcli.images.provenance import DIGITAL_SOURCE_TYPE
 from colorcli.images.read import MAX_PIXELS, probe, too_large
 from colorcli.text import human_bytes
 
@@ -98,6 +97,7 @@ class Plan:
         earlier: number of outputs of earlier runs among the inputs, which were skipped.
         seconds_per_megapixel: how fast an earlier run was, or None.
         journal_sizes: bytes of each root's journal when it was read.
+        places: what roots stand for that are not themselves where the outputs go.
     """
 
     roots: list[Path]
@@ -111,10 +111,19 @@ class Plan:
     earlier: int = 0
     seconds_per_megapixel: float | None = None
     journal_sizes: dict[Path, int] = field(default_factory=dict)
+    places: Mapping[Path, Place] = field(default_factory=dict)
+
+    def place(self, root: Path) -> Place:
+        """Where the outputs of a root go."""
+        return self.places.get(root) or Folder(root)
+
+    def shown(self, output: Output) -> str:
+        """What to call an output."""
+        return self.place(output.root).shown(output.relative)
 
     def is_outdated(self) -> bool:
         """Whether a journal has grown since the plan was made."""
-        return any(journal_size(root) != size for root, size in self.journal_sizes.items())
+        return any(self.place(root).journal_size() != size for root, size in self.journal_sizes.items())
 
     @property
     def already(self) -> int:
@@ -148,10 +157,10 @@ class Plan:
         return sum(seconds for _, seconds in self.work())
 
     def work(self) -> Iterator[tuple[str, float]]:
-        """The input's absolute path and the seconds that a plain CPU takes, about, of each output to be made."""
+        """The input's source and the seconds that a plain CPU takes, about, of each output to be made."""
         for task in self.tasks:
             seconds = _SECONDS + task.pixels / 1e6 * _SECONDS_PER_MEGAPIXEL
-            yield from ((os.path.abspath(task.found.path), seconds) for _ in task.outputs)  # noqa: PTH100
+            yield from ((task.found.source, seconds) for _ in task.outputs)
 
 
 @dataclass(frozen=True)
@@ -210,6 +219,7 @@ def make_plan(
     recolor: bool = False,
     largest: int = MAX_PIXELS,
     uncertainty: str = "",
+    places: Mapping[Path, Place] | None = None,
 ) -> Plan:
     """Name the outputs and decide, from the journals, which of them are to be made.
 
@@ -223,9 +233,10 @@ def make_plan(
         OutputError: a journal cannot be read.
     """
     outputs, collisions = name_outputs(discovery.photographs, parameters.format, samples)
-    _protect_inputs(discovery.photographs, outputs)
+    plan = Plan([], collisions=collisions, ignored=discovery.ignored, places=places or {})
+    _protect_inputs(plan, discovery.photographs, outputs)
     if uncertainty:
-        _protect_from_maps(discovery.photographs, outputs)
+        _protect_from_maps(plan, discovery.photographs, outputs)
     chosen = [
         (found, names)
         for found, names in zip(discovery.photographs, outputs, strict=True)
@@ -233,10 +244,10 @@ def make_plan(
         and (selection.picks is None or found in selection.picks)
         and (selection.only is None or found in selection.only)
     ]
-    roots = sorted({found.root for found, _ in chosen} | {unusable.root for unusable in discovery.unusable})
-    journal_sizes = {root: journal_size(root) for root in roots}
-    histories = {root: History.of(root) for root in roots}
-    plan = Plan(roots, collisions=collisions, ignored=discovery.ignored, journal_sizes=journal_sizes)
+    plan.roots = sorted({found.root for found, _ in chosen} | {unusable.root for unusable in discovery.unusable})
+    at = {root: plan.place(root) for root in plan.roots}
+    plan.journal_sizes = {root: place.journal_size() for root, place in at.items()}
+    histories = {root: History.of(root) for root in plan.roots}
     plan.left_out = len(discovery.left_out)
     plan.earlier = len(discovery.earlier)
     plan.verdicts = [_verdict_of(item) for item in discovery.unusable if selection.takes(item.relative)]
@@ -259,7 +270,7 @@ def make_plan(
         for index, name in enumerate(names):
             output = Output(pick.sample if pick else index, found.root, name)
             past = histories[found.root].outputs.pop(name, None)
-            verdict = judge(found, output, past)
+            verdict = judge(found, output, past, at[found.root])
             if verdict is None:
                 made = past.finished if past else None
                 stale = made.map.name if made and made.map and not uncertainty else ""
@@ -290,6 +301,8 @@ def check_room(plan: Plan) -> str | None:
     needed: dict[int, int] = {}
     free: dict[int, tuple[int, Path]] = {}
     for root in plan.roots:
+        if root in plan.places:  # a store has room
+            continue
         place = next(folder for folder in (root, *root.parents) if os.path.lexists(folder))
         try:
             device = place.stat().st_dev
@@ -323,48 +336,43 @@ class _Judge:
     touched: list[tuple[Found, Output]]
     uncertainty: str = ""
 
-    def __call__(self, found: Found, output: Output, past: Past | None) -> Verdict | Literal["finished"] | None:
+    def __call__(
+        self, found: Found, output: Output, past: Past | None, place: Place
+    ) -> Verdict | Literal["finished"] | None:
         """None where the output is to be made."""
         past = past or Past()
         if past.in_color == (found.size, found.mtime_ns) and not self.recolor:
             return _in_color(found, output)
-        try:
-            # a string: a Path for each of a million takes longer than the system does
-            size: int | None = os.lstat(os.path.join(output.root, output.relative)).st_size  # noqa: PTH118
-        except OSError:
-            size = None
+        size = place.size(output.relative)
         if size is None:
             return None
         made = past.finished
-        if past.begun is not None and _is_labelled(output.path):
+        if past.begun is not None and place.is_labelled(output.relative):
             # a killed run may or may not have replaced the file; making it again gives the same bytes
             if self.overwrite or self.fingerprint in (past.begun, made.fingerprint if made else None):
                 return None
             code, reason = self._other_parameters(past.begun)
         elif made and self._is_wanted(made, found, output, size):
-            return "finished" if self._has_map(made, found) and _has_sidecar(made, found) else None
-        elif self.overwrite or self._is_failed_attempt(past, size, output):
+            return "finished" if self._has_map(made, place) and _has_sidecar(made, place) else None
+        elif self.overwrite or self._is_failed_attempt(past, size, output, place):
             return None
         else:
             code, reason = self._conflict(made, found, output, size)
         reason += "; --overwrite replaces it, another -o keeps it"
         return Verdict(found.relative, found.root, output.relative, output.sample, "skipped", code, reason, found)
 
-    def _has_map(self, made: Finished, found: Found) -> bool:
+    def _has_map(self, made: Finished, place: Place) -> bool:
         """Whether the map of the ground that is asked for is there, if one is."""
         if not self.uncertainty:
             return True
         if made.map is None or made.map.ground != self.uncertainty:
             return False
-        try:
-            return (found.root / made.map.name).lstat().st_size == made.map.size
-        except OSError:
-            return False
+        return place.size(made.map.name) == made.map.size
 
-    def _is_failed_attempt(self, past: Past, size: int, output: Output) -> bool:
+    def _is_failed_attempt(self, past: Past, size: int, output: Output, place: Place) -> bool:
         """Whether the file is what a failed attempt at just this left: it had been renamed when something failed."""
         replaced = past.finished is None or past.finished.output_size != size
-        return replaced and past.failed == self.fingerprint and _is_labelled(output.path)
+        return replaced and past.failed == self.fingerprint and place.is_labelled(output.relative)
 
     def _is_wanted(self, made: Finished, found: Found, output: Output, size: int) -> bool:
         """Whether the output is what would be made; where only the input's time is another, its hash decides."""
@@ -374,7 +382,7 @@ class _Judge:
         if made != wanted or made.input_mtime_ns == found.mtime_ns:
             return made == wanted
         try:
-            same = file_sha256(found.path) == made.input_sha256
+            same = found.sha256() == made.input_sha256
         except OSError:
             return False
         if same:
@@ -425,13 +433,15 @@ def _verdict_of(item: Unusable) -> Verdict:
     return Verdict(item.relative, item.root, None, 0, status, code, item.reason)
 
 
-def _has_sidecar(made: Finished, found: Found) -> bool:
+def _has_sidecar(made: Finished, place: Place) -> bool:
     """Whether the XMP file that was written with an output, if one was, is still there."""
-    return made.sidecar is None or os.path.lexists(found.root / made.sidecar[0])
+    return made.sidecar is None or place.size(made.sidecar[0]) is not None
 
 
 def _header(found: Found) -> tuple[Format, int, int, int] | None:
-    """The result of ``probe``; None if it fails, since decoding will say why."""
+    """The result of ``probe``; None if it fails, since decoding will say why, or would be a request to a store."""
+    if found.url:
+        return None
     try:
         return probe(found.path)
     except PhotoError:
@@ -465,38 +475,26 @@ def _task(
     return Task(found, tuple(outputs), width * height, size * len(outputs), expected_sha256)
 
 
-def _protect_inputs(photographs: Sequence[Found], outputs: Sequence[tuple[str, ...]]) -> None:
+def _protect_inputs(plan: Plan, photographs: Sequence[Found], outputs: Sequence[tuple[str, ...]]) -> None:
     inputs = {found.identity for found in photographs}
+    places = {root: plan.place(root) for root in {found.root for found in photographs}}
     for found, names in zip(photographs, outputs, strict=True):
+        place = places[found.root]
         for name in names:
-            target = os.path.join(found.root, name)  # noqa: PTH118 - see _Judge
-            try:
-                status = os.lstat(target)
-            except OSError:
-                continue
-            if (status.st_dev, status.st_ino) in inputs:
-                raise UsageError(f"The output of {found.path} would replace the input {target}; choose another -o.")
+            if place.identity(name) in inputs:
+                raise UsageError(
+                    f"The output of {found.shown} would replace the input {place.shown(name)}; choose another -o."
+                )
 
 
-def _protect_from_maps(photographs: Sequence[Found], outputs: Sequence[tuple[str, ...]]) -> None:
+def _protect_from_maps(plan: Plan, photographs: Sequence[Found], outputs: Sequence[tuple[str, ...]]) -> None:
     """No map of an uncertainty may replace an input or an output."""
     maps = [tuple(map(map_name, names)) for names in outputs]
-    _protect_inputs(photographs, maps)
+    _protect_inputs(plan, photographs, maps)
     made = {(found.root, name) for found, names in zip(photographs, outputs, strict=True) for name in names}
     for found, names in zip(photographs, maps, strict=True):
         for name in names:
             if (found.root, name) in made:
-                raise UsageError(f"The map of {found.path} would have the name of an output, {name}; rename the input.")
-
-
-def _is_labelled(path: Path) -> bool:
-    """Whether a file holds the label that every output of ours carries."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-        try:
-            with mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ) as content:
-                return content.find(DIGITAL_SOURCE_TYPE.encode()) >= 0
-        finally:
-            os.close(descriptor)
-    except (OSError, ValueError):
-        return False
+                raise UsageError(
+                    f"The map of {found.shown} would have the name of an output, {name}; rename the input."
+                )

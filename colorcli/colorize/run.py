@@ -35,9 +35,10 @@ from colorcli.colorize.events import (
 )
 from colorcli.colorize.executors import Executor, Facts, OpenGroundRemotely, Work
 from colorcli.colorize.executors.local import LocalExecutor
-from colorcli.colorize.journal import Journal, segments
-from colorcli.colorize.lock import locked
+from colorcli.colorize.journal import segments
 from colorcli.colorize.options import Execution, Mark, Pages, choose_parameters
+from colorcli.colorize.outbox import Outbox
+from colorcli.colorize.places import Ledger
 from colorcli.colorize.plan import CONFLICTS, Plan, Selection, Task, Verdict, make_plan
 from colorcli.colorize.state import apart_folder
 from colorcli.errors import (
@@ -64,6 +65,7 @@ from colorcli.registry import registry
 from colorcli.registry.card import ModelCard
 from colorcli.sessions.session import ModelInfo, Session
 from colorcli.stopping import Stop, ended_by
+from colorcli.stores import Url
 
 _LIBRARIES = (
     "numpy", "numba", "torch", "onnxruntime", "onnxruntime-gpu", "onnxruntime-directml", "onnxruntime-rocm", "pillow",
@@ -80,9 +82,9 @@ class Request:
     """What to colour, and how.
 
     Attributes:
-        inputs: folders and files.
+        inputs: folders and files; URLs (as ``stores.checked`` returns them) of folders and objects of stores.
         listed: names from a list, relative or absolute.
-        output: folder (or file, of a single input); None puts it beside the input.
+        output: folder (or file, of a single input), or URL; None puts it beside the input.
         model: name, run folder, weights file or ONNX file.
         controls: values of the network's controls, as for ``pipeline.controls.choose``.
         samples: number of colourings of each photograph.
@@ -114,9 +116,9 @@ class Request:
         configuration: all options as given, for the journal.
     """
 
-    inputs: tuple[Path, ...]
+    inputs: tuple[Path | Url, ...]
     listed: tuple[str, ...] = ()
-    output: Path | None = None
+    output: Path | Url | None = None
     model: str = "bigcolor"
     controls: Mapping[str, Any] = field(default_factory=dict)
     samples: int = 1
@@ -280,10 +282,10 @@ class Run:
         parameters: the parameters that decide the results.
 
     Raises:
-        UsageError: the request is contradictory.
+        UsageError: the request is contradictory, or an input cannot be read.
         ModelError: there is no such model.
         NothingToDoError: no photograph matches.
-        OutputError: a journal cannot be read, or a report cannot be written.
+        OutputError: a journal cannot be read, a store cannot be listed, or a report cannot be written.
     """
 
     def __init__(
@@ -296,10 +298,15 @@ class Run:
             found: the result of an earlier search of its inputs.
             only: the photographs that are ready; the others wait for another run, and an empty plan is then no error.
         """
+        _check_stores(request)
         chosen = picks.read_picks(request.picks) if request.picks else None
         if chosen is not None:
             request = _as_chosen(request, chosen)
-        sources = discover.sources(request.inputs, request.listed, request.output)
+        output = request.output if isinstance(request.output, str) else None
+        self._outbox = None if output is None else Outbox(output, request.shard)
+        folder = self._outbox.root if self._outbox else request.output
+        assert not isinstance(folder, str)
+        sources = discover.sources(request.inputs, request.listed, folder)
         self._request = request = _with_format_of_file(request, sources)
         if request.signer and request.format and not FORMATS[request.format].mime:
             label = FORMATS[request.format].label
@@ -325,7 +332,9 @@ class Run:
         self._beside = [source.root for source in sources if source.beside]
         if request.manifest and self._beside:
             raise UsageError("--manifest would land among the originals; give an output folder with -o OUT.")
-        self._found = found or discover.discover(sources, include=request.include, exclude=request.exclude)
+        self._found = found or discover.discover(
+            sources, include=request.include, exclude=request.exclude, output=output
+        )
         self._selection = Selection(request.shard, request.limit, only=only)
         self._samples = request.samples * variants(self.parameters.settings)
         if chosen is not None:
@@ -383,6 +392,7 @@ class Run:
             recolor=self._request.execution.recolor,
             largest=self._request.execution.largest,
             uncertainty="" if self._ground is None else self._ground.label,
+            places={self._outbox.root: self._outbox} if self._outbox else {},
         )
 
     def carry_out(
@@ -596,9 +606,9 @@ def carry_out(
     """
     started = time.monotonic()
     with ExitStack() as stack:
-        journals: dict[Path, Journal] = {}
+        journals: dict[Path, Ledger] = {}
         if plan.tasks and not holding:
-            _lock(plan.roots, stack, observe)
+            _lock(plan, stack, observe, work.stop)
             plan = again() if again and plan.is_outdated() else plan
         _record_times(plan, work.execution)
         outcome = Report(matched=plan.matched, already=plan.already)
@@ -608,7 +618,7 @@ def carry_out(
                 facts = executor.prepare(observe)
         if facts is not None:
             for root in plan.roots:
-                journals[root] = Journal(root, fsync=work.execution.fsync)
+                journals[root] = plan.place(root).journal(fsync=work.execution.fsync)
                 stack.callback(journals[root].close)
             head = _run_start(plan, facts, info, work, configuration or {})
             for journal in journals.values():
@@ -642,9 +652,11 @@ def carry_out(
         outcome.signal_number = work.stop.signal_number
         tail = outcome.record()
         for journal in journals.values():
-            with contextlib.suppress(OutputError):
+            try:
                 journal.append(tail)
-        observe(tail)
+            except OutputError as error:  # in a store, what was done before may not be recorded either
+                outcome.fatal = outcome.fatal or error
+        observe(outcome.record())
     return outcome
 
 
@@ -682,17 +694,15 @@ def _delivered(made: delivery.Delivered) -> Written:
     return _written(made.kind, made.path, outputs=made.outputs)
 
 
-def _lock(roots: Sequence[Path], stack: ExitStack, observe: Observer) -> None:
-    for root in roots:
-        stale = stack.enter_context(locked(root))
-        if stale:
-            observe(notice(stale))
+def _lock(plan: Plan, stack: ExitStack, observe: Observer, stop: Stop) -> None:
+    for root in plan.roots:
+        stack.enter_context(plan.place(root).locked(lambda text: observe(notice(text)), stop))
 
 
 def _record_times(plan: Plan, execution: Execution) -> None:
     """Journal the new times of inputs with unchanged content, so that they are not hashed again."""
     for root in sorted({found.root for found, _ in plan.touched}):
-        journal = Journal(root, fsync=execution.fsync)
+        journal = plan.place(root).journal(fsync=execution.fsync)
         for found, output in plan.touched:
             if found.root == root:
                 record: PhotoTouched = {
@@ -718,10 +728,34 @@ def _as_chosen(request: Request, chosen: picks.Picks) -> Request:
     return request if "model" in request.insisted else replace(request, model=chosen.model)
 
 
+def _check_stores(request: Request) -> None:
+    """Refuse what needs folders of this machine where inputs or outputs are in a store. Raises UsageError."""
+    needs_folder = {
+        "--report": request.report,
+        "--manifest": request.manifest,
+        "--sidecar": request.sidecars,
+        "--bag": request.bag is not None,
+        "--uncertainty": request.uncertainty is not None,
+        "--keep-times": request.execution.keep_times,
+    }
+    needs_originals = {
+        "--report": request.report,
+        "--picks": bool(request.picks),
+        "--c2pa-key": request.signer is not None,
+    }
+    for url, needs, whose in (
+        (isinstance(request.output, str), needs_folder, "the outputs go to"),
+        (any(isinstance(one, str) for one in request.inputs), needs_originals, "the photographs are in"),
+    ):
+        options = " or ".join(option for option, asked in needs.items() if asked)
+        if url and options:
+            raise UsageError(f"Where {whose} a store, there is no {options}; omit it.")
+
+
 def _with_format_of_file(request: Request, sources: list[discover.Source]) -> Request:
     """The request with the format of a single output's suffix."""
     output = request.output
-    if output is None or len(sources) != 1 or sources[0].target != output.name or output.is_dir():
+    if not isinstance(output, Path) or len(sources) != 1 or sources[0].target != output.name or output.is_dir():
         return request
     named = format_of_name(output.name)
     if request.format is not None and named is not None and request.format != named:
@@ -744,7 +778,7 @@ def _verdict_record(verdict: Verdict) -> PhotoUnmade:
         "reason": verdict.reason,
     }
     if verdict.found is not None:
-        record["source"] = os.path.abspath(verdict.found.path)  # noqa: PTH100 - resolve() would follow links
+        record["source"] = verdict.found.source
     return record
 
 

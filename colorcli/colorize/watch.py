@@ -151,10 +151,11 @@ def watch(
 
 
 def _source(request: Request) -> Source:
-    if len(request.inputs) != 1 or not request.inputs[0].is_dir() or request.output is None:
+    folder = request.inputs[0] if len(request.inputs) == 1 else None
+    if not isinstance(folder, Path) or not folder.is_dir() or not isinstance(request.output, Path):
         named = ", ".join(map(str, request.inputs)) or "nothing"
         raise UsageError(f"A watch takes one folder that exists, not {named}, and an output folder with -o.")
-    (source,) = discover.sources(request.inputs, (), request.output)
+    (source,) = discover.sources([folder], (), request.output)
     return source
 
 

@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, BinaryIO, Protocol, cast
 
 from colorcli.errors import UsageError
@@ -212,6 +213,12 @@ OPTIONS = {option: record.name for record in FORMATS.values() for option in reco
 def is_photograph_name(name: str) -> bool:
     """Whether a file of this name counts as a photograph, by its suffix."""
     return os.path.splitext(name)[1].lower() in SUFFIXES and not is_debris(name)  # noqa: PTH122
+
+
+def xmp_names(name: str) -> tuple[str, ...]:
+    """What an XMP file beside a photograph of this name may be called: ``a.jpg.xmp``, or ``a.xmp``."""
+    stem = PurePosixPath(name).stem
+    return f"{name}.xmp", f"{name}.XMP", f"{stem}.xmp", f"{stem}.XMP"
 
 
 def format_of_content(head: bytes) -> PhotoFormat | None:

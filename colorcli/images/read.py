@@ -34,9 +34,18 @@ def probe(path: Path) -> tuple[Format, int, int, int]:
         PhotoError: the file cannot be read, is not a photograph, or is not supported.
     """
     with _opened(path) as source:
-        form = _sniff(source)
-        header = form.decoder.header(source)
-        return form.name, header.width, header.height, header.bits
+        return _header(source)
+
+
+def probe_content(file: BinaryIO, size: int) -> tuple[Format, int, int, int]:
+    """``probe`` for an open file of so many bytes. Raises UnreadableError, and what the file raises."""
+    return _header(Source(file, size))
+
+
+def _header(source: Source) -> tuple[Format, int, int, int]:
+    form = _sniff(source)
+    header = form.decoder.header(source)
+    return form.name, header.width, header.height, header.bits
 
 
 def read_photo(path: Path, *, max_pixels: int = MAX_PIXELS, salvage: bool = False, page: int | None = None) -> Photo:

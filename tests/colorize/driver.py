@@ -2,7 +2,7 @@
 
 SECONDS is how long the network takes per batch; when it begins, it writes into the FIFO named by ``DRIVER_MARK``. DIE
 is ``no``, or ``STAGE:N``: the process is killed with SIGKILL at the N-th time of that step in ``faults.STEPS`` (for
-``written`` after it: renamed but not yet journalled), or at ``part``: half-written.
+``written`` and ``put`` after it: in place but not yet journalled), or at ``part``: half-written.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def inject(stage: str, number: int) -> None:
         write._check_header = lambda part, *_: cut(part) if next(count) == number else None
         return
     place, name = {**STEPS, **AFTERWARDS}[stage]
-    setattr(place, name, at(number, getattr(place, name), die, after=stage == "written"))
+    setattr(place, name, at(number, getattr(place, name), die, after=stage in ("written", "put")))
 
 
 def run(seconds: float, deadly: str, arguments: list[str]) -> int:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from colorcli import stores
 from colorcli.colorize import delivery, photograph
 from colorcli.colorize.executors import local
 from colorcli.colorize.journal import Journal
@@ -35,7 +36,7 @@ STEPS: dict[str, tuple[Any, str]] = {
 }
 """Every step with the function that performs it, in order."""
 
-AFTERWARDS: dict[str, tuple[Any, str]] = {"packed": (delivery, "_packed")}
+AFTERWARDS: dict[str, tuple[Any, str]] = {"packed": (delivery, "_packed"), "put": (stores, "put")}
 
 
 def at(number: int, original: Callable[..., Any], fault: Callable[[], None], *, after: bool = False) -> Any:

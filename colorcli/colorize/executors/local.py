@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from colorcli.color import join
 from colorcli.colorize.events import Event, notice
 from colorcli.colorize.executors import Append, Facts, Work
+from colorcli.colorize.inbox import measured
 from colorcli.colorize.memory import Canvases, PixelBudget
 from colorcli.colorize.photograph import (
     Prepared,
@@ -191,7 +192,7 @@ class _Line:
         thread.start()
 
     def _feed(self, tasks: Sequence[Task]) -> None:
-        for task in tasks:
+        for task in map(measured, tasks):
             if not self._budget.acquire(task.pixels, lambda: self._stop() or self._abandoned.is_set()):
                 break
             self._to_decode.put(task)

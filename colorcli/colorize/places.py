@@ -1,0 +1,130 @@
+"""Where outputs go, as plans and runs see it: a folder of this machine; a store is in ``outbox``."""
+
+from __future__ import annotations
+
+import mmap
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Protocol
+
+from colorcli.colorize.journal import Journal, journal_size
+from colorcli.colorize.lock import locked
+from colorcli.files import Identity
+from colorcli.images.provenance import DIGITAL_SOURCE_TYPE
+
+LABEL = DIGITAL_SOURCE_TYPE.encode()
+"""Is in every output of ours."""
+
+
+class Ledger(Protocol):
+    """An open journal; see ``journal.Journal``."""
+
+    def append(self, record: Mapping[str, object], *, sync: bool = True) -> None:
+        """Add a record. Raises OutputError."""
+        ...
+
+    def close(self) -> None:
+        """Nothing is appended afterwards."""
+        ...
+
+
+class Place(Protocol):
+    """An output folder. Names are POSIX paths relative to it, and ``str`` is what to call it."""
+
+    def shown(self, name: str) -> str:
+        """What to call an output."""
+        ...
+
+    def size(self, name: str) -> int | None:
+        """Bytes of an output; None if it is not there."""
+        ...
+
+    def identity(self, name: str) -> Identity | None:
+        """As ``Found.identity`` has it, without following links; None if it is not there."""
+        ...
+
+    def is_labelled(self, name: str) -> bool:
+        """Whether a file holds the label that every output of ours carries."""
+        ...
+
+    def journal_size(self) -> int:
+        """Bytes of the journal as it is now."""
+        ...
+
+    def locked(self, say: Callable[[str], None], stopped: Callable[[], bool]) -> AbstractContextManager[None]:
+        """Keep other runs away; ``say`` is called with what a person should know.
+
+        Raises:
+            OutputError: another run is at work here, or the place cannot be written.
+            StoppedError: ``stopped`` became true while that was being found out.
+        """
+        ...
+
+    def journal(self, *, fsync: bool) -> Ledger:
+        """Open the journal. Raises OutputError."""
+        ...
+
+
+class Folder:
+    """A folder of this machine; see ``Place``."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def __str__(self) -> str:
+        return str(self._root)
+
+    def shown(self, name: str) -> str:
+        """See ``Place.shown``."""
+        return self._path(name)
+
+    def size(self, name: str) -> int | None:
+        """See ``Place.size``."""
+        try:
+            return os.lstat(self._path(name)).st_size
+        except OSError:
+            return None
+
+    def identity(self, name: str) -> Identity | None:
+        """See ``Place.identity``."""
+        try:
+            status = os.lstat(self._path(name))
+        except OSError:
+            return None
+        return status.st_dev, status.st_ino
+
+    def is_labelled(self, name: str) -> bool:
+        """See ``Place.is_labelled``; false where it cannot be read."""
+        try:
+            descriptor = os.open(
+                self._path(name), os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+            )
+            try:
+                with mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ) as content:
+                    return content.find(LABEL) >= 0
+            finally:
+                os.close(descriptor)
+        except (OSError, ValueError):
+            return False
+
+    def journal_size(self) -> int:
+        """See ``Place.journal_size``."""
+        return journal_size(self._root)
+
+    @contextmanager
+    def locked(self, say: Callable[[str], None], stopped: Callable[[], bool]) -> Iterator[None]:
+        """See ``Place.locked``; it never waits."""
+        with locked(self._root) as stale:
+            if stale:
+                say(stale)
+            yield
+
+    def journal(self, *, fsync: bool) -> Ledger:
+        """See ``Place.journal``."""
+        return Journal(self._root, fsync=fsync)
+
+    def _path(self, name: str) -> str:
+        # a string: a Path for each of a million takes longer than the system does
+        return os.path.join(self._root, name)  # noqa: PTH118

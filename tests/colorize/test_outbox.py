@@ -1,0 +1,343 @@
+"""Photographs and outputs in an object store: the same results as in folders, whatever the store does meanwhile."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fsspec.implementations.memory import MemoryFileSystem
+
+from colorcli import stores
+from colorcli.cli import main
+from colorcli.colorize import outbox
+from colorcli.colorize.journal import altered_lines, read_journal
+from colorcli.colorize.options import Execution
+from colorcli.colorize.outbox import Outbox
+from colorcli.colorize.run import Report, Request, run
+from colorcli.errors import ExitCode, OutputError
+from colorcli.pipeline import opening
+
+from .conftest import contents, write_gray
+
+IN, OUT = stores.checked("memory://in"), stores.checked("memory://out/x")
+XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"/></x:xmpmeta>'
+WRITES = ("put_file", "pipe_file", "rm_file")
+
+
+class Store(MemoryFileSystem):  # type: ignore[misc]
+    """A store of its own; ``fault`` is called before every operation, with its name and that of its object."""
+
+    cachable = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.store: dict[str, Any] = {}
+        self.pseudo_dirs = [""]
+        self.fault: Callable[[str, str], None] = lambda operation, name: None
+
+    def add(self, folder: Path, name: str) -> None:
+        """Copy a folder into it."""
+        for path in folder.rglob("*"):
+            if path.is_file():
+                self.pipe_file(f"{name}/{path.relative_to(folder).as_posix()}", path.read_bytes())
+
+    def contents(self, name: str) -> dict[str, bytes]:
+        """As ``conftest.contents``."""
+        found = {key.removeprefix(f"/{name}/"): file.getvalue() for key, file in sorted(self.store.items())}
+        return {key: content for key, content in found.items() if key[0] != "/" and ".colorcli" not in key}
+
+
+def _faulty(operation: str) -> Callable[..., Any]:
+    original = getattr(MemoryFileSystem, operation)
+
+    def asked(self: Store, *args: Any, **options: Any) -> Any:
+        name = str(args[1] if operation == "put_file" else args[0])
+        self.fault(operation, name)
+        return original(self, *args, **options)
+
+    return asked
+
+
+for _operation in (*WRITES, "ls", "info", "cat_file", "get_file"):
+    setattr(Store, _operation, _faulty(_operation))
+
+
+@pytest.fixture
+def store(monkeypatch: pytest.MonkeyPatch, faked: Path) -> Iterator[Store]:
+    """An empty store, which colorcli uses for ``memory://``."""
+    made = Store()
+    monkeypatch.setattr(stores, "_driver_of", lambda scheme: made)
+    monkeypatch.setattr(stores, "WAITS", (0.0, 0.0, 0.0))
+    monkeypatch.setattr(outbox, "LEASE", 0.02)
+    yield made
+
+
+@pytest.fixture
+def photos(store: Store, faked: Path) -> Path:
+    """A folder of three photographs, one with an XMP file, that is in the store too."""
+    for name in ("a.png", "b.jpg", "sub/c.tif"):
+        write_gray(faked / "in" / name)
+    (faked / "in" / "sub" / "c.tif.xmp").write_bytes(XMP)
+    store.add(faked / "in", "in")
+    return faked / "in"
+
+
+def colour(output: Any = OUT, *inputs: Any, observe: Any = lambda record: None, **options: Any) -> Report:
+    """Colour the photographs of the store."""
+    request = Request(inputs or (IN,), output=output, execution=Execution(jobs=1, fsync=False), **options)
+    return run(request, observe=observe)
+
+
+def journal() -> list[dict[str, Any]]:
+    """The records of the journal in the store."""
+    place = Outbox(OUT)
+    place.journal_size()
+    assert not altered_lines(place.root)
+    return list(read_journal(place.root))
+
+
+def test_outputs_and_journal_are_those_of_folders(photos: Path, store: Store) -> None:
+    """Where photographs lie decides nothing about their colours, metadata or records."""
+    local = photos.with_name("local")
+    assert colour(local, photos).exit_code == ExitCode.OK
+    report = colour()
+    assert (report.done, report.exit_code) == (3, ExitCode.OK)
+    assert store.contents("out/x") == contents(local)
+    assert "sub/c.tif.xmp" in contents(local)
+
+    def records(journalled: Iterator[dict[str, Any]] | list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        differing = ("time", "seconds", "source", "input_mtime_ns", "chain")
+        done = [record for record in journalled if record["event"] == "photo.done"]
+        return {str(r["output"]): {key: r[key] for key in r if key not in differing} for r in done}
+
+    assert records(journal()) == records(read_journal(local))
+    assert {record["source"] for record in journal() if "source" in record} == {
+        f"memory://in/{name}" for name in contents(local) if not name.endswith(".xmp")
+    }
+    assert sorted(key for key in store.store if ".colorcli" in key and "journal" not in key) == [], "the lock is gone"
+
+
+@pytest.mark.parametrize("where", ["from a store", "into a store"])
+def test_one_side_may_be_a_folder(photos: Path, store: Store, where: str) -> None:
+    """Originals on a disk go into a bucket, and those of a bucket onto a disk."""
+    local = photos.with_name("local")
+    report = colour(local, IN) if where == "from a store" else colour(OUT, photos)
+    assert (report.done, report.exit_code) == (3, ExitCode.OK)
+    assert len(contents(local) if where == "from a store" else store.contents("out/x")) == 4
+    again = colour(local, IN) if where == "from a store" else colour(OUT, photos)
+    assert (again.done, again.already) == (0, 3)
+
+
+def test_a_finished_run_has_nothing_left_to_do(photos: Path, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is fetched, written or opened to find that out."""
+    monkeypatch.setattr(outbox, "SEGMENT", 1000)
+    colour()
+    assert len([key for key in store.store if "journal-" in key]) > 2, "several segments"
+    before = dict(store.store)
+    fetched: list[str] = []
+
+    def watch(operation: str, name: str) -> None:
+        assert operation not in WRITES
+        fetched.extend([name] if operation in ("get_file", "cat_file") and ".colorcli" not in name else [])
+
+    store.fault = watch
+    monkeypatch.setattr(opening, "open_model", lambda *_, **__: pytest.fail("no model is needed"))
+    assert (colour().already, fetched, store.store) == (3, [], before)
+
+
+def test_an_original_that_was_replaced_is_in_conflict(photos: Path, store: Store) -> None:
+    """As in a folder: an output of another original is not silently kept, nor silently replaced."""
+    colour()
+    store.pipe_file("in/a.png", store.cat_file("in/a.png"))
+    assert colour().already == 3, "only the time is another"
+    store.pipe_file("in/a.png", write_gray(photos / "other.png").read_bytes())
+    assert (colour().conflicts, colour(overwrite=True).done) == (1, 1)
+
+
+def test_a_run_killed_at_any_moment_is_continued(photos: Path, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a kill -9 nothing is lost, nothing is recorded that is not there, and nothing of ours is in the way."""
+    colour()
+    killed = ExitCode.OUTPUT
+    expected, start = store.contents("out/x"), {key: file for key, file in store.store.items() if key[:4] == "/in/"}
+    for moment in range(1, 100):
+        store.store.clear()
+        store.store.update(start)
+        count = iter(range(1, 1000))
+
+        def die(operation: str, name: str, moment: int = moment, count: Iterator[int] = count) -> None:
+            if operation in WRITES and next(count) >= moment:  # of the dead nothing more is heard
+                raise OSError(errno.EPIPE, "dead")
+
+        store.fault = die
+        with suppress(OutputError):
+            killed = colour().exit_code
+        store.fault = lambda operation, name: None
+        there = store.contents("out/x")
+        for record in journal():
+            assert record["event"] != "photo.done" or record["output"] in there
+        report = colour()
+        assert (report.exit_code, report.done + report.already) == (ExitCode.OK, 3), f"killed at {moment}"
+        assert store.contents("out/x") == expected
+        if killed == ExitCode.OK:
+            break
+    assert moment > 8
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        lambda: OSError(errno.EBUSY, "Please reduce your request rate."),
+        TimeoutError,
+        lambda: ConnectionResetError(errno.ECONNRESET, "reset"),
+    ],
+    ids=["throttled", "timed out", "reset"],
+)
+def test_a_store_that_falters_costs_no_photograph_and_one_that_fails_is_named(
+    photos: Path, store: Store, error: Callable[[], Exception]
+) -> None:
+    """Faults that pass are waited for; of those that stay, an object's ends its photograph, the output's the run."""
+    seen: set[tuple[str, str]] = set()
+
+    def falter(operation: str, name: str) -> None:
+        if (operation, name) not in seen:
+            seen.add((operation, name))
+            raise error()
+
+    store.fault = falter
+    assert (colour().done, len(seen) > 10) == (3, True)
+
+    def fail(operation: str, name: str) -> None:
+        if operation == "get_file" and "a.png" in name:
+            raise error()
+
+    store.fault = fail
+    report = colour(OUT, overwrite=True, strength=0.5)
+    assert (report.done, report.exit_code) == (2, ExitCode.SOME_FAILED)
+    assert report.failures[0].input == "a.png"
+    assert "the store" in report.failures[0].reason
+
+    def refuse(operation: str, name: str) -> None:
+        if operation == "put_file":
+            raise error()
+
+    store.fault = refuse
+    report = colour(OUT, overwrite=True, strength=0.6)
+    assert report.exit_code == ExitCode.OUTPUT
+    assert "memory://out/x cannot be written: the " in str(report.fatal)
+
+
+def test_no_secret_is_journalled_or_told(photos: Path, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Journals are handed over with the outputs."""
+    monkeypatch.setenv("AWS_SESSION_TOKEN", "hushhush1234")
+
+    def refuse(operation: str, name: str) -> None:
+        if operation == "get_file" and "a.png" in name:
+            raise ValueError("https://host/a?X-Amz-Signature=hushhush with hushhush1234")
+
+    store.fault = refuse
+    told: list[Any] = []
+    assert colour(observe=told.append).failed == 1
+    assert "hush" not in json.dumps(told)
+    assert not any(b"hush" in file.getvalue() for file in store.store.values())
+
+
+def _lock(store: Store, **holder: Any) -> None:
+    since = {"pid": os.getpid(), "host": "elsewhere", "machine": "", "since": "today", "shard": None}
+    store.pipe_file("out/x/.colorcli/lock-other", json.dumps({**since, **holder}).encode())
+
+
+def test_a_run_that_is_at_work_keeps_others_out(photos: Path, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two runs would colour everything twice."""
+    monkeypatch.setattr(outbox, "LEASE", 2.0)
+    _lock(store)
+    threading.Timer(0.1, lambda: _lock(store, beat=1)).start()
+    with pytest.raises(OutputError, match=r"memory://out/x is in use by process \d+ on elsewhere"):
+        colour()
+    assert [key for key in store.store if "lock-" in key] == ["/out/x/.colorcli/lock-other"]
+
+
+@pytest.mark.parametrize("ended", ["here", "elsewhere"])
+def test_a_lock_that_a_killed_run_left_is_taken_over(
+    photos: Path, store: Store, monkeypatch: pytest.MonkeyPatch, ended: str
+) -> None:
+    """Nobody has to clean up after a crash: at once on the same machine, after a lease on another."""
+    monkeypatch.setattr(outbox, "LEASE", 60.0 if ended == "here" else 0.02)
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    machine = outbox._machine()
+    if ended == "here" and not machine:
+        pytest.skip("this system does not tell machines apart")
+    _lock(store, **({"pid": gone.pid, "machine": machine} if ended == "here" else {}))
+    assert colour().done == 3
+
+
+def test_shards_share_one_place(photos: Path, store: Store) -> None:
+    """Each machine colours its part into the same bucket at the same time, and there is nothing to merge."""
+    write_gray(photos / "e.png")  # the only one of the second part
+    store.add(photos, "in")
+    _lock(store, shard=[2, 2])
+    first = colour(shard=(1, 2))
+    store.rm_file("out/x/.colorcli/lock-other")
+    second = colour(shard=(2, 2))
+    assert (first.done, second.done) == (3, 1)
+    assert colour().already == 4
+
+
+def test_outputs_among_the_originals_are_left_alone(photos: Path, store: Store) -> None:
+    """Outputs may go below the originals, but never over them."""
+    inside = stores.checked("memory://in/coloured")
+    assert colour(inside).done == 3
+    assert colour(inside).already == 3
+    assert main(["colorize", IN, "-o", IN]) == ExitCode.USAGE
+
+
+def test_a_name_that_no_file_can_have_fails_alone(photos: Path, store: Store) -> None:
+    """Keys may hold anything; what would lead out of the output folder is not followed."""
+    store.pipe_file("in/../../etc/a.png", b"x")
+    report = colour(photos.with_name("local"), IN)
+    assert (report.done, report.exit_code) == (3, ExitCode.SOME_FAILED)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["colorize", IN], "no place beside it"),
+        (["colorize", IN, "-o", OUT, "--report"], "outputs go to a store, there is no --report"),
+        (["colorize", IN, "-o", OUT, "--manifest", "--bag", "b"], "no --manifest or --bag"),
+        (["colorize", IN, "-o", "out", "--picks", "p.json"], "photographs are in a store, there is no --picks"),
+        (["colorize", IN, "-o", OUT, "--engine", "ray"], "no URLs"),
+        (["colorize", IN, "-o", "out.jpg"], "names a file"),
+        (["colorize", IN, "-o", "-"], "one image"),
+        (["colorize", "memory://nothing", "-o", OUT], "nothing at memory://nothing"),
+        (["colorize", "s3://key:hush@bucket", "-o", OUT], "credentials"),
+        (["verify", OUT], "paths of this machine"),
+        (["watch", "memory://in", "-o", "out"], "paths of this machine"),
+    ],
+)
+def test_what_stores_cannot_do_is_refused(
+    photos: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], words: str
+) -> None:
+    """Each with a sentence and the exit code of wrong use, before anything is written."""
+    assert main(arguments) == ExitCode.USAGE
+    said = " ".join(capsys.readouterr().err.split())
+    assert words in said
+    assert "hush" not in said
+
+
+def test_the_command_names_urls(photos: Path, store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nobody has to know of the scratch folder."""
+    assert main(["colorize", IN, "-o", OUT, "--dry-run"]) == ExitCode.OK
+    assert "memory://in/sub/c.tif -> memory://out/x/sub/c.tif" in capsys.readouterr().out
+    assert main(["colorize", f"{IN}/b.jpg", "-o", OUT]) == ExitCode.OK
+    assert list(store.contents("out/x")) == ["b.jpg"]
+    assert "1 coloured, 0 skipped" in (said := capsys.readouterr().err)
+    assert said.rstrip().endswith(": memory://out/x")
