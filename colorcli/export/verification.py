@@ -16,7 +16,7 @@ from colorcli.errors import ModelError, PhotoError, VerificationError
 from colorcli.files import walk
 from colorcli.images.formats import is_photograph_name, labels
 from colorcli.images.photo import Pixels
-from colorcli.images.read import decode_photo, read_photo
+from colorcli.images.read import decode_pixels, read_photo
 from colorcli.images.resize import working_lightness
 from colorcli.images.samples import color_photographs
 from colorcli.images.tiles import Windows
@@ -69,7 +69,7 @@ class Expected:
 
 def bundled_photographs() -> list[Pixels]:
     """The photographs that ship with scikit-image."""
-    return [decode_photo(content, Path(name)).pixels for name, content in color_photographs().items()]
+    return [decode_pixels(content, Path(name)) for name, content in color_photographs().items()]
 
 
 def read_folder(folder: Path) -> Iterator[Pixels]:

@@ -21,7 +21,7 @@ from colorcli.images.photo import Decoded, Format, Metadata, Photo, Pixels, Reso
 from colorcli.images.source import Source
 from colorcli.text import printable
 
-__all__ = ["MAX_PIXELS", "Metadata", "Photo", "Resolution", "decode_photo", "probe", "read_photo"]
+__all__ = ["MAX_PIXELS", "Metadata", "Photo", "Resolution", "decode_photo", "decode_pixels", "probe", "read_photo"]
 
 
 MAX_PIXELS = 1_000_000_000
@@ -88,6 +88,25 @@ def decode_photo(content: bytes, path: Path, *, max_pixels: int = MAX_PIXELS, sa
         return _decode(Source(content), path, max_pixels, salvage=salvage)
 
 
+def decode_pixels(content: bytes, path: Path) -> Pixels:
+    """The pixels of ``decode_photo``, for readers who need nothing else: judging the kind takes longer than decoding.
+
+    Args:
+        content: the file's bytes.
+        path: its name in messages.
+
+    Returns:
+        ``(H, W)`` or ``(H, W, 3)``, uint8 or uint16, sRGB-encoded, upright.
+
+    Raises:
+        PhotoError: as ``decode_photo`` does.
+    """
+    with _explained(path):
+        source = Source(content)
+        decoded = _decoded(_sniff(source), source, MAX_PIXELS, salvage=False)
+        return _upright(icc.to_srgb(decoded.pixels, decoded.icc, decoded.gamma), _orientation(decoded))
+
+
 def too_large(width: int, height: int, max_pixels: int) -> str:
     """A clause that says why a photograph beyond the limit of ``max_pixels`` is refused."""
     has, limit = (f"{n / 1e6:,.0f}" if n >= 1e7 else f"{n / 1e6:.3g}" for n in (width * height, max_pixels))
@@ -109,13 +128,17 @@ def _decode(source: Source, path: Path, max_pixels: int, *, salvage: bool, page:
     form = _sniff(source)
     if page is not None and form.paged:
         return _decode_page(source, path, max_pixels, page, salvage=salvage)
+    return _finish(path, form.name, _decoded(form, source, max_pixels, salvage=salvage))
+
+
+def _decoded(form: PhotoFormat, source: Source, max_pixels: int, *, salvage: bool) -> Decoded:
     header = form.decoder.header(source)
     if header.width * header.height > max_pixels:
         raise UnreadableError(too_large(header.width, header.height, max_pixels))
     decoded = form.decoder.decode(source, salvage=salvage)
     if decoded.pixels.shape[:2] != (header.height, header.width):
         raise UnreadableError("cannot be decoded: its picture does not have the stated size")
-    return _finish(path, form.name, decoded)
+    return decoded
 
 
 def _decode_page(source: Source, path: Path, max_pixels: int, page: int, *, salvage: bool) -> Photo:
@@ -181,7 +204,7 @@ def _sniff(source: Source) -> PhotoFormat:
 
 
 def _finish(path: Path, form: Format, decoded: Decoded) -> Photo:
-    orientation = decoded.orientation or exif.orientation(decoded.exif) or provenance.orientation(decoded.xmp) or 1
+    orientation = _orientation(decoded)
     turned = orientation >= 5
     pixels = icc.to_srgb(decoded.pixels, decoded.icc, decoded.gamma)
     judged = judge(pixels)
@@ -202,6 +225,10 @@ def _finish(path: Path, form: Format, decoded: Decoded) -> Photo:
     if decoded.exif and block is None:
         notes += ("its EXIF is left out: it is damaged",)
     return Photo(path, form, pixels, kind, metadata, alpha, decoded.lossless, notes, other)
+
+
+def _orientation(decoded: Decoded) -> int:
+    return decoded.orientation or exif.orientation(decoded.exif) or provenance.orientation(decoded.xmp) or 1
 
 
 def inverted(photo: Photo) -> Photo:

@@ -31,7 +31,7 @@ from colorcli.images.formats import JPEG, format_of_content, is_photograph_name
 from colorcli.images.icc import to_srgb
 from colorcli.images.kind import judge
 from colorcli.images.photo import Pixels
-from colorcli.images.read import decode_photo
+from colorcli.images.read import decode_pixels
 from colorcli.registry import shards
 from colorcli.sessions.classes import classes_of_folders, read_classes
 from colorcli.sessions.machine import available_cpus
@@ -181,13 +181,13 @@ class PhotoSet:
 def _decoded(content: bytes, entry: Entry, short_side: int) -> Image.Image:
     """Decode a photograph as ``colorize`` does, upright and in sRGB; a large JPEG at reduced size."""
     if format_of_content(content[:32]) is not JPEG:
-        return _in_rgb(decode_photo(content, entry.path).pixels)
+        return _in_rgb(decode_pixels(content, entry.path))
     opened = Image.open(io.BytesIO(content), formats=(JPEG.name,))
     opened.draft(None, (2 * short_side, 2 * short_side))
     image = ImageOps.exif_transpose(opened)
     profile = image.info.get("icc_profile")
     if image.mode == "CMYK":
-        return _in_rgb(decode_photo(content, entry.path).pixels)
+        return _in_rgb(decode_pixels(content, entry.path))
     if profile and image.mode in ("L", "RGB"):
         return _in_rgb(to_srgb(np.array(image), profile))
     return image.convert("RGB")

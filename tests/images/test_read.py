@@ -28,7 +28,7 @@ from colorcli.color.spaces import lightness_to_gray
 from colorcli.errors import PhotoError
 from colorcli.images.formats import FORMATS
 from colorcli.images.photo import Metadata, Resolution
-from colorcli.images.read import decode_photo, probe, read_photo
+from colorcli.images.read import decode_photo, decode_pixels, probe, read_photo
 from colorcli.images.source import Source
 from colorcli.images.write import write_photo
 from tests.images.conftest import PROVENANCE, color_scene, gray_scene
@@ -95,6 +95,9 @@ def test_orientation_is_applied_once_and_reset(tmp_path: Path, orientation: int,
     stored.getexif()[0x0112] = orientation
     expected = np.asarray(ImageOps.exif_transpose(stored))
     np.testing.assert_array_equal(photo.pixels, expected)
+    # read without judging the photograph's kind, the same gray may come as RGB
+    plain = decode_pixels(path.read_bytes(), path)
+    np.testing.assert_array_equal(plain if plain.ndim == 2 else plain[..., 1], expected)
     restored = Image.Exif()
     restored.load(photo.metadata.exif or b"")
     assert restored.get(0x0112, 1) == 1

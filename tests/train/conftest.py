@@ -60,6 +60,7 @@ def recipe() -> Recipe:
             "data.crop=64",
             "data.short_side=[64, 80]",
             "data.held_back=0.2",
+            "validation_side=64",
             "network.widths=[8, 8, 8, 8, 8]",
             "discriminator.ch=4",
             "discriminator.multipliers=[1, 2, 2]",
