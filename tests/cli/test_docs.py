@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import typer.main
+from filelock import FileLock
 from PIL import Image
 
 from colorcli import environment
@@ -25,6 +26,7 @@ from colorcli.errors import ExitCode
 from colorcli.images.samples import SAMPLES
 
 from ..conftest import ROOT
+from ..processes import run_here
 from ..report.conftest import page_data, picks_of
 from .conftest import Run
 
@@ -40,6 +42,8 @@ NOT_RUN = {
     ("watch",): "ends with Ctrl-C; see tests/colorize/test_watch.py",
     ("colorize", "./old_photos", "--model", "ddcolor"): "needs downloaded weights",
 }
+# Takes half a minute, so that the fixture ``exported`` runs it once.
+EXPORT = ["export", "bigcolor", "-o", "bigcolor.onnx"]
 
 
 def _blocks(page: str, language: str) -> list[str]:
@@ -115,11 +119,17 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
-def exported(reader: Path) -> Path:
-    """The ONNX file that some commands need."""
-    path = reader.parent / "bigcolor.onnx"
-    assert main(["export", "bigcolor", "-o", str(path), "-q"]) == 0
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The ONNX file that the page's export makes and other commands need; all workers of a test run share it."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    path = folder / EXPORT[-1]
+    with FileLock(f"{path}.lock"):
+        if not path.exists():
+            result = run_here(folder, *EXPORT)
+            assert result.returncode == 0, result.stderr
     return path
 
 
@@ -132,7 +142,7 @@ def prepare(reader: Path, tmp_path: Path, request: pytest.FixtureRequest) -> Pre
 
     def put(arguments: list[str]) -> None:
         shutil.copytree(reader, tmp_path, dirs_exist_ok=True)
-        if "bigcolor.onnx" in arguments and arguments[0] != "export":
+        if EXPORT[-1] in arguments:
             shutil.copy(request.getfixturevalue("exported"), tmp_path)
 
     return put
@@ -140,9 +150,12 @@ def prepare(reader: Path, tmp_path: Path, request: pytest.FixtureRequest) -> Pre
 
 @pytest.mark.slow
 @pytest.mark.parametrize("arguments", [words for words in _commands() if _runs(words)], ids=" ".join)
-def test_the_commands_work(run: Run, prepare: Prepare, arguments: list[str]) -> None:
+def test_the_commands_work(run: Run, prepare: Prepare, arguments: list[str], tmp_path: Path) -> None:
     """A command pasted from a page succeeds."""
     prepare(arguments)
+    if arguments == EXPORT:
+        assert (tmp_path / EXPORT[-1]).is_file()
+        return
     listed = "old_photos/cat.png\n" if arguments[:2] == ["colorize", "-"] else ""
     result = run(*arguments, stdin=listed)
     assert result.returncode == 0, result.stderr

@@ -113,7 +113,6 @@ def test_list_all_says_what_can_be_pulled_how_large_it_is_and_under_which_licenc
     }
 
 
-@pytest.mark.slow
 def test_show_and_verify_know_backbones(run: Run, backbone: Path) -> None:
     assert "BSD-3-Clause" in run("models", "show", "resnet50").stdout
     assert "not on this machine" in run("models", "show", "inception-fid").stdout
@@ -128,7 +127,6 @@ def test_show_and_verify_know_backbones(run: Run, backbone: Path) -> None:
     assert failed == ["resnet50"]
 
 
-@pytest.mark.slow
 def test_a_backbone_is_imported_from_a_named_file(run: Run, tmp_path: Path) -> None:
     """Machines without a network get their weights on a USB stick."""
     torch.save(models.efficientnet_b0(weights=None).state_dict(), tmp_path / "b0.pth")
@@ -169,7 +167,6 @@ def test_default_is_stored_for_the_user(run: Run, installed: Path) -> None:
     assert run("models", "default", "tiny@lite").returncode == 6
 
 
-@pytest.mark.slow
 def test_importing_something_else_is_refused(run: Run, tmp_path: Path) -> None:
     """A photograph, a missing file and another program's checkpoint are refused in a sentence; nothing is installed."""
     torch.save({"conv.weight": torch.zeros(1)}, tmp_path / "other.ckpt")
@@ -209,7 +206,6 @@ def test_model_names_complete_without_torch(run: Run, installed: Path, tmp_path:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-@pytest.mark.slow
 def test_doctor_reports_what_is_here(run: Run, installed: Path) -> None:
     """Maintainers ask everyone who reports a fault for this output."""
     report = json.loads(run("doctor", "--json").stdout)

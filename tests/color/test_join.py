@@ -433,6 +433,7 @@ def loop(tmp_path: Path) -> str:
     return f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import loop"
 
 
+@pytest.mark.slow
 def test_compiled_code_is_kept_in_our_cache_folder_or_the_users_numba_folder(tmp_path: Path, loop: str) -> None:
     ours, users, unused = tmp_path / "ours", tmp_path / "users", tmp_path / "unused"
     own = "import numba; print(repr(numba.config.CACHE_DIR))"
@@ -451,6 +452,7 @@ def test_compiled_code_is_kept_in_our_cache_folder_or_the_users_numba_folder(tmp
     assert not unused.exists()
 
 
+@pytest.mark.slow
 def test_a_damaged_cache_does_not_stop_a_run(tmp_path: Path, loop: str) -> None:
     run_python(loop, COLORCLI_CACHE_DIR=str(tmp_path))
     damaged = list(tmp_path.rglob("*.nb?"))

@@ -1,6 +1,6 @@
 """Damaged files of every format: each ends as done, skipped or failed, and quickly.
 
-A test run uses a few dozen per format; with ``COLORCLI_MUTANTS=1000`` it uses that many.
+A test run uses a dozen per format; with ``COLORCLI_MUTANTS=1000`` it uses that many.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from ..conftest import ROOT
 
 pytestmark = pytest.mark.slow
 
-COUNT = int(os.environ.get("COLORCLI_MUTANTS", "25"))
+COUNT = int(os.environ.get("COLORCLI_MUTANTS", "12"))
 SECONDS, BYTES = 10.0, 1_000_000_000
 WORKER = (
     f"import runpy, sys; sys.path.append({str(ROOT)!r}); "
