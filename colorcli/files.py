@@ -9,6 +9,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Collection, Iterator
+from operator import attrgetter
 from pathlib import Path
 from typing import TypeVar
 
@@ -154,10 +155,10 @@ def name_digest(name: str) -> bytes:
     return hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest()
 
 
-def identity(path: Path) -> Identity | None:
+def identity(path: str | Path) -> Identity | None:
     """Device and inode of ``path``, following links; None if it does not exist."""
     try:
-        status = path.stat()
+        status = os.stat(path)  # noqa: PTH116 - walks ask with strings, see there
     except OSError:
         return None
     return status.st_dev, status.st_ino
@@ -170,8 +171,8 @@ def walk(
     regular: bool = False,
     unreadable: Callable[[str, OSError], None],
     left_out: Callable[[str], None] = lambda relative: None,
-) -> Iterator[tuple[Path, str]]:
-    """Every file below a folder with its POSIX path relative to it, in an order that depends on names only.
+) -> Iterator[str]:
+    """Every file below a folder, by its POSIX path relative to it, in an order that depends on names only.
 
     Links to folders are followed, but each folder is entered only once, under its own name. Our state folders and
     ``SYSTEM_FOLDERS`` are skipped.
@@ -184,10 +185,10 @@ def walk(
         left_out: called with the relative path of a skipped system folder.
     """
     visited = set(skip)
-    pending: list[tuple[Path, str]] = [(folder, "")]
-    links: list[tuple[Path, str]] = []
+    pending, links = [""], list[str]()
     while pending or links:
-        current, prefix = pending.pop() if pending else links.pop(0)
+        prefix = pending.pop() if pending else links.pop(0)
+        current = os.path.join(folder, prefix)  # noqa: PTH118 - a Path for each of a million costs more than the walk
         known = identity(current)
         if known in visited:
             continue
@@ -195,20 +196,20 @@ def walk(
         try:
             # scandir gives file types with the names, which saves a million calls of stat.
             with os.scandir(current) as scan:
-                entries = sorted(scan, key=lambda entry: entry.name)
+                entries = sorted(scan, key=attrgetter("name"))
         except OSError as error:
             unreadable(prefix.rstrip("/") or ".", error)
             continue
-        below: list[tuple[Path, str]] = []
+        below: list[str] = []
         for entry in entries:
-            path, relative = current / entry.name, prefix + entry.name
+            relative = prefix + entry.name
             if _is_folder(entry):
                 if is_system_folder(entry.name):
                     left_out(relative)
                 elif entry.name != STATE_FOLDER:
-                    (links if entry.is_symlink() else below).append((path, f"{relative}/"))
+                    (links if entry.is_symlink() else below).append(f"{relative}/")
             elif not regular or _is_regular(entry):
-                yield path, relative
+                yield relative
         pending += reversed(below)
 
 

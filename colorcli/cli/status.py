@@ -30,19 +30,19 @@ def status(
     counts = found.counts()
     if csv:
         output.line(_csv_row(COLUMNS))
-        for state, record in found.records:
+        for state, record in found.records():
             output.line(_csv_row([state, *(record.get(column, "") for column in COLUMNS[1:])]))
         return
     if json:
-        for state, record in found.records:
+        for state, record in found.records():
             fields = {key: value for key, value in record.items() if key not in ("v", "event")}
             output.emit("status.photo", state=state, **fields)
         output.emit("status", folder=str(folder), runs=found.runs, **counts)
         return
-    for state, record in found.records:
-        if state in ("failed", "skipped"):
+    for state, record in found.records("failed", "skipped", "unfinished"):
+        if state != "unfinished":
             output.line(f"{state} {printable(str(record['input']))}: {printable(str(record['reason']))}")
-        elif state == "unfinished":
+        else:
             output.line(f"unfinished {printable(str(record['input']))}: run colorize again")
     output.line(", ".join(f"{count} {state}" for state, count in counts.items()))
     if found.runs:

@@ -11,7 +11,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from colorcli.colorize.journal import altered_lines, files_of, journal_path, read_journal, segments
+from colorcli.colorize.journal import (
+    Place,
+    Record,
+    altered_lines,
+    files_of,
+    journal_path,
+    read_journal,
+    records_at,
+    segments,
+    skim_journal,
+)
 from colorcli.errors import OutputError, UsageError
 
 State = Literal["done", "skipped", "failed", "unfinished"]
@@ -24,20 +34,44 @@ COLUMNS = (
 )  # fmt: skip
 """The fields of a record listed by ``status --csv``, in order."""
 
+STATES: dict[object, State] = {
+    "photo.done": "done", "photo.skipped": "skipped", "photo.failed": "failed", "photo.start": "unfinished"
+}  # fmt: skip
+"""The state of an output after each event."""
+
 
 @dataclass
 class Status:
-    """State of an output folder: the last record of every output, and those of the last run itself."""
+    """State of an output folder, of which its journal may tell a million outputs.
 
-    records: list[tuple[State, dict[str, object]]] = field(default_factory=list)
+    Attributes:
+        root: the folder.
+        latest: the state of every output, and where its last record is.
+        runs: number of runs.
+        last_run: record of the last run's start, and ``last_end`` of its end, if it came to one.
+    """
+
+    root: Path
+    latest: dict[str, tuple[State, Place]] = field(default_factory=dict)
     runs: int = 0
-    last_run: dict[str, object] = field(default_factory=dict)
-    last_end: dict[str, object] | None = None
+    last_run: Record = field(default_factory=dict)
+    last_end: Record | None = None
 
     def counts(self) -> dict[State, int]:
         """Number of outputs in each state."""
-        found = Counter(state for state, _ in self.records)
-        return {state: found.get(state, 0) for state in ("done", "skipped", "failed", "unfinished")}
+        found = Counter(state for state, _ in self.latest.values())
+        return {state: found.get(state, 0) for state in STATES.values()}
+
+    def records(self, *states: State) -> Iterator[tuple[State, Record]]:
+        """The last record of every output, or of those in some states, by name; each is read when it is asked for.
+
+        Raises:
+            OutputError: the journal cannot be read.
+        """
+        found = [self.latest[name] for name in sorted(self.latest)]
+        found = [(state, place) for state, place in found if state in states or not states]
+        records = records_at(self.root, (place for _, place in found))
+        return ((state, record) for (state, _), record in zip(found, records, strict=True))
 
 
 @dataclass(frozen=True)
@@ -61,27 +95,17 @@ def read_status(root: Path) -> Status:
             raise UsageError(
                 f"{root} holds no journal ({journal_path(root)}); give a folder that colorize has written to."
             )
-    latest: dict[str, tuple[State, dict[str, object]]] = {}
-    status = Status()
-    for record in read_journal(root):
+    status = Status(root)
+    for record, place in skim_journal(root):
         kind = record["event"]
         if kind == "run.start":
             status.runs += 1
             status.last_run, status.last_end = record, None
         elif kind == "run.end":
             status.last_end = record
-        elif isinstance(kind, str) and kind.startswith("photo."):
-            _take(latest, kind, record)
-    status.records = [latest[key] for key in sorted(latest)]
+        elif kind in STATES:
+            status.latest[str(record.get("output") or record.get("input"))] = STATES[kind], place
     return status
-
-
-def _take(latest: dict[str, tuple[State, dict[str, object]]], kind: str, record: dict[str, object]) -> None:
-    states: dict[str, State] = {
-        "photo.start": "unfinished", "photo.done": "done", "photo.skipped": "skipped", "photo.failed": "failed"
-    }  # fmt: skip
-    if kind in states:
-        latest[str(record.get("output") or record.get("input"))] = (states[kind], record)
 
 
 def verify(
@@ -119,7 +143,7 @@ def verify(
     return len(files), mismatches
 
 
-def record_of(path: Path) -> dict[str, object] | None:
+def record_of(path: Path) -> Record | None:
     """The last ``photo.done`` of an output in the journal of the folder that it lies in, or below; None without one."""
     path = path.absolute()
     for root in path.parents:
@@ -151,9 +175,7 @@ class _File:
 
 def _finished_files(root: Path, *, inputs: bool) -> Iterator[_File]:
     originals: set[str] = set()
-    for state, record in read_status(root).records:
-        if state != "done":
-            continue
+    for _, record in read_status(root).records("done"):
         source = str(record.get("source"))
         for name, size, sha256 in files_of(record):
             side: Literal["output", "sidecar"] = "sidecar" if _is_sidecar(name, record) else "output"
@@ -163,7 +185,7 @@ def _finished_files(root: Path, *, inputs: bool) -> Iterator[_File]:
             yield _File(Path(source), source, "input", record.get("input_size"), record.get("input_sha256"))
 
 
-def _is_sidecar(name: object, record: dict[str, object]) -> bool:
+def _is_sidecar(name: object, record: Record) -> bool:
     beside = record.get("xmp")
     return isinstance(beside, dict) and beside.get("output") == name
 

@@ -159,7 +159,7 @@ def finished(root: Path) -> list[dict[str, object]]:
         UsageError: the folder has no journal.
         OutputError: the journal cannot be read.
     """
-    done = [record for state, record in read_status(root).records if state == "done"]
+    done = [record for _, record in read_status(root).records("done")]
     return sorted(done, key=lambda record: str(record["output"]))
 
 

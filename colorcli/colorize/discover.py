@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 
 from colorcli import stores
 from colorcli.colorize.journal import made_outputs
+from colorcli.colorize.memory import no_collecting
 from colorcli.errors import OutputError, UsageError
 from colorcli.files import STATE_FOLDER, Identity, file_sha256, identity, is_system_folder, name_digest, walk
 from colorcli.images.formats import SUFFIXES, is_photograph_name, xmp_names
@@ -21,23 +22,19 @@ _NO_URL = Url("")
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A photograph to be coloured.
+    """A photograph to be coloured; small, since there may be a million.
 
     Attributes:
-        path: the file; of an object, its name alone.
-        relative: POSIX path relative to the input it was found in; what its random code depends on.
-        root: the output folder.
-        target: POSIX path of the output relative to ``root``, before formats, samples and collisions change its name.
+        origin: the input that it was found in, or that it is.
+        relative: POSIX path relative to that input; what its random code depends on.
         size: bytes, and ``mtime_ns`` when it was found.
         identity: device and inode; the same for two names of one file.
         url: where an object is; empty for a file.
         sidecar: name of the XMP file beside an object, if there is one.
     """
 
-    path: Path
+    origin: Source
     relative: str
-    root: Path
-    target: str
     size: int
     mtime_ns: int
     identity: Identity
@@ -57,6 +54,24 @@ class Found:
     def sha256(self) -> str:
         """Hexadecimal SHA-256 of its content as it is now. Raises OSError."""
         return stores.sha256(self.url) if self.url else file_sha256(self.path)
+
+    @property
+    def path(self) -> Path:
+        """The file; of an object, its name alone."""
+        if self.url:
+            return Path(PurePosixPath(self.relative).name)
+        return self.origin.path if self.origin.relative is not None else self.origin.path / self.relative
+
+    @property
+    def root(self) -> Path:
+        """The output folder."""
+        return self.origin.root
+
+    @property
+    def target(self) -> str:
+        """POSIX path of the output relative to ``root``, before formats, samples and collisions change its name."""
+        name = self.relative if self.origin.target is None else self.origin.target
+        return f"{self.origin.prefix}/{name}" if self.origin.prefix else name
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +103,7 @@ class Discovery:
     earlier: list[str] = field(default_factory=list)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Source:
     """An input with the output folder that belongs to it.
 
@@ -134,6 +149,7 @@ def sources(inputs: Sequence[Path | Url], listed: Sequence[str], output: Path | 
         raise UsageError(f"{error.filename} cannot be read: {error.strerror or error}.") from error
 
 
+@no_collecting()
 def discover(
     inputs: Sequence[Source], *, include: Sequence[str] = (), exclude: Sequence[str] = (), output: Url | None = None
 ) -> Discovery:
@@ -160,10 +176,12 @@ def discover(
             if isinstance(found, Unusable):
                 discovery.unusable.append(found)
                 continue
-            named = (found.root, found.target, found.identity)
-            if named not in seen:  # otherwise the same file was given twice
+            if len(inputs) > 1:  # the same file may have been given twice
+                named = (found.root, found.target, found.identity)
+                if named in seen:
+                    continue
                 seen.add(named)
-                discovery.photographs.append(found)
+            discovery.photographs.append(found)
     discovery.photographs.sort(key=lambda found: (str(found.root), found.relative, found.target))
     return discovery
 
@@ -181,10 +199,13 @@ def _all(
             if matches(source.relative or one.key, include, exclude):
                 yield _found_object(source, one, keys)
         return
-    entries = iter([(source.path, source.relative)]) if source.relative is not None else None
-    for path, relative in entries or _photographs(source, outputs, discovery):
+    if source.relative is not None:
+        names, place = iter((source.relative,)), os.fspath(source.path)
+    else:
+        names, place = _photographs(source, outputs, discovery), ""
+    for relative in names:
         if matches(relative, include, exclude):
-            yield _examine(source, path, relative)
+            yield _examine(source, place or f"{source.path}/{relative}", relative)
 
 
 def _sources(inputs: Sequence[Path | Url], listed: Sequence[str], output: Path | None) -> list[Source]:
@@ -280,9 +301,7 @@ def _found_object(source: Source, one: Object, keys: set[str]) -> Found | Unusab
     if path.is_absolute() or any(part in ("", ".", "..") for part in relative.split("/")):
         return Unusable(relative, source.root, "has a name that no file can have", failed=True)
     sidecar = next((name for name in xmp_names(path.name) if path.with_name(name).as_posix() in keys), "")
-    target = f"{source.prefix}/{relative}" if source.prefix else relative
-    identity = object_identity(one.url)
-    return Found(Path(path.name), relative, source.root, target, one.size, one.mtime_ns, identity, one.url, sidecar)
+    return Found(source, relative, one.size, one.mtime_ns, object_identity(one.url), one.url, sidecar)
 
 
 def object_identity(url: Url) -> Identity:
@@ -300,21 +319,21 @@ def _listed(name: str, root: Path) -> Source:
     return Source(Path(name), root, relative=relative.as_posix(), target=relative.as_posix())
 
 
-def _photographs(source: Source, outputs: set[Identity | None], discovery: Discovery) -> Iterator[tuple[Path, str]]:
-    """Files with a photograph's suffix below a folder, each with its relative path."""
+def _photographs(source: Source, outputs: set[Identity | None], discovery: Discovery) -> Iterator[str]:
+    """Files with a photograph's suffix below a folder, by relative path."""
 
     def unreadable(relative: str, error: OSError) -> None:
         reason = f"cannot be read: {error.strerror or error}"
         discovery.unusable.append(Unusable(relative, source.root, reason, failed=True))
 
     made = _Made(source.path)
-    for path, relative in walk(source.path, skip=outputs, unreadable=unreadable, left_out=discovery.left_out.append):
-        if not is_photograph_name(path.name):
+    for relative in walk(source.path, skip=outputs, unreadable=unreadable, left_out=discovery.left_out.append):
+        if not is_photograph_name(relative.rpartition("/")[2]):
             discovery.ignored += 1
-        elif made.has(path):
+        elif made.has(relative):
             discovery.earlier.append(relative)
         else:
-            yield path, relative
+            yield relative
 
 
 class _Made:
@@ -322,32 +341,34 @@ class _Made:
 
     def __init__(self, top: Path) -> None:
         self._top = top
-        self._bare: set[Path] = set()  # folders of which no file is an output, whatever its name
-        self._known: dict[Path, frozenset[str]] = {}
+        self._bare: set[str] = set()  # folders of which no file is an output, whatever its name
+        self._known: dict[str, frozenset[str]] = {}
 
-    def has(self, path: Path) -> bool:
-        """Whether a file below the folder is an output."""
-        folder = holder = path.parent
+    def has(self, relative: str) -> bool:
+        """Whether a file, by its path relative to the folder, is an output."""
+        folder = holder = relative.rpartition("/")[0]
         if holder in self._bare:
             return False
         bare = True
         while True:
             if folder not in self._known:
-                has_state = (folder / STATE_FOLDER).is_dir()
-                self._known[folder] = made_outputs(folder) if has_state else frozenset()
+                place = self._top / folder
+                self._known[folder] = made_outputs(place) if (place / STATE_FOLDER).is_dir() else frozenset()
             made = self._known[folder]
-            if made and path.relative_to(folder).as_posix() in made:
+            if made and relative.removeprefix(f"{folder}/") in made:
                 return True
             bare = bare and not made
-            if folder in (self._top, folder.parent):
+            if not folder:
                 if bare:
                     self._bare.add(holder)
                 return False
-            folder = folder.parent
+            folder = folder.rpartition("/")[0]
 
 
 def matches(relative: str, include: Sequence[str], exclude: Sequence[str]) -> bool:
     """Whether a relative path is one that the patterns of ``discover`` take."""
+    if not include and not exclude:
+        return True
     parts = PurePosixPath(relative).parts
 
     def match(patterns: Sequence[str]) -> bool:
@@ -361,16 +382,12 @@ def matches(relative: str, include: Sequence[str], exclude: Sequence[str]) -> bo
     return (not include or match(include)) and not match(exclude)
 
 
-def _examine(source: Source, path: Path, relative: str) -> Found | Unusable:
+def _examine(source: Source, path: str, relative: str) -> Found | Unusable:
     try:
-        status = path.stat()
+        status = os.stat(path)  # noqa: PTH116 - a Path for each of a million takes longer than the system does
     except OSError as error:
         return Unusable(relative, source.root, f"cannot be read: {error.strerror or error}", failed=True)
     if not stat.S_ISREG(status.st_mode):
         sort = "a folder" if stat.S_ISDIR(status.st_mode) else "a pipe, a socket or a device"
         return Unusable(relative, source.root, f"is {sort}, not a file", failed=source.relative is not None)
-    target = source.target if source.target is not None else relative
-    target = f"{source.prefix}/{target}" if source.prefix else target
-    return Found(
-        path, relative, source.root, target, status.st_size, status.st_mtime_ns, (status.st_dev, status.st_ino)
-    )
+    return Found(source, relative, status.st_size, status.st_mtime_ns, (status.st_dev, status.st_ino))

@@ -1,7 +1,8 @@
-"""Bounds the photographs in flight and their memory."""
+"""Bounds the photographs in flight and their memory; and what memory costs that is not bounded."""
 
 from __future__ import annotations
 
+import gc
 import math
 import threading
 from collections.abc import Callable, Iterator
@@ -12,6 +13,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 _LEAST_PIXELS = 1 << 20
+
+
+@contextmanager
+def no_collecting() -> Iterator[None]:
+    """Pause the collector of cyclic garbage, which would search the records of a million photographs over and over."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 class PixelBudget:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from colorcli.colorize import report
-from colorcli.colorize.discover import Found
+from colorcli.colorize.discover import Found, Source
 from colorcli.colorize.journal import Finished, History, read_journal, segment_path, segments
 from colorcli.colorize.lock import locked
 from colorcli.colorize.picks import parameters_of
@@ -110,10 +110,7 @@ def _finished(output: Path, others: Sequence[Path]) -> tuple[dict[str, Finished]
     finished: dict[str, Finished] = {}
     origins: dict[str, Path] = {}
     for root in (output, *others):
-        for name, past in History.of(root).outputs.items():
-            made = past.finished
-            if made is None:
-                continue
+        for name, made in History.of(root).finished.items():
             known = finished.setdefault(name, made)
             if known.map is None:
                 known.map = made.map
@@ -210,7 +207,8 @@ def _add(plan: Plan, root: Path, record: Mapping[str, object]) -> None:
     relative, sample, name = str(record["input"]), int(str(record["sample"])), record.get("output")
     if record["event"] == "photo.done":
         size, mtime = int(str(record["input_size"])), int(str(record["input_mtime_ns"]))
-        found = Found(Path(str(record["source"])), relative, root, relative, size, mtime, (0, 0))
+        origin = Source(Path(str(record["source"])), root, relative=relative, target=relative)
+        found = Found(origin, relative, size, mtime, (0, 0))
         plan.finished.append((found, Output(sample, root, str(name))))
     else:
         status = "skipped" if record["event"] == "photo.skipped" else "failed"

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from colorcli.colorize.discover import Found
+from colorcli.colorize.memory import no_collecting
 from colorcli.errors import UsageError
 from colorcli.images.formats import FORMATS, format_of_name, output_format, suffix_of
 from colorcli.images.photo import Format
@@ -27,6 +28,7 @@ class Collision:
     outputs: tuple[str, ...]
 
 
+@no_collecting()
 def name_outputs(
     photographs: Sequence[Found], form: Format | None, samples: int
 ) -> tuple[list[tuple[str, ...]], list[Collision]]:

@@ -72,6 +72,8 @@ class Folder:
 
     def __init__(self, root: Path) -> None:
         self._root = root
+        # strings: a Path for each of a million takes longer than the system does
+        self._top = os.path.join(root, "")  # noqa: PTH118
 
     def __str__(self) -> str:
         return str(self._root)
@@ -126,5 +128,4 @@ class Folder:
         return Journal(self._root, fsync=fsync)
 
     def _path(self, name: str) -> str:
-        # a string: a Path for each of a million takes longer than the system does
-        return os.path.join(self._root, name)  # noqa: PTH118
+        return self._top + name

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from array import array
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,6 +21,7 @@ from colorcli.files import name_digest
 from colorcli.images.formats import FORMATS, output_format
 from colorcli.images.photo import Format
 from colorcli.images.read import MAX_PIXELS, probe, too_large
+from colorcli.pipeline.controls import vary
 from colorcli.text import human_bytes
 
 Code = Literal[
@@ -232,19 +234,22 @@ def make_plan(
         UsageError: an output or a map would overwrite an input or another output, or names cannot be told apart.
         OutputError: a journal cannot be read.
     """
-    outputs, collisions = name_outputs(discovery.photographs, parameters.format, samples)
+    photographs = discovery.photographs
+    outputs, collisions = name_outputs(photographs, parameters.format, samples)
     plan = Plan([], collisions=collisions, ignored=discovery.ignored, places=places or {})
-    _protect_inputs(plan, discovery.photographs, outputs)
+    _protect_inputs(plan, photographs, outputs)
     if uncertainty:
-        _protect_from_maps(plan, discovery.photographs, outputs)
-    chosen = [
-        (found, names)
-        for found, names in zip(discovery.photographs, outputs, strict=True)
+        _protect_from_maps(plan, photographs, outputs)
+    numbers = (
+        number
+        for number, found in enumerate(photographs)
         if selection.takes(found.relative)
         and (selection.picks is None or found in selection.picks)
         and (selection.only is None or found in selection.only)
-    ]
-    plan.roots = sorted({found.root for found, _ in chosen} | {unusable.root for unusable in discovery.unusable})
+    )
+    chosen = array("q", numbers)  # a list of a million numbers takes 40 MB
+    used = {photographs[number].root for number in chosen}
+    plan.roots = sorted(used | {unusable.root for unusable in discovery.unusable})
     at = {root: plan.place(root) for root in plan.roots}
     plan.journal_sizes = {root: place.journal_size() for root, place in at.items()}
     histories = {root: History.of(root) for root in plan.roots}
@@ -261,18 +266,21 @@ def make_plan(
         touched=plan.touched,
         uncertainty=uncertainty,
     )
-    for found, names in chosen[: selection.limit]:
-        special, judge = parameters.of(found.relative), general
-        if special is not parameters:
+    various = vary(parameters.settings)
+    for number in chosen[: selection.limit]:
+        found = photographs[number]
+        judge = general
+        if various:
+            special = parameters.of(found.relative)
             judge = replace(general, fingerprint=fingerprint(weights_sha256, special.record()))
         pick = selection.picks[found] if selection.picks is not None else None
         pending = []
-        for index, name in enumerate(names):
+        for index, name in enumerate(outputs[number]):
             output = Output(pick.sample if pick else index, found.root, name)
-            past = histories[found.root].outputs.pop(name, None)
+            past = histories[found.root].take(name)
             verdict = judge(found, output, past, at[found.root])
             if verdict is None:
-                made = past.finished if past else None
+                made = past.finished
                 stale = made.map.name if made and made.map and not uncertainty else ""
                 pending.append(replace(output, stale_map=stale))
             elif verdict == "finished":
@@ -336,11 +344,8 @@ class _Judge:
     touched: list[tuple[Found, Output]]
     uncertainty: str = ""
 
-    def __call__(
-        self, found: Found, output: Output, past: Past | None, place: Place
-    ) -> Verdict | Literal["finished"] | None:
+    def __call__(self, found: Found, output: Output, past: Past, place: Place) -> Verdict | Literal["finished"] | None:
         """None where the output is to be made."""
-        past = past or Past()
         if past.in_color == (found.size, found.mtime_ns) and not self.recolor:
             return _in_color(found, output)
         size = place.size(output.relative)

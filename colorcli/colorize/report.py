@@ -10,9 +10,10 @@ from __future__ import annotations
 import hashlib
 import os
 import shlex
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from urllib.parse import quote
@@ -24,8 +25,9 @@ from PIL import Image
 import colorcli
 from colorcli.color.spaces import lightness_to_gray, srgb_to_lightness
 from colorcli.colorize import picks
+from colorcli.colorize.audit import STATES
 from colorcli.colorize.discover import Found
-from colorcli.colorize.journal import last_ends, read_journal
+from colorcli.colorize.journal import Place, Record, last_ends, records_at, skim_journal
 from colorcli.colorize.memory import PixelBudget
 from colorcli.colorize.naming import sample_mark
 from colorcli.colorize.options import Execution, Parameters
@@ -48,7 +50,6 @@ _INPUT = "input"
 # the backends' names in journals and as options
 _BACKENDS = {"pytorch": "pytorch", "onnxruntime": "onnx"}
 
-Record = dict[str, object]
 Progress = Callable[[int, int], None]
 
 
@@ -87,7 +88,7 @@ def write_reports(
         OutputError: a report cannot be written, or a journal cannot be read.
     """
     found = [_Folder(root, plan, model, parameters, inputs) for root in plan.roots]
-    total = sum(len(folder.colouring.entries) for folder in found)
+    total = sum(folder.colouring.count for folder in found)
     done = 0
 
     def one_more() -> None:
@@ -98,37 +99,55 @@ def write_reports(
     return [path for folder in found for path in folder.write(one_more)]
 
 
+@dataclass(frozen=True, slots=True)
+class _Last:
+    """What a journal says last of an output, without the record itself, which a page reads when its turn comes.
+
+    Attributes:
+        event: of the record.
+        reason: why it was not made; empty if it was.
+        place: where the record is.
+        running: backend and precision of the run.
+        uncertainty: its score; None if it was not measured.
+    """
+
+    event: str
+    reason: str
+    place: Place
+    running: Record
+    uncertainty: float | None
+
+
 class _Folder:
     """One output folder: what its report shows, and where the images come from."""
 
     def __init__(self, root: Path, plan: Plan, model: ModelInfo, parameters: Parameters, inputs: Sequence[str]) -> None:
         self._root = root
         outputs = _outputs(plan, root)
-        records = _last_records(root, {output.relative for made in outputs.values() for output in made})
+        latest = _latest(root, {output.relative for made in outputs.values() for output in made})
         samples = max((len(made) for made in outputs.values()), default=1)
-        self._done: list[tuple[Found, dict[str, Record]]] = []
-        entries = []
+        self._done: list[tuple[Found, list[tuple[str, _Last]]]] = []
         failures = dict.fromkeys((v.relative, v.reason) for v in plan.verdicts if _is(v.root, root, v.status, "failed"))
         skips = dict.fromkeys((v.relative, v.reason) for v in plan.verdicts if _is(v.root, root, v.status, "skipped"))
         for found, made in outputs.items():
-            done: dict[str, Record] = {}
+            done: list[tuple[str, _Last]] = []
             for output in made:
-                record = records.get(output.relative)
-                if record is not None and record["event"] == "photo.done":
-                    done[_column(output.sample, samples)] = record
-                elif record is not None and record["event"] == "photo.failed":
-                    failures[found.relative, str(record["reason"])] = None
-                elif record is not None and record["event"] == "photo.skipped":
-                    skips[found.relative, str(record["reason"])] = None
+                last = latest.get(output.relative)
+                if last is not None and last.event == "photo.done":
+                    done.append((_column(output.sample, samples), last))
+                elif last is not None and last.event == "photo.failed":
+                    failures[found.relative, last.reason] = None
+                elif last is not None and last.event == "photo.skipped":
+                    skips[found.relative, last.reason] = None
                 else:
                     skips[found.relative, "not coloured yet: the run was stopped; run it again"] = None
             if done:
                 self._done.append((found, done))
-                entries.append(_entry(root, found, done, choosable=samples > 1))
-        if any(_unsure(done) is not None for _, done in self._done):
+        unsure = any(last.uncertainty is not None for _, done in self._done for _, last in done)
+        if unsure:
             # the least sure first, also where the page has several files
-            order = sorted(range(len(entries)), key=lambda index: -(_unsure(self._done[index][1]) or 0.0))
-            entries, self._done = [entries[index] for index in order], [self._done[index] for index in order]
+            self._done.sort(key=lambda one: -max(last.uncertainty or 0.0 for _, last in one[1]))
+        count = len(self._done)
         columns = [Column(_INPUT, "photograph", "input")]
         if samples == 1:
             columns.append(Column(_column(0, 1), "colouring", "result"))
@@ -137,14 +156,16 @@ class _Folder:
             columns += [Column(_column(k, samples), label, "result", k) for k, label in enumerate(labels)]
         self.colouring = Colouring(
             root.name or str(root),
-            _line(len(entries), len(failures), len(skips), model.name),
-            _summary(root, len(entries), len(failures), len(skips), model.name),
+            _line(count, len(failures), len(skips), model.name),
+            _summary(root, count, len(failures), len(skips), model.name),
             _facts(model, parameters, samples),
             columns,
-            entries,
+            count,
+            lambda part: [self._entry(index, choosable=samples > 1) for index in part],
             list(failures),
             list(skips),
-            picks.header(model.name, model.weights_sha256, parameters) if samples > 1 and entries else None,
+            unsure,
+            picks.header(model.name, model.weights_sha256, parameters) if samples > 1 and count else None,
             shlex.join(["colorcli", "colorize", *(inputs or ["INPUT"]), "--picks", "picks.json", "-o", "chosen"]),
         )
 
@@ -163,9 +184,18 @@ class _Folder:
 
         return write_colouring(self._root / NAME, self.colouring, pictures)
 
+    def _records(self, index: int) -> dict[str, Record]:
+        """The records of one photograph's colourings, by column."""
+        done = self._done[index][1]
+        records = records_at(self._root, [last.place for _, last in done])
+        return {column: {**record, **last.running} for (column, last), record in zip(done, records, strict=True)}
+
+    def _entry(self, index: int, *, choosable: bool) -> GalleryItem:
+        return _entry(self._root, self._done[index][0], self._records(index), choosable=choosable)
+
     def _pictures(self, index: int, bounds: Bounds, budget: PixelBudget) -> dict[str, bytes]:
         """Thumbnails of one photograph, without those whose file is missing or changed."""
-        found, done = self._done[index]
+        found, done = self._done[index][0], self._records(index)
         first = next(iter(done.values()))
         pixels = int(str(first["width"])) * int(str(first["height"]))
         budget.acquire(pixels)
@@ -214,11 +244,6 @@ def _is(place: Path, root: Path, status: str, wanted: str) -> bool:
     return place == root and status == wanted
 
 
-def _unsure(done: Mapping[str, Record]) -> float | None:
-    """The largest uncertainty of a photograph's colourings; None where it was not measured."""
-    return max((float(str(record["uncertainty"])) for record in done.values() if "uncertainty" in record), default=None)
-
-
 def _outputs(plan: Plan, root: Path) -> dict[Found, list[Output]]:
     """The outputs of each photograph of a folder, finished or planned."""
     pairs = [*plan.finished, *((task.found, output) for task in plan.tasks for output in task.outputs)]
@@ -229,16 +254,18 @@ def _outputs(plan: Plan, root: Path) -> dict[Found, list[Output]]:
     return outputs
 
 
-def _last_records(root: Path, wanted: Iterable[str]) -> dict[str, Record]:
-    """The last journal record of each output, with the backend and precision of its run."""
-    names = set(wanted)
-    last, running = {}, {}
-    for record in read_journal(root):
-        if record["event"] == "run.start":
+def _latest(root: Path, wanted: Collection[str]) -> dict[str, _Last]:
+    """What the journal says last of each output."""
+    latest: dict[str, _Last] = {}
+    running: Record = {}
+    for record, place in skim_journal(root):
+        event, output, score = str(record["event"]), record.get("output"), record.get("uncertainty")
+        if event == "run.start":
             running = {key: record.get(key) for key in ("backend", "precision")}
-        elif str(record["event"]).startswith("photo.") and record.get("output") in names:
-            last[str(record["output"])] = {**record, **running}
-    return last
+        elif event in STATES and isinstance(output, str) and output in wanted:
+            uncertainty = None if score is None else float(str(score))
+            latest[output] = _Last(event, str(record.get("reason", "")), place, running, uncertainty)
+    return latest
 
 
 def _made_by(record: Record) -> dict[str, str]:

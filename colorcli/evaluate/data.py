@@ -180,7 +180,8 @@ def _files(root: Path, failures: list[tuple[str, str]]) -> Iterator[tuple[str, F
         def unreadable(relative: str, error: OSError) -> None:
             failures.append((relative, f"The folder {root / relative} cannot be read: {error.strerror or error}."))
 
-        for path, name in walk(root, regular=True, unreadable=unreadable):
+        for name in walk(root, regular=True, unreadable=unreadable):
+            path = root / name
             if path.suffix.lower() == ".tar":
                 try:
                     yield from _members(path)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -85,10 +85,10 @@ def read_folder(folder: Path) -> Iterator[Pixels]:
     def unreadable(relative: str, error: OSError) -> None:
         raise ModelError(f"The folder {folder / relative} cannot be read: {error.strerror or error}.") from error
 
-    for path, _ in walk(folder, regular=True, unreadable=unreadable):
-        if is_photograph_name(path.name):
+    for name in walk(folder, regular=True, unreadable=unreadable):
+        if is_photograph_name(PurePosixPath(name).name):
             try:
-                pixels = read_photo(path).pixels
+                pixels = read_photo(folder / name).pixels
             except PhotoError:
                 continue
             found = True

@@ -62,7 +62,8 @@ class Setting:
         title: in reports.
         show: formats the value.
         valid: whether a recorded value is valid, where it is no number.
-        own: the part of a recorded value that one photograph, by its relative path, is coloured with; None if none.
+        own: the part of a recorded value that one photograph, by its relative path, is coloured with, or None for none;
+            None itself where all photographs have the whole value.
     """
 
     name: str
@@ -81,7 +82,7 @@ class Setting:
     title: str = ""
     show: Callable[[Any], str] = str
     valid: Callable[[Any], bool] | None = None
-    own: Callable[[Any, str], Any] = lambda value, relative: value
+    own: Callable[[Any, str], Any] | None = None
 
     @property
     def keyword(self) -> str:
@@ -418,11 +419,16 @@ def own(settings: Settings, relative: str) -> dict[str, Any]:
     """The settings of one photograph, by its path relative to the input: of those with parts for several, its own."""
     kept = dict(settings)
     for _, setting in declared_settings():
-        if kept.get(setting.name) is not None:
+        if setting.own is not None and kept.get(setting.name) is not None:
             kept[setting.name] = setting.own(kept[setting.name], relative)
             if kept[setting.name] is None:
                 del kept[setting.name]
     return kept
+
+
+def vary(settings: Settings) -> bool:
+    """Whether photographs have their own parts of the settings."""
+    return any(setting.own is not None and settings.get(setting.name) is not None for _, setting in declared_settings())
 
 
 def steering(names: Iterable[str], settings: Settings) -> tuple[Control, ...]:

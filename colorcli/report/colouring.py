@@ -37,9 +37,11 @@ class Colouring:
         summary: how the run ended, by name: counts, seconds, exit code.
         facts: model and parameters, by name.
         columns: the photograph itself, then its colourings.
-        entries: photographs with at least one colouring.
+        count: number of photographs with at least one colouring.
+        entries: gives those of a range; each page asks for its own, since there may be a million.
         failures: name and reason of each failed photograph.
         skips: name and reason of each skipped photograph.
+        unsure: whether any colouring has an uncertainty.
         picks: ``picks.json`` without the choices; None if there is nothing to choose.
         command: the command line that colours the picks.
     """
@@ -49,9 +51,11 @@ class Colouring:
     summary: Mapping[str, object]
     facts: Mapping[str, object]
     columns: Sequence[Column]
-    entries: Sequence[GalleryItem]
+    count: int
+    entries: Callable[[range], Sequence[GalleryItem]]
     failures: list[tuple[str, str]] = field(default_factory=list)
     skips: list[tuple[str, str]] = field(default_factory=list)
+    unsure: bool = False
     picks: Mapping[str, object] | None = None
     command: str = ""
 
@@ -70,7 +74,7 @@ def write_colouring(path: Path, colouring: Colouring, thumbnails: Thumbnails) ->
     Raises:
         OutputError: a file cannot be written, or a file that is not a report exists there.
     """
-    columns, count = len(colouring.columns), len(colouring.entries)
+    columns, count = len(colouring.columns), colouring.count
     each = max(1, MAX_PICTURES // columns)
     parts = [range(start, min(start + each, count)) for start in range(0, max(1, count), each)]
     paths = [numbered(path, number) for number in range(1, len(parts) + 1)]
@@ -109,12 +113,12 @@ def _write(
         # browsers keep one storage for all local files
         identity = hashlib.sha256(f"{place.absolute()}\0{header}".encode("utf-8", "surrogateescape")).hexdigest()
         choice = {"id": identity[:16], "filename": name, "header": header}
-    unsure = any(UNCERTAINTY.id in values for entry in colouring.entries for values in entry.values.values())
+    unsure = colouring.unsure
     data = {
         "columns": [column.data() for column in colouring.columns],
         "measures": [asdict(measure) for measure in ((UNCERTAINTY,) if unsure else ()) + MEASURES],
         "sort": UNCERTAINTY.id if unsure else "",
-        "photos": [colouring.entries[index].data() for index in part],
+        "photos": [entry.data() for entry in colouring.entries(part)],
         "choice": choice,
     }
     write_page(

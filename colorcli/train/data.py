@@ -212,7 +212,8 @@ def _in_folder(folder: Path) -> Iterator[Entry]:
     def unreadable(relative: str, error: OSError) -> None:
         raise UsageError(f"The folder {folder / relative} cannot be read: {error.strerror or error}.") from error
 
-    for path, name in walk(folder, regular=True, unreadable=unreadable):
+    for name in walk(folder, regular=True, unreadable=unreadable):
+        path = folder / name
         if path.suffix.lower() == ".tar":
             yield from _in_shard(path)
         elif is_photograph_name(path.name):

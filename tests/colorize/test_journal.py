@@ -15,7 +15,7 @@ import pytest
 
 from colorcli.colorize.audit import read_status, verify
 from colorcli.colorize.events import VERSION, now, to_line
-from colorcli.colorize.journal import History, Journal, journal_path, read_journal
+from colorcli.colorize.journal import History, Journal, journal_path, read_journal, records_at, skim_journal
 from colorcli.colorize.lock import locked
 from colorcli.errors import OutputError, UsageError
 
@@ -34,9 +34,36 @@ def test_each_output_keeps_the_parameters_that_it_was_made_with(tmp_path: Path) 
                   "output_size": 3, "weights_sha256": weights, "parameters": {"seed": seed}}  # fmt: skip
         journal.append(event("photo.done", record))
     journal.close()
-    made = [past.finished.fingerprint for past in History.of(tmp_path).outputs.values() if past.finished]
+    made = [finished.fingerprint for finished in History.of(tmp_path).finished.values()]
     assert [json.loads(one)["weights_sha256"] for one in made] == ["a", "a", "a", "b", "a"]
     assert made[0] == made[1] == made[4] and len(set(made)) == 3
+
+
+def test_a_skimmed_line_says_what_the_whole_one_does(old: Path, colour: Colour) -> None:
+    """Plans and counts read only a part of most lines; a part that was read wrongly would decide about originals."""
+    (old / "sub" / 'ü "x", \udcff.png').write_bytes((old / "a.png").read_bytes())
+    (old / "none.png").write_bytes(b"")
+    colour(old)
+    root = old.with_name("old_colorized")
+    journal = Journal(root)
+    whole = next(record for record in read_journal(root) if record["event"] == "photo.done")
+    beside = {"output": "a.png.xmp", "size": 3, "sha256": "0"}
+    for change in ({"xmp": beside}, {"parameters": {"x": {"y": "}"}}}, {"parameters": {"x": "}"}}, {"input_size": "1"}):
+        journal.append({key: value for key, value in {**whole, **change}.items() if key != "chain"})
+    journal.close()
+    lines = journal_path(root).read_bytes().splitlines(keepends=True)
+    journal_path(root).write_bytes(b"".join((*lines, lines[1][:-20], b"\n", lines[1][:-1])))
+    skimmed = list(skim_journal(root))
+    needed = {"input", "sample", "output", "weights_sha256", "parameters", "input_size", "input_mtime_ns",
+              "input_sha256", "output_size", "xmp", "code"}  # fmt: skip
+    assert len(skimmed) == len(lines) + 1
+    for (short, place), full, again in zip(
+        skimmed, read_journal(root), records_at(root, (p for _, p in skimmed)), strict=True
+    ):
+        assert full == again and short.items() <= full.items(), place
+        assert needed & short.keys() == needed & full.keys() and short["event"] == full["event"]
+    parts = sum(len(short) < len(full) - 1 for (short, _), full in zip(skimmed, read_journal(root), strict=True))
+    assert parts == 2 * 7 + 2, "only of unusual lines all is read"
 
 
 def test_every_torn_last_line_is_survived(old: Path, colour: Colour) -> None:

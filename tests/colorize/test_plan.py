@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from colorcli.colorize.discover import Found, discover, sources
+from colorcli.colorize.discover import Found, Source, discover, sources
 from colorcli.colorize.naming import name_outputs
 from colorcli.colorize.options import Execution
 from colorcli.colorize.plan import Selection, check_room, estimate_output, parse_shard
@@ -30,7 +30,7 @@ def names(*inputs: Path, **kwargs: object) -> list[str]:
 
 
 def found(target: str, inode: int = 0) -> Found:
-    return Found(Path("/in") / target, target, Path("/out"), target, 1, 1, (1, inode))
+    return Found(Source(Path("/in"), Path("/out")), target, 1, 1, (1, inode))
 
 
 def test_hostile_places_are_survived(old: Path, colour: Colour) -> None:

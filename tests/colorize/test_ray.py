@@ -180,7 +180,7 @@ def test_a_stop_finishes_what_is_in_flight(cluster: Any, photos: Path) -> None:
     assert report.exit_code == ExitCode.INTERRUPTED
     assert 0 < report.done < COUNT
     assert set(contents(photos.with_name("ray"))) == {
-        str(record["output"]) for state, record in read_status(photos.with_name("ray")).records if state == "done"
+        str(record["output"]) for _, record in read_status(photos.with_name("ray")).records("done")
     }
     rest = colour(photos, photos.with_name("ray"), LocalExecutor)
     assert rest.done + report.done == COUNT

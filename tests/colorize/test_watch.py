@@ -16,7 +16,7 @@ from typing import Any, Self
 import pytest
 
 from colorcli.colorize import watch
-from colorcli.colorize.discover import Found
+from colorcli.colorize.discover import Found, Source
 from colorcli.colorize.journal import read_journal
 from colorcli.colorize.options import Execution
 from colorcli.colorize.run import Request, run
@@ -32,7 +32,7 @@ from ..fakes import INFO, FakeSession
 from .conftest import contents, write_gray
 from .test_resume import DRIVER
 
-PHOTOGRAPH = Found(Path("in/a.tif"), "a.tif", Path("out"), "a.tif", 1000, 7, (1, 2))
+PHOTOGRAPH = Found(Source(Path("in"), Path("out")), "a.tif", 1000, 7, (1, 2))
 
 
 def test_a_file_counts_once_its_size_has_rested() -> None:

@@ -89,7 +89,7 @@ def test_facts_of_each_colouring_come_from_the_journal(place: Path) -> None:
     """The numbers in the report are those in the journal."""
     assert colour("old", "-q", "--report") == 0
     photos = {photo["name"]: photo for photo in page_data(place / "old_colorized" / "report.html")["photos"]}
-    for _, record in read_status(place / "old_colorized").records:
+    for _, record in read_status(place / "old_colorized").records():
         values = photos[str(record["input"])]["values"]["colouring"]
         assert values["max_delta_l"] == record["max_delta_l"]
         assert values["fitted_share"] == pytest.approx(100 * float(str(record["fitted_share"])))
@@ -377,7 +377,7 @@ def test_a_chosen_colouring_in_another_format(sampled: Path, place: Path) -> Non
     picks = save(picks_of(sampled, {"a.png": 1}))
     assert colour("old", "--picks", picks, "-o", "chosen", "--format", "tiff", "-q") == 0
     assert list(contents(place / "chosen")) == ["a.tif"]
-    (_, record), *_ = read_status(place / "chosen").records
+    (_, record), *_ = read_status(place / "chosen").records()
     assert (record["sample"], record["parameters"]["seed"]) == (1, SEED)
 
 

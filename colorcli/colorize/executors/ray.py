@@ -449,8 +449,9 @@ def _chunks(tasks: Sequence[Task], workers: int) -> Iterator[_Chunk]:
         if chunk and (pixels + task.pixels * count > most_pixels or outputs + count > most):
             yield _Chunk(chunk)
             chunk, pixels, outputs = [], 0, 0
-        path = Path(os.path.abspath(task.found.path))  # noqa: PTH100 - resolve() would follow links
-        chunk.append(replace(task, found=replace(task.found, path=path)))
+        origin = task.found.origin
+        origin = replace(origin, path=Path(os.path.abspath(origin.path)))  # noqa: PTH100 - resolve() would follow links
+        chunk.append(replace(task, found=replace(task.found, origin=origin)))
         pixels, outputs = pixels + task.pixels * count, outputs + count
     if chunk:
         yield _Chunk(chunk)
