@@ -7,6 +7,7 @@ The program under test is the one that Python imports: an installed wheel, an ed
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,17 @@ def pytest_report_header() -> str:
     import colorcli
 
     return f"colorcli: {Path(colorcli.__file__).parent}"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def unsynced() -> Iterator[None]:
+    """Files of this process are not synced: a disk takes 20 ms for each of thousands, and no test cuts its power.
+
+    Processes that tests start do sync, and tests of syncing put their own function in its place.
+    """
+    with pytest.MonkeyPatch.context() as changed:
+        changed.setattr(os, "fsync", os.fstat)
+        yield
 
 
 @pytest.fixture

@@ -174,7 +174,7 @@ def test_what_libraries_print_does_not_reach_the_data(run: Run, tmp_path: Path) 
         assert noise in result.stderr
 
 
-@pytest.mark.parametrize("arguments", ["samples s --json", "--help", "doctor"])
+@pytest.mark.parametrize("arguments", ["samples s --json", "--help", "docs readme"])
 def test_a_reader_that_goes_away_is_no_error(tmp_path: Path, arguments: str) -> None:
     """People pipe the output into ``head``."""
     reader, writer = os.pipe()

@@ -50,6 +50,7 @@ def made_here(content: list[bytes], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(onnx_copy, "_export", export)
 
 
+@pytest.mark.slow
 def test_auto_makes_a_copy_where_it_pays_and_keeps_to_it(small: ModelCard) -> None:
     """Otherwise three photographs would wait half a minute for a copy, or ten thousand take twice as long."""
     waits: list[tuple[str, float]] = []
@@ -72,6 +73,7 @@ def test_auto_makes_a_copy_where_it_pays_and_keeps_to_it(small: ModelCard) -> No
     assert open_model(small, precision="bf16", photographs=10**6).backend == "pytorch"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("made_here")
 def test_a_damaged_copy_is_made_anew(small: ModelCard) -> None:
     """Otherwise a crash or a full disk while the copy is written would spoil all later runs."""
@@ -128,6 +130,7 @@ def test_what_prevents_a_copy_is_said(small: ModelCard, monkeypatch: pytest.Monk
         open_model(small, backend="onnx")
 
 
+@pytest.mark.slow
 def test_what_goes_wrong_in_the_exporting_process_is_told_in_its_words(small: ModelCard) -> None:
     """Otherwise the message would only give the process's exit code, and its helpful sentence would be lost."""
     small.weights.write_bytes(small.weights.read_bytes()[:-1])
@@ -174,15 +177,22 @@ def test_two_programs_make_a_copy_once(small: ModelCard, monkeypatch: pytest.Mon
         onnx_copy.make_copy(small, copy, waiting, lambda: True)
 
 
-def test_an_end_leaves_no_half_of_a_copy(small: ModelCard, tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_an_end_leaves_no_half_of_a_copy(small: ModelCard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Otherwise Ctrl-C could leave a file as large as the model in the cache, which nobody would remove."""
     module = tmp_path / "site" / "small_network.py"
     module.write_text(_STUCK + module.read_text())
     folder = copy_path(small).parent
-    for backend in ("onnx", "auto"):
-        with pytest.raises(StoppedError):
-            open_model(small, backend=backend, photographs=10**6, stopped=lambda: any(folder.glob(".*")))
-        assert list(folder.iterdir()) == []
+    with pytest.raises(StoppedError):
+        open_model(small, backend="onnx", stopped=lambda: any(folder.glob(".*")))
+    assert list(folder.iterdir()) == []
+
+    def stop(*_: object) -> None:
+        raise StoppedError("Stopped.")
+
+    monkeypatch.setattr(onnx_copy, "_export", stop)
+    with pytest.raises(StoppedError):
+        open_model(small, photographs=10**6)
 
 
 def test_a_cache_that_cannot_be_written_stops_nobody(small: ModelCard, tmp_path: Path) -> None:
@@ -192,6 +202,7 @@ def test_a_cache_that_cannot_be_written_stops_nobody(small: ModelCard, tmp_path:
     assert "cannot be written" in said[0]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("made_here")
 def test_backends_that_do_not_fit_are_refused(small: ModelCard, tmp_path: Path) -> None:
     open_model(small, backend="onnx")
@@ -209,6 +220,7 @@ def test_backends_that_do_not_fit_are_refused(small: ModelCard, tmp_path: Path) 
     assert open_model(str(tmp_path / "small.onnx")).backend == "onnxruntime"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("made_here")
 def test_what_is_to_be_compiled_is_run_by_pytorch(small: ModelCard, monkeypatch: pytest.MonkeyPatch) -> None:
     """Otherwise ONNX Runtime would run the network, and compiling it would take a minute for nothing."""
@@ -229,6 +241,7 @@ def test_without_pytorch_only_files_are_run(small: ModelCard, monkeypatch: pytes
             open_model(small, **call)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("made_here")
 def test_nothing_of_cuda_is_loaded_where_there_is_no_gpu(
     small: ModelCard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
