@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 import os
 import re
 import sys
@@ -16,6 +17,7 @@ from typer.core import TyperCommand, TyperGroup
 from colorcli import environment
 from colorcli.cli import CLOSED_PIPE, output
 from colorcli.cli.config import settings_path
+from colorcli.cli.panels import arrange
 from colorcli.errors import DeviceError, ModelError, UsageError
 
 PREFIX = "COLORCLI"
@@ -26,11 +28,18 @@ class Command(TyperCommand):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        # Of paragraphs after the first, Typer would keep the breaks of the source.
+        paragraphs = inspect.cleandoc(self.help or "").split("\n\n")
+        self.help = "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
         for param in self.params:
             # Every option has an environment variable; naming each would bury the help.
             vars(param)["show_envvar"] = False
             # Rich would drop "[default: 0.8]" as markup.
             vars(param)["help"] = (getattr(param, "help", None) or "").replace("[", r"\[")
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """The options, as help pages show them."""
+        return arrange(super().get_params(ctx))
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parse as usual; ``--debug`` applies to the program unless the command defines it."""
@@ -137,4 +146,4 @@ class HelpCommand(TyperCommand):
 def _without_variables(params: list[Any]) -> list[Any]:
     for param in params:
         vars(param)["allow_from_autoenv"] = False
-    return params
+    return arrange(params)

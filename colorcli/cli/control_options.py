@@ -8,6 +8,7 @@ from typing import Annotated, Any, TypeVar, get_type_hints
 
 import typer
 
+from colorcli.cli.panels import COLOURS
 from colorcli.pipeline.controls import Setting, declared_settings
 
 Function = TypeVar("Function", bound=Callable[..., None])
@@ -44,7 +45,7 @@ def _parameter(setting: Setting) -> inspect.Parameter:
     kind: Any = str if setting.several else setting.kind
     low, high = (None, None) if kind is str else (setting.low, setting.high)
     default = "" if setting.default == setting.unset else f" [default: {setting.default}]"
-    option = typer.Option(setting.option, help=f"{setting.help}{default}", min=low, max=high)
+    option = typer.Option(setting.option, help=f"{setting.help}{default}", min=low, max=high, rich_help_panel=COLOURS)
     return inspect.Parameter(
         setting.keyword,
         inspect.Parameter.POSITIONAL_OR_KEYWORD,

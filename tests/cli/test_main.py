@@ -364,7 +364,12 @@ def test_the_whole_help_can_be_read_at_once(run: Run) -> None:
     assert result.returncode == 0
     for path in ("colorcli colorize", "colorcli models pull", "colorcli train"):
         assert f"Usage: {path} " in result.stdout
-    assert "--sigma" in run("help", "colorize").stdout
+    page = run("help", "colorize", COLUMNS="80", TERMINAL_WIDTH="80").stdout
+    # Names of Python types left no room for what options mean.
+    assert "--sigma" in page and not {"<bool>", "<str>"} & {*page.split()}
+    described = [line for line in page.splitlines() if "--class " in line]
+    assert len(described) == 1 and "ImageNet class by name" in described[0]
+    assert page.index("Which photographs") < page.index("--include") < page.index("Proof") < page.index("--manifest")
     unknown = run("help", "colorise")
     assert (unknown.returncode, "did you mean colorize" in unknown.stderr) == (2, True)
 
