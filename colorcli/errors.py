@@ -31,6 +31,11 @@ class ColorcliError(Exception):
 
     exit_code: ExitCode = ExitCode.UNEXPECTED
 
+    def __str__(self) -> str:
+        """The sentence; where it ends in that of another error, with one full stop."""
+        text = super().__str__()
+        return text[:-1] if text.endswith("..") and not text.endswith("...") else text
+
 
 class UsageError(ColorcliError):
     """The command was asked for something that makes no sense or does not exist."""

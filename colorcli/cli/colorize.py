@@ -450,9 +450,10 @@ def _summarize(report: Report, plan: Plan, *, verbose: bool, debug: bool) -> Non
     parts += [f"{report.already} done already"] if report.already else []
     parts += [f"{report.skipped} skipped", f"{report.failed} failed", *_passed_over(plan)]
     parts += [f"{report.unprocessed} left for the next run"] if report.unprocessed else []
+    ready = f", {duration(report.setup_seconds)} of it to get ready" if report.setup_seconds > data.PATIENCE else ""
     speed = f" ({report.photographs_per_second:.2f} photos/s)" if report.done else ""
     places = ", ".join(printable(str(plan.place(root))) for root in plan.roots)
-    data.note(f"{', '.join(parts)} in {duration(report.seconds)}{speed}: {places}")
+    data.note(f"{', '.join(parts)} in {duration(report.seconds)}{ready}{speed}: {places}")
     if report.exit_code in (ExitCode.INTERRUPTED, ExitCode.TERMINATED) and report.unprocessed:
         data.note("Stopped as asked; run again to go on.")
 
@@ -525,5 +526,7 @@ def duration(seconds: float) -> str:
     """Seconds as people say them."""
     if seconds < 60:
         return f"{seconds:.1f} s"
+    if seconds < 600:
+        return f"{int(seconds) // 60} min {int(seconds) % 60} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"

@@ -10,6 +10,7 @@ import typer
 from colorcli import environment
 from colorcli.cli import output
 from colorcli.errors import UsageError
+from colorcli.text import near
 
 _PACKAGE = Path(__file__).parents[1]
 # Page: file in a checkout, and description. The wheel has pages from outside the package in ``pages``.
@@ -46,7 +47,7 @@ def docs(
         output.note("Show one with: colorcli docs PAGE")
         return
     if page not in PAGES:
-        raise UsageError(f"There is no page {page!r}; the pages are: {', '.join(PAGES)}.")
+        raise UsageError(f"There is no page '{page}'{near(page, PAGES, 'colorcli docs')}")
     text = page_path(page).read_text(encoding="utf-8")
     if not output.stdout().isatty():
         output.line(text.rstrip("\n"))

@@ -131,8 +131,8 @@ class _Tally:
 
     def shown_stages(self) -> str:
         """Seconds of each stage for one photograph; rates would not add up, since several threads share the work."""
-        times = ", ".join(f"{stage} {seconds:.2f} s" for stage, seconds in self._seconds.items())
-        return f"each: {times}" if times else ""
+        times = ", ".join(f"{stage} {seconds:.2f}" for stage, seconds in self._seconds.items())
+        return f"each: {times} s" if times else ""
 
 
 def photo_line(record: Mapping[str, object]) -> str:

@@ -152,9 +152,10 @@ def watch(
 
 def _source(request: Request) -> Source:
     folder = request.inputs[0] if len(request.inputs) == 1 else None
-    if not isinstance(folder, Path) or not folder.is_dir() or not isinstance(request.output, Path):
-        named = ", ".join(map(str, request.inputs)) or "nothing"
-        raise UsageError(f"A watch takes one folder that exists, not {named}, and an output folder with -o.")
+    if not isinstance(folder, Path) or not isinstance(request.output, Path):
+        raise UsageError("A watch takes one folder, and an output folder with -o.")
+    if not folder.is_dir():
+        raise UsageError(f"There is no folder {folder}.")
     (source,) = discover.sources([folder], (), request.output)
     return source
 

@@ -107,7 +107,9 @@ def read_claims(path: Path, trusted: bytes | None = None) -> Claims:
     """
     try:
         if not path.is_file():
-            raise PhotoError(f"{printable(str(path))} is not a regular file.")
+            raise PhotoError(
+                f"{printable(str(path))} {'is not a regular file' if path.exists() else 'does not exist'}."
+            )
         size, sha256 = path.stat().st_size, file_sha256(path)
         with path.open("rb") as file:
             form = format_of_content(file.read(32))

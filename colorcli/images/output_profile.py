@@ -17,6 +17,7 @@ import imagecodecs
 from colorcli.errors import UsageError
 from colorcli.images import icc
 from colorcli.images.photo import Pixels
+from colorcli.text import near
 
 SRGB = "srgb"
 _MAX_PROFILE = 1 << 24
@@ -79,11 +80,10 @@ def output_profile(asked: str) -> OutputProfile | None:
         if path.stat().st_size > _MAX_PROFILE:
             raise UsageError(f"{path} is too large for an ICC profile.")
         content = path.read_bytes()
+    except FileNotFoundError as error:
+        raise UsageError(f"There is no output profile or file '{asked}'{near(asked, NAMES)}") from error
     except OSError as error:
-        names = ", ".join(NAMES)
-        raise UsageError(
-            f"--output-profile takes {names} or a file, and {path} cannot be read: {error.strerror or error}."
-        ) from error
+        raise UsageError(f"The profile {path} cannot be read: {error.strerror or error}.") from error
     if icc.color_space(content) != "RGB":
         raise UsageError(f"{path} is not an ICC profile of an RGB colour space.")
     try:

@@ -50,6 +50,8 @@ def write_samples(folder: Path) -> list[Path]:
     Raises:
         OutputError: the folder cannot be written.
     """
+    if folder.exists() and not folder.is_dir():
+        raise OutputError(f"{folder} is a file, not a folder.")
     paths = []
     for sample in SAMPLES:
         target = folder / sample.name

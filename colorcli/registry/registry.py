@@ -14,7 +14,7 @@ from colorcli.errors import ModelError
 from colorcli.files import write_atomically
 from colorcli.registry import backbones
 from colorcli.registry.card import CARD, WEIGHTS, ModelCard, Shared, read_card, read_hashed
-from colorcli.registry.releases import released_model
+from colorcli.registry.releases import released_model, released_models
 from colorcli.registry.systems import systems
 from colorcli.sessions import onnx_file
 from colorcli.sessions.session import ModelInfo
@@ -143,7 +143,7 @@ def find(name: str) -> ModelCard:
             entry = released_model(name)
             if entry is not None:
                 raise ModelError(entry.absent())
-            known = {card.exact_name for card in cards} | {card.name for card in cards}
+            known = {card.exact_name for card in cards} | {card.name for card in cards} | released_models()
             raise ModelError(f"There is no model '{name}'{near(name, known, 'colorcli models list')}")
     return _find_path(path)
 

@@ -167,6 +167,11 @@ def released_model(name: str) -> Release | None:
     return next((entry for entry in mine if name in (entry.exact_name, entry.model)), None)
 
 
+def released_models() -> set[str]:
+    """Exact names of the models that can be pulled or imported."""
+    return {entry.exact_name for entry in releases().values() if entry.kind == "model"}
+
+
 def drive(file_id: str) -> str:
     """The address of a file on Google Drive."""
     return f"https://drive.google.com/uc?export=download&id={file_id}"

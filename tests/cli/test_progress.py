@@ -41,7 +41,7 @@ def test_rates_agree(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixt
         shown.show({"event": "photo.done", "input": "a.jpg", "seconds": seconds})
     (said,) = capsys.readouterr().err.splitlines()
     assert said.startswith("11/20, 0.10 photos/s, ")
-    assert said.endswith("; each: decode 0.25 s, network 0.50 s, encode 0.10 s")
+    assert said.endswith("; each: decode 0.25, network 0.50, encode 0.10 s")
     assert said.count("/s") == 1
 
 
