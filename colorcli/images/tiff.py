@@ -214,6 +214,8 @@ class _Page:
                 jpeg2000.check_codestream(Source(content))
             if self.compression == _WEBP:
                 webp.check_container(Source(content))
+            if self.compression == _OLD_JPEG and self.number(_JPEG_STREAM, 0):
+                decode_strictly(content, self.samples)
             if self.compression == _JPEG and self.bits == 8:
                 stream = segment_with_tables(self.bytes(_JPEG_TABLES), content)
                 decode_strictly(stream, 1 if self.planar else self.samples)

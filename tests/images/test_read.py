@@ -708,3 +708,32 @@ def test_exiftool_finds_what_was_kept(tmp_path: Path, form: str) -> None:
     if form != "WEBP":
         assert values["Keywords"] == "lighthouse" and values["Caption-Abstract"] == "boat"
     assert not [value for key, value in values.items() if key in ("Warning", "Error")], values
+
+
+def _old_style(stream: bytes, samples: int, *, in_parts: bool = False) -> bytes:
+    """A TIFF with old-style JPEG compression (TIFF 6.0, section 22): a whole JPEG stream, or its tables in tags."""
+    tags = [
+        (256, 4, 96), (257, 4, 64), (258, 3, 8), (259, 3, 6), (262, 3, 6 if samples == 3 else 1), (273, 4, 8),
+        (277, 3, samples), (278, 4, 64), (279, 4, len(stream)), (512, 3, 1),
+        *([] if in_parts else [(513, 4, 8), (514, 4, len(stream))]),
+    ]  # fmt: skip
+    table = struct.pack("<H", len(tags)) + b"".join(struct.pack("<HHII", tag, kind, 1, one) for tag, kind, one in tags)
+    stream += b"\0" * (len(stream) % 2)
+    return b"II*\0" + struct.pack("<I", 8 + len(stream)) + stream + table + bytes(4)
+
+
+@pytest.mark.parametrize("samples", [1, 3])
+def test_old_style_jpeg_in_tiff(samples: int) -> None:
+    """Scanner programs of the nineties wrote it; a first version called it YCbCr without JPEG compression."""
+    picture = Image.fromarray(gray_scene()).resize((96, 64)).convert("L" if samples == 1 else "RGB")
+    stream = io.BytesIO()
+    picture.save(stream, "JPEG", quality=95)
+    whole = stream.getvalue()
+    photo = decode_photo(_old_style(whole, samples), Path("a.tif"))
+    difference = photo.pixels.astype(int) - np.asarray(picture.convert("L"))
+    assert photo.kind == "gray" and np.abs(difference).max() < 30 and np.abs(difference).mean() < 3
+    with pytest.raises(PhotoError, match=r"damaged|old-style JPEG|cannot be decoded"):
+        decode_photo(_old_style(whole[: len(whole) // 2], samples), Path("a.tif"))
+    if samples == 3:
+        with pytest.raises(PhotoError, match="old-style JPEG compression in parts"):
+            decode_photo(_old_style(whole, samples, in_parts=True), Path("a.tif"))
