@@ -16,7 +16,7 @@ from colorcli.files import STATE_FOLDER
 from colorcli.stores import Url
 
 _EXCLUDED = ("json", "report", "dry_run", "picks", "files_from", "shard", "uncertainty")
-_STDIN = "stdin"
+_FROM_STDIN = "The image on stdin"
 
 
 class _NotMadeError(PhotoError):
@@ -52,7 +52,7 @@ def colorize_one(run: Callable[..., None], ctx: typer.Context, inputs: Sequence[
         code = _exit_code(run, ctx, {**ctx.params, "inputs": [source], "output": made, "quiet": True})
         images = [path for path in made.rglob("*") if path.is_file() and made / STATE_FOLDER not in path.parents]
         if not images:
-            image = "The image on stdin" if source.parent == folder else str(source)
+            image = _FROM_STDIN if source.parent == folder else str(source)
             # In a folder a skipped image is not a failure; here stdout would stay empty.
             raise _NotMadeError(f"{image} {_reason(made)}.", code or ExitCode.SOME_FAILED)
         if len(images) > 1:
@@ -72,15 +72,17 @@ def _check(params: Mapping[str, Any], inputs: Sequence[Path | Url]) -> None:
 
 def _received(folder: Path) -> Path:
     """The image on stdin as a file, named after its format."""
-    from colorcli.images.formats import FORMATS
-    from colorcli.images.read import probe
+    from colorcli.images.formats import format_of_content, labels
 
     content = sys.stdin.buffer.read()
     if not content:
         raise UsageError("There was nothing on stdin; - reads an image from there.")
-    raw = folder / _STDIN
-    raw.write_bytes(content)
-    return raw.rename(raw.with_suffix(FORMATS[probe(raw)[0]].suffixes[0]))
+    form = format_of_content(content[:32])
+    if form is None:
+        raise PhotoError(f"{_FROM_STDIN} is not a {labels('or')} file.")
+    received = folder / f"stdin{form.suffixes[0]}"
+    received.write_bytes(content)
+    return received
 
 
 def _exit_code(run: Callable[..., None], ctx: typer.Context, params: Mapping[str, Any]) -> int:

@@ -190,13 +190,16 @@ def _sweep(
 
 
 def _tell_what_was_left_out(folder: Path) -> None:
+    from colorcli.train.data import ONE_TONE
     from colorcli.train.run import Run
 
     # What comes after the colon is about one photograph.
     reasons = Counter(reason.partition(":")[0] for reason in Run(folder).left_out.values())
     if reasons:
         counts = ", ".join(f"{count} {reason}" for reason, count in reasons.items())
-        note(f"Left out of the data, as far as it was read: {counts} ({folder / 'left_out.json'}).")
+        note(f"Of the photographs read so far, these were left out: {counts} ({folder / 'left_out.json'}).")
+        if ONE_TONE in reasons:
+            note("If those of one tone are in colour, learn from them with --set data.toned=true.")
 
 
 def _made(system: str, folder: Path) -> str:

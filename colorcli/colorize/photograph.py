@@ -522,7 +522,7 @@ def _notes(photo: Photo, content: Content, tiles: int, *, negative: bool) -> tup
     if negative:
         notes.append("a negative: inverted before colouring")
     if photo.kind == "toned":
-        notes.append("toned: coloured from its lightness, without its tone")
+        notes.append("toned: coloured from its lightness, without its tone; if its colours are true, --exclude it")
     if photo.kind == "color":
         notes.append("in colour: recoloured from its lightness")
     if tiles > 1:

@@ -36,6 +36,9 @@ from colorcli.registry import shards
 from colorcli.sessions.classes import classes_of_folders, read_classes
 from colorcli.sessions.machine import available_cpus
 
+ONE_TONE = "of one tone, as a monochrome print is"
+"""Why ``toned = false`` leaves a photograph out."""
+
 _NEAR_GRAY = 4.0
 # Mean sensitivity of orthochromatic films to red, green and blue, times the concentration of the Dirichlet draw.
 _ORTHOCHROMATIC = (0.6, 5.0, 5.0)
@@ -174,7 +177,7 @@ class PhotoSet:
         if colorfulness(np.asarray(image.resize((64, 64), Image.Resampling.BOX))) < _NEAR_GRAY:
             return "near-gray"
         if not self._toned and judge(np.asarray(image)).kind != "color":
-            return "of one tone, as a monochrome print is"
+            return ONE_TONE
         return ""
 
 

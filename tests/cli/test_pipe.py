@@ -50,7 +50,7 @@ def test_a_file_goes_to_stdout(faked: Path, capsysbinary: pytest.CaptureFixture[
     ("content", "arguments", "code", "said"),
     [
         (b"", [], 2, "nothing on stdin"),
-        (b"no image", [], 3, "is not a JPEG"),
+        (b"no image", [], 3, "The image on stdin is not a JPEG"),
         (None, ["--json"], 2, "--json does not go with -o -"),
         (None, ["--samples", "2"], 2, "omit --samples"),
         (None, ["--class", "1,2"], 2, "one sample and one class"),
