@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 import sys
 import time
 from collections.abc import Callable
@@ -72,9 +73,8 @@ def list_command(
         table = Table("To pull or import", "Kind", "MB", "Here", "Licence", "What", box=None, pad_edge=False)
         for other in others:
             here = "yes" if other["installed"] else ""
-            table.add_row(
-                other["name"], other["kind"], f"{other['bytes'] / 1e6:.0f}", here, other["licence"], other["title"]
-            )
+            licence = re.split("[:,;(]", other["licence"])[0].strip()
+            table.add_row(other["name"], other["kind"], f"{other['bytes'] / 1e6:.0f}", here, licence, other["title"])
         output.console().print()
         output.console().print(table)
         output.note("colorcli docs models: which to use for what, and how long each takes.")

@@ -150,7 +150,7 @@ def auc_steps(picture: Picture, scene: Scene) -> float:
 
 
 def auc_rebalanced_steps(picture: Picture, scene: Scene) -> float:
-    """``auc_rebalanced`` as most programs compute it: the mean over the thresholds t = 0, 1, 2 … 150."""
+    """Area under the rebalanced curve as most programs compute it, in percent: the mean over t = 0, 1, 2 … 150."""
     return 100 * float(np.average(_within_steps(picture, scene), weights=scene.rarity))
 
 
