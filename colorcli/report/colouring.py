@@ -148,11 +148,12 @@ def _body(colouring: Colouring, number: int, links: str) -> str:
         ]
     if colouring.picks is not None:
         sections.append(
-            "<h2>Choosing</h2><p>Choose one colouring of each photograph: use the button below it, or go through the "
+            '<section class="choosing"><h2>Choosing</h2>'
+            "<p>Choose one colouring of each photograph: use the button below it, or go through the "
             "photographs with <kbd>←</kbd> <kbd>→</kbd> and press the sample’s number, <kbd>0</kbd> … <kbd>9</kbd> "
             "(<kbd>Backspace</kbd> undoes the choice, <kbd>Enter</kbd> shows a larger view). Then save the choices and "
             "run</p>"
-            f'<p class="command"><code>{escaped(colouring.command)}</code></p>'
+            f'<p class="command"><code>{escaped(colouring.command)}</code></p></section>'
         )
     return "\n".join((*sections, GALLERY, "</main>"))
 

@@ -155,7 +155,7 @@ class Worker:
     """The process that colours; replaced if it has died, hangs, or has used much memory."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
+        self.folder, self.stderr = folder, folder / "stderr"
         self._process: subprocess.Popen[bytes] | None = None
 
     def __call__(self, content: bytes, name: str) -> dict[str, Any]:
@@ -179,8 +179,8 @@ class Worker:
 
     def _ready(self) -> subprocess.Popen[bytes]:
         if self._process is None or self._process.poll() is not None:
-            command = [sys.executable, "-c", WORKER, str(self.folder)]
-            with (self.folder / "stderr").open("ab") as log:
+            command = [sys.executable, "-W", "ignore", "-c", WORKER, str(self.folder)]
+            with self.stderr.open("ab") as log:
                 self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log)
             assert self._line(self._process, 300) is not None, "it does not start"
         return self._process
@@ -239,4 +239,6 @@ def test_mutants_end_as_done_skipped_or_failed(worker: Worker, form: str) -> Non
         for reason in found["reasons"]:
             assert "unexpected" not in reason, reason
 
+    worker.stderr.write_bytes(b"")
     check()
+    assert worker.stderr.read_text(errors="replace") == "", "what libraries print tears the progress line"

@@ -258,7 +258,7 @@ def test_on_paper_a_report_is_light_and_says_what_was_chosen(sampled: Path, look
     page.keyboard.press("1")
     page.emulate_media(media="print")
     assert page.evaluate("getComputedStyle(document.body).getPropertyValue('--surface').trim()") == "#fff"
-    assert not page.locator(".choices").is_visible()
+    assert not page.locator(".choices").is_visible() and not page.locator(".choosing").is_visible()
     label = page.locator("figure.chosen label").first
     assert label.evaluate("l => getComputedStyle(l, '::after').content") == '" (chosen)"'
 
