@@ -57,5 +57,5 @@ class _Kind:
             return ""  # its name says it
         if self._param.metavar is not None:
             return str(self._param.metavar)
-        kind = self._param.display_type(ctx).removeprefix("<").removesuffix(">")
+        kind = str(self._param.display_type(ctx)).removeprefix("<").removesuffix(">")
         return _KINDS.get(kind, kind)
