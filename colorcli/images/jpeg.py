@@ -31,7 +31,14 @@ from colorcli.images.photo import (
     too_small,
 )
 from colorcli.images.source import Source
-from colorcli.images.strict_jpeg import decode_damaged, decode_deep, decode_strictly, sound_share
+from colorcli.images.strict_jpeg import (
+    as_eight_bits,
+    decode_damaged,
+    decode_deep,
+    decode_strictly,
+    sound_share,
+    without_reserved_markers,
+)
 
 COMMENT = b"COM"
 _SOI, _EOI, _SOS = 0xD8, 0xD9, 0xDA
@@ -113,17 +120,22 @@ def _decode_pixels(
     data: bytes, found: _Segments, profile: bytes | None, *, salvage: bool
 ) -> tuple[Pixels, tuple[str, ...]]:
     """The image, and notes on what is missing from it."""
-    if found.precision != 8:
-        return decode_deep(data), ()
+    is_deep = found.precision != 8
+    strict = as_eight_bits(data) if is_deep else data
     damage: tuple[str, ...] = ()
     try:
-        pixels = decode_strictly(data, found.channels)
+        pixels = decode_strictly(strict, found.channels)
     except UnreadableError as error:
         if not salvage:
             raise UnreadableError(f"{error}; --salvage colours what is left") from error
-        share = sound_share(data, found.frame_at, found.height, found.channels)
+        share = sound_share(strict, found.frame_at, found.height, found.channels)
         damage = (missing_note(None if share is None else 1 - share),)
-        pixels = decode_damaged(data, found.channels)
+        if is_deep:
+            data = without_reserved_markers(data, found.scan_at)
+        else:
+            pixels = decode_damaged(data, found.channels)
+    if is_deep:
+        return decode_deep(data), damage
     try:
         if found.channels == 4:
             return _decode_cmyk(data, profile), damage

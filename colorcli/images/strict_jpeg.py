@@ -20,6 +20,7 @@ from colorcli.images.photo import Pixels, UnreadableError
 _END = b"\xff\xd9"
 _LEFT_OVER = re.compile(r"Corrupt JPEG data: (\d+) extraneous bytes before marker 0xd9")
 _DAMAGE = re.compile(r"Corrupt JPEG data|Premature end|Invalid|Bogus|Inconsistent|Unsupported marker", re.IGNORECASE)
+_RESERVED = re.compile(rb"\xff[\x02-\xbf]")  # ITU-T T.81, table B.1
 _READ_AHEAD = 16  # bytes that libjpeg holds in its bit buffer when it stops
 _SPACES = {1: "GRAY", 3: "RGB", 4: "CMYK"}
 
@@ -44,6 +45,28 @@ def decode_strictly(data: bytes, channels: int) -> Pixels | None:
             raise UnreadableError(f"is damaged: {_told(str(error))}") from error
         return None
     return cast(Pixels, pixels[..., 0] if channels == 1 else pixels)
+
+
+def as_eight_bits(data: bytes) -> bytes:
+    """A 12-bit stream under the name of an 8-bit one, which simplejpeg reads.
+
+    Its pixels mean nothing, but its damage is the same: the entropy-coded data do not depend on the precision.
+    """
+    at = 2
+    while at + 5 <= len(data) and data[at] == 0xFF:
+        marker, length = data[at + 1], int.from_bytes(data[at + 2 : at + 4], "big")
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):  # a frame header (ITU-T T.81, B.2.2)
+            return data[: at + 4] + b"\x08" + data[at + 5 :]
+        at += 2 + length if marker != 0xFF else 1
+    return data
+
+
+def without_reserved_markers(data: bytes, scan_at: int) -> bytes:
+    """A damaged stream without the markers that no JPEG has, on which libjpeg gives up instead of going on.
+
+    simplejpeg goes on by itself; this is for the decoder of 12 bits.
+    """
+    return data[:scan_at] + _RESERVED.sub(b"\xff\x00", data[scan_at:])
 
 
 def sound_share(data: bytes, frame_at: int, height: int, channels: int) -> float | None:

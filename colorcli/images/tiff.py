@@ -29,7 +29,7 @@ from colorcli.images.photo import (
     too_small,
 )
 from colorcli.images.source import Source
-from colorcli.images.strict_jpeg import decode_strictly, segment_with_tables
+from colorcli.images.strict_jpeg import as_eight_bits, decode_strictly, segment_with_tables
 
 _CLASSIC_LIMIT = 0xF0000000
 _STRIP_BYTES = 1 << 20
@@ -194,7 +194,7 @@ class _Page:
 
     def find_damage(self, segments: list[tuple[int, int]]) -> set[int]:
         """Indices of the strips or tiles in which a strict decoder finds damage that the fast one ignores."""
-        if self.bits not in (1, 2, 4, 8, 16):
+        if self.bits not in (1, 2, 4, 8, 16) and self.compression != _JPEG:
             return set()
         return {index for index, place in enumerate(segments) if not place[1] or self._is_damaged(index, place)}
 
@@ -216,9 +216,9 @@ class _Page:
                 webp.check_container(Source(content))
             if self.compression == _OLD_JPEG and self.number(_JPEG_STREAM, 0):
                 decode_strictly(content, self.samples)
-            if self.compression == _JPEG and self.bits == 8:
+            if self.compression == _JPEG and self.bits in (8, 12):
                 stream = segment_with_tables(self.bytes(_JPEG_TABLES), content)
-                decode_strictly(stream, 1 if self.planar else self.samples)
+                decode_strictly(as_eight_bits(stream), 1 if self.planar else self.samples)
         except (UnreadableError, RuntimeError, ValueError, KeyError):
             return True
         return False

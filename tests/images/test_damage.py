@@ -9,6 +9,7 @@ import zlib
 from pathlib import Path
 from typing import Any
 
+import imagecodecs
 import numpy as np
 import pytest
 import tifffile
@@ -30,13 +31,14 @@ def encoded(form: str, **options: Any) -> bytes:
     return buffer.getvalue()
 
 
-def tiff(**options: Any) -> bytes:
+def tiff(scene: np.ndarray = SCENE, **options: Any) -> bytes:
     buffer = io.BytesIO()
-    tifffile.imwrite(buffer, SCENE, metadata=None, photometric="minisblack", **options)
+    tifffile.imwrite(buffer, scene, metadata=None, photometric="minisblack", **options)
     return buffer.getvalue()
 
 
 JPEG = encoded("JPEG", quality=92)
+TWELVE_BITS = SCENE.astype(np.uint16) << 4
 FILES = {
     "jpeg": JPEG,
     "progressive": encoded("JPEG", quality=92, progressive=True),
@@ -45,6 +47,8 @@ FILES = {
     "lzw": tiff(compression="lzw", rowsperstrip=16),
     "jpeg_tiff": tiff(compression="jpeg", rowsperstrip=16, compressionargs={"level": 92}),
     "tiles": tiff(compression="deflate", tile=(32, 32)),
+    "jpeg_12": bytes(imagecodecs.jpeg8_encode(TWELVE_BITS, bitspersample=12, level=92)),
+    "jpeg_tiff_12": tiff(TWELVE_BITS, compression="jpeg", rowsperstrip=16, bitspersample=12),
 }
 
 
