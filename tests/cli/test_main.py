@@ -364,7 +364,7 @@ def test_the_whole_help_can_be_read_at_once(run: Run) -> None:
     assert result.returncode == 0
     for path in ("colorcli colorize", "colorcli models pull", "colorcli train"):
         assert f"Usage: {path} " in result.stdout
-    page = run("help", "colorize", COLUMNS="80", TERMINAL_WIDTH="80").stdout
+    page = run("help", "colorize", COLUMNS="80").stdout
     # Names of Python types left no room for what options mean.
     assert "--sigma" in page and not {"<bool>", "<str>"} & {*page.split()}
     described = [line for line in page.splitlines() if "--class " in line]
