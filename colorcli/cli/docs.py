@@ -47,7 +47,7 @@ def docs(
         output.note("Show one with: colorcli docs PAGE")
         return
     if page not in PAGES:
-        raise UsageError(f"There is no page '{page}'{near(page, PAGES, 'colorcli docs')}")
+        raise UsageError(f"There is no page '{page}'{near(page, PAGES)}")
     text = page_path(page).read_text(encoding="utf-8")
     if not output.stdout().isatty():
         output.line(text.rstrip("\n"))
