@@ -174,6 +174,7 @@ def test_what_libraries_print_does_not_reach_the_data(run: Run, tmp_path: Path) 
         assert noise in result.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", ["samples s --json", "--help", "docs readme"])
 def test_a_reader_that_goes_away_is_no_error(tmp_path: Path, arguments: str) -> None:
     """People pipe the output into ``head``."""
@@ -191,6 +192,7 @@ def test_a_reader_that_goes_away_is_no_error(tmp_path: Path, arguments: str) -> 
     assert "rror" not in process.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("streams", "code"), [(">&- 2>&-", 0), ("<&- >&- 2>&-", 0), (">&-", 0), ("> /dev/full", 8), ("2> /dev/full", 0)]
 )

@@ -153,6 +153,7 @@ def test_colours_are_those_asked_for() -> None:
     assert report.mean_chroma == pytest.approx(np.hypot(*np.moveaxis(wanted, -1, 0)).mean(), rel=1e-4)
 
 
+@pytest.mark.slow
 def test_what_is_out_of_gamut_keeps_hue_and_as_much_chroma_as_fits() -> None:
     pixels, chroma = every_gray_with_every_hue(16, 130, hues=72)
     pixels, chroma = pixels[8:-8:5], chroma[:, 8:-8:5]

@@ -57,6 +57,7 @@ def stored(tmp_path: Path) -> Callable[[dict[str, torch.Tensor]], Path]:
     return store
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("net", ["alex", "vgg"])
 def test_lpips_is_the_reference_libraries(net: str, stored: Callable[[dict[str, torch.Tensor]], Path]) -> None:
     reference, name = reference_lpips(net), f"lpips-{net}"
@@ -150,6 +151,7 @@ def test_a_network_that_cannot_tell_pictures_apart_is_refused(
         Perceptual([name], {name: stored(empty)})
 
 
+@pytest.mark.slow
 def test_a_network_that_tells_pictures_apart_is_taken(stored: Callable[[dict[str, torch.Tensor]], Path]) -> None:
     torch.manual_seed(0)
     network = InceptionFeatures().network

@@ -62,7 +62,7 @@ def test_a_file_that_is_no_profile_is_refused(tmp_path: Path) -> None:
     for name, words in (
         ("a.icc", "not an ICC profile"),
         ("gray.icc", "not an ICC profile"),
-        ("no.icc", "cannot be read"),
+        ("no.icc", "no output profile or file"),
     ):
         with pytest.raises(UsageError, match=words):
             output_profile(str(tmp_path / name))

@@ -126,6 +126,7 @@ def encoded_files(tmp_path: Path) -> list[Path]:
     ]
 
 
+@pytest.mark.slow
 def test_a_file_cut_off_anywhere_is_refused(tmp_path: Path) -> None:
     """Without this, half a photograph is coloured and called done."""
     accepted = []

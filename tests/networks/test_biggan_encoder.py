@@ -134,6 +134,7 @@ def test_unknown_arguments_are_refused() -> None:
         BigGANEncoder(latents=2, blend_at=40)
 
 
+@pytest.mark.slow
 def test_onnx_gives_the_same_chroma(onnx_difference: Callable[[Colorizer], float]) -> None:
     """Tested with several latents, which need the most operators, and folded, as in sessions and exports."""
     torch.manual_seed(0)

@@ -239,6 +239,7 @@ def siggraph17() -> Siggraph17:
     return network.eval()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("system", ["ddcolor", "deoldify", "siggraph17"])
 def test_onnx_copies_give_the_same_chroma(
     system: str, request: pytest.FixtureRequest, onnx_difference: Callable[[Colorizer], float]

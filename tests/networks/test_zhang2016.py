@@ -167,6 +167,7 @@ def test_a_lower_temperature_is_more_vivid(lite: Zhang2016) -> None:
     assert cool.to_chroma(logits, logits).norm(dim=1).mean() > warm.to_chroma(logits, logits).norm(dim=1).mean() * 1.1
 
 
+@pytest.mark.slow
 def test_onnx_copies_give_the_same_chroma(
     paper: Any, roughen: Callable[[Any], Any], onnx_difference: Callable[[Colorizer], float]
 ) -> None:

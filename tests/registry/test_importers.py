@@ -311,6 +311,7 @@ def test_a_file_of_another_system_is_named_as_such(tmp_path: Path, user: Path, z
     assert not (user / "models").exists()
 
 
+@pytest.mark.slow
 def test_pix2pix_brings_its_discriminator(tmp_path: Path, user: Path) -> None:
     """Fine-tuning needs both networks; files given in the wrong order are refused."""
     generator, discriminator = tmp_path / "latest_net_G.pth", tmp_path / "latest_net_D.pth"

@@ -245,6 +245,7 @@ def test_finding_and_listing_do_not_import_torch(bundle: Path, user: Path) -> No
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+@pytest.mark.slow
 def test_loading_does_not_load_pytorchs_compiler() -> None:
     """It would cost a second and 140 MB, for initial values that the weights replace."""
     code = (

@@ -107,6 +107,7 @@ def test_precisions_that_make_no_sense_are_refused() -> None:
     assert session(precision="bf16").chroma(LIGHTNESS).dtype == np.float32
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None and shutil.which("c++") is None, reason="there is no C++ compiler")
 def test_a_compiled_network_gives_the_same_colours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Compiling must not change colours, nor be repeated, a minute each time, for every shape of photograph."""

@@ -67,6 +67,7 @@ def _load(tmp_path: Path, text: str = SWEEP) -> plan.Sweep:
     return plan.load(str(file))
 
 
+@pytest.mark.slow
 def test_a_sweep_killed_twice_gives_the_table_of_one_that_was_not(places: Places, tmp_path: Path) -> None:
     """The results of several nights must not depend on when the power failed."""
     sweep = _load(tmp_path)
@@ -158,6 +159,7 @@ def test_the_papers_tables_are_sweeps_of_the_package(name: str) -> None:
     assert min(sum(phase.steps for phase in training.recipe.phases) for training in sweep.trainings) >= 1000
 
 
+@pytest.mark.slow
 def test_what_was_measured_by_another_protocol_is_measured_again(places: Places, tmp_path: Path) -> None:
     """Numbers of two protocols, or with and without the true class, must not stand in one table as if of one kind."""
     text = SWEEP[: SWEEP.index("[[variants]]")] + '[[variants]]\nname = "one"\n'

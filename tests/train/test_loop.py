@@ -30,6 +30,7 @@ def _records(folder: Path) -> list[dict[str, float]]:
     return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
+@pytest.mark.slow
 def test_a_broken_and_resumed_run_ends_with_the_same_weights(photos: Path, recipe: Recipe, tmp_path: Path) -> None:
     """After a power cut, training must continue as if nothing had happened."""
     unbroken = _trainer(recipe, photos, tmp_path / "unbroken")
@@ -45,6 +46,7 @@ def test_a_broken_and_resumed_run_ends_with_the_same_weights(photos: Path, recip
         assert torch.allclose(ours.float(), theirs.float(), atol=1e-6), name
 
 
+@pytest.mark.slow
 def test_the_run_folder_keeps_its_record(photos: Path, recipe: Recipe, tmp_path: Path) -> None:
     _trainer(recipe, photos, tmp_path / "run").fit()
     assert (tmp_path / "run" / "curves.png").stat().st_size > 0
@@ -53,6 +55,7 @@ def test_the_run_folder_keeps_its_record(photos: Path, recipe: Recipe, tmp_path:
     assert [record["step"] for record in validations] == [0, 3, 4, 5, 6, 9]
 
 
+@pytest.mark.slow
 def test_divergence_is_a_sentence_and_leaves_the_last_checkpoint(
     photos: Path, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -52,6 +52,7 @@ def _losses(photos: Path, folder: Path, *sets: str) -> list[dict[str, float]]:
     return [record for record in records if "loss" in record]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("outside")
 def test_an_outside_objective_and_an_outside_term_are_trained_by(photos: Path, tmp_path: Path) -> None:
     """Researchers can add a loss without changing this program."""
