@@ -16,6 +16,7 @@ from colorcli.errors import PhotoError
 from colorcli.evaluate.data import Item, decode
 from colorcli.evaluate.protocols import GrayRule, Protocol
 from colorcli.images.photo import Pixels
+from colorcli.images.resize import width_first
 from colorcli.images.tiles import Windows
 from colorcli.networks.size import SizeRule
 from colorcli.pipeline.coloring import prepare as windows_of
@@ -99,11 +100,11 @@ def fit(rgb: Rgb8, protocol: Protocol) -> Rgb8:
     size, height, width = protocol.size, rgb.shape[0], rgb.shape[1]
     method = Image.Resampling[protocol.interpolation.upper()]
     if protocol.fit == "stretch":
-        return np.asarray(Image.fromarray(rgb).resize((size, size), method))
+        return np.asarray(width_first(Image.fromarray(rgb), size, size, method))
     scale = size / min(height, width)
     scaled = (max(size, round(width * scale)), max(size, round(height * scale)))
     left, top = (scaled[0] - size) // 2, (scaled[1] - size) // 2
-    resized = np.asarray(Image.fromarray(rgb).resize(scaled, method))
+    resized = np.asarray(width_first(Image.fromarray(rgb), *scaled, method))
     return np.ascontiguousarray(resized[top : top + size, left : left + size])
 
 

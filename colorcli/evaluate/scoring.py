@@ -17,6 +17,7 @@ from colorcli.evaluate.coloring import Answer, Take
 from colorcli.evaluate.diversity import diversity, segments
 from colorcli.evaluate.metrics import LPIPS, Metric, Picture, Scene
 from colorcli.evaluate.prepare import ProtocolImage, Rgb8, to_rgb8
+from colorcli.images.resize import width_first
 from colorcli.pipeline.coloring import Join
 
 if TYPE_CHECKING:
@@ -176,7 +177,7 @@ class Scorer:
         height, width = prepared.gray.shape
         if answer.rgb.shape[:2] == (height, width):
             return Picture(answer.rgb)
-        return Picture(np.asarray(Image.fromarray(answer.rgb).resize((width, height), Image.Resampling.BICUBIC)))
+        return Picture(np.asarray(width_first(Image.fromarray(answer.rgb), width, height, Image.Resampling.BICUBIC)))
 
 
 def _features(

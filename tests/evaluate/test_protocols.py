@@ -77,6 +77,10 @@ def test_geometry_is_what_it_says() -> None:
     assert fit(PHOTO[:, :100], Protocol("p@1", "", "crop", 64)).shape == (64, 64, 3)
     stretched = fit(PHOTO, Protocol("p@1", "", "stretch", 128, "bilinear"))
     np.testing.assert_array_equal(stretched, Image.fromarray(PHOTO).resize((128, 128), Image.Resampling.BILINEAR))
+    # width first with every Pillow: version 13 begins with the height here
+    wide = Image.fromarray(PHOTO[:, :100]).resize((128, PHOTO.shape[0]), Image.Resampling.BILINEAR)
+    tall = fit(PHOTO[:, :100], Protocol("p@1", "", "stretch", 128, "bilinear"))
+    np.testing.assert_array_equal(tall, wide.resize((128, 128), Image.Resampling.BILINEAR))
     assert fit(PHOTO, Protocol("p@1", "", "native", 0)) is PHOTO
 
 
