@@ -41,6 +41,7 @@ NOT_RUN = {
     ("train",): "needs photographs and hours",
     ("watch",): "ends with Ctrl-C; see tests/colorize/test_watch.py",
     ("colorize", "./old_photos", "--model", "ddcolor"): "needs downloaded weights",
+    ("colorize", "s3://archive/scans"): "needs a bucket; see tests/colorize/test_s3.py",
 }
 # Takes half a minute, so that the fixture ``exported`` runs it once.
 EXPORT = ["export", "bigcolor", "-o", "bigcolor.onnx"]
