@@ -182,7 +182,7 @@ def _variants(
     assert options.calibrate is not None  # int8 is refused without
     inputs = []
     for number, pixels in enumerate(islice(verification.read_folder(options.calibrate), _MOST_CALIBRATION)):
-        lightness = working_lightness(pixels, *rule.working_shape(pixels.shape[0], pixels.shape[1]))
+        lightness = working_lightness(pixels, *rule.working_shape(pixels.shape[0], pixels.shape[1]), rule.resize)
         inputs.append(verification.network_inputs([lightness], card.controls, first=number))
     return to_int8(traced, inputs)
 

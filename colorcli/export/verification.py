@@ -103,7 +103,9 @@ def ask(network: Colorizer, controls: Sequence[str], rule: SizeRule, photographs
     for scale, aspect, count in _CASES:
         shape = rule.working_shape(*aspect, None if rule.fixed else max(1, round(rule.size * scale)))
         chosen = [photographs[(at + member) % len(photographs)] for member in range(count)]
-        inputs = network_inputs([working_lightness(pixels, *shape) for pixels in chosen], controls, first=at)
+        inputs = network_inputs(
+            [working_lightness(pixels, *shape, rule.resize) for pixels in chosen], controls, first=at
+        )
         at += count
         with torch.inference_mode():
             given = {name: torch.from_numpy(value) for name, value in inputs.items()}

@@ -13,6 +13,7 @@ from onnx import helper
 from PIL import Image
 from skimage import data
 
+from colorcli.color.spaces import lightness_to_gray
 from colorcli.errors import ModelError, OutputError, UsageError, VerificationError
 from colorcli.export import exporter, graph, verification
 from colorcli.export.exporter import ExportOptions, export
@@ -84,6 +85,15 @@ def test_a_file_that_differs_is_not_left(small: ModelCard, tmp_path: Path, monke
         with pytest.raises(VerificationError, match="no file was left"):
             export(small, folder / "small.onnx")
     assert list(folder.iterdir()) == []
+
+
+def test_a_graph_is_compared_on_photographs_resized_as_its_rule_says(small: ModelCard) -> None:
+    """DeOldify rounds its gray to 8 bits: between two code values, a graph may rightly take the other one."""
+    network = registry.build(small, registry.read_weights(small))
+    rule = replace(small.size, resize="bilinear-8-luma")
+    for case in verification.ask(network, small.controls, rule, verification.bundled_photographs()):
+        codes = lightness_to_gray(case.inputs["lightness"]) * 255
+        np.testing.assert_allclose(codes, np.rint(codes), atol=0.01)
 
 
 def test_a_graph_that_answers_nan_does_not_pass(small: ModelCard) -> None:
