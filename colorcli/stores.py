@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import itertools
 import os
 import random
 import re
@@ -29,8 +30,14 @@ Url = NewType("Url", str)
 WAITS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 """Seconds between attempts, of which chance takes up to a half: stores slow down whole groups of machines at once."""
 
+REACH = 20.0
+"""Seconds after which a store to which no connection can be made is not tried again: its address is probably wrong."""
+
 DRIVERS = {"s3": "s3fs", "gs": "gcsfs", "az": "adlfs", "memory": ""}
 """Kinds of stores, and the package that each needs."""
+
+FAULTS_OF_THE_STORE = frozenset((errno.EBUSY, errno.ETIMEDOUT, errno.ECONNRESET, errno.ECONNREFUSED, errno.ENOENT))
+"""Errors in writing, of those that functions here raise, that the next object would meet too."""
 
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://(.*)", re.DOTALL)
 _BUSY, _DENIED = frozenset((429, 503)), frozenset((401, 403))
@@ -43,8 +50,18 @@ _CUT_OFF = frozenset(
         "ClientConnectionError",
         "ClientPayloadError",
         "HTTPClientError",
-        "ServiceRequestError",
         "IncompleteRead",
+    )
+)
+# of these, the errors of connections that were never made
+_UNREACHED = frozenset(
+    (
+        "ConnectionRefusedError",
+        "gaierror",
+        "EndpointConnectionError",
+        "ConnectTimeoutError",
+        "ClientConnectorError",
+        "ServiceRequestError",
     )
 )
 _SECRET = re.compile(r"SECRET|TOKEN|PASSWORD|KEY|SAS|CONNECTION_STRING")
@@ -76,7 +93,7 @@ def checked(text: str) -> Url:
     scheme, path = found[1].lower(), found[2].strip("/")
     if "@" in path.partition("/")[0] or re.search(r"[?#]", path):
         raise UsageError(
-            f"A {scheme}:// URL holds credentials, a query or a fragment. Leave them out: credentials belong into the "
+            f"A {scheme}:// URL holds credentials, a query or a fragment. Leave them out: credentials belong in the "
             "environment or the profile that the driver reads."
         )
     if scheme not in DRIVERS:
@@ -204,9 +221,21 @@ def _driver_of(scheme: str) -> Any:
     try:
         import fsspec
 
-        return fsspec.filesystem(scheme, use_listings_cache=False)
+        driver = fsspec.filesystem(scheme, use_listings_cache=False, **_impatience(scheme))
     except ImportError as error:
         raise UsageError(f"{scheme}:// {environment.needs(DRIVERS[scheme] or 'fsspec', scheme)}") from error
+    if scheme == "s3":
+        driver.retries = 1
+    return driver
+
+
+def _impatience(scheme: str) -> dict[str, Any]:
+    """Arguments with which a driver leaves it to ``_patiently`` to try again, beside what the user has configured."""
+    if scheme != "s3":
+        return {}
+    from fsspec.config import conf
+
+    return {"config_kwargs": {"retries": {"max_attempts": 0}, **conf.get("s3", {}).get("config_kwargs", {})}}
 
 
 def _driver(url: Url) -> Any:
@@ -238,19 +267,19 @@ def _patiently(action: Callable[[], T]) -> T:
     Raises:
         OSError: of the last attempt, in plain words.
     """
-    for wait in WAITS:
+    start, waits = time.monotonic(), iter(WAITS)
+    for attempt in itertools.count(1):
         try:
             return action()
         except UsageError:
             raise
         except Exception as error:
-            if not _may_pass(error):
-                raise _explained(error) from error
+            wait = next(waits, None)
+            unreached = _is_one_of(error, _UNREACHED)
+            if wait is None or not _may_pass(error) or (unreached and time.monotonic() - start + wait > REACH):
+                raise _explained(error, attempt) from error
         time.sleep(wait * random.uniform(0.5, 1.0))
-    try:
-        return action()
-    except Exception as error:
-        raise _explained(error) from error
+    raise AssertionError  # for type checkers: counting has no end
 
 
 def _status(error: BaseException) -> int | None:
@@ -269,7 +298,11 @@ def _is_busy(error: BaseException) -> bool:
 
 
 def _is_cut_off(error: BaseException) -> bool:
-    return isinstance(error, ConnectionError) or any(kind.__name__ in _CUT_OFF for kind in type(error).__mro__)
+    return isinstance(error, ConnectionError) or _is_one_of(error, _CUT_OFF | _UNREACHED)
+
+
+def _is_one_of(error: BaseException, names: frozenset[str]) -> bool:
+    return any(kind.__name__ in names for kind in type(error).__mro__)
 
 
 def _may_pass(error: BaseException) -> bool:
@@ -280,19 +313,21 @@ def _may_pass(error: BaseException) -> bool:
     return isinstance(error, OSError) and error.errno == errno.EIO
 
 
-def _explained(error: Exception) -> OSError:
+def _explained(error: Exception, attempts: int) -> OSError:
     """An error whose ``strerror`` is a clause for users that no secret is in."""
-    again = f", also when asked {len(WAITS)} more times; run again to go on"
+    again = f"tried {attempts} times; run again to continue"
     if isinstance(error, FileNotFoundError) or _status(error) == 404:
         known = (errno.ENOENT, "there is no such object or bucket")
     elif isinstance(error, PermissionError) or _status(error) in _DENIED or "Credential" in type(error).__name__:
         known = (errno.EACCES, "access is denied; check the credentials that the driver reads")
     elif _is_busy(error):
-        known = (errno.EBUSY, f"the store is too busy (503){again}")
+        known = (errno.EBUSY, f"the store is too busy (503), {again}")
     elif isinstance(error, TimeoutError):
-        known = (errno.ETIMEDOUT, f"the store did not answer in time{again}")
+        known = (errno.ETIMEDOUT, f"the store did not answer in time, {again}")
+    elif _is_one_of(error, _UNREACHED):
+        known = (errno.ECONNREFUSED, f"the store cannot be reached, tried {attempts} times; check network and endpoint")
     elif _is_cut_off(error):
-        known = (errno.ECONNRESET, f"the connection to the store fails{again}")
+        known = (errno.ECONNRESET, f"the connection to the store failed, {again}")
     elif isinstance(error, OSError) and error.errno is not None:
         known = (error.errno, without_secrets(error.strerror or str(error)))
     else:

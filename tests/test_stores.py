@@ -41,6 +41,10 @@ class ClientPayloadError(Exception):
     """By the name of aiohttp's."""
 
 
+class EndpointConnectionError(Exception):
+    """By the name of botocore's."""
+
+
 @pytest.mark.parametrize(
     ("text", "url"),
     [
@@ -106,6 +110,7 @@ def test_what_may_pass_is_tried_again(monkeypatch: pytest.MonkeyPatch, error: Ca
         (lambda: _HttpError(503), OSError, "too busy", 4),
         (TimeoutError, TimeoutError, "in time", 4),
         (ConnectionResetError, ConnectionError, "connection", 4),
+        (ConnectionRefusedError, ConnectionError, "cannot be reached, tried 4 times", 4),
         (lambda: _HttpError(403), PermissionError, "access is denied", 1),
         (lambda: FileNotFoundError("bucket/a"), FileNotFoundError, "no such object", 1),
         (lambda: ValueError("odd"), OSError, "ValueError: odd", 1),
@@ -120,6 +125,31 @@ def test_what_stays_is_said_in_plain_words(
         stores.read(stores.checked("s3://bucket/a"))
     assert words in str(raised.value.strerror)
     assert len(asked) == attempts
+
+
+@pytest.mark.parametrize(("error", "attempts"), [(EndpointConnectionError, 6), (lambda: _HttpError(503), 7)])
+def test_a_wrong_address_is_given_up_before_a_store_that_is_busy(
+    monkeypatch: pytest.MonkeyPatch, error: Callable[[], Exception], attempts: int
+) -> None:
+    """Who mistyped an endpoint waits for half a minute at most; who is throttled, for as long as that may last."""
+    waits, now = stores.WAITS, [0.0]
+    asked = _answering(monkeypatch, [error() for _ in range(9)])
+    monkeypatch.setattr(stores, "WAITS", waits)
+    monkeypatch.setattr(stores.random, "uniform", lambda least, most: most)
+    monkeypatch.setattr(stores.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(stores.time, "sleep", lambda seconds: now.append(now.pop() + seconds))
+    with pytest.raises(OSError, match="the store"):
+        stores.read(stores.checked("s3://bucket/a"))
+    assert (len(asked), now[0] < 30) == (attempts, attempts < 7)
+
+
+def test_the_driver_leaves_trying_again_to_us(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its attempts would multiply ours to minutes; what a user has configured for it stays."""
+    config = pytest.importorskip("fsspec.config")
+    monkeypatch.setitem(config.conf, "s3", {"config_kwargs": {"s3": {"addressing_style": "path"}}})
+    assert stores._impatience("s3") == {
+        "config_kwargs": {"retries": {"max_attempts": 0}, "s3": {"addressing_style": "path"}}
+    }
 
 
 def test_no_secret_is_in_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
