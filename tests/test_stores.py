@@ -135,9 +135,9 @@ def test_a_wrong_address_is_given_up_before_a_store_that_is_busy(
     waits, now = stores.WAITS, [0.0]
     asked = _answering(monkeypatch, [error() for _ in range(9)])
     monkeypatch.setattr(stores, "WAITS", waits)
-    monkeypatch.setattr(stores.random, "uniform", lambda least, most: most)
-    monkeypatch.setattr(stores.time, "monotonic", lambda: now[0])
-    monkeypatch.setattr(stores.time, "sleep", lambda seconds: now.append(now.pop() + seconds))
+    monkeypatch.setattr("colorcli.stores.random.uniform", lambda least, most: most)
+    monkeypatch.setattr("colorcli.stores.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("colorcli.stores.time.sleep", lambda seconds: now.append(now.pop() + seconds))
     with pytest.raises(OSError, match="the store"):
         stores.read(stores.checked("s3://bucket/a"))
     assert (len(asked), now[0] < 30) == (attempts, attempts < 7)

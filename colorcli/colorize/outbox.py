@@ -17,7 +17,7 @@ import tempfile
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -30,7 +30,7 @@ from colorcli.colorize.events import now, to_line
 from colorcli.colorize.journal import files_of, journal_size, sealed, segment_path
 from colorcli.colorize.places import LABEL
 from colorcli.colorize.state import state_folder
-from colorcli.errors import OutputError, StoppedError
+from colorcli.errors import OutputError, PhotoError, StoppedError
 from colorcli.files import STATE_FOLDER, Identity
 from colorcli.stores import Object, Url
 
@@ -133,11 +133,25 @@ class Outbox:
             self._ledger = _Ledger(self)
         return self._ledger
 
-    def put(self, name: str) -> None:
-        """Move a file from the scratch folder into the store. Raises OSError."""
-        path = self.root / name
-        stores.put(path, stores.below(self.url, name))
-        path.unlink()
+    def put(self, names: Sequence[str]) -> None:
+        """Move the files of one photograph from the scratch folder into the store, in this order.
+
+        Raises:
+            OSError: the store cannot be written.
+            PhotoError: the store does not take one of them.
+        """
+        try:
+            for name in names:
+                url = stores.below(self.url, name)
+                try:
+                    stores.put(self.root / name, url)
+                except OSError as error:
+                    if error.errno in stores.FAULTS_OF_THE_STORE:
+                        raise
+                    raise PhotoError(f"{url} cannot be written: {error.strerror or error}.") from error
+        finally:
+            for name in names:
+                (self.root / name).unlink(missing_ok=True)
 
     def write_segment(self, number: int, began: datetime, content: bytes) -> None:
         """Write a segment of the journal of this run, which began at that time. Raises OSError."""
@@ -281,8 +295,7 @@ class _Ledger:
         with self._lock:
             position = self._starts.get(record.get("output"), self._written)
         self.flush(position)
-        for name, _, _ in reversed(list(files_of(record))):
-            self._outbox.put(str(name))
+        self._outbox.put([str(name) for name, _, _ in files_of(record)][::-1])
 
     def _add(self, record: Mapping[str, object]) -> None:
         number = max(self._segments)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import os
@@ -243,12 +244,7 @@ def finish(
         joins.append(_joined(page, chroma, holds, info, parameters, insist=insist))
         at += count
     joined = joins[0]
-    try:
-        output.path.parent.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError) as error:  # other folders of the tree may be writable
-        raise PhotoError(f"has no folder to go to: {output.path.parent} is, or is below, a file") from error
-    except OSError as error:
-        raise OutputError(f"{output.path.parent} cannot be made: {error.strerror or error}.") from error
+    _make_folder(output)
     mapped = None if ground is None else _write_map(prepared, output, ground.label, unsure)
     # Formats that are not streamed need the whole image in one array.
     whole = nullcontext() if holds.streamed else canvases.taken((photo.height, photo.width, 3), bits)
@@ -275,6 +271,7 @@ def finish(
             profile=parameters.profile,
             original=None if prepared.more else photo.pixels if sign is None else sign.on(photo.pixels),
             mtime_ns=prepared.input.mtime_ns if keep_times else None,
+            shown=output.shown,
             fsync=fsync,
             verify=verify,
         )
@@ -292,6 +289,16 @@ def finish(
         lost.append(f"reduced from {photo.bits} to {bits} bits per sample: {holds.label} holds no more")
     notes = (*prepared.notes, *lost, *written.left_out)
     return Result(written, form, bits, _of_all(prepared, joins), notes, seconds, sign, mapped)
+
+
+def _make_folder(output: Output) -> None:
+    try:
+        output.path.parent.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:  # other folders of the tree may be writable
+        raise PhotoError(f"has no folder to go to: {output.folder} is, or is below, a file") from error
+    except OSError as error:
+        kind = PhotoError if error.errno == errno.ENAMETOOLONG else OutputError
+        raise kind(f"{output.folder} cannot be made: {error.strerror or error}.") from error
 
 
 def _write_map(prepared: Prepared, output: Output, label: str, found: list[Uncertainty]) -> Mapped:

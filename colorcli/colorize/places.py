@@ -22,7 +22,7 @@ class Ledger(Protocol):
     """An open journal; see ``journal.Journal``."""
 
     def append(self, record: Mapping[str, object], *, sync: bool = True) -> None:
-        """Add a record. Raises OutputError."""
+        """Add a record. Raises OutputError, and PhotoError where a store does not take the output that it speaks of."""
         ...
 
     def close(self) -> None:

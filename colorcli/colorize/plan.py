@@ -42,17 +42,29 @@ class Output:
     """A file to be made: its sample index, the output folder, and its path relative to that (POSIX).
 
     ``stale_map`` is the path, relative likewise, of the map of an earlier making that this one does not have; or empty.
+    ``store`` is the URL that the folder stands for, or empty.
     """
 
     sample: int
     root: Path
     relative: str
     stale_map: str = ""
+    store: str = ""
 
     @property
     def path(self) -> Path:
         """The file; made when it is asked for, since a million of them would take half a gigabyte."""
         return self.root / self.relative
+
+    @property
+    def shown(self) -> str:
+        """What to call it."""
+        return f"{self.store}/{self.relative}" if self.store else os.fspath(self.path)
+
+    @property
+    def folder(self) -> str:
+        """What to call the folder that it is in."""
+        return self.shown.rpartition("/")[0] if self.store else os.fspath(self.path.parent)
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,7 +288,8 @@ def make_plan(
         pick = selection.picks[found] if selection.picks is not None else None
         pending = []
         for index, name in enumerate(outputs[number]):
-            output = Output(pick.sample if pick else index, found.root, name)
+            store = str(plan.places.get(found.root, ""))
+            output = Output(pick.sample if pick else index, found.root, name, store=store)
             past = histories[found.root].take(name)
             verdict = judge(found, output, past, at[found.root])
             if verdict is None:

@@ -91,6 +91,7 @@ def write_photo(
     seal: Callable[[Path, Path], None] | None = None,
     fsync: bool = True,
     verify: bool = False,
+    shown: str | None = None,
 ) -> Written:
     """Write a photograph so that ``target`` is either absent, what it was before, or complete.
 
@@ -121,13 +122,14 @@ def write_photo(
         seal: called with the finished file and a second path, to which it writes a signed copy; None does not sign.
         fsync: whether to wait until file and folder are on the disk.
         verify: whether to decode the whole file, not only its header, before it is renamed.
+        shown: what errors call the target; None for its path.
 
     Raises:
         OutputError: the folder cannot be written or the disk is full.
         PhotoError: this image cannot be written: it is too large for the format, the strips do not make up the image,
             or the file does not read back.
     """
-    name = printable(os.fspath(target))
+    name = printable(shown or os.fspath(target))
     form = FORMATS[format]
     if bits not in (8, 16) or bits > form.bits:
         raise PhotoError(f"{name} cannot be written: {form.label} does not hold {bits} bits per sample.")
@@ -163,14 +165,14 @@ def write_photo(
             canvas=canvas,
             more=tuple(_further(page, packet, profile, name) for page in more),
         )
-        written = _write_part(part, checked, form, encoding, fsync=fsync)
+        written = _write_part(part, checked, form, encoding, name, fsync=fsync)
         if seal is not None:
             written = _sealed(part, seal, fsync=fsync)
         # the largest of several pages is read back
-        shown = max([(height, width, bits), *((p.height, p.width, p.bits) for p in more)], key=lambda p: p[0] * p[1])
-        _check_header(part, (format, shown[1], shown[0], shown[2]), name)
+        most = max([(height, width, bits), *((p.height, p.width, p.bits) for p in more)], key=lambda p: p[0] * p[1])
+        _check_header(part, (format, most[1], most[0], most[2]), name)
         if verify:
-            _check_picture(part, (shown[1], shown[0], shown[2]), name)
+            _check_picture(part, (most[1], most[0], most[2]), name)
         if original is not None and (profile is not None or (form.lossy and not lossless)):
             written = replace(written, lightness=measure(part, form, encoding, original, whole=verify))
         written = replace(written, sidecar=packet if sidecar else None)
@@ -179,7 +181,7 @@ def write_photo(
         with suppress(OSError):
             part.unlink()
         if isinstance(error, OSError):
-            raise _explained(error, name) from error
+            raise _explained(error, name, part.parent) from error
         raise
     return replace(written, left_out=left_out)
 
@@ -242,13 +244,15 @@ def _checked(
         raise PhotoError(f"{name} cannot be written: the coloured picture has {y} rows instead of {height}.")
 
 
-def _write_part(part: Path, strips: Iterator[Pixels], form: PhotoFormat, encoding: Encoding, *, fsync: bool) -> Written:
+def _write_part(
+    part: Path, strips: Iterator[Pixels], form: PhotoFormat, encoding: Encoding, name: str, *, fsync: bool
+) -> Written:
     """Write, flush and hash the file under its temporary name."""
     with _created(part) as handle:
         try:
             form.encoder.encode(handle, strips, encoding)
         except (UnreadableError, RuntimeError, ValueError) as error:  # imagecodecs' errors are RuntimeErrors
-            raise PhotoError(f"{printable(os.fspath(part))} cannot be encoded: {error}.") from error
+            raise PhotoError(f"{name} cannot be encoded: {error}.") from error
         handle.flush()
         if fsync:
             os.fsync(handle.fileno())
@@ -304,9 +308,11 @@ def _created(part: Path) -> BinaryIO:
     return part.open("x+b")
 
 
-def _explained(error: OSError, name: str) -> OutputError | PhotoError:
+def _explained(error: OSError, name: str, folder: Path) -> OutputError | PhotoError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return OutputError(f"{name} cannot be written: the disk is full. Free some room and run again to continue.")
+        here = name.startswith(printable(os.fspath(folder)))
+        disk = "the disk" if here else f"the disk of {folder}, where it is made,"
+        return OutputError(f"{name} cannot be written: {disk} is full. Free some room and run again to continue.")
     reason = error.strerror or str(error)
     if error.errno in _FAULTS_OF_THE_PLACE:
         return OutputError(f"{name} cannot be written: {reason}.")

@@ -24,6 +24,7 @@ from colorcli.colorize.options import Execution
 from colorcli.colorize.outbox import Outbox
 from colorcli.colorize.run import Report, Request, run
 from colorcli.errors import ExitCode, OutputError
+from colorcli.images import write
 from colorcli.pipeline import opening
 
 from .conftest import contents, write_gray
@@ -234,6 +235,44 @@ def test_a_store_that_falters_costs_no_photograph_and_one_that_fails_is_named(
     report = colour(OUT, overwrite=True, strength=0.6)
     assert report.exit_code == ExitCode.OUTPUT
     assert "memory://out/x cannot be written: the " in str(report.fatal)
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (OSError(errno.ENAMETOOLONG, "Your key is long"), "memory://out/x/a.png cannot be written: Your key is long"),
+        (PermissionError("Access Denied"), "memory://out/x/a.png cannot be written: access is denied"),
+        (None, "memory://out/x/a.png cannot be written: the coloured picture has 0 rows"),
+    ],
+    ids=["too long", "denied", "not the store's"],
+)
+def test_an_output_that_fails_alone_ends_its_photograph(
+    photos: Path, store: Store, monkeypatch: pytest.MonkeyPatch, error: OSError | None, words: str
+) -> None:
+    """As in a folder; the scratch file goes, and no message speaks of it."""
+
+    def refuse(operation: str, name: str) -> None:
+        if error is not None and operation == "put_file" and name.endswith("out/x/a.png"):
+            raise error
+
+    store.fault = refuse
+    if error is None:
+        original = write._checked
+        monkeypatch.setattr(
+            write, "_checked", lambda strips, *rest: original([] if rest[-1].endswith("a.png") else strips, *rest)
+        )
+    scratch = photos.with_name("scratch")
+    scratch.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(scratch))
+    left: list[Path] = []
+
+    def look(record: Any) -> None:
+        if record["event"] == "photo.failed":
+            left.extend(scratch.rglob("a.png"))
+
+    report = colour(observe=look)
+    assert (report.done, report.exit_code, left) == (2, ExitCode.SOME_FAILED, [])
+    assert words in report.failures[0].reason
 
 
 def test_no_secret_is_journalled_or_told(photos: Path, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
