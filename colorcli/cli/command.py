@@ -52,7 +52,10 @@ class Command(TyperCommand):
         rest = super().parse_args(ctx, args)
         for value in ctx.params.values():
             if any(isinstance(one, Path) and _was_url(one) for one in (value if isinstance(value, list) else [value])):
-                raise UsageError(f"colorcli {ctx.info_name} takes paths of this machine here, not a URL.")
+                raise UsageError(
+                    f"colorcli {ctx.info_name} takes paths of this machine here, not a URL. "
+                    "Copy what is there to this machine first (for S3: aws s3 sync URL FOLDER), and give the copy."
+                )
         return rest
 
     def invoke(self, ctx: Any) -> Any:
