@@ -140,6 +140,7 @@ class Outbox:
             OSError: the store cannot be written.
             PhotoError: the store does not take one of them.
         """
+        self._check_lock()
         try:
             for name in names:
                 url = stores.below(self.url, name)
@@ -155,11 +156,14 @@ class Outbox:
 
     def write_segment(self, number: int, began: datetime, content: bytes) -> None:
         """Write a segment of the journal of this run, which began at that time. Raises OSError."""
-        if self._lost.is_set():
-            raise OSError(0, "another run has taken over its lock, which was not renewed in time")
+        self._check_lock()
         # by time, as they would be read from a folder
         name = f"journal-{began:%Y%m%dT%H%M%S}-{self._run}-{number:05}.jsonl"
         stores.write(self._state_url(name), content)
+
+    def _check_lock(self) -> None:
+        if self._lost.is_set():
+            raise OSError(0, "another run has taken over its lock, which was not renewed in time")
 
     def _state_url(self, name: str) -> Url:
         return stores.below(self.url, f"{STATE_FOLDER}/{name}")
@@ -190,7 +194,9 @@ class Outbox:
             if seen is None:
                 seen = others
                 say(f"{self.url} is locked by {who}; waiting up to {LEASE:.0f} s to see whether it is still at work.")
-            elif any(seen.get(url) != holder for url, holder in others.items()):
+            elif changed := [holder for url, holder in others.items() if seen.get(url) != holder]:
+                first = changed[0]
+                who = f"process {first.get('pid')} on {first.get('host')}"
                 raise OutputError(
                     f"{self.url} is in use by {who} since {first.get('since')}. Wait for it, stop it, or choose "
                     "another place with -o."
@@ -231,15 +237,24 @@ class Outbox:
             )
 
     def _beat(self, lock: Url, holder: dict[str, Any], over: threading.Event) -> None:
-        """Renew the lock and bring what is journalled to the store, now and then."""
-        count = 0
+        """Renew the lock and bring what is journalled to the store, now and then.
+
+        Another run that takes a lapsed lock over removes it, perhaps just before it is renewed after all; so after a
+        lapse it looks for others again, as in taking the lock.
+        """
+        count, renewed = 0, time.time()  # which counts the time for which a machine is suspended, too
         while not over.wait(BEAT):
             count += 1
             with suppress(OSError, OutputError):  # the lease goes on: the next time may be in time
                 if stores.look_up(lock) is None:
                     self._lost.set()
                     return
+                began = time.time()
                 _write_lock(lock, {**holder, "beat": count})
+                if time.time() - renewed > LEASE and self._others(lock):
+                    self._lost.set()
+                    return
+                renewed = began
                 if self._ledger is not None:
                     self._ledger.flush()
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import json
 import os
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -299,7 +299,13 @@ def test_a_run_that_is_at_work_keeps_others_out(photos: Path, store: Store, monk
     """Two runs would colour everything twice."""
     monkeypatch.setattr(outbox, "LEASE", 2.0)
     _lock(store)
-    threading.Timer(0.1, lambda: _lock(store, beat=1)).start()
+    beats = itertools.count()
+
+    def beat(operation: str, name: str) -> None:
+        if operation == "cat_file" and "lock-other" in name:
+            _lock(store, beat=next(beats))
+
+    store.fault = beat
     with pytest.raises(OutputError, match=r"memory://out/x is in use by process \d+ on elsewhere"):
         colour()
     assert [key for key in store.store if "lock-" in key] == ["/out/x/.colorcli/lock-other"]
@@ -318,6 +324,18 @@ def test_a_lock_that_a_killed_run_left_is_taken_over(
         pytest.skip("this system does not tell machines apart")
     _lock(store, **({"pid": gone.pid, "machine": machine} if ended == "here" else {}))
     assert colour().done == 3
+
+
+def test_a_run_whose_lock_was_taken_over_ends(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whose machine was suspended may renew its lock just after another run has removed it: two would be at work."""
+    monkeypatch.setattr(outbox, "BEAT", 0.01)
+    monkeypatch.setattr(outbox, "LEASE", 0.0)
+    place = Outbox(OUT)
+    with place.locked(print, lambda: False):
+        _lock(store)
+        assert place._lost.wait(5)
+        with pytest.raises(OutputError, match="another run has taken over its lock"):
+            place.journal(fsync=False).append({"event": "run.start"})
 
 
 def test_shards_share_one_place(photos: Path, store: Store) -> None:
@@ -359,7 +377,8 @@ def test_a_name_that_no_file_can_have_fails_alone(photos: Path, store: Store) ->
         (["colorize", IN, "-o", "-"], "one image"),
         (["colorize", "memory://nothing", "-o", OUT], "nothing at memory://nothing"),
         (["colorize", "s3://key:hush@bucket", "-o", OUT], "credentials"),
-        (["verify", OUT], "paths of this machine"),
+        (["verify", OUT], "(for S3: aws s3 sync URL FOLDER), and give the copy"),
+        (["status", OUT], "paths of this machine"),
         (["watch", "memory://in", "-o", "out"], "paths of this machine"),
     ],
 )
