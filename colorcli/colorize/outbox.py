@@ -8,6 +8,7 @@ is killed at any moment leaves what the next one knows for its own.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import secrets
@@ -54,7 +55,7 @@ class Outbox:
 
     def __init__(self, url: Url, shard: tuple[int, int] | None = None) -> None:
         self.url = url
-        self.root = Path(tempfile.mkdtemp(prefix="colorcli-"))
+        self.root = _scratch()
         weakref.finalize(self, shutil.rmtree, self.root, ignore_errors=True)
         self._shard = shard
         self._sizes: dict[str, int] | None = None
@@ -343,6 +344,16 @@ def _machine() -> str:
         return f"{Path('/proc/sys/kernel/random/boot_id').read_text().strip()} {Path('/proc/self/ns/pid').readlink()}"
     except OSError:
         return ""
+
+
+def _scratch() -> Path:
+    """A new folder of this process; those that killed processes of this machine left are removed."""
+    machine = _machine()
+    prefix = f"colorcli-{hashlib.sha256(machine.encode()).hexdigest()[:12]}-"
+    for folder in Path(tempfile.gettempdir()).glob(f"{prefix}*"):
+        if _is_dead({"machine": machine, "pid": folder.name.removeprefix(prefix).partition("-")[0]}):
+            shutil.rmtree(folder, ignore_errors=True)
+    return Path(tempfile.mkdtemp(prefix=f"{prefix}{os.getpid()}-"))
 
 
 def _is_dead(holder: Mapping[str, Any]) -> bool:

@@ -338,6 +338,22 @@ def test_a_run_whose_lock_was_taken_over_ends(store: Store, monkeypatch: pytest.
             place.journal(fsync=False).append({"event": "run.start"})
 
 
+def test_the_scratch_folder_of_a_killed_run_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half-made outputs would fill TMPDIR; those of runs at work stay."""
+    if not outbox._machine():
+        pytest.skip("this system does not tell machines apart")
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    code = "from colorcli.colorize import outbox; import os; print(outbox._scratch()); os._exit(9)"
+    left = subprocess.run(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env={**os.environ, "TMPDIR": str(tmp_path)}
+    )
+    assert Path(left.stdout.strip()).is_dir()
+    mine = outbox._scratch()
+    assert outbox._scratch() != mine
+    assert mine.is_dir()
+    assert not Path(left.stdout.strip()).exists()
+
+
 def test_shards_share_one_place(photos: Path, store: Store) -> None:
     """Each machine colours its part into the same bucket at the same time, and there is nothing to merge."""
     write_gray(photos / "e.png")  # the only one of the second part
