@@ -1,4 +1,4 @@
-"""How much of this machine a process may use: CPUs and memory, with the limits of containers."""
+"""CPUs and memory available to this process, within container limits."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ _OWN = Path("/proc/self/cgroup")
 
 
 def available_cpus() -> int:
-    """The CPUs that this process may use: no more than it is bound to, nor than its control groups grant."""
+    """CPUs available to this process, within its affinity and its control groups' quotas."""
     affinity = getattr(os, "sched_getaffinity", None)
     cpus = len(affinity(0)) if affinity is not None else os.cpu_count() or 1
     return max(1, min(cpus, math.ceil(min(_cpu_quotas(), default=cpus))))
 
 
 def available_memory() -> int | None:
-    """Bytes of memory that this process may use, or None if unknown."""
+    """Bytes of memory available to this process, or None if unknown."""
     limits = list(_memory_limits())
     with contextlib.suppress(AttributeError, OSError, ValueError):
         limits.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
@@ -50,7 +50,7 @@ def _ratio(quota: str, period: str) -> Iterator[float]:
 
 
 def _groups(controller: str) -> Iterator[Path]:
-    """The folders of the control group that this process is in and of those around it, the innermost first.
+    """The folders of this process's control group and its ancestors, innermost first.
 
     Args:
         controller: as version 1 names it; empty for version 2, which has one tree for all.

@@ -1,4 +1,4 @@
-"""The one way to run a network."""
+"""The interface through which every network is run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from colorcli.networks.size import SizeRule
 
 Controls = Mapping[str, NDArray[Any]]
-"""What steers a network, by the name of the control: one value for each member of a batch."""
+"""Control values by control name; each array has one value per batch member."""
 
 NO_CONTROLS: Controls = MappingProxyType({})
 
@@ -49,7 +49,7 @@ class Session(Protocol):
     """A model on a device, ready to colour batches.
 
     Attributes:
-        info: what the pipeline needs to know of the model.
+        info: name, weights, controls and size rule of the model.
         device: such as ``cpu`` or ``cuda:0``.
         precision: of the arithmetic, such as ``fp32``.
         backend: ``pytorch`` or ``onnxruntime``.

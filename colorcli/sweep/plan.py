@@ -1,25 +1,25 @@
-"""What a sweep is: a TOML file that names a recipe, its variants, the seeds, how they are measured, and the claims.
+"""Sweeps: a TOML file with a recipe, its variants, seeds, protocol, metrics and claims.
 
-The papers' tables come with the package, by the names of their protocols.
+The papers' tables are bundled under the names of their protocols.
 
 ::
 
     name = "shrinkage"
     recipe = "biggan-encoder-lite"
-    set = ["phases.0.steps=1000"]       # in all variants
+    set = ["phases.0.steps=1000"]       # applied to all variants
     seeds = [0, 1, 2]
     protocol = "biggan-encoder-table2"
-    metrics = ["mse-rgb"]               # empty: the protocol's
-    labels = "pseudo"                   # the classes that are given when they are measured: evaluate's --labels
+    metrics = ["mse-rgb"]               # default: the protocol's
+    labels = "pseudo"                   # classes given during evaluation, as evaluate's --labels
 
     [[variants]]
     name = "none"
 
     [[variants]]
     name = "shrinkage 0.5"
-    recipe = "biggan-encoder-gt-lite"   # where it is not that of all
+    recipe = "biggan-encoder-gt-lite"   # overrides the sweep's recipe
     set = ["network.shrinkage=0.5"]
-    labels = "none"                     # likewise
+    labels = "none"                     # overrides the sweep's labels
 
     [[claims]]
     text = "shrinkage by 0.5 lowers the error (Wang, table 2)"
@@ -45,13 +45,14 @@ from colorcli.train.recipe import Recipe
 
 @dataclass(frozen=True)
 class Claim:
-    """What a document says of two variants.
+    """A paper's claim that compares two variants.
 
     Attributes:
-        text: the claim, and whose it is.
-        metric: by which it is tested.
-        variant: the one it is about; ``against`` is the other.
-        expected: whether its number is claimed to be ``higher`` or ``lower``.
+        text: the claim and its source.
+        metric: id of the metric that tests it.
+        variant: name of the variant that the claim is about.
+        against: name of the variant that it is compared with.
+        expected: whether the metric of ``variant`` is claimed to be ``higher`` or ``lower``.
     """
 
     text: str
@@ -63,7 +64,7 @@ class Claim:
 
 @dataclass(frozen=True)
 class Training:
-    """One run of a sweep: a variant with a seed, and the protocol that it is measured by."""
+    """One run of a sweep: a variant, a seed and the evaluation protocol."""
 
     variant: str
     seed: int
@@ -72,23 +73,23 @@ class Training:
 
     @property
     def name(self) -> str:
-        """The name of its run folder."""
+        """Name of the run folder."""
         plain = "".join(c if c.isalnum() or c in "-_." else "-" for c in self.variant)
         return f"{plain}-seed{self.seed}"
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """A sweep as its file says it.
+    """A parsed sweep file.
 
     Attributes:
-        name: heading of the table.
-        trainings: every variant with every seed, in the order in which they run: all variants with one seed, then
+        name: title of the table.
+        trainings: every variant with every seed, in running order: all variants with the first seed, then
             with the next.
-        variants: their names, in the order of the table.
-        protocol: how they are measured; that of a training may give it a class as well.
-        metrics: ids of what is measured.
-        claims: that are tested.
+        variants: names of the variants, in table order.
+        protocol: evaluation protocol; a training may override its labels.
+        metrics: ids of the metrics.
+        claims: claims to test.
     """
 
     name: str
@@ -106,7 +107,7 @@ _KNOWN_OF_VARIANT = {"name", "recipe", "set", "labels"}
 
 
 def load(sweep: str) -> Sweep:
-    """Read a sweep by name or path, and check all of it before hours are spent.
+    """Read a sweep by name or path and validate it in full, before any training starts.
 
     Raises:
         UsageError: there is no such sweep or it cannot be read, a field is unknown or of the wrong type, or it names a

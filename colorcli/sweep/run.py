@@ -1,4 +1,4 @@
-"""Carrying out a sweep: train, measure, keep; what is done already is not done again."""
+"""Running a sweep: train and evaluate each run, skipping finished ones."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Places:
 
     Attributes:
         data: folders and shards of photographs to train on.
-        test: what the runs are measured on, as ``evaluate`` takes it.
+        test: photographs to evaluate on, as ``evaluate`` takes them.
         output: folder for the runs, the table and its figures.
     """
 
@@ -50,24 +50,24 @@ def carry_out(
     command: Sequence[str] = (),
     observe: Observer = lambda _: None,
 ) -> bool:
-    """Train and measure what is left of a sweep and write its table; True when there is nothing left.
+    """Train and evaluate the remaining runs and write the table; True when all runs are finished.
 
-    A run that was interrupted goes on from its checkpoint; a finished one is measured once. The table is written after
-    every run, of what there is by then, so that a sweep of many nights can be read each morning.
+    An interrupted run resumes from its checkpoint; a finished run is evaluated once. The table is rewritten after every
+    run, so that a long sweep can be followed.
 
     Args:
-        sweep: what to do.
-        places: where.
+        sweep: the sweep to run.
+        places: its inputs and outputs.
         device: see ``sessions.pytorch.resolve_device``.
         threads: CPU threads of PyTorch.
-        seconds: gives the time left, or None without a limit.
-        stop: is asked after every step whether to stop there.
-        command: the command line, for the record and the table.
-        observe: is given every record of every run's log.
+        seconds: returns the time left in seconds, or None for no limit.
+        stop: called after every step; True stops the sweep.
+        command: the command line, recorded in the run and the table.
+        observe: called with every log record of every run.
 
     Raises:
         UsageError: the folder holds another sweep's runs.
-        ColorcliError: as training and evaluation say; a run that diverges is a row of the table and no error.
+        ColorcliError: training or evaluation failed; a run that diverges is listed in the table instead.
     """
     for number, training in enumerate(sweep.trainings, 1):
         folder = places.output / training.name
@@ -106,10 +106,10 @@ def carry_out(
 
 
 def _done(folder: Path, training: Training) -> dict[str, Any] | None:
-    """What was written when a run had finished; None where it has not.
+    """The record of a finished run; None if the run has not finished.
 
     Raises:
-        UsageError: it was made by another recipe.
+        UsageError: the run was trained with another recipe.
     """
     try:
         done: dict[str, Any] = json.loads((folder / _DONE).read_text(encoding="utf-8"))
@@ -124,7 +124,7 @@ def _done(folder: Path, training: Training) -> dict[str, Any] | None:
 
 
 def _scores(folder: Path) -> Report | None:
-    """What a run was measured to have; None where it was not yet."""
+    """The evaluation report of a run; None if it has not been evaluated."""
     try:
         made: Report = json.loads((folder / _SCORES).read_text(encoding="utf-8"))
     except FileNotFoundError:

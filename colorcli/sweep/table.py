@@ -1,4 +1,4 @@
-"""The table of a sweep: a number for each seed, intervals, claims and what the runs say of them."""
+"""The table of a sweep: results for each seed, confidence intervals, and the verdict on each claim."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _ABSENT = "–"
 
 @dataclass(frozen=True)
 class Results:
-    """What there is of a sweep.
+    """The results of a sweep so far.
 
     Attributes:
-        sweep: what was asked for.
-        scores: reports of ``evaluate`` by variant and seed, those of finished runs.
-        failures: why runs diverged, by the name of their folder.
-        command: the command line that repeats it.
+        sweep: the sweep.
+        scores: ``evaluate`` reports of the finished runs, by variant and seed.
+        failures: why runs diverged, by run folder.
+        command: the command line that repeats the sweep.
     """
 
     sweep: Sweep
@@ -36,28 +36,28 @@ class Results:
 
     @property
     def seeds(self) -> list[int]:
-        """The seeds, in the order in which they run."""
+        """The seeds, in running order."""
         return list(dict.fromkeys(training.seed for training in self.sweep.trainings))
 
     @property
     def metrics(self) -> list[Metric]:
-        """What is measured."""
+        """The metrics of the sweep."""
         names = dict.fromkeys(name.split("@")[0] for name in self.sweep.metrics)
         return choose(tuple(names), self.sweep.protocol.sigmas)
 
     def mean(self, variant: str, seed: int, metric: str) -> float | None:
-        """A run's number, the mean over photographs; None where there is none."""
+        """The metric's mean over photographs for one run; None if the run has no report."""
         found = self.scores.get((variant, seed))
         if found is None:
             return None
         return found["summary"][found["models"][1]["name"]][metric]["mean"]
 
     def gray(self, metric: str) -> float | None:
-        """The number of leaving the photographs gray."""
+        """The metric's mean for uncoloured photographs; None without reports."""
         return next((found["summary"][GRAY][metric]["mean"] for found in self.scores.values()), None)
 
     def differences(self, claim: Claim) -> dict[int, tuple[float, float, float]]:
-        """By seed the mean difference over photographs that both runs have, and its 95 % interval."""
+        """The mean difference over the photographs common to both runs, with its 95 % interval, by seed."""
         found = {}
         for seed in self.seeds:
             pair = [self._values(name, seed, claim.metric) for name in (claim.variant, claim.against)]
