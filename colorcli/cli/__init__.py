@@ -145,7 +145,7 @@ def _render_usage(error: Exception, message: str, code: int) -> int:
 
 
 def _say(sentence: str) -> None:
-    # one place for all: whatever name or file content an error quotes, a terminal is not steered by it
+    # errors quote file names and contents, which may hold terminal escape sequences
     print(f"Error: {printable_lines(sentence)}", file=sys.stderr)  # noqa: T201
 
 

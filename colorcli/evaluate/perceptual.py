@@ -239,7 +239,7 @@ class Perceptual:
                 )
 
     def _tells_apart(self, name: str) -> bool:
-        """Whether a network tells unrelated images apart, which one without real weights does not."""
+        """Whether a network separates unrelated images; one without real weights does not."""
         probes = _probes()
         if name == "inception-fid":
             spread = self.inception(probes).std(0).mean()

@@ -59,7 +59,7 @@ class Request:
 
 
 class Run:
-    """A checked evaluation, ready to run; whatever can be wrong shows before hours are spent.
+    """A validated evaluation, ready to run; errors in the request show before the long part.
 
     Attributes:
         dataset: the photographs.

@@ -185,12 +185,12 @@ class Run:
 
     @property
     def left_out(self) -> dict[str, str]:
-        """The photographs that are left out and why, as far as they have been read."""
+        """The photographs skipped so far, with the reasons."""
         found: dict[str, str] = _read_json(self.folder / "left_out.json") or {}
         return found
 
     def leave_out(self, reasons: dict[str, str]) -> None:
-        """Write which photographs are left out and why, as far as they have been read."""
+        """Write the photographs skipped so far, with the reasons."""
         with self._writing("record"):
             write_json(self.folder / "left_out.json", dict(sorted(dict(reasons).items())))
 

@@ -1,7 +1,7 @@
-"""Where photographs come from that are not on this machine: Hugging Face data sets and WebDataset's shards.
+"""Remote photographs: Hugging Face data sets and WebDataset shards.
 
-Both are brought into the cache once, as tar shards, and read from there like any others: only so does the split by
-names stay what it is, and only so can a run be resumed without the network.
+Both are downloaded once into the cache as tar shards and read like local shards. This keeps the split by names stable
+and lets a run resume offline.
 """
 
 from __future__ import annotations

@@ -58,7 +58,7 @@ def statistics(photos: PhotoSet, entries: Sequence[Entry], say: Notify = lambda 
 
 
 def fingerprint(entries: Sequence[Entry]) -> str:
-    """What tells these photographs from others: their names and sizes, and when their files were last changed."""
+    """A hash of the photographs' names, file sizes and modification times."""
     digest = hashlib.sha256()
     files: dict[Path, os.stat_result] = {}
     for entry in entries:

@@ -180,8 +180,8 @@ class Objective(ABC):
     ) -> dict[str, Tensor]:
         """Teach the discriminator.
 
-        Real and false ones pass it apart, as in the generator's step: where batch norm sees both at once, it tells them
-        apart by what they have in common with the batch, and no generator can learn from that.
+        Real and fake images pass through it in separate batches, as in the generator's step: in a mixed batch, batch
+        norm's statistics reveal which are fake, and the generator cannot learn from that.
         """
         self.setup.learn(self.parts["discriminator"])
         with self.setup.autocast():
