@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from colorcli.colorize.journal import (
-    Place,
+    Position,
     Record,
     altered_lines,
     files_of,
@@ -52,7 +52,7 @@ class Status:
     """
 
     root: Path
-    latest: dict[str, tuple[State, Place]] = field(default_factory=dict)
+    latest: dict[str, tuple[State, Position]] = field(default_factory=dict)
     runs: int = 0
     last_run: Record = field(default_factory=dict)
     last_end: Record | None = None

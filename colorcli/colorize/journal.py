@@ -51,7 +51,7 @@ _SIZES = re.compile(
 
 Record = dict[str, object]
 
-Place = tuple[Path, int]
+Position = tuple[Path, int]
 """Where a line of a journal is: the segment, and the offset of the line's first byte."""
 
 
@@ -230,7 +230,7 @@ def read_journal(root: Path) -> Iterator[Record]:
             yield from (record for record, _ in _records(path, _parse))
 
 
-def skim_journal(root: Path) -> Iterator[tuple[Record, Place]]:
+def skim_journal(root: Path) -> Iterator[tuple[Record, Position]]:
     """The records as ``read_journal`` has them, in a third of the time, with their places.
 
     Most records of photographs have only what identifies them and their output, how that was made, and the sizes and
@@ -243,7 +243,7 @@ def skim_journal(root: Path) -> Iterator[tuple[Record, Place]]:
                 yield record, (path, offset)
 
 
-def records_at(root: Path, places: Iterable[Place]) -> Iterator[Record]:
+def records_at(root: Path, places: Iterable[Position]) -> Iterator[Record]:
     """The whole records at some places of a journal.
 
     Raises:

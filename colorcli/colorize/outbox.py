@@ -190,17 +190,14 @@ class Outbox:
         seen: dict[Url, dict[str, Any]] | None = None
         until = time.monotonic() + LEASE
         while others := self._others(lock):
-            first = next(iter(others.values()))
-            who = f"process {first.get('pid')} on {first.get('host')}"
             if seen is None:
                 seen = others
+                who = _named(next(iter(others.values())))
                 say(f"{self.url} is locked by {who}; waiting up to {LEASE:.0f} s to see whether it is still at work.")
             elif changed := [holder for url, holder in others.items() if seen.get(url) != holder]:
-                first = changed[0]
-                who = f"process {first.get('pid')} on {first.get('host')}"
                 raise OutputError(
-                    f"{self.url} is in use by {who} since {first.get('since')}. Wait for it, stop it, or choose "
-                    "another place with -o."
+                    f"{self.url} is in use by {_named(changed[0])} since {changed[0].get('since')}. "
+                    "Wait for it, stop it, or choose another place with -o."
                 )
             elif time.monotonic() > until:
                 self._take_over(others, say)
@@ -336,6 +333,10 @@ class _Ledger:
 
 def _write_lock(lock: Url, holder: Mapping[str, Any]) -> None:
     stores.write(lock, json.dumps(holder).encode())
+
+
+def _named(holder: Mapping[str, Any]) -> str:
+    return f"process {holder.get('pid')} on {holder.get('host')}"
 
 
 def _machine() -> str:

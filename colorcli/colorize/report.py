@@ -27,7 +27,7 @@ from colorcli.color.spaces import lightness_to_gray, srgb_to_lightness
 from colorcli.colorize import picks
 from colorcli.colorize.audit import STATES
 from colorcli.colorize.discover import Found
-from colorcli.colorize.journal import Place, Record, last_ends, records_at, skim_journal
+from colorcli.colorize.journal import Position, Record, last_ends, records_at, skim_journal
 from colorcli.colorize.memory import PixelBudget
 from colorcli.colorize.naming import sample_mark
 from colorcli.colorize.options import Execution, Parameters
@@ -113,7 +113,7 @@ class _Last:
 
     event: str
     reason: str
-    place: Place
+    place: Position
     running: Record
     uncertainty: float | None
 
