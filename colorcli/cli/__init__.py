@@ -76,7 +76,7 @@ def _parameters(command: Any) -> Mapping[str, Any]:
 
     if hasattr(command, "commands"):
         return {name: _parameters(child) for name, child in command.commands.items() if name not in WITHOUT_SETTINGS}
-    return {option.lstrip("-"): param.name for param in command.params for option in param.opts}
+    return {option.lstrip("-"): param for param in command.params for option in param.opts}
 
 
 @contextmanager
@@ -134,10 +134,14 @@ def _render_usage(error: Exception, message: str, code: int) -> int:
         return code
     context, parameter = getattr(error, "ctx", None), getattr(error, "param", None)
     if context is not None and parameter is not None:
-        from colorcli.cli.command import sources
+        from colorcli.cli.command import option_name, sources
+        from colorcli.cli.values import refused
 
         place = sources(context).get(parameter.name)
-        message = f"{message.rstrip('.')} ({place})." if place else message
+        if fault := refused(error):
+            message = f"{place or option_name(parameter)} {fault}."
+        elif place:
+            message = f"{message.rstrip('.')} ({place})."
     _say(message)
     if context is not None:
         print(f"See: {context.command_path} --help", file=sys.stderr)  # noqa: T201

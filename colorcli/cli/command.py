@@ -83,7 +83,7 @@ def sources(ctx: Any) -> dict[str, str]:
         places = {"ENVIRONMENT": getattr(param, "envvar", None), "DEFAULT_MAP": settings_path()}
         place = None if source is None else places.get(source.name)
         if place is not None:
-            found[param.name] = f"{_option(param)} from {place}"
+            found[param.name] = f"{option_name(param)} from {place}"
     return found
 
 
@@ -122,11 +122,12 @@ def _variables(group: Any, prefix: str) -> Iterator[str]:
 
 def _variable(param: Any, prefix: str) -> str | None:
     """Environment variable of an option, named after the option, not after the function's parameter."""
-    option = _option(param)
+    option = option_name(param)
     return f"{prefix}_{option[2:].replace('-', '_').upper()}" if option.startswith("--") else None
 
 
-def _option(param: Any) -> str:
+def option_name(param: Any) -> str:
+    """The long name of an option; an argument's own name."""
     return next((option for option in param.opts if option.startswith("--")), str(param.name))
 
 

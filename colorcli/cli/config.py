@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from colorcli.cli.values import expected, fits, shown
 from colorcli.environment import settings_file
 from colorcli.errors import UsageError
 from colorcli.text import near
@@ -33,7 +34,8 @@ def read_defaults(known: Mapping[str, Any]) -> dict[str, Any]:
         known: nested as the commands are; for each command, the parameter behind each option's name.
 
     Raises:
-        UsageError: the file cannot be read, or has a command or an option that does not exist.
+        UsageError: the file cannot be read, has a command or an option that does not exist, or a value of another type
+            than the option's.
     """
     path = settings_path()
     if path is None:
@@ -51,10 +53,13 @@ def _checked(table: Mapping[str, Any], known: Mapping[str, Any], path: Path, par
         if key not in known:
             names = (name for name in known if len(name) > 1)
             raise UsageError(f"{path} sets '{parent}{key}', which does not exist{near(key, names)}")
-        if not isinstance(known[key], Mapping):
-            checked[known[key]] = value
+        param = known[key]
+        if not isinstance(param, Mapping):
+            if not fits(param, value):
+                raise UsageError(f"{path}: '{parent}{key}' must be {expected(param)}, not {shown(value)}.")
+            checked[param.name] = value
         elif isinstance(value, Mapping):
-            checked[key] = _checked(value, known[key], path, f"{parent}{key}.")
+            checked[key] = _checked(value, param, path, f"{parent}{key}.")
         else:
             raise UsageError(f"{path}: '{parent}{key}' is a command, so it should be a table [{parent}{key}].")
     return checked

@@ -13,6 +13,7 @@ import typer
 
 from colorcli.cli import output
 from colorcli.cli.config import FILE, WITHOUT_SETTINGS
+from colorcli.cli.values import annotation
 from colorcli.errors import OutputError
 from colorcli.files import write_atomically
 
@@ -66,9 +67,7 @@ def _setting(param: Any) -> Iterator[str]:
 
 def _value(param: Any, text: str) -> str:
     """The default as TOML; empty where the command chooses at run time."""
-    # Typer 0.26 has parameter types of its own; earlier versions used Click's.
-    kind = getattr(getattr(param, "type_descriptor", None), "annotation", None)
-    if param.multiple or get_origin(kind) is list:
+    if param.multiple or get_origin(annotation(param)) is list:
         return "[]"
     if isinstance(param.default, bool | int | float | str):
         return tomli_w.dumps({"x": param.default}).strip().removeprefix("x = ")

@@ -284,6 +284,14 @@ def test_the_environment_sets_options(run: Run) -> None:
         ("[sample]\n", "sample"),
         ("samples = 3\n", "should be a table"),
         ("[samples\n", "cannot be read"),
+        (
+            "[colorize]\nsigma = 'high'\n",
+            "colorcli.toml: 'colorize.sigma' must be a number from 0 to 100, not \"high\".",
+        ),
+        ("[colorize]\nsamples = true\n", "'colorize.samples' must be a whole number of at least 1, not true."),
+        ("[colorize]\noverwrite = 1\n", "'colorize.overwrite' must be true or false, not 1."),
+        ("[colorize]\noutput = 7\n", "'colorize.output' must be text, not 7."),
+        ("[colorize]\ninclude = '*.tif'\n", "'colorize.include' must be a list of text, not \"*.tif\"."),
     ],
 )
 def test_a_settings_file_with_a_mistake_is_refused(run: Run, tmp_path: Path, text: str, fault: str) -> None:
@@ -298,14 +306,28 @@ def test_a_settings_file_with_a_mistake_is_refused(run: Run, tmp_path: Path, tex
 
 @pytest.mark.parametrize("place", ["COLORCLI_COLORIZE_QUALITY", "colorcli.toml"])
 def test_a_bad_value_names_where_it_stands(run: Run, tmp_path: Path, place: str) -> None:
-    """Users who did not type --quality must learn where the value comes from."""
+    """Users who did not type --quality must learn where the value comes from, and what would be right."""
     if place == "colorcli.toml":
-        (tmp_path / place).write_text('[colorize]\nquality = "high"\n')
+        (tmp_path / place).write_text("[colorize]\nquality = 200\n")
         result = run("colorize", ".")
     else:
         result = run("colorize", ".", **{place: "high"})
     assert result.returncode == 2
-    assert f"--quality from {place}" in result.stderr
+    assert result.stderr.startswith(f"Error: --quality from {place} must be a whole number from 1 to 100, not ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["colorize", ".", "--sigma", "high"], '--sigma must be a number from 0 to 100, not "high".'),
+        (["colorize", ".", "--limit", "0"], '--limit must be a whole number of at least 1, not "0".'),
+        (["colorize", ".", "--engine", "dask"], '--engine must be one of local, ray, not "dask".'),
+    ],
+)
+def test_a_bad_value_is_told_what_it_must_be(run: Run, arguments: list[str], sentence: str) -> None:
+    """The library's own words name its types: "Input should be a valid number, unable to parse string"."""
+    result = run(*arguments)
+    assert (result.returncode, result.stderr.splitlines()[0]) == (2, f"Error: {sentence}")
 
 
 def test_settings_behind_a_mistake_are_named(run: Run, tmp_path: Path) -> None:
