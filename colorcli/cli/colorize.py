@@ -403,7 +403,8 @@ def _carry_out(
         data.note(warning)
     stop = Stop()
     closed: list[OSError] = []  # nobody takes our events any more
-    shown = display(run.plan.pending + len(run.plan.verdicts), quiet=quiet, verbose=verbose, work=run.plan.work())
+    total, unit = run.plan.pending + len(run.plan.verdicts), _unit(run.plan)
+    shown = display(total, quiet=quiet, verbose=verbose, work=run.plan.work(), unit=unit)
 
     def observe(record: Event) -> None:
         if record["event"] == "notice":
@@ -446,16 +447,22 @@ def _summarize(report: Report, plan: Plan, *, verbose: bool, debug: bool) -> Non
         data.note(f"failed {printable(failure.input)}: {printable(failure.reason)}")
         if debug and failure.trace:
             data.note(failure.trace)
-    parts = [f"{report.done} coloured"]
+    unit = _unit(plan)
+    parts = [f"{report.done} {'coloured' if unit == 'photos' else unit}"]
     parts += [f"{report.already} done already"] if report.already else []
     parts += [f"{report.skipped} skipped", f"{report.failed} failed", *_passed_over(plan)]
     parts += [f"{report.unprocessed} left for the next run"] if report.unprocessed else []
     ready = f", {duration(report.setup_seconds)} of it to get ready" if report.setup_seconds > data.PATIENCE else ""
-    speed = f" ({report.photographs_per_second:.2f} photos/s)" if report.done else ""
+    speed = f" ({report.outputs_per_second:.2f} {unit}/s)" if report.done else ""
     places = ", ".join(printable(str(plan.place(root))) for root in plan.roots)
     data.note(f"{', '.join(parts)} in {duration(report.seconds)}{ready}{speed}: {places}")
     if report.exit_code in (ExitCode.INTERRUPTED, ExitCode.TERMINATED) and report.unprocessed:
         data.note("Stopped as asked; run again to go on.")
+
+
+def _unit(plan: Plan) -> str:
+    """What is counted: photographs, or with several of each colourings."""
+    return "colourings" if plan.pending > len(plan.tasks) else "photos"
 
 
 def _passed_over(plan: Plan) -> list[str]:
@@ -515,8 +522,11 @@ def _show_plan(plan: Plan) -> None:
         names = printable(", ".join(collision.inputs))
         data.line(f"would share a name: {names}; named {printable(', '.join(collision.outputs))}")
     basis = "as fast as the last run" if plan.seconds_per_megapixel else "on an ordinary CPU"
+    to_make = f"{plan.pending} to colour"
+    if _unit(plan) == "colourings":
+        to_make = f"{plan.pending} colourings to make of {len(plan.tasks)} photographs"
     data.note(
-        f"{plan.pending} to colour ({plan.megapixels:.1f} megapixels), {plan.already} done already, "
+        f"{to_make} ({plan.megapixels:.1f} megapixels), {plan.already} done already, "
         f"{', '.join([f'{len(plan.verdicts)} not to be made', f'{plan.ignored} other files', *_passed_over(plan)])}; "
         f"about {duration(plan.estimated_seconds())} {basis}, about {human_bytes(plan.estimated_bytes)} of disk."
     )

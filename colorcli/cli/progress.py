@@ -42,13 +42,15 @@ class Display(Protocol):
         """Show what is being waited for, and for how long, before the first photograph."""
 
 
-def display(total: int, *, quiet: bool, verbose: bool, work: Iterable[tuple[str, float]] = ()) -> Display:
+def display(
+    total: int, *, quiet: bool, verbose: bool, work: Iterable[tuple[str, float]] = (), unit: str = "photos"
+) -> Display:
     """The display for stderr, for a run with ``total`` outputs.
 
     ``work`` has the absolute input path and the estimated seconds of each output to be made, so that large photographs
-    weigh more in the time left. Without it all weigh the same.
+    weigh more in the time left. Without it all weigh the same. ``unit`` says what the outputs are.
     """
-    tally = _Tally(total, work)
+    tally = _Tally(total, work, unit)
     if quiet:
         return _Silent()
     console = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -77,8 +79,8 @@ class _Silent:
 class _Tally:
     """Counts, how much of the work is done, and a moving average of the seconds that each stage takes."""
 
-    def __init__(self, total: int, work: Iterable[tuple[str, float]] = ()) -> None:
-        self.total = total
+    def __init__(self, total: int, work: Iterable[tuple[str, float]], unit: str) -> None:
+        self.total, self._unit = total, unit
         outputs = list(work)
         self._work = dict(outputs)
         self._total_work = sum(seconds for _, seconds in outputs)
@@ -125,9 +127,9 @@ class _Tally:
         return ", ".join(f"{printable(name)}: {count}" for name, count in sorted(self._machines.items()))
 
     def shown_rate(self, elapsed: float) -> str:
-        """Photographs per second; empty before the first."""
+        """Outputs per second; empty before the first."""
         done = self.counts["done"]
-        return f"{done / max(elapsed, 1e-3):.2f} photos/s" if done else ""
+        return f"{done / max(elapsed, 1e-3):.2f} {self._unit}/s" if done else ""
 
     def shown_stages(self) -> str:
         """Seconds of each stage for one photograph; rates would not add up, since several threads share the work."""
@@ -156,7 +158,7 @@ class WaitingLines:
             self._what, self._next = what, 0.0
         if seconds >= self._next:
             self._next = seconds + _WAIT_INTERVAL
-            note(f"{what}: {seconds:.0f} s" if seconds >= 1 else f"{what}; this takes half a minute or so.")
+            note(f"{what}: {seconds:.0f} s" if seconds >= 1 else f"{what} …")
 
 
 class _Lines:

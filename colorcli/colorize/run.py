@@ -209,7 +209,7 @@ class Report:
         return self.signal_number is None and self.fatal is None
 
     @property
-    def photographs_per_second(self) -> float:
+    def outputs_per_second(self) -> float:
         """Speed after setup."""
         return self.done / max(self.seconds - self.setup_seconds, 1e-3)
 

@@ -36,6 +36,7 @@ _ERRORS: dict[int, type[ColorcliError]] = {
 }
 # Seconds between checks for a stop, and until a process that was asked to end is killed.
 _GLANCE, _PATIENCE = 0.1, 3.0
+_LARGE = 50e6  # bytes of weights; of 220 to 915 MB, two to six minutes of processor time were measured
 _UNUSED = 30 * 86400.0  # seconds after which a copy that nobody used is removed
 
 
@@ -167,7 +168,8 @@ def _export(card: ModelCard, copy: Path, waiting: Waiting, stopped: Callable[[],
     except OSError as error:
         raise ModelError(f"No ONNX copy could be made: {error}.") from error
     with child:
-        what = f"Making an ONNX copy of {card.reference or card.exact_name}, once"
+        how_long = "half a minute or so" if card.weights.stat().st_size < _LARGE else "some minutes"
+        what = f"Making an ONNX copy of {card.reference or card.exact_name}, once ({how_long})"
         said = _waited_for(child, what, waiting, stopped).decode(errors="replace").strip().split("\n")[-1]
     if child.returncode:
         reason = said or f"its process ended with {child.returncode}"

@@ -113,7 +113,7 @@ def test_setup_before_the_first_photograph_does_not_count_as_speed(
     report = colour(old)
     end = colour.events[-1]
     assert 180 < report.setup_seconds < report.seconds < 360
-    assert report.photographs_per_second == pytest.approx(6 / (report.seconds - report.setup_seconds))
+    assert report.outputs_per_second == pytest.approx(6 / (report.seconds - report.setup_seconds))
     assert end["setup_seconds"] == pytest.approx(report.setup_seconds, abs=1e-3)
 
 
