@@ -9,16 +9,17 @@ Agreement among flips and sizes of one model is no ground: it was measured not t
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from colorcli.color.enlarge import chroma_of
-from colorcli.errors import PhotoError, UsageError
+from colorcli.errors import ModelError, PhotoError, UsageError
 from colorcli.images.tiles import Windows, blend
 from colorcli.pipeline.coloring import Chroma, infer_whole, prepare
 from colorcli.pipeline.controls import SIGMA, Settings, batched, controls, draw, settings_of
@@ -133,7 +134,7 @@ def ask(text: str, card: ModelCard) -> Asked:
         card: of the model that colours.
 
     Raises:
-        UsageError: the model does not have the ground.
+        UsageError: the model does not have the ground, or there is no such ground.
         ModelError: there is no such model.
     """
     name = card.reference or card.exact_name
@@ -146,7 +147,14 @@ def ask(text: str, card: ModelCard) -> Asked:
             raise UsageError(f"{name} does not answer with bins; give --uncertainty models, or --model zhang2016.")
         return Asked("bins", (card,))
     names = OTHERS if text == "models" else tuple(part.strip() for part in text.split(",") if part.strip())
-    others = tuple(registry.find(part) for part in names)
+    try:
+        others = tuple(registry.find(part) for part in names)
+    except ModelError as error:
+        takes = f"--uncertainty takes {', '.join(get_args(Kind))} or names of models"
+        if close := difflib.get_close_matches(text, get_args(Kind), 1):
+            raise UsageError(f"{takes}, not '{text}'; did you mean {close[0]}?") from error
+        error.add_note(f"{takes}.")
+        raise
     others = tuple(other for other in others if other.weights_sha256 != card.weights_sha256)
     if not others:
         raise UsageError(f"--uncertainty compares {name} with other models; name at least one.")

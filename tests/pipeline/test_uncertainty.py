@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from colorcli.errors import PhotoError, UsageError
+from colorcli.errors import ModelError, PhotoError, UsageError
 from colorcli.networks.colorizer import Colorizer
 from colorcli.pipeline.coloring import infer_whole, prepare
 from colorcli.pipeline.controls import choose, draw
@@ -106,6 +106,11 @@ def test_a_ground_that_a_model_lacks_is_refused() -> None:
         ask("bins", bigcolor)
     with pytest.raises(UsageError, match="name at least one"):
         ask("bigcolor", bigcolor)
+    with pytest.raises(UsageError, match="takes models, samples, bins or names of models, not 'modles'; did you mean"):
+        ask("modles", bigcolor)
+    with pytest.raises(ModelError, match="no model 'nobody'") as refused:
+        ask("zhang2016,nobody", bigcolor)
+    assert "samples, bins" in refused.value.__notes__[0]
     assert [card.name for card in ask("models", zhang).cards] == ["bigcolor", "efficientnet"], "all but itself"
     labels = [ask(text, bigcolor).label for text in ("models", "samples", "convnet, efficientnet")]
     assert labels[0].startswith("models: zhang2016@lite ") and len(set(labels)) == 3
