@@ -92,6 +92,10 @@ def _devices() -> dict[str, Any]:
         for index in range(torch.cuda.device_count())
     ]
     devices["mps"] = torch.backends.mps.is_available()
+    try:
+        importlib.import_module("torchvision")
+    except Exception as error:
+        devices["torchvision"] = f"cannot be imported: {error}"
     return devices
 
 

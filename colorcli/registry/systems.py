@@ -89,7 +89,10 @@ class Systems:
         try:
             found = point.load()
         except Exception as error:
-            raise ModelError(f"The network '{system}' ({_origin(point)}) cannot be imported: {error}.") from error
+            reason = f"The network '{system}' ({_origin(point)}) cannot be imported: {error}."
+            if "torchvision::" in str(error):  # PyTorch looked for operators that torchvision should have brought
+                reason += " PyTorch and torchvision do not belong together; install both again, from one index."
+            raise ModelError(reason) from error
         if not (inspect.isclass(found) and issubclass(found, Colorizer)):
             raise ModelError(f"The network '{system}' ({_origin(point)}) is not a subclass of Colorizer.")
         return found

@@ -235,6 +235,14 @@ def test_a_plug_in_that_is_not_a_network_is_explained(tiny: str, value: str) -> 
         Systems([EntryPoint("x", value, GROUP)]).network_class("x")
 
 
+def test_a_torchvision_for_another_pytorch_is_explained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who installs PyTorch's CPU wheel alone gets a torchvision for CUDA; its own words lead nowhere."""
+    (tmp_path / "unfit.py").write_text("raise RuntimeError('operator torchvision::nms does not exist')")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(ModelError, match=r"nms does not exist\. PyTorch and torchvision do not belong together"):
+        Systems([EntryPoint("x", "unfit:Network", GROUP)]).network_class("x")
+
+
 def test_finding_and_listing_do_not_import_torch(bundle: Path, user: Path) -> None:
     """Otherwise shell completion and ``models list`` would take seconds."""
     make_model(user / "models" / "tiny@lite")
