@@ -30,6 +30,13 @@ def printable_lines(text: str) -> str:
     return "\n".join(map(printable, text.split("\n")))
 
 
+def reason(error: Exception) -> str:
+    """Why a file could not be read, for a sentence that names the file already."""
+    if isinstance(error, UnicodeDecodeError):
+        return "it is not text in UTF-8"
+    return getattr(error, "strerror", None) or str(error)
+
+
 def human_bytes(count: float) -> str:
     """A number of bytes for people, such as ``1.4 GB``."""
     for unit in ("bytes", "kB", "MB", "GB"):

@@ -11,10 +11,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from colorcli.cli.values import expected, fits, shown
+from colorcli.cli.values import expected, fits
 from colorcli.environment import settings_file
 from colorcli.errors import UsageError
-from colorcli.text import near
+from colorcli.fields import shown
+from colorcli.text import near, reason
 
 FILE = "colorcli.toml"
 WITHOUT_SETTINGS = frozenset({"help"})
@@ -43,7 +44,7 @@ def read_defaults(known: Mapping[str, Any]) -> dict[str, Any]:
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise UsageError(f"The settings in {path} cannot be read: {error}.") from error
+        raise UsageError(f"The settings in {path} cannot be read: {reason(error)}.") from error
     return _checked(table, known, path, "")
 
 

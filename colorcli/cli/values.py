@@ -5,8 +5,10 @@ Types are read as Typer 0.26 and later hold them; with earlier ones nothing is k
 
 from __future__ import annotations
 
-import json
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, Literal, get_origin
+
+from colorcli import fields
+from colorcli.fields import in_words, shown
 
 
 def annotation(param: Any) -> Any:
@@ -16,34 +18,18 @@ def annotation(param: Any) -> Any:
 
 def expected(param: Any) -> str:
     """What a value must be, such as ``a number from 0 to 100``; empty if it is not known."""
-    kind = annotation(param)
-    if kind in (int, float):
-        return _number(kind, param.type_descriptor.parameter_info)
-    if get_origin(kind) is Literal:
-        return f"one of {', '.join(map(str, get_args(kind)))}"
-    if get_origin(kind) is list:
-        return "a list of text"
-    return {None: "", bool: "true or false"}.get(kind, "text")
+    kind = _in_toml(annotation(param))
+    if kind is None:
+        return ""
+    return in_words(kind) + (_range(param.type_descriptor.parameter_info) if kind in (int, float) else "")
 
 
 def fits(param: Any, value: object) -> bool:
     """Whether a value from a TOML file has a parameter's type, whatever its range."""
     kind = annotation(param)
-    if kind is None:
-        return True
-    if get_origin(kind) is list:
-        return isinstance(value, list) and all(isinstance(one, str) for one in value)
-    if kind is bool or isinstance(value, bool):
-        return kind is bool and isinstance(value, bool)
-    if kind in (int, float):
-        return isinstance(value, int) or (kind is float and isinstance(value, float))
     # A class or a batch size is text that may be a number.
-    return isinstance(value, str) or (kind is str and isinstance(value, int | float))
-
-
-def shown(value: object) -> str:
-    """A value as people write it in TOML."""
-    return json.dumps(value, ensure_ascii=False, default=str)
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return kind is None or fields.fits(value, _in_toml(kind)) or (kind is str and number)
 
 
 def refused(error: Exception) -> str:
@@ -55,8 +41,14 @@ def refused(error: Exception) -> str:
     return f"must be {wanted}, not {shown(problems()[0]['input'])}"
 
 
-def _number(kind: type, info: Any) -> str:
-    number = "a whole number" if kind is int else "a number"
+def _in_toml(kind: Any) -> Any:
+    """The type that a parameter's value has in TOML, which has text for paths and URLs."""
+    if get_origin(kind) is list:
+        return list[str]
+    return kind if kind in (None, bool, int, float) or get_origin(kind) is Literal else str
+
+
+def _range(info: Any) -> str:
     if info.max is not None:
-        return f"{number} from {info.min:g} to {info.max:g}"
-    return number if info.min is None else f"{number} of at least {info.min:g}"
+        return f" from {info.min:g} to {info.max:g}"
+    return "" if info.min is None else f" of at least {info.min:g}"

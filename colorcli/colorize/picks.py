@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import get_args
 
 import colorcli
+from colorcli import fields
 from colorcli.color.vividness import NEUTRAL
 from colorcli.colorize.discover import Discovery, Found, matches
 from colorcli.colorize.options import Pages, Parameters
@@ -191,10 +192,10 @@ def _read(path: Path) -> Picks:
     except ValueError as error:
         raise UsageError(f"{path} is not a picks file: it is not JSON.") from error
     try:
-        if content["version"] > VERSION:
+        if _count(_table(content, "it"), "version") > VERSION:
             raise UsageError(f"{path} was saved from a report of a newer colorcli; upgrade to use it.")
         choices: dict[tuple[str, str], Chosen] = {}
-        for item in content["picks"]:
+        for item in _tables(content["picks"]):
             # Earlier versions had backend and precision once per file, or not at all.
             made_by = {"backend": "auto", "precision": "auto", **content, **item}
             choice = Chosen(
@@ -207,7 +208,7 @@ def _read(path: Path) -> Picks:
             )
             if choices.setdefault((choice.input, choice.source), choice) != choice:
                 raise UsageError(f"{path} chooses two samples of {printable(choice.input)}.")
-        parameters = parameters_of(content["parameters"])
+        parameters = parameters_of(_table(content["parameters"], "parameters"))
         model, sha256 = _text(content, "model"), _text(content, "weights_sha256")
         return Picks(path, model, sha256, parameters, tuple(choices.values()))
     except (KeyError, TypeError, ValueError) as error:
@@ -216,6 +217,25 @@ def _read(path: Path) -> Picks:
 
 def _fault(error: Exception) -> str:
     return f"it lacks {error}" if isinstance(error, KeyError) else str(error)
+
+
+def _table(value: object, what: str) -> dict[str, object]:
+    if not isinstance(value, dict):
+        raise TypeError(f"{what} must be an object, not {printable(fields.shown(value))}")
+    return value
+
+
+def _tables(value: object) -> list[dict[str, object]]:
+    if not isinstance(value, list):
+        raise TypeError("its picks are not a list")
+    return [_table(item, "a pick") for item in value]
+
+
+def _count(item: Mapping[str, object], key: str) -> int:
+    value = item[key]
+    if not isinstance(value, int):
+        raise TypeError(f"its {key} is not a number")
+    return value
 
 
 def _text(item: Mapping[str, object], key: str) -> str:

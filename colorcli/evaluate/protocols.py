@@ -16,6 +16,7 @@ from typing import Any, Literal
 from colorcli.bundled import Shelf
 from colorcli.color.vividness import NEUTRAL
 from colorcli.errors import UsageError
+from colorcli.fields import arguments
 from colorcli.pipeline.controls import Settings, declared_settings, settle
 
 SHELF = Shelf("protocol", "colorcli.evaluate", "protocols", "colorcli evaluate --list")
@@ -146,17 +147,16 @@ def _parse(content: str, name: str, where: str) -> Protocol:
                 if setting.name in table and not setting.chance
             }
         )
-        settings: dict[str, Any] = {"text": "", **table, "controls": fixed, "data": Selection(**table.get("data", {}))}
-        settings.update({key: tuple(table[key]) for key in ("metrics", "sigmas") if key in table})
-        protocol = Protocol(id=name, **settings)
-    except (tomllib.TOMLDecodeError, TypeError, UsageError) as error:
+        data = Selection(**arguments(Selection, table.pop("data", {}), "data"))
+        settings = arguments(Protocol, {"text": "", **table}, "a protocol", apart=("id", "controls", "data"))
+        protocol = Protocol(id=name, controls=fixed, data=data, **settings)
+    except (ValueError, UsageError) as error:
         raise UsageError(f"The protocol {where} cannot be used: {str(error).rstrip('.')}.") from error
     if not are_labels(protocol.labels):
         raise UsageError(f"The protocol {where} cannot be used: labels is one of {', '.join(LABELS)}, or FILE.csv.")
-    choices = {"fit": FITS, "gray": GRAY_RULES, "interpolation": INTERPOLATIONS}
-    for key, known in choices.items():
-        if getattr(protocol, key) not in known:
-            raise UsageError(f"The protocol {where} cannot be used: {key} is one of {', '.join(known)}.")
+    if protocol.interpolation not in INTERPOLATIONS:
+        known = ", ".join(INTERPOLATIONS)
+        raise UsageError(f"The protocol {where} cannot be used: interpolation is one of {known}.")
     if protocol.fit != "native" and not protocol.size >= 1:
         raise UsageError(f"The protocol {where} cannot be used: size starts at 1.")
     return dataclasses.replace(protocol, size=0) if protocol.fit == "native" else protocol

@@ -473,9 +473,9 @@ def _followed(names: Iterable[str], settings: Settings) -> tuple[Control, ...]:
 
 def refuse(info: ModelInfo, one: Control, option: str) -> None:
     """Raise the UsageError for a control that the model does not take."""
-    raise UsageError(
-        f"{info.name} takes no {one.title}, so {option} means nothing to it; what steers it: {options(info.controls)}."
-    )
+    taken = ", ".join(option_names(info.controls))
+    do = f"it takes {taken}" if taken else "omit it"
+    raise UsageError(f"{info.name} takes no {one.title}, so {option} means nothing to it; {do}.")
 
 
 def variant(settings: Settings, output: int) -> tuple[dict[str, Any], int]:

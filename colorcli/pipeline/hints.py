@@ -19,8 +19,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from colorcli import fields
 from colorcli.errors import UsageError
-from colorcli.text import printable
+from colorcli.text import printable, reason
 
 if TYPE_CHECKING:
     import numpy as np
@@ -67,7 +68,7 @@ def read(given: Any) -> Any:
         value, name = given, "The value"
     try:
         value = _tidy(value)
-    except (TypeError, ValueError, KeyError) as error:
+    except ValueError as error:
         raise UsageError(f"{name} holds no hints: {error}.") from error
     if not value:
         raise UsageError(f"{name} holds no hints: not one dot.")
@@ -78,7 +79,7 @@ def valid(value: object) -> bool:
     """Whether a value, for example from a file of picks, is hints as ``read`` returns them."""
     try:
         return bool(value) and _tidy(value) == value
-    except (TypeError, ValueError, KeyError):
+    except ValueError:
         return False
 
 
@@ -219,43 +220,58 @@ def _of_file(path: Path) -> Any:
     except PhotoError as error:
         raise UsageError(f"The hints {name} are not a picture that can be read: {error}.") from error
     except ValueError as error:
-        raise UsageError(f"The hints {name} are not JSON: {error}.") from error
+        raise UsageError(f"The hints {name} are not JSON: {reason(error)}.") from error
     try:
         if isinstance(content, dict):
-            return {key: [_dot_of(one) for one in dots] for key, dots in content.items()}
-        return [_dot_of(one) for one in content]
-    except (TypeError, KeyError, ValueError) as error:
+            return {key: [_dot_of(one) for one in _list(dots)] for key, dots in content.items()}
+        return [_dot_of(one) for one in _list(content)]
+    except ValueError as error:
         raise UsageError(
             f'{name} holds no hints: each is like {{"x": 0.4, "y": 0.2, "color": "#b03020"}} ({error}).'
         ) from error
 
 
+def _list(dots: Any) -> Sequence[Any]:
+    if not isinstance(dots, list | tuple):
+        raise ValueError(f"dots come in a list, not as {fields.shown(dots)}")  # noqa: TRY004
+    return dots
+
+
 def _dot_of(record: Any) -> Dot:
+    if not isinstance(record, Mapping):
+        raise ValueError(f"{fields.shown(record)} has no names")  # noqa: TRY004
     if unknown := set(record) - _FIELDS:
         raise ValueError(f"there is no field {sorted(unknown)[0]}")
+    if missing := [name for name in ("x", "y", "color") if name not in record]:
+        raise ValueError(f"one has no {missing[0]}")
     return [record["x"], record["y"], record["color"], record.get("radius", RADIUS)]
 
 
 def _tidy(value: Any) -> Any:
-    """Hints in their one form, in which equal hints are equal. Raises TypeError, ValueError."""
+    """Hints in their one form, in which equal hints are equal. Raises ValueError."""
     if isinstance(value, Mapping):
         return {str(name): _tidy_dots(dots) for name, dots in sorted(value.items()) if dots}
     return _tidy_dots(value)
 
 
 def _tidy_dots(dots: Any) -> list[Dot]:
-    if not isinstance(dots, list | tuple):
-        raise TypeError("dots come in a list")
-    if len(dots) > MOST_DOTS:
+    if len(_list(dots)) > MOST_DOTS:
         raise ValueError(f"a photograph can have {MOST_DOTS} dots at most")
     tidied = []
     for dot in dots:
-        x, y, colour, radius = _dot_of(dot).copy() if isinstance(dot, Mapping) else dot
+        x, y, colour, radius = _whole(dot)
         x, y, radius = (_share(number) for number in (x, y, radius))
         if not isinstance(colour, str) or not _COLOUR.fullmatch(colour.lower()):
             raise ValueError(f"a colour is like #b03020, not {colour}")
         tidied.append([x, y, colour.lower(), radius])
     return tidied
+
+
+def _whole(dot: Any) -> Dot:
+    """A dot as a person or a file of picks gives it."""
+    if isinstance(dot, list | tuple) and len(dot) == len(_FIELDS):
+        return list(dot)
+    return _dot_of(dot)
 
 
 def _share(number: Any) -> float:

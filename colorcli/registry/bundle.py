@@ -15,6 +15,7 @@ from typing import Any
 from colorcli.files import is_sha256
 from colorcli.networks.size import ENLARGEMENTS, RESIZES
 from colorcli.registry.systems import BUILT_IN
+from colorcli.text import reason
 
 MODEL, BACKBONE, WEIGHTS, README = "model.toml", "backbone.toml", "weights.safetensors", "README.md"
 LARGEST_FILE, LARGEST_BUNDLE = 25 * 2**20, 90 * 2**20
@@ -155,7 +156,7 @@ def _read(path: Path) -> tuple[dict[str, Any], str]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8")), ""
     except (OSError, ValueError) as error:
-        return {}, f"{path} cannot be read: {error}."
+        return {}, f"{path} cannot be read: {reason(error)}."
 
 
 def _fields(table: Mapping[str, Any], known: Mapping[str, Check], path: str = "") -> Iterator[tuple[str, Any]]:

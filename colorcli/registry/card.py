@@ -12,8 +12,10 @@ from typing import Any
 import tomli_w
 
 from colorcli.errors import ModelError
+from colorcli.fields import fits, in_words, shown
 from colorcli.files import is_sha256, write_atomically
 from colorcli.networks.size import ENLARGEMENTS, OURS, RESIZES, SMOOTH, SizeRule
+from colorcli.text import reason
 
 CARD = "model.toml"
 WEIGHTS = "weights.safetensors"
@@ -136,7 +138,7 @@ def read_card(folder: Path) -> ModelCard:
     except FileNotFoundError as error:
         raise ModelError(f"There is no {CARD} in {folder}.") from error
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ModelError(f"The model card {path} cannot be read: {error}.") from error
+        raise ModelError(f"The model card {path} cannot be read: {reason(error)}.") from error
     try:
         return _from_dict(table, folder)
     except (KeyError, TypeError, ValueError) as error:
@@ -229,10 +231,8 @@ def _size(table: Mapping[str, Any]) -> SizeRule:
     for key, value in table.items():
         if key not in _SIZE:
             raise ValueError(f"there is no size.{key}")
-        kind = _SIZE[key]
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not (number if kind in (int, float) else isinstance(value, kind)):
-            raise TypeError(f"size.{key} should be {_SIZE[key].__name__}, not {value!r}")
+        if not fits(value, _SIZE[key]):
+            raise TypeError(f"size.{key} should be {in_words(_SIZE[key])}, not {shown(value)}")
     rule = SizeRule(**{key: _SIZE[key](value) for key, value in table.items()})
     if min(rule.size, rule.multiple_of) < 1 or rule.max_aspect < 1:
         raise ValueError("sizes start at 1")

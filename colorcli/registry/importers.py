@@ -26,6 +26,7 @@ from colorcli.registry.download import Fetched, Progress, fetch
 from colorcli.registry.registry import difference, empty_network, find, own_tensors, shapes
 from colorcli.registry.releases import Release, release, released_model, releases
 from colorcli.registry.systems import systems
+from colorcli.text import reason
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -386,11 +387,11 @@ def _check_config(path: Path, expected: dict[str, Any]) -> None:
     """Check what shapes cannot show: a network with another epsilon, say, would load and give wrong images."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-        wrong = [
-            f"{key} is {found.get(key)}, not {value}" for key, value in expected.items() if found.get(key) != value
-        ]
-    except (OSError, ValueError, AttributeError) as error:
-        raise ModelError(f"The configuration {path} cannot be read: {error}.") from error
+    except (OSError, ValueError) as error:
+        raise ModelError(f"The configuration {path} cannot be read: {reason(error)}.") from error
+    if not isinstance(found, dict):
+        raise ModelError(f"The configuration {path} cannot be used: it is no JSON object.")
+    wrong = [f"{key} is {found.get(key)}, not {value}" for key, value in expected.items() if found.get(key) != value]
     if wrong:
         raise ModelError(f"'{path}' is the configuration of another network: {wrong[0]}.")
 

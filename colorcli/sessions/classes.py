@@ -10,6 +10,7 @@ from importlib import resources
 from pathlib import Path
 
 from colorcli.errors import UsageError
+from colorcli.text import reason
 
 
 @cache
@@ -75,7 +76,7 @@ def read_classes(path: Path) -> dict[str, int]:
         with path.open(newline="", encoding="utf-8-sig") as file:
             rows = list(csv.DictReader(file))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UsageError(f"The classes in {path} cannot be read: {error}.") from error
+        raise UsageError(f"The classes in {path} cannot be read: {reason(error)}.") from error
     if rows and not {"name", "class"} <= set(rows[0]):
         raise UsageError(f"{path} has no columns 'name' and 'class'; its first line is their heading.")
     return {row["name"]: find_class(row["class"] or "") for row in rows}

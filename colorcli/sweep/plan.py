@@ -39,6 +39,7 @@ from colorcli.bundled import Shelf
 from colorcli.errors import UsageError
 from colorcli.evaluate import metrics, protocols
 from colorcli.evaluate.protocols import Protocol
+from colorcli.text import reason
 from colorcli.train import recipe as recipes
 from colorcli.train.recipe import Recipe
 
@@ -117,7 +118,7 @@ def load(sweep: str) -> Sweep:
     try:
         table = tomllib.loads(text)
     except ValueError as error:
-        raise UsageError(f"The sweep {sweep} cannot be read: {error}.") from error
+        raise UsageError(f"The sweep {sweep} cannot be read: {reason(error)}.") from error
     try:
         return _parse(table)
     except (KeyError, TypeError, ValueError, AttributeError) as error:

@@ -6,13 +6,12 @@ import dataclasses
 import math
 import re
 import tomllib
-import typing
 from dataclasses import dataclass, field
 from typing import Any
 
 from colorcli.bundled import Shelf
 from colorcli.errors import UsageError
-from colorcli.text import near
+from colorcli.fields import arguments
 from colorcli.train import plugins
 
 SHELF = Shelf("recipe", "colorcli.train", "recipes", "colorcli train --list")
@@ -317,48 +316,9 @@ def from_dict(table: dict[str, Any]) -> Recipe:
     table = dict(table)
     if not isinstance(table.get("phases"), list | tuple):
         raise TypeError("a recipe has a list of phases, each under the line [[phases]]")
-    phases = tuple(Phase(**_fields(Phase, phase, "a phase")) for phase in table.pop("phases"))
-    data = DataOptions(**_fields(DataOptions, table.pop("data", {}), "the data"))
-    return Recipe(phases=phases, data=data, **_fields(Recipe, table, "a recipe"))
-
-
-def _fields(kind: Any, table: dict[str, Any], what: str) -> dict[str, Any]:
-    known = typing.get_type_hints(kind)
-    for name, value in table.items():
-        if name not in known:
-            raise ValueError(f"{what} has no field '{name}'{near(name, known)}".rstrip(".?"))
-        if not _fits(value, known[name]):
-            hint = known[name]
-            readable = hint if typing.get_origin(hint) else hint.__name__
-            raise ValueError(f"{name} of {what} is {value!r}, not of type {readable}")
-    missing = [field.name for field in dataclasses.fields(kind) if field.name not in table and _needed(field)]
-    if missing:
-        raise ValueError(f"{what} says no {' and no '.join(missing)}")
-    return {key: tuple(value) if isinstance(value, list) else value for key, value in table.items()}
-
-
-def _needed(field: dataclasses.Field[Any]) -> bool:
-    """Whether a field has no default; the phases and the data of a recipe are read apart."""
-    return field.default is field.default_factory is dataclasses.MISSING and field.name != "phases"
-
-
-def _fits(value: Any, hint: Any) -> bool:
-    """Whether a value of a TOML file is of a field's type; whole numbers are also floats."""
-    kind, parts = typing.get_origin(hint) or hint, typing.get_args(hint)
-    if hint is typing.Any:
-        return True
-    if kind is dict:
-        return isinstance(value, dict) and all(_fits(each, parts[1]) for each in value.values())
-    if kind is tuple:
-        parts = parts[:1] * len(value) if Ellipsis in parts and isinstance(value, list | tuple) else parts
-        return (
-            isinstance(value, list | tuple)
-            and len(value) == len(parts)
-            and all(_fits(each, part) for each, part in zip(value, parts, strict=True))
-        )
-    if isinstance(value, bool):
-        return kind is bool
-    return isinstance(value, int | float if kind is float else kind)
+    phases = tuple(Phase(**arguments(Phase, phase, "a phase")) for phase in table.pop("phases"))
+    data = DataOptions(**arguments(DataOptions, table.pop("data", {}), "the data"))
+    return Recipe(phases=phases, data=data, **arguments(Recipe, table, "a recipe", apart=("phases", "data")))
 
 
 def _one_of(what: str, value: str, allowed: tuple[str, ...]) -> None:

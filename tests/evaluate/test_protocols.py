@@ -57,13 +57,24 @@ def test_a_protocol_can_fix_what_a_model_is_steered_by(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "content",
-    ["fit =", 'fit = "bend"', "sizes = 3", "size = 0", 'gray = "blue"', "sigma = 300", "seed = 3"],
+    ("content", "said"),
+    [
+        ("fit =", "Invalid value"),
+        ('fit = "bend"', 'fit of a protocol must be one of crop, stretch, native, not "bend"'),
+        ("id = 3", "a protocol has no field 'id'"),
+        ("sizes = 3", "a protocol has no field 'sizes'; did you mean size"),
+        ("size = 0", "size starts at 1"),
+        ('size = "large"', 'size of a protocol must be a whole number, not "large"'),
+        ('gray = "blue"', "gray of a protocol must be one of lightness"),
+        ("sigma = 300", "sigma must be"),
+        ("seed = 3", "no field 'seed'"),
+        ("[data]\nfirst = true", "first of data must be a whole number, not true"),
+    ],
 )
-def test_what_is_no_protocol_is_refused(tmp_path: Path, content: str) -> None:
+def test_what_is_no_protocol_is_refused(tmp_path: Path, content: str, said: str) -> None:
     path = tmp_path / "wrong.toml"
     path.write_text(content)
-    with pytest.raises(UsageError, match="cannot be used"):
+    with pytest.raises(UsageError, match=f"cannot be used: .*{said}"):
         protocols.load(str(path))
     with pytest.raises(UsageError, match=r"There is no protocol 'x'; there are: .*native@1"):
         protocols.load("x")

@@ -92,8 +92,10 @@ def test_a_folder_of_hints_is_told_apart_by_the_photographs_paths(tmp_path: Path
     [
         ("[]", "not one dot"),
         ("{", "are not JSON"),
-        ("7", "each is like"),
-        ('[{"x": 0.1, "y": 0.2}]', "each is like"),
+        ("7", r"each is like .*\(dots come in a list, not as 7\)"),
+        ('{"a.png": {"x": 0.1}}', "dots come in a list, not as {"),
+        ("[[0.1, 0.2]]", r"\[0.1, 0.2\] has no names"),
+        ('[{"x": 0.1, "y": 0.2}]', "one has no color"),
         ('[{"x": 10, "y": 20, "color": "#ff0000"}]', "x, y and radius are from 0 to 1, not 10"),
         ('[{"x": 0.1, "y": 0.2, "color": "red"}]', "a colour is like #b03020, not red"),
         ('[{"x": 0.1, "y": 0.2, "colour": "#ff0000"}]', "there is no field colour"),

@@ -406,6 +406,9 @@ Change = Callable[[dict[str, Any]], object]
         (lambda c: None, ["--samples", "3"], "omit --samples"),
         (lambda c: c.update(version=2), [], "newer colorcli"),
         (lambda c: c.pop("parameters"), [], "it lacks 'parameters'"),
+        (lambda c: c.update(parameters=[]), [], "parameters must be an object, not []"),
+        (lambda c: c.update(version="1"), [], "its version is not a number"),
+        (lambda c: c.update(picks={}), [], "its picks are not a list"),
         (lambda c: c["parameters"].update(sigma=float("nan")), [], "sigma cannot be nan"),
         (lambda c: c["parameters"].update(format="../x"), [], "format cannot be ../x"),
         (lambda c: c["picks"][0].update(sample=-1), [], "not a number from 0 to 999"),
@@ -423,7 +426,9 @@ def test_picks_that_cannot_be_followed(
     assert not (place / "chosen").exists()
 
 
-@pytest.mark.parametrize(("content", "said"), [(b"", "it is not JSON"), (b"[]", "not a picks file"), (None, "read")])
+@pytest.mark.parametrize(
+    ("content", "said"), [(b"", "it is not JSON"), (b"[]", "not a picks file: it must be an object"), (None, "read")]
+)
 def test_files_that_are_not_picks(content: bytes | None, said: str, capsys: pytest.CaptureFixture[str]) -> None:
     """They give a sentence, not a traceback."""
     if content is not None:

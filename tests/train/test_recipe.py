@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -115,6 +116,22 @@ def test_a_recipe_of_ones_own_is_told_what_it_lacks(tmp_path: Path, text: str, s
 def test_a_mistyped_field_is_named_with_what_it_may_mean() -> None:
     with pytest.raises(UsageError, match="a phase has no field 'lrr'; did you mean lr"):
         recipes.load("bigcolor-lite", ["phases.0.lrr=1"])
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("phases.0.lr=fast", 'lr of a phase must be a number, not "fast"'),
+        ("phases.0.betas=[0.9]", "betas of a phase must be a list of 2 numbers"),
+        ("phases.0.weights.native=much", "weights of a phase must be a table of numbers"),
+        ("data.flip=1", "flip of the data must be true or false, not 1"),
+        ("data=3", "the data must be a table, not 3"),
+    ],
+)
+def test_a_value_of_another_type_is_told_what_it_must_be(override: str, said: str) -> None:
+    """Who writes recipes need not know Python's types."""
+    with pytest.raises(UsageError, match=re.escape(said)):
+        recipes.load("bigcolor-lite", [override])
 
 
 def test_a_phase_that_is_not_there_is_told_from_those_that_are() -> None:
