@@ -31,6 +31,7 @@ class Colorizer(nn.Module):
         slow_parts: names of submodules that start from pretrained weights and learn at a slower rate.
         frozen_parts: backbones by submodule: submodules that are never trained and hold that backbone's weights. These
             are stored apart from the model's own, so that several models can share them.
+        fitted: whether ``fit`` sets some of its buffers before training.
         adjustable: names of constructor arguments on which no weight depends: attributes that may be set later.
         shared_sha256: SHA-256 of the backbone files that the frozen parts were loaded from, by part.
     """
@@ -42,6 +43,7 @@ class Colorizer(nn.Module):
     ab_scale: ClassVar[float] = 1.0
     slow_parts: ClassVar[tuple[str, ...]] = ()
     adjustable: ClassVar[tuple[str, ...]] = ()
+    fitted: bool = False
 
     def __init__(self) -> None:
         super().__init__()
@@ -59,6 +61,10 @@ class Colorizer(nn.Module):
         for part in self.frozen_parts:
             self.get_submodule(part).eval()
         return self
+
+    def fit(self, lightness: Tensor) -> None:
+        """Set what is counted once, before training, from a sample of training photographs ``(N, 1, H, W)``."""
+        raise NotImplementedError
 
     def native(self, lightness: Tensor, **controls: Any) -> Tensor:
         """The network's own output ``(N, C, h, w)`` in its ``native_space``; arguments as for ``chroma``."""

@@ -11,6 +11,9 @@ networks: its 1000 ImageNet logits are fused instead of Inception's scores, and 
 scores at each position (its classifier applied before pooling) through a *learnt* 1x1 projection with 21,021
 parameters. No fixed table could map its classes to DeepLab's, since ImageNet has over a hundred dog breeds but hardly
 any people and no background.
+
+Scores and maps are then one tensor, so removing one keeps the other. For ablations, ``regions`` takes the maps from
+another source: 21 clusters of the backbone's features at stride 16, which know nothing of its classes.
 """
 
 from __future__ import annotations
@@ -31,6 +34,8 @@ from colorcli.networks.size import SizeRule
 SEMANTICS = 1001
 MAPS = 21
 _INCEPTION_SIDE = 299
+_SHARPNESS = 20.0
+_ROUNDS = 30
 
 
 def _convolutions(in_channels: int, layers: tuple[tuple[int, int], ...]) -> nn.Sequential:
@@ -69,6 +74,8 @@ class InceptionGAN(Colorizer):
         width: channels of the fused map, 256 in the paper; all other widths follow from it.
         maps: whether the 21 class maps join the input ("COCO layer" in the paper's ablation).
         semantics: whether the 1001 class scores are fused ("Inception" in the paper's ablation).
+        regions: in ``lite``, whether the maps are regions of like features instead of projected class scores; ``fit``
+            finds the clusters, which are then frozen.
         dropout: probability after all but the last two convolutions of the decoder, in training (the authors tried 0.2
             and 0.5, and found 0 best).
 
@@ -82,6 +89,7 @@ class InceptionGAN(Colorizer):
         "lite": {"preset": "lite", "width": 96},
     }
     size_rule: SizeRule  # type: ignore[misc]
+    centres: Tensor
 
     def __init__(
         self,
@@ -90,9 +98,13 @@ class InceptionGAN(Colorizer):
         maps: bool = True,
         semantics: bool = True,
         dropout: float = 0.0,
+        regions: bool = False,
     ) -> None:
         super().__init__()
+        if regions and preset != "lite":
+            raise ValueError("regions are for the preset lite: DeepLabV3 gives the maps of paper")
         self.lite, self.maps, self.semantics = preset == "lite", maps, semantics
+        self.fitted = maps and regions
         self.size_rule = SizeRule(size=256, multiple_of=32 if self.lite else 8, fixed=not self.lite)
         first = 3 + MAPS if maps else 1
         quarter, half = width // 4, width // 2
@@ -116,7 +128,9 @@ class InceptionGAN(Colorizer):
         if self.lite and (maps or semantics):
             self.backbone = EfficientNetLite0(in_channels=1)
             self.freeze("backbone", "efficientnet-lite0-gray")
-            if maps:
+            if maps and regions:
+                self.register_buffer("centres", torch.zeros(MAPS, EfficientNetLite0.channels[3]))
+            elif maps:
                 self.projection = nn.Conv2d(1000, MAPS, 1)
         elif not self.lite:
             if maps:
@@ -150,15 +164,30 @@ class InceptionGAN(Colorizer):
                 self._inception_scores(gray) if self.semantics else None,
                 self._deeplab_maps(gray) if self.maps else None,
             )
-        if not self.maps:
-            return (self.backbone.logits(self.backbone(gray)) if self.semantics else None), None
+        if not (self.maps or self.semantics):
+            return None, None
+        features = self.backbone(gray)
+        if not self.maps or self.fitted:
+            return (
+                self.backbone.logits(features) if self.semantics else None,
+                self._regions(features.s16, gray) if self.maps else None,
+            )
         classifier = self.backbone.classifier
-        there = F.conv2d(
-            self.backbone.head(self.backbone(gray).s32), classifier.weight[:, :, None, None], classifier.bias
-        )
+        there = F.conv2d(self.backbone.head(features.s32), classifier.weight[:, :, None, None], classifier.bias)
         maps = F.interpolate(self.projection(there), size=gray.shape[-2:], mode="bilinear", align_corners=False)
         # The classifier is linear, so the mean of its scores is the score of the mean.
         return (there.mean((2, 3)) if self.semantics else None), maps
+
+    def fit(self, lightness: Tensor) -> None:
+        """Find the clusters of which the regions are made, by spherical k-means of a sample of photographs."""
+        features = self.backbone(colors.lightness_to_gray(lightness)).s16
+        self.centres.copy_(_clusters(F.normalize(features).permute(0, 2, 3, 1).flatten(0, 2), MAPS))
+
+    def _regions(self, features: Tensor, gray: Tensor) -> Tensor:
+        """How much each position belongs to each cluster, 0..1, at the size of ``gray``."""
+        similarity = F.conv2d(F.normalize(features), self.centres[:, :, None, None])
+        belongs = (_SHARPNESS * similarity).softmax(1)
+        return F.interpolate(belongs, size=gray.shape[-2:], mode="bilinear", align_corners=False)
 
     def _inception_scores(self, gray: Tensor) -> Tensor:
         side = (_INCEPTION_SIDE, _INCEPTION_SIDE)
@@ -189,6 +218,21 @@ class DeepKoalarization(InceptionGAN):
         "paper": {"preset": "paper", "width": 256, "maps": False},
         "lite": {"preset": "lite", "width": 96, "maps": False},
     }
+
+
+def _clusters(points: Tensor, count: int) -> Tensor:
+    """The unit centres ``(count, C)`` of spherical k-means on unit vectors ``(N, C)``, the same on every run.
+
+    It starts from the first point and, each time, the point that is farthest from all centres so far.
+    """
+    centres = points[:1]
+    while len(centres) < count:
+        nearest = (points @ centres.T).amax(1)
+        centres = torch.cat((centres, points[nearest.argmin()][None]))
+    for _ in range(_ROUNDS):
+        members = F.one_hot((points @ centres.T).argmax(1), count).to(points.dtype)
+        centres = F.normalize(members.T @ points)
+    return centres
 
 
 def _deeplab() -> nn.Module:

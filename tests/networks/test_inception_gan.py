@@ -6,11 +6,12 @@ import sys
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from colorcli.color import tensors as colors
 from colorcli.errors import ModelError
-from colorcli.networks.inception_gan import DeepKoalarization, InceptionGAN
+from colorcli.networks.inception_gan import DeepKoalarization, InceptionGAN, _clusters
 
 # Channels and stride of each 3x3 convolution in table 1 of Beyer Bruvik and Penfold; the encoder's first is their own.
 ENCODER = ((24, 1), (64, 2), (128, 1), (128, 2), (256, 1), (256, 2), (512, 1), (512, 1), (256, 1))
@@ -152,6 +153,37 @@ def test_ablations_leave_out_exactly_their_part(maps: bool, semantics: bool) -> 
     assert bool(network.frozen_parts) == (maps or semantics)
     with torch.no_grad():
         assert network.chroma(torch.rand(1, 1, 64, 32) * 100).shape == (1, 2, 64, 32)
+
+
+def test_regions_share_nothing_with_the_scores() -> None:
+    """An ablation that leaves out the class scores must not keep them in the maps, nor the maps in the scores."""
+    torch.manual_seed(0)
+    network, lightness = InceptionGAN(width=16, regions=True).eval(), torch.rand(4, 1, 64, 96) * 100
+    with torch.no_grad():
+        network.fit(lightness)
+        scores, maps = network._knowledge(colors.lightness_to_gray(lightness))
+        network.backbone.classifier.weight.normal_()
+        others, same = network._knowledge(colors.lightness_to_gray(lightness))
+        assert not torch.allclose(scores, others)
+        assert torch.equal(maps, same)
+        network.centres.normal_()
+        assert torch.equal(network._knowledge(colors.lightness_to_gray(lightness))[0], others)
+    torch.testing.assert_close(maps.sum(1), torch.ones(4, 64, 96))
+    assert "projection.weight" not in dict(network.named_parameters())
+
+
+def test_regions_are_the_clusters_of_the_features() -> None:
+    """Three directions, far apart, with some noise: each is found, wherever the points of it stand."""
+    torch.manual_seed(0)
+    directions = F.normalize(torch.eye(3, 8) + 0.1)
+    points = F.normalize(directions[torch.arange(90) % 3] + 0.02 * torch.randn(90, 8))
+    found = (directions @ _clusters(points, 3).T).amax(1)
+    assert found.min() > 0.999
+
+
+def test_regions_are_for_the_lite_preset_alone() -> None:
+    with pytest.raises(ValueError, match="DeepLabV3"):
+        InceptionGAN("paper", width=16, regions=True)
 
 
 def test_dropout_is_off_in_use() -> None:

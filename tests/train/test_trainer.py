@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from colorcli import environment
 from colorcli.errors import ModelError, UsageError
@@ -22,6 +22,7 @@ from colorcli.files import file_sha256
 from colorcli.networks.backbones import EfficientNetLite0
 from colorcli.networks.colorizer import Colorizer
 from colorcli.networks.convnet import ConvNet
+from colorcli.networks.inception_gan import InceptionGAN
 from colorcli.networks.pix2pix import Discriminator
 from colorcli.pipeline.opening import open_model
 from colorcli.registry import splits
@@ -488,6 +489,23 @@ def test_features_of_a_frozen_backbone_are_computed_once(
     assert 6 * len(seen_in_training) <= trained_on + 12
     again = _train(photos, tmp_path / "again", *sets)
     assert [r["loss"] for r in again] == pytest.approx([r["loss"] for r in cached], rel=1e-3)
+
+
+def test_regions_are_found_before_the_first_step_and_kept(photos: Path, tmp_path: Path) -> None:
+    """Clusters found anew from other photographs would give a finished network other maps than it learnt with."""
+    sets = [
+        'system="inception-gan"',
+        "network={regions = true, width = 16}",
+        "phases.0.steps=2",
+        "every=2",
+        "phases.0.batch=2",
+    ]
+    _train(photos, tmp_path / "run", *sets)
+    centres = load_file(tmp_path / "run" / "weights.safetensors")["centres"].float()
+    torch.testing.assert_close(centres.square().sum(1), torch.ones(21), atol=0.01, rtol=0)
+    network = network_of(str(tmp_path / "run"))
+    assert isinstance(network, InceptionGAN)
+    torch.testing.assert_close(network.centres, centres)
 
 
 def test_what_is_kept_of_one_photograph_is_never_anothers(photos: Path, tmp_path: Path) -> None:

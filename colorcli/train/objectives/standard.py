@@ -22,7 +22,7 @@ from colorcli.pipeline.controls import CLASS_INDEX, Z
 from colorcli.registry.registry import fill_frozen
 from colorcli.registry.systems import systems
 from colorcli.train import discriminators, losses, plugins
-from colorcli.train.data import Batch
+from colorcli.train.data import Augment, Batch, Loader
 from colorcli.train.figures import figures
 from colorcli.train.objectives.base import Grid, Objective, Setup, Update, optimizer, weighted
 from colorcli.train.pretrained import fill, network_of
@@ -30,6 +30,8 @@ from colorcli.train.recipe import Phase
 from colorcli.train.run import Run
 from colorcli.train.statistics import statistics
 from colorcli.train.validation import validate
+
+_FITTED_ON = 128
 
 
 class Standard(Objective):
@@ -53,6 +55,8 @@ class Standard(Objective):
         if any(phase.rebalance for phase in self.recipe.phases):
             # Now, because counting takes all processes.
             statistics(setup.photos, setup.photos.train, setup.say)
+        if self.network.fitted and setup.start is None:
+            self._fit()
         torch.manual_seed(self.recipe.seed + 1)
         self._generators: dict[str, Colorizer] = {}
         self._masks: list[RemovableHandle] = []
@@ -76,6 +80,15 @@ class Standard(Objective):
                         f"The fakes of phase '{phase.name}' are those of an earlier model. {error} Train it first, or "
                         f"name another one: --set phases.{self.recipe.phases.index(phase)}.fakes=MODEL."
                     ) from error
+
+    @torch.no_grad()
+    def _fit(self) -> None:
+        """Show the network the same random photographs in every process, for what it counts once."""
+        crop = self.recipe.data.crop
+        plain = Augment(crop, (crop, crop), degrade=0.0, films=False, exposure=0.0)
+        loader = Loader(self.setup.photos, plain, batch=_FITTED_ON, seed=self.recipe.seed)
+        gray = torch.from_numpy(next(loader.stream(0, 1)).gray).to(self.setup.device)
+        self.network.fit(colors.gray_to_lightness(gray))
 
     def _refuse_what_the_network_cannot(self, phase: Phase) -> None:
         """Refuse settings now that would fail in the middle of the phase, or have no effect."""
