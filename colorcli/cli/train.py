@@ -5,13 +5,16 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from colorcli.cli.completion import complete_recipe
 from colorcli.cli.output import console, listing, note
 from colorcli.errors import UsageError
+
+if TYPE_CHECKING:
+    from colorcli.sweep.plan import Sweep
 
 
 def train(
@@ -80,13 +83,24 @@ def train(
         _list()
         return
     if sweep is not None:
-        if recipe or settings or start or teacher or resume or keep_worse:
+        if recipe or start or teacher or resume or keep_worse or track:
             raise UsageError(
-                "The sweep's file says what is trained: omit RECIPE, --set, --from, --teacher and --resume."
+                "A sweep trains what its file says: omit RECIPE, --from, --teacher, --resume, --keep-worse and --track."
             )
+        from colorcli.sweep import plan
+
         if not (data and test):
             raise UsageError("--sweep needs --data to train on and --test to measure on.")
-        _sweep(sweep, _located(data, quiet), test, output, minutes=minutes, device=device, threads=threads, quiet=quiet)
+        _sweep(
+            plan.load(sweep, settings or ()),
+            _located(data, quiet),
+            test,
+            output or Path("sweeps") / Path(sweep).stem,
+            minutes=minutes,
+            device=device,
+            threads=threads,
+            quiet=quiet,
+        )
         return
     if test:
         raise UsageError("--test is for --sweep; 'colorcli evaluate' measures a model.")
@@ -145,10 +159,10 @@ def _located(data: list[str], quiet: bool) -> list[Path]:
 
 
 def _sweep(
-    sweep: str,
+    sweep: Sweep,
     data: list[Path],
     test: list[Path],
-    output: Path | None,
+    output: Path,
     *,
     minutes: float | None,
     device: str,
@@ -159,21 +173,19 @@ def _sweep(
 
     from colorcli.cli.training_display import training_display
     from colorcli.stopping import Stop, ended_by, stopping_on_signals
-    from colorcli.sweep import plan
     from colorcli.sweep.run import Places, carry_out
 
-    chosen = plan.load(sweep)
-    places = Places(tuple(data), tuple(test), output or Path("sweeps") / Path(sweep).stem)
+    places = Places(tuple(data), tuple(test), output)
     stop, until = Stop(), None if minutes is None else time.monotonic() + minutes * 60
 
     def announce() -> None:
         if not quiet:
             note("Stopping after this step, with a checkpoint; once more aborts.")
 
-    recipe = chosen.trainings[0].recipe
+    recipe = sweep.trainings[0].recipe
     with training_display(recipe, places.output, quiet=quiet) as display, stopping_on_signals(stop, announce):
         finished = carry_out(
-            chosen,
+            sweep,
             places,
             device=device,
             threads=threads,

@@ -32,6 +32,7 @@ The papers' tables are bundled under the names of their protocols.
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
@@ -107,8 +108,12 @@ _KNOWN = {"name", "recipe", "set", "seeds", "protocol", "metrics", "labels", "va
 _KNOWN_OF_VARIANT = {"name", "recipe", "set", "labels"}
 
 
-def load(sweep: str) -> Sweep:
+def load(sweep: str, settings: Sequence[str] = ()) -> Sweep:
     """Read a sweep by name or path and validate it in full, before any training starts.
+
+    Args:
+        sweep: the name of a bundled sweep, or a TOML file.
+        settings: ``FIELD=VALUE``, applied to the recipes of all variants, after the file's own.
 
     Raises:
         UsageError: there is no such sweep or it cannot be read, a field is unknown or of the wrong type, or it names a
@@ -120,14 +125,16 @@ def load(sweep: str) -> Sweep:
     except ValueError as error:
         raise UsageError(f"The sweep {sweep} cannot be read: {reason(error)}.") from error
     try:
-        return _parse(table)
+        return _parse(table, settings)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         what = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
         raise UsageError(f"The sweep {sweep} cannot be used: {what}.") from error
 
 
-def _parse(table: dict[str, Any]) -> Sweep:
+def _parse(table: dict[str, Any], settings: Sequence[str]) -> Sweep:
     _refuse_unknown(table, _KNOWN)
+    if any(setting.partition("=")[0] == "seed" for setting in settings):
+        raise ValueError("its file says the seeds of its runs, not --set")
     protocol = protocols.load(str(table["protocol"]))
     chosen = metrics.choose(tuple(table.get("metrics", ())) or protocol.metrics, protocol.sigmas)
     common, seeds = _strings(table, "set"), table.get("seeds", [0, 1, 2])
@@ -140,7 +147,7 @@ def _parse(table: dict[str, Any]) -> Sweep:
         _refuse_unknown(variant, _KNOWN_OF_VARIANT)
     shared = {"recipe": table.get("recipe"), "labels": table.get("labels", protocol.labels)}
     trainings = tuple(
-        _training(shared | variant, [*common, *_strings(variant, "set")], seed, protocol)
+        _training(shared | variant, [*common, *_strings(variant, "set"), *settings], seed, protocol)
         for seed in dict.fromkeys(seeds)
         for variant in variants.values()
     )

@@ -149,6 +149,23 @@ def test_variants_may_have_recipes_and_labels_of_their_own(tmp_path: Path) -> No
     assert fast.protocol.id == "stretch256@1+labels=folders"
 
 
+def test_settings_of_the_command_come_last(tmp_path: Path) -> None:
+    """A paper's sweep with fewer steps is the same sweep, and its table says so by the command."""
+    (tmp_path / "sweep.toml").write_text(SWEEP)
+    sweep = plan.load(str(tmp_path / "sweep.toml"), ["phases.0.steps=1", "phases.0.lr=0.5"])
+    assert {(run.recipe.phases[0].steps, run.recipe.phases[0].lr, run.recipe.seed) for run in sweep.trainings} == {
+        (1, 0.5, 0)
+    }
+    with pytest.raises(UsageError, match="the seeds"):
+        plan.load(str(tmp_path / "sweep.toml"), ["seed=7"])
+
+
+def test_without_class_scores_nothing_knows_of_classes() -> None:
+    """Otherwise the row would leave out the scores but keep them in the maps."""
+    for training in plan.load("inception-gan-table2").trainings:
+        assert training.recipe.network["regions"] or not training.recipe.network.get("maps", True)
+
+
 @pytest.mark.parametrize("name", plan.SHELF.names())
 def test_the_papers_tables_are_sweeps_of_the_package(name: str) -> None:
     """Each is one job over some nights: at least 1,000 steps and three seeds of every variant."""
