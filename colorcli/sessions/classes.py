@@ -33,7 +33,9 @@ def find_classes(names: str) -> int | tuple[int, ...]:
 
 
 def find_class(name: str) -> int:
-    """The index 0..999 of a class given by index or by name (case and underscores do not matter).
+    """The index 0..999 of a class given by index or by name.
+
+    Underscores do not matter, nor does case where it is not all that tells two classes apart (the Cardigan is a dog).
 
     Raises:
         UsageError: there is no such class; the message names near ones.
@@ -42,6 +44,8 @@ def find_class(name: str) -> int:
         if 0 <= int(name) < len(class_names()):
             return int(name)
         raise UsageError(f"ImageNet classes are numbered 0 to {len(class_names()) - 1}, not {name}.")
+    if name.replace("_", " ") in class_names():
+        return class_names().index(name.replace("_", " "))
     wanted = name.replace("_", " ").casefold()
     known = [entry.casefold() for entry in class_names()]
     if wanted in known:

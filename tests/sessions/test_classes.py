@@ -13,7 +13,17 @@ def test_a_thousand_classes() -> None:
     assert class_names()[0] == "tench"
 
 
-@pytest.mark.parametrize(("name", "index"), [("golden retriever", 207), ("Golden_Retriever", 207), ("207", 207)])
+@pytest.mark.parametrize(
+    ("name", "index"),
+    [
+        ("golden retriever", 207),
+        ("Golden_Retriever", 207),
+        ("207", 207),
+        # A dog and a garment.
+        ("Cardigan", 264),
+        ("cardigan", 474),
+    ],
+)
 def test_by_name_or_number(name: str, index: int) -> None:
     assert find_class(name) == index
 
