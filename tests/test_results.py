@@ -32,6 +32,8 @@ IDS = {
     "AuC rebalanced": "auc-rebalanced",
 }
 NUMBER = re.compile(r"[-+]?\d[\d,]*(?:\.\d+)?")
+# An interval in a sentence, as in "+1.54 [1.25, 1.83] dB".
+INTERVAL = re.compile(r"([-+]?\d+\.\d+)(?: dB)? \[([-+]?\d+\.\d+), ([-+]?\d+\.\d+)\]")
 MARK = re.compile(r"<!-- results: (\S+?\.json) -->")
 
 
@@ -135,6 +137,31 @@ def verdict(finding: dict[str, Any]) -> str:
         if least in parts:
             return f"{least}, no verdict"
     return parts.pop() if len(parts) == 1 else "inconclusive"
+
+
+def test_intervals_in_sentences_are_those_of_the_files() -> None:
+    """A sentence below a table outlives the numbers that it sums up, if nothing holds it."""
+    known = [each for path in RESULTS.glob("*.json") for each in _triples(json.loads(path.read_text(encoding="utf-8")))]
+    # What is lost is written without its minus.
+    known += [[-value, -high, -low] for value, low, high in known]
+    found = 0
+    for path in DOCUMENTS:
+        prose = " ".join(line for line in path.read_text(encoding="utf-8").splitlines() if not line.startswith("|"))
+        for shown in map(list, INTERVAL.findall(prose)):
+            assert any(as_shown(values, shown) == shown for values in known), (
+                f"{path}: {shown} is in no file of results"
+            )
+            found += 1
+    assert found
+
+
+def _triples(record: Any) -> Iterator[list[float]]:
+    """All lists of three numbers in a file of results: a value and its interval."""
+    if isinstance(record, list) and len(record) == 3 and all(isinstance(each, int | float) for each in record):
+        yield record
+    elif isinstance(record, dict | list):
+        for each in record.values() if isinstance(record, dict) else record:
+            yield from _triples(each)
 
 
 def test_every_file_of_results_is_shown_and_says_where_it_comes_from() -> None:
