@@ -13,7 +13,7 @@ from colorcli.errors import ExitCode
 
 
 def merge(
-    shards: Annotated[list[Path], typer.Argument(metavar="OUT...", help="Output folders of colorize --shard.")],
+    shards: Annotated[list[Path], typer.Argument(metavar="OUT", help="Output folders of colorize --shard.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder that will hold them all; may be one of them.")],
     json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Nothing on stderr but errors.")] = False,
@@ -45,5 +45,7 @@ def merge(
         for notice in (*merged.notices, *(f"missing {printable(name)}" for name in merged.missing)):
             data.note(notice)
         data.note(f"{merged.outputs} outputs of {len(shards)} folders, {merged.placed} new: {output}")
+        for path in merged.reports[:1]:
+            data.note(f"Report: {printable(str(path))}")
     if merged.missing:
         raise typer.Exit(int(ExitCode.SOME_FAILED))

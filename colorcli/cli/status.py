@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv as csv_module
 import io
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -53,7 +54,7 @@ def status(
         if found.last_end is None:
             ended = "; it did not come to its end, run it again to continue"
         output.line(
-            f"{runs}; the last began {last.get('time')} with {last.get('model')}, "
+            f"{runs}; the last began {_local(last.get('time'))} with {last.get('model')}, "
             f"weights {str(last.get('weights_sha256'))[:6]}…, on {last.get('device')}{ended}"
         )
 
@@ -92,6 +93,14 @@ def verify(
         )
     if not quiet:
         output.note(f"{compared} files are what the journal says.")
+
+
+def _local(time: object) -> str:
+    """A journalled time for people: to the minute, in their own time zone."""
+    try:
+        return f"{datetime.fromisoformat(str(time)).astimezone():%Y-%m-%d %H:%M}"
+    except ValueError:
+        return "at an unknown time"
 
 
 def _csv_row(values: object) -> str:

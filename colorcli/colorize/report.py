@@ -361,7 +361,7 @@ def _summary(root: Path, done: int, failed: int, skipped: int, model: str) -> di
     seconds = f"{max(float(str(end['seconds'])) for end in ends):.1f} s"
     if len(ends) == 1:
         return {**counts, "Last run": seconds, "Exit code": codes[0], "Model": model}
-    shards = {"Shards": len(ends), "Longest": seconds, "Exit codes": ", ".join(map(str, codes))}
+    shards = {"Shards": len(ends), "Longest shard": seconds, "Exit codes": ", ".join(map(str, codes))}
     return {**counts, **shards, "Model": model}
 
 

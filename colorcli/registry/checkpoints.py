@@ -38,6 +38,8 @@ def read_checkpoint(path: Path, ignored: Collection[str] = ()) -> Any:
         ModelError: the file cannot be read, is not a checkpoint, is truncated or otherwise damaged, or holds anything
             that would have to be run.
     """
+    if path.exists() and not path.is_file():  # a named pipe would be waited for without end
+        raise ModelError(f"'{path}' is not a checkpoint: it is no regular file.")
     try:
         content = _read_safetensors(path) if path.suffix == ".safetensors" else unpickle.load(path)
     except unpickle.ForeignError as error:

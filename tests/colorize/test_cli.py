@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -281,7 +282,9 @@ def test_status_says_whether_a_run_came_to_its_end(old: Path, capsys: pytest.Cap
     """A run that was stopped in the evening must not be mistaken for a finished one in the morning."""
     main(["colorize", str(old), "-q"])
     main(["status", "old_colorized"])
-    assert "run it again" not in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "run it again" not in said
+    assert re.search(r"the last began \d{4}-\d\d-\d\d \d\d:\d\d with", said), "people read minutes, not ISO 8601"
     journal = Path("old_colorized/.colorcli/journal.jsonl")
     whole = journal.read_text()
     journal.write_text(whole.replace('"unprocessed":0', '"unprocessed":4'))

@@ -6,6 +6,7 @@ import collections
 import io
 import os
 import pickle
+import tracemalloc
 import zipfile
 from functools import partial
 from pathlib import Path
@@ -139,6 +140,44 @@ def test_tensors_cannot_reach_beyond_the_file(tmp_path: Path) -> None:
     }.items():
         with pytest.raises(ModelError, match="is damaged"):
             read_checkpoint(_zip_of(program, tmp_path / f"{name}.pth"))
+
+
+@pytest.mark.parametrize("what", ["memo", "pickle", "storage"])
+def test_a_small_file_cannot_fill_the_memory(tmp_path: Path, what: str) -> None:
+    """A file of 300 kB from a forum would end everything else that runs on the machine."""
+    path = tmp_path / "bomb.pth"
+    zeros = bytes(120 << 20)
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        if what == "memo":  # "this is object 16,777,215"
+            archive.writestr("x/data.pkl", b"\x80\x02}r\xff\xff\xff\x00.")
+        elif what == "pickle":
+            archive.writestr("x/data.pkl", b"\x80\x03B" + len(zeros).to_bytes(4, "little") + zeros + b".")
+        else:
+            archive.writestr("x/data.pkl", _tensor("4", "1"))
+            archive.writestr("x/data/0", zeros)
+    tracemalloc.start()
+    try:
+        if what == "memo":
+            assert read_checkpoint(path) == {}
+        else:
+            with pytest.raises(ModelError, match="is damaged"):
+                read_checkpoint(path)
+        assert tracemalloc.get_traced_memory()[1] < 50e6
+    finally:
+        tracemalloc.stop()
+
+
+def test_what_is_no_regular_file_is_not_waited_for(tmp_path: Path) -> None:
+    """Opening a named pipe waits until somebody writes into it, and Ctrl-C alone would end that."""
+    os.mkfifo(tmp_path / "pipe.pth")
+    with pytest.raises(ModelError, match="it is no regular file"):
+        read_checkpoint(tmp_path / "pipe.pth")
+
+
+def test_complex_numbers_are_no_damage(tmp_path: Path) -> None:
+    path = _save({"w": torch.ones(2, dtype=torch.complex64)}, tmp_path / "x.pth", zipped=True)
+    with pytest.raises(ModelError, match="holds w, which is not a tensor of floating-point numbers"):
+        read_tensors(path, {"w": (2,)})
 
 
 def test_a_pickle_cannot_change_the_reader(tmp_path: Path) -> None:
