@@ -66,6 +66,7 @@ from colorcli.registry.card import ModelCard
 from colorcli.sessions.session import ModelInfo, Session
 from colorcli.stopping import Stop, ended_by
 from colorcli.stores import Url
+from colorcli.text import printable
 
 _LIBRARIES = (
     "numpy", "numba", "torch", "onnxruntime", "onnxruntime-gpu", "onnxruntime-directml", "onnxruntime-rocm", "pillow",
@@ -335,6 +336,8 @@ class Run:
         self._found = found or discover.discover(
             sources, include=request.include, exclude=request.exclude, output=output
         )
+        if only is None and self._found.photographs:
+            self._check_names()
         self._selection = Selection(request.shard, request.limit, only=only)
         self._samples = request.samples * variants(self.parameters.settings)
         if chosen is not None:
@@ -347,6 +350,18 @@ class Run:
             report.check_places(self.plan)
         if request.bag is not None:
             delivery.check_bag(request.bag, self.plan.roots)
+
+    def _check_names(self) -> None:
+        """Refuse what is given by photographs' names, such as hints, if it names none of those that were found."""
+        for _, setting in declared_settings():
+            value = self.parameters.settings.get(setting.name)
+            if setting.own is None or value is None:
+                continue
+            if not any(setting.own(value, photograph.relative) for photograph in self._found.photographs):
+                such = printable(self._found.photographs[0].relative)
+                raise UsageError(
+                    f"{setting.option} names none of the photographs; names are relative to the input, such as {such}."
+                )
 
     def _choose(self, chosen: picks.Picks) -> None:
         """Narrow the run to the picks, with the samples' parameters.

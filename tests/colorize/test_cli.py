@@ -50,6 +50,25 @@ def test_people_read_stderr_and_stdout_stays_empty(old: Path, capsys: pytest.Cap
     assert "6 coloured, 0 skipped, 0 failed" in err
 
 
+def test_samples_are_counted_as_colourings(old: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Otherwise 12 photographs would seem to have been coloured, twice as fast as they were."""
+    assert main(["colorize", str(old), "--samples", "2", "--dry-run"]) == 0
+    assert "12 colourings to make of 6 photographs" in capsys.readouterr().err
+    assert main(["colorize", str(old), "--samples", "2"]) == 0
+    err = capsys.readouterr().err
+    assert "12 colourings, 0 skipped, 0 failed" in err and "colourings/s" in err and "photos/s" not in err
+
+
+def test_hints_that_name_no_photograph_are_refused(old: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A mistyped name, or one relative to another folder, would leave every photograph as it is without hints."""
+    dot = [{"x": 0.5, "y": 0.5, "color": "#c02020"}]
+    Path("hints.json").write_text(json.dumps({"old/a.png": dot}))
+    assert main(["colorize", str(old), "--hints", "hints.json", "--dry-run"]) == 2
+    assert "--hints names none of the photographs" in capsys.readouterr().err
+    Path("hints.json").write_text(json.dumps({"a.png": dot}))
+    assert main(["colorize", str(old), "--hints", "hints.json", "--dry-run"]) == 0
+
+
 def test_quiet_is_quiet(old: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["colorize", str(old), "--quiet"]) == 0
     assert capsys.readouterr() == ("", "")
