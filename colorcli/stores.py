@@ -33,6 +33,9 @@ WAITS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 REACH = 20.0
 """Seconds after which a store to which no connection can be made is not tried again: its address is probably wrong."""
 
+CONNECT, ANSWER, SILENCES = 10.0, 15.0, 3
+"""Seconds to wait for a connection and for each answer, and the attempts after which silence is taken for lasting."""
+
 DRIVERS = {"s3": "s3fs", "gs": "gcsfs", "az": "adlfs", "memory": ""}
 """Kinds of stores, and the package that each needs."""
 
@@ -53,7 +56,9 @@ _CUT_OFF = frozenset(
         "IncompleteRead",
     )
 )
-# of these, the errors of connections that were never made
+# errors of waiting for an answer, which are no TimeoutErrors
+_UNANSWERED = frozenset(("ReadTimeoutError", "ServiceResponseTimeoutError"))
+# of connections that were never made
 _UNREACHED = frozenset(
     (
         "ConnectionRefusedError",
@@ -230,12 +235,24 @@ def _driver_of(scheme: str) -> Any:
 
 
 def _impatience(scheme: str) -> dict[str, Any]:
-    """Arguments with which a driver leaves it to ``_patiently`` to try again, beside what the user has configured."""
-    if scheme != "s3":
-        return {}
+    """Arguments with which a driver waits for no longer than we want, and leaves it to ``_patiently`` to try again.
+
+    What the user has configured stays.
+    """
     from fsspec.config import conf
 
-    return {"config_kwargs": {"retries": {"max_attempts": 0}, **conf.get("s3", {}).get("config_kwargs", {})}}
+    theirs = conf.get(scheme, {})
+    if scheme == "s3":
+        timeouts = {"connect_timeout": CONNECT, "read_timeout": ANSWER}
+        return {"config_kwargs": {**timeouts, "retries": {"max_attempts": 0}, **theirs.get("config_kwargs", {})}}
+    ours: dict[str, Any] = {}
+    if scheme == "gs":
+        from aiohttp import ClientTimeout  # which comes with gcsfs
+
+        ours = {"requests_timeout": ClientTimeout(sock_connect=CONNECT, sock_read=ANSWER)}
+    elif scheme == "az":
+        ours = {"connection_timeout": int(CONNECT), "read_timeout": int(ANSWER)}
+    return {name: value for name, value in ours.items() if name not in theirs}
 
 
 def _driver(url: Url) -> Any:
@@ -275,8 +292,10 @@ def _patiently(action: Callable[[], T]) -> T:
             raise
         except Exception as error:
             wait = next(waits, None)
-            unreached = _is_one_of(error, _UNREACHED)
-            if wait is None or not _may_pass(error) or (unreached and time.monotonic() - start + wait > REACH):
+            lasts = (_is_silence(error) and attempt >= SILENCES) or (
+                _is_one_of(error, _UNREACHED) and time.monotonic() - start + (wait or 0) > REACH
+            )
+            if wait is None or lasts or not _may_pass(error):
                 raise _explained(error, attempt) from error
         time.sleep(wait * random.uniform(0.5, 1.0))
     raise AssertionError  # for type checkers: counting has no end
@@ -301,12 +320,16 @@ def _is_cut_off(error: BaseException) -> bool:
     return isinstance(error, ConnectionError) or _is_one_of(error, _CUT_OFF | _UNREACHED)
 
 
+def _is_silence(error: BaseException) -> bool:
+    return isinstance(error, TimeoutError) or _is_one_of(error, _UNANSWERED)
+
+
 def _is_one_of(error: BaseException, names: frozenset[str]) -> bool:
     return any(kind.__name__ in names for kind in type(error).__mro__)
 
 
 def _may_pass(error: BaseException) -> bool:
-    if _is_busy(error) or _is_cut_off(error) or isinstance(error, TimeoutError):
+    if _is_busy(error) or _is_cut_off(error) or _is_silence(error):
         return True
     if (status := _status(error)) is not None:
         return status in _PASSING
@@ -322,7 +345,7 @@ def _explained(error: Exception, attempts: int) -> OSError:
         known = (errno.EACCES, "access is denied; check the credentials that the driver reads")
     elif _is_busy(error):
         known = (errno.EBUSY, f"the store is too busy (503), {again}")
-    elif isinstance(error, TimeoutError):
+    elif _is_silence(error):
         known = (errno.ETIMEDOUT, f"the store did not answer in time, {again}")
     elif _is_one_of(error, _UNREACHED):
         known = (errno.ECONNREFUSED, f"the store cannot be reached, tried {attempts} times; check network and endpoint")

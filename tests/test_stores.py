@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import socket
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -39,6 +41,10 @@ class _HttpError(Exception):
 
 class ClientPayloadError(Exception):
     """By the name of aiohttp's."""
+
+
+class ReadTimeoutError(Exception):
+    """By the name of botocore's."""
 
 
 class EndpointConnectionError(Exception):
@@ -108,7 +114,8 @@ def test_what_may_pass_is_tried_again(monkeypatch: pytest.MonkeyPatch, error: Ca
     ("error", "kind", "words", "attempts"),
     [
         (lambda: _HttpError(503), OSError, "too busy", 4),
-        (TimeoutError, TimeoutError, "in time", 4),
+        (TimeoutError, TimeoutError, "in time", 3),
+        (ReadTimeoutError, TimeoutError, "in time", 3),
         (ConnectionResetError, ConnectionError, "connection", 4),
         (ConnectionRefusedError, ConnectionError, "cannot be reached, tried 4 times", 4),
         (lambda: _HttpError(403), PermissionError, "access is denied", 1),
@@ -147,9 +154,39 @@ def test_the_driver_leaves_trying_again_to_us(monkeypatch: pytest.MonkeyPatch) -
     """Its attempts would multiply ours to minutes; what a user has configured for it stays."""
     config = pytest.importorskip("fsspec.config")
     monkeypatch.setitem(config.conf, "s3", {"config_kwargs": {"s3": {"addressing_style": "path"}}})
-    assert stores._impatience("s3") == {
-        "config_kwargs": {"retries": {"max_attempts": 0}, "s3": {"addressing_style": "path"}}
-    }
+    given = stores._impatience("s3")["config_kwargs"]
+    assert given["retries"] == {"max_attempts": 0}
+    assert given["s3"] == {"addressing_style": "path"}
+
+
+def test_a_store_that_never_answers_is_given_up_within_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run at night would wait for a hanging server until somebody looks."""
+    s3fs = pytest.importorskip("s3fs")
+    longest = stores.SILENCES * (stores.CONNECT + stores.ANSWER) + sum(stores.WAITS[: stores.SILENCES - 1])
+    monkeypatch.setattr(stores, "ANSWER", 0.3)
+    monkeypatch.setattr(stores, "WAITS", (0.0,) * len(stores.WAITS))
+    asked = 0
+    with socket.create_server(("127.0.0.1", 0), backlog=16) as silent:
+        host, port = silent.getsockname()
+        for name, value in {
+            "ENDPOINT_URL": f"http://{host}:{port}",
+            "ACCESS_KEY_ID": "a",
+            "SECRET_ACCESS_KEY": "b",
+        }.items():
+            monkeypatch.setenv(f"AWS_{name}", value)
+        stores._driver_of.cache_clear()
+        s3fs.S3FileSystem.clear_instance_cache()
+        with pytest.raises(TimeoutError, match="did not answer in time, tried 3 times"):
+            stores.look_up(stores.checked("s3://bucket/a"))
+        silent.settimeout(1)
+        with contextlib.suppress(TimeoutError):
+            while True:
+                silent.accept()[0].close()
+                asked += 1
+    stores._driver_of.cache_clear()
+    s3fs.S3FileSystem.clear_instance_cache()
+    assert 0 < asked <= stores.SILENCES, "each attempt is one connection"
+    assert longest < 80
 
 
 def test_no_secret_is_in_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
