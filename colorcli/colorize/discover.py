@@ -7,6 +7,7 @@ import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from operator import attrgetter
 from pathlib import Path, PurePosixPath
 
 from colorcli import stores
@@ -115,6 +116,7 @@ class Source:
         target: of a file, where below ``root`` its output goes.
         beside: whether ``root`` is the folder of the original itself.
         url: of a store, instead of ``path``.
+        single: the object that ``url`` names, if it names one.
     """
 
     path: Path
@@ -124,6 +126,7 @@ class Source:
     target: str | None = None
     beside: bool = False
     url: Url = _NO_URL
+    single: Object | None = None
 
 
 def sources(inputs: Sequence[Path | Url], listed: Sequence[str], output: Path | None) -> list[Source]:
@@ -182,7 +185,10 @@ def discover(
                     continue
                 seen.add(named)
             discovery.photographs.append(found)
-    discovery.photographs.sort(key=lambda found: (str(found.root), found.relative, found.target))
+    if len(inputs) > 1:
+        discovery.photographs.sort(key=lambda found: (str(found.root), found.relative, found.target))
+    else:
+        discovery.photographs.sort(key=attrgetter("relative"))
     return discovery
 
 
@@ -200,12 +206,13 @@ def _all(
                 yield _found_object(source, one, keys)
         return
     if source.relative is not None:
-        names, place = iter((source.relative,)), os.fspath(source.path)
-    else:
-        names, place = _photographs(source, outputs, discovery), ""
-    for relative in names:
+        if matches(source.relative, include, exclude):
+            yield _examine(source, os.fspath(source.path), source.relative)
+        return
+    top = os.path.join(source.path, "")  # noqa: PTH118 - a Path for each of a million takes longer than the system does
+    for relative in _photographs(source, outputs, discovery):
         if matches(relative, include, exclude):
-            yield _examine(source, place or f"{source.path}/{relative}", relative)
+            yield _examine(source, top + relative, relative)
 
 
 def _sources(inputs: Sequence[Path | Url], listed: Sequence[str], output: Path | None) -> list[Source]:
@@ -258,7 +265,7 @@ def _store_source(url: Url, output: Path | None, *, several: bool) -> Source:
     except OSError as error:
         raise UsageError(f"{url} cannot be read: {error.strerror}.") from error
     if single is not None:
-        return Source(Path(name), _absolute(output), relative=name, target=name, url=url)
+        return Source(Path(name), _absolute(output), relative=name, target=name, url=url, single=single)
     return Source(Path(name), _absolute(output), name if several else "", url=url)
 
 
@@ -275,10 +282,9 @@ def _objects(source: Source, output: Url | None, discovery: Discovery) -> Iterat
         return is_system_folder(name) or name == STATE_FOLDER or stores.below(source.url, key) == output
 
     try:
-        if source.relative is not None:
-            names = {name for name in xmp_names(source.relative) if stores.look_up(stores.beside(source.url, name))}
-            single = stores.look_up(source.url)
-            yield from [(single, names)] if single is not None else []
+        if source.single is not None:
+            names = xmp_names(stores.name_of(source.url))
+            yield source.single, {name for name in names if stores.look_up(stores.beside(source.url, name))}
             return
         nothing = True
         for objects in stores.folders(source.url, leave):
@@ -384,7 +390,7 @@ def matches(relative: str, include: Sequence[str], exclude: Sequence[str]) -> bo
 
 def _examine(source: Source, path: str, relative: str) -> Found | Unusable:
     try:
-        status = os.stat(path)  # noqa: PTH116 - a Path for each of a million takes longer than the system does
+        status = os.stat(path)  # noqa: PTH116 - see _all
     except OSError as error:
         return Unusable(relative, source.root, f"cannot be read: {error.strerror or error}", failed=True)
     if not stat.S_ISREG(status.st_mode):

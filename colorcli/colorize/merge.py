@@ -110,7 +110,7 @@ def _finished(output: Path, others: Sequence[Path]) -> tuple[dict[str, Finished]
     finished: dict[str, Finished] = {}
     origins: dict[str, Path] = {}
     for root in (output, *others):
-        for name, made in History.of(root).finished.items():
+        for name, made in History.of(root).finished():
             known = finished.setdefault(name, made)
             if known.map is None:
                 known.map = made.map
@@ -209,7 +209,7 @@ def _add(plan: Plan, root: Path, record: Mapping[str, object]) -> None:
         size, mtime = int(str(record["input_size"])), int(str(record["input_mtime_ns"]))
         origin = Source(Path(str(record["source"])), root, relative=relative, target=relative)
         found = Found(origin, relative, size, mtime, (0, 0))
-        plan.finished.append((found, Output(sample, root, str(name))))
+        plan.finished.append(found, Output(sample, root, str(name)))
     else:
         status = "skipped" if record["event"] == "photo.skipped" else "failed"
         code, reason = record.get("code", "unreadable"), str(record["reason"])

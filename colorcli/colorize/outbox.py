@@ -71,17 +71,14 @@ class Outbox:
         """See ``Place.shown``."""
         return stores.below(self.url, name)
 
-    def size(self, name: str) -> int | None:
-        """See ``Place.size``; from one listing of the whole, made at the first call."""
+    def look(self, name: str) -> tuple[int, Identity] | None:
+        """See ``Place.look``; from one listing of the whole, made at the first call."""
         if self._sizes is None:
             with self._explained("listed"):
                 objects = stores.folders(self.url, leave=lambda key: key == STATE_FOLDER)
                 self._sizes = {one.key: one.size for folder in objects for one in folder}
-        return self._sizes.get(name)
-
-    def identity(self, name: str) -> Identity | None:
-        """See ``Place.identity``."""
-        return None if self.size(name) is None else object_identity(stores.below(self.url, name))
+        size = self._sizes.get(name)
+        return None if size is None else (size, object_identity(stores.below(self.url, name)))
 
     def is_labelled(self, name: str) -> bool:
         """See ``Place.is_labelled``."""

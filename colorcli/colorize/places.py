@@ -37,12 +37,11 @@ class Place(Protocol):
         """What to call an output."""
         ...
 
-    def size(self, name: str) -> int | None:
-        """Bytes of an output; None if it is not there."""
-        ...
+    def look(self, name: str) -> tuple[int, Identity] | None:
+        """Bytes of an output, and its identity as ``Found.identity`` has it; None if it is not there.
 
-    def identity(self, name: str) -> Identity | None:
-        """As ``Found.identity`` has it, without following links; None if it is not there."""
+        Links are not followed.
+        """
         ...
 
     def is_labelled(self, name: str) -> bool:
@@ -82,20 +81,13 @@ class Folder:
         """See ``Place.shown``."""
         return self._path(name)
 
-    def size(self, name: str) -> int | None:
-        """See ``Place.size``."""
+    def look(self, name: str) -> tuple[int, Identity] | None:
+        """See ``Place.look``."""
         try:
-            return os.lstat(self._path(name)).st_size
+            status = os.lstat(self._top + name)
         except OSError:
             return None
-
-    def identity(self, name: str) -> Identity | None:
-        """See ``Place.identity``."""
-        try:
-            status = os.lstat(self._path(name))
-        except OSError:
-            return None
-        return status.st_dev, status.st_ino
+        return status.st_size, (status.st_dev, status.st_ino)
 
     def is_labelled(self, name: str) -> bool:
         """See ``Place.is_labelled``; false where it cannot be read."""

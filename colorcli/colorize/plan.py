@@ -8,11 +8,13 @@ import shutil
 from array import array
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Literal
 
 from colorcli.colorize.discover import Discovery, Found, Unusable
 from colorcli.colorize.journal import Finished, History, Past
+from colorcli.colorize.memory import no_collecting
 from colorcli.colorize.naming import Collision, map_name, name_outputs
 from colorcli.colorize.options import Parameters, fingerprint
 from colorcli.colorize.places import Folder, Place
@@ -95,6 +97,31 @@ class Verdict:
     found: Found | None = None
 
 
+class Pairs:
+    """Photographs with an output each; of a million, in a tenth of the memory of such pairs."""
+
+    def __init__(self) -> None:
+        self._found: list[Found] = []
+        self._names: list[str] = []
+        self._samples = array("I")
+        self._stores: dict[Path, str] = {}
+
+    def append(self, found: Found, output: Output) -> None:
+        """Add a pair; the output has no stale map."""
+        self._found.append(found)
+        self._names.append(output.relative)
+        self._samples.append(output.sample)
+        if output.store:
+            self._stores[found.root] = output.store
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+    def __iter__(self) -> Iterator[tuple[Found, Output]]:
+        for found, name, sample in zip(self._found, self._names, self._samples, strict=True):
+            yield found, Output(sample, found.root, name, store=self._stores.get(found.root, ""))
+
+
 @dataclass
 class Plan:
     """What a run will do.
@@ -117,7 +144,7 @@ class Plan:
     roots: list[Path]
     tasks: list[Task] = field(default_factory=list)
     verdicts: list[Verdict] = field(default_factory=list)
-    finished: list[tuple[Found, Output]] = field(default_factory=list)
+    finished: Pairs = field(default_factory=Pairs)
     touched: list[tuple[Found, Output]] = field(default_factory=list)
     collisions: list[Collision] = field(default_factory=list)
     ignored: int = 0
@@ -213,6 +240,19 @@ class Selection:
         index, count = self.shard
         return int.from_bytes(name_digest(relative)[:8], "big") % count == index - 1
 
+    def of(self, photographs: Sequence[Found]) -> Sequence[int]:
+        """The numbers of the photographs that belong to the run, up to the limit."""
+        if self.shard is None and self.picks is None and self.only is None:
+            return range(len(photographs))[: self.limit]
+        chosen = (
+            number
+            for number, found in enumerate(photographs)
+            if self.takes(found.relative)
+            and (self.picks is None or found in self.picks)
+            and (self.only is None or found in self.only)
+        )
+        return array("q", islice(chosen, self.limit))  # a list of a million numbers takes 40 MB
+
 
 def parse_shard(text: str) -> tuple[int, int]:
     """``i/n`` with i from 1 to n. Raises UsageError for anything else."""
@@ -222,6 +262,7 @@ def parse_shard(text: str) -> tuple[int, int]:
     raise UsageError(f"--shard takes i/n with i from 1 to n, such as 2/4, not '{text}'.")
 
 
+@no_collecting()
 def make_plan(
     discovery: Discovery,
     parameters: Parameters,
@@ -249,27 +290,20 @@ def make_plan(
     photographs = discovery.photographs
     outputs, collisions = name_outputs(photographs, parameters.format, samples)
     plan = Plan([], collisions=collisions, ignored=discovery.ignored, places=places or {})
-    _protect_inputs(plan, photographs, outputs)
+    chosen = selection.of(photographs)
+    used = {root for root, _ in groupby(photographs[number].root for number in chosen)}
+    plan.roots = sorted(used | {unusable.root for unusable in discovery.unusable})
+    # before the outputs are looked at, and those before the journals: what another run finishes meanwhile shows
+    plan.journal_sizes = {root: plan.place(root).journal_size() for root in plan.roots}
+    sizes = _sizes(plan, photographs, outputs)
     if uncertainty:
         _protect_from_maps(plan, photographs, outputs)
-    numbers = (
-        number
-        for number, found in enumerate(photographs)
-        if selection.takes(found.relative)
-        and (selection.picks is None or found in selection.picks)
-        and (selection.only is None or found in selection.only)
-    )
-    chosen = array("q", numbers)  # a list of a million numbers takes 40 MB
-    used = {photographs[number].root for number in chosen}
-    plan.roots = sorted(used | {unusable.root for unusable in discovery.unusable})
-    at = {root: plan.place(root) for root in plan.roots}
-    plan.journal_sizes = {root: place.journal_size() for root, place in at.items()}
-    histories = {root: History.of(root) for root in plan.roots}
+    at = {root: (plan.place(root), str(plan.places.get(root, "")), History.of(root)) for root in plan.roots}
     plan.left_out = len(discovery.left_out)
     plan.earlier = len(discovery.earlier)
     plan.verdicts = [_verdict_of(item) for item in discovery.unusable if selection.takes(item.relative)]
     plan.seconds_per_megapixel = next(
-        (h.seconds_per_megapixel for h in histories.values() if h.seconds_per_megapixel), None
+        (history.seconds_per_megapixel for _, _, history in at.values() if history.seconds_per_megapixel), None
     )
     general = _Judge(
         fingerprint(weights_sha256, parameters.record()),
@@ -279,25 +313,27 @@ def make_plan(
         uncertainty=uncertainty,
     )
     various = vary(parameters.settings)
-    for number in chosen[: selection.limit]:
+    for number in chosen:
         found = photographs[number]
+        root = found.root
+        place, store, history = at[root]
         judge = general
         if various:
             special = parameters.of(found.relative)
             judge = replace(general, fingerprint=fingerprint(weights_sha256, special.record()))
         pick = selection.picks[found] if selection.picks is not None else None
         pending = []
-        for index, name in enumerate(outputs[number]):
-            store = str(plan.places.get(found.root, ""))
-            output = Output(pick.sample if pick else index, found.root, name, store=store)
-            past = histories[found.root].take(name)
-            verdict = judge(found, output, past, at[found.root])
+        names = outputs[number]
+        for index, name in enumerate(names):
+            output = Output(pick.sample if pick else index, root, name, store=store)
+            past = history.take(name)
+            verdict = judge(found, output, past, sizes[number * len(names) + index], place)
             if verdict is None:
                 made = past.finished
                 stale = made.map.name if made and made.map and not uncertainty else ""
                 pending.append(replace(output, stale_map=stale))
             elif verdict == "finished":
-                plan.finished.append((found, output))
+                plan.finished.append(found, output)
             else:
                 plan.verdicts.append(verdict)
         if not pending:
@@ -357,12 +393,13 @@ class _Judge:
     touched: list[tuple[Found, Output]]
     uncertainty: str = ""
 
-    def __call__(self, found: Found, output: Output, past: Past, place: Place) -> Verdict | Literal["finished"] | None:
-        """None where the output is to be made."""
+    def __call__(
+        self, found: Found, output: Output, past: Past, size: int, place: Place
+    ) -> Verdict | Literal["finished"] | None:
+        """None where the output is to be made; ``size`` is that of the file that is there, or negative."""
         if past.in_color == (found.size, found.mtime_ns) and not self.recolor:
             return _in_color(found, output)
-        size = place.size(output.relative)
-        if size is None:
+        if size < 0:
             return None
         made = past.finished
         if past.begun is not None and place.is_labelled(output.relative):
@@ -385,7 +422,8 @@ class _Judge:
             return True
         if made.map is None or made.map.ground != self.uncertainty:
             return False
-        return place.size(made.map.name) == made.map.size
+        there = place.look(made.map.name)
+        return there is not None and there[0] == made.map.size
 
     def _is_failed_attempt(self, past: Past, size: int, output: Output, place: Place) -> bool:
         """Whether the file is what a failed attempt at just this left: it had been renamed when something failed."""
@@ -394,11 +432,16 @@ class _Judge:
 
     def _is_wanted(self, made: Finished, found: Found, output: Output, size: int) -> bool:
         """Whether the output is what would be made; where only the input's time is another, its hash decides."""
-        wanted = Finished(
-            found.relative, output.sample, found.size, made.input_mtime_ns, size, self.fingerprint, made.input_sha256
-        )
-        if made != wanted or made.input_mtime_ns == found.mtime_ns:
-            return made == wanted
+        if (
+            made.input != found.relative
+            or made.sample != output.sample
+            or made.input_size != found.size
+            or made.output_size != size
+            or made.fingerprint != self.fingerprint
+        ):
+            return False
+        if made.input_mtime_ns == found.mtime_ns:
+            return True
         try:
             same = found.sha256() == made.input_sha256
         except OSError:
@@ -453,7 +496,7 @@ def _verdict_of(item: Unusable) -> Verdict:
 
 def _has_sidecar(made: Finished, place: Place) -> bool:
     """Whether the XMP file that was written with an output, if one was, is still there."""
-    return made.sidecar is None or place.size(made.sidecar[0]) is not None
+    return made.sidecar is None or place.look(made.sidecar[0]) is not None
 
 
 def _header(found: Found) -> tuple[Format, int, int, int] | None:
@@ -493,22 +536,31 @@ def _task(
     return Task(found, tuple(outputs), width * height, size * len(outputs), expected_sha256)
 
 
-def _protect_inputs(plan: Plan, photographs: Sequence[Found], outputs: Sequence[tuple[str, ...]]) -> None:
+def _sizes(plan: Plan, photographs: Sequence[Found], outputs: Sequence[tuple[str, ...]]) -> Sequence[int]:
+    """Bytes of what is there of all outputs; -1 where nothing is.
+
+    Raises:
+        UsageError: it is an input.
+    """
     inputs = {found.identity for found in photographs}
-    places = {root: plan.place(root) for root in {found.root for found in photographs}}
-    for found, names in zip(photographs, outputs, strict=True):
-        place = places[found.root]
-        for name in names:
-            if place.identity(name) in inputs:
-                raise UsageError(
-                    f"The output of {found.shown} would replace the input {place.shown(name)}; choose another -o."
-                )
+    sizes = array("q")
+    for root, group in groupby(zip(photographs, outputs, strict=True), key=lambda one: one[0].root):
+        place = plan.place(root)
+        for found, names in group:
+            for name in names:
+                size, identity = place.look(name) or (-1, None)
+                if identity in inputs:
+                    raise UsageError(
+                        f"The output of {found.shown} would replace the input {place.shown(name)}; choose another -o."
+                    )
+                sizes.append(size)
+    return sizes
 
 
 def _protect_from_maps(plan: Plan, photographs: Sequence[Found], outputs: Sequence[tuple[str, ...]]) -> None:
     """No map of an uncertainty may replace an input or an output."""
     maps = [tuple(map(map_name, names)) for names in outputs]
-    _protect_inputs(plan, photographs, maps)
+    _sizes(plan, photographs, maps)
     made = {(found.root, name) for found, names in zip(photographs, outputs, strict=True) for name in names}
     for found, names in zip(photographs, maps, strict=True):
         for name in names:

@@ -39,7 +39,7 @@ from colorcli.colorize.journal import segments
 from colorcli.colorize.options import Execution, Mark, Pages, choose_parameters
 from colorcli.colorize.outbox import Outbox
 from colorcli.colorize.places import Ledger
-from colorcli.colorize.plan import CONFLICTS, Plan, Selection, Task, Verdict, make_plan
+from colorcli.colorize.plan import CONFLICTS, Pairs, Plan, Selection, Task, Verdict, make_plan
 from colorcli.colorize.state import apart_folder
 from colorcli.errors import (
     ColorcliError,
@@ -550,7 +550,7 @@ class Run:
     def _part(self, plan: Plan, number: int, engine: Engine) -> Plan:
         """The part of a plan for one engine; the first part also has everything that needs no engine."""
         plan = replace(plan, tasks=[task for task in plan.tasks if self._engine(task) == engine])
-        return plan if number == 0 else replace(plan, verdicts=[], finished=[], touched=[])
+        return plan if number == 0 else replace(plan, verdicts=[], finished=Pairs(), touched=[])
 
     def _keep_state_apart(self) -> None:
         """Make state folders elsewhere for folders that hold originals, so that no journal lands among these."""

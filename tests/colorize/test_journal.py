@@ -34,7 +34,7 @@ def test_each_output_keeps_the_parameters_that_it_was_made_with(tmp_path: Path) 
                   "output_size": 3, "weights_sha256": weights, "parameters": {"seed": seed}}  # fmt: skip
         journal.append(event("photo.done", record))
     journal.close()
-    made = [finished.fingerprint for finished in History.of(tmp_path).finished.values()]
+    made = [finished.fingerprint for _, finished in History.of(tmp_path).finished()]
     assert [json.loads(one)["weights_sha256"] for one in made] == ["a", "a", "a", "b", "a"]
     assert made[0] == made[1] == made[4] and len(set(made)) == 3
 
@@ -52,18 +52,39 @@ def test_a_skimmed_line_says_what_the_whole_one_does(old: Path, colour: Colour) 
         journal.append({key: value for key, value in {**whole, **change}.items() if key != "chain"})
     journal.close()
     lines = journal_path(root).read_bytes().splitlines(keepends=True)
-    journal_path(root).write_bytes(b"".join((*lines, lines[1][:-20], b"\n", lines[1][:-1])))
-    skimmed = list(skim_journal(root))
+    start = next(line for line in lines if b'"photo.start"' in line)
+    journal_path(root).write_bytes(
+        b"".join((*lines, start[:-20], b"\n", start[:-1].replace(b'"sample":0', b'"sample":9')))
+    )
+    skimmed, full = sorted(skim_journal(root), key=lambda one: one[1]), list(read_journal(root))
     needed = {"input", "sample", "output", "weights_sha256", "parameters", "input_size", "input_mtime_ns",
               "input_sha256", "output_size", "xmp", "code"}  # fmt: skip
-    assert len(skimmed) == len(lines) + 1
-    for (short, place), full, again in zip(
-        skimmed, read_journal(root), records_at(root, (p for _, p in skimmed)), strict=True
-    ):
-        assert full == again and short.items() <= full.items(), place
-        assert needed & short.keys() == needed & full.keys() and short["event"] == full["event"]
-    parts = sum(len(short) < len(full) - 1 for (short, _), full in zip(skimmed, read_journal(root), strict=True))
-    assert parts == 2 * 7 + 2, "only of unusual lines all is read"
+    there = list(records_at(root, (place for _, place in skimmed)))
+    for (short, place), record in zip(skimmed, there, strict=True):
+        assert short.items() <= record.items(), place
+        assert needed & short.keys() == needed & record.keys() and short["event"] == record["event"]
+    parts = sum(len(short) < len(record) - 1 for (short, _), record in zip(skimmed, there, strict=True))
+    assert parts == 7 + 2, "only of unusual lines all is read"
+    left_out = [record for record in full if record not in there]
+    assert [record for record in full if record in there] == there and len(full) == len(lines) + 1
+    ended = {record["output"] for record in full[:-1] if record["event"] == "photo.done"}
+    assert left_out and all(one["event"] == "photo.start" and one["output"] in ended for one in left_out)
+    assert there[-1]["event"] == "photo.start", "which nothing ended"
+
+
+def test_a_start_that_nothing_ended_is_remembered(tmp_path: Path) -> None:
+    """The output of a run that was killed twice would be taken for somebody else's, and stand in its own way."""
+    made_with = {"model": "a", "weights_sha256": "a", "parameters": {"seed": 0}}
+    start = {"input": "a.jpg", "source": "/a.jpg", "sample": 0, "output": "a.jpg", **made_with}
+    journal = Journal(tmp_path)
+    journal.append(event("photo.start", start))
+    journal.append(event("photo.start", {**start, "input": "b.jpg", "output": "b.jpg"}))
+    journal.close()
+    whole = journal_path(tmp_path).read_bytes()
+    for cut in range(1, whole.index(b"\n")):
+        journal_path(tmp_path).write_bytes(whole + whole[:cut] + b"\n")
+        history = History.of(tmp_path)
+        assert history.take("a.jpg").begun and history.take("b.jpg").begun, cut
 
 
 def test_every_torn_last_line_is_survived(old: Path, colour: Colour) -> None:
