@@ -16,9 +16,9 @@ from colorcli.cli import pipe
 from colorcli.cli.backend_options import Backend, Compile, Device, Precision
 from colorcli.cli.completion import complete_model
 from colorcli.cli.control_options import with_controls
+from colorcli.cli.places import Place, place
 from colorcli.errors import ColorcliError, ExitCode, UsageError
 from colorcli.images import formats
-from colorcli.stores import Url
 
 if TYPE_CHECKING:
     from colorcli.colorize.events import Event, RunStart
@@ -29,17 +29,8 @@ if TYPE_CHECKING:
     from colorcli.images.credentials import Identity
     from colorcli.images.output_profile import OutputProfile
 
-    Place = Path | Url
-else:
-    Place = Path  # Typer knows no unions; ``place`` makes both
-
 _MANY = 20
 _LONG = 60.0
-
-
-def place(text: str) -> Place:
-    """A path, or the URL of a store. Raises UsageError for other URLs."""
-    return stores.checked(text) if stores.is_url(text) else Path(text)
 
 
 @with_controls

@@ -11,9 +11,12 @@ from typing import Annotated
 import typer
 
 from colorcli.cli import output
+from colorcli.cli.places import Place, place
 from colorcli.errors import VerificationError
 
-Folder = Annotated[Path, typer.Argument(metavar="OUT", help="A folder that colorize has written to.")]
+Folder = Annotated[
+    Place, typer.Argument(parser=place, metavar="OUT", help="A folder or URL that colorize has written to.")
+]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object a line on stdout.")]
 
 
@@ -24,10 +27,12 @@ def status(
 ) -> None:
     """Say what became of every photograph: done, skipped, failed or unfinished, and why."""
     from colorcli.colorize.audit import COLUMNS, read_status
+    from colorcli.colorize.outbox import reading
     from colorcli.text import printable
 
     with output.waiting("Reading the journal"):
-        found = read_status(folder)
+        there = reading(folder)  # of a store, what is read lasts as long
+        found = read_status(there.root)
     counts = found.counts()
     if csv:
         output.line(_csv_row(COLUMNS))
@@ -71,14 +76,16 @@ def verify(
     """
     from colorcli.colorize import delivery
     from colorcli.colorize.audit import verify as compare
+    from colorcli.colorize.outbox import reading
     from colorcli.text import printable
 
     with output.waiting("Comparing files with the journal", quiet=quiet) as counted:
-        if delivery.is_bag(folder):
+        if isinstance(folder, Path) and delivery.is_bag(folder):
             compared, mismatches = delivery.verify_bag(folder, counted)
         else:
-            compared, mismatches = compare(folder, inputs=inputs, progress=counted)
-            mismatches += delivery.verify_delivered(folder)
+            there = reading(folder)
+            compared, mismatches = compare(there, inputs=inputs, progress=counted)
+            mismatches += delivery.verify_delivered(there)
     for mismatch in mismatches:
         if json:
             output.emit("verify.mismatch", path=mismatch.path, fault=mismatch.fault, side=mismatch.side)

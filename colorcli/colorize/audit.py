@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
+from colorcli import stores
 from colorcli.colorize.journal import (
     Position,
     Record,
@@ -22,7 +23,9 @@ from colorcli.colorize.journal import (
     segments,
     skim_journal,
 )
+from colorcli.colorize.places import Place
 from colorcli.errors import OutputError, UsageError
+from colorcli.files import file_sha256
 
 State = Literal["done", "skipped", "failed", "unfinished"]
 Fault = Literal["missing", "changed", "unreadable", "unlisted"]
@@ -109,7 +112,7 @@ def read_status(root: Path) -> Status:
 
 
 def verify(
-    root: Path,
+    place: Place,
     *,
     inputs: bool = False,
     jobs: int = 2,
@@ -120,8 +123,8 @@ def verify(
     A journal whose lines were altered, added or removed is a mismatch itself.
 
     Args:
-        root: the output folder.
-        inputs: whether to compare the originals too, at their journalled paths.
+        place: the output folder.
+        inputs: whether to compare the originals too, at their journalled paths and URLs.
         jobs: threads.
         progress: called with the numbers of compared files and of all files.
 
@@ -131,9 +134,10 @@ def verify(
     Raises:
         UsageError: the folder has no journal.
     """
-    files = list(_finished_files(root, inputs=inputs))
+    files = list(_finished_files(place, inputs=inputs))
     mismatches = [
-        Mismatch(f"{_shown(path, root)}, line {number}", "changed", "journal") for path, number in altered_lines(root)
+        Mismatch(f"{_shown(path, place.root)}, line {number}", "changed", "journal")
+        for path, number in altered_lines(place.root)
     ]
     with ThreadPoolExecutor(jobs) as pool:
         for done, mismatch in enumerate(pool.map(_compare, files), 1):
@@ -166,23 +170,23 @@ def _shown(path: Path, root: Path) -> str:
 
 @dataclass(frozen=True)
 class _File:
-    path: Path
+    where: str
     shown: str
     side: Literal["output", "sidecar", "input"]
     size: object
     sha256: object
 
 
-def _finished_files(root: Path, *, inputs: bool) -> Iterator[_File]:
+def _finished_files(place: Place, *, inputs: bool) -> Iterator[_File]:
     originals: set[str] = set()
-    for _, record in read_status(root).records("done"):
+    for _, record in read_status(place.root).records("done"):
         source = str(record.get("source"))
         for name, size, sha256 in files_of(record):
             side: Literal["output", "sidecar"] = "sidecar" if _is_sidecar(name, record) else "output"
-            yield _File(root / str(name), str(name), side, size, sha256)
+            yield _File(place.shown(str(name)), str(name), side, size, sha256)
         if inputs and source not in originals:
             originals.add(source)
-            yield _File(Path(source), source, "input", record.get("input_size"), record.get("input_sha256"))
+            yield _File(source, source, "input", record.get("input_size"), record.get("input_sha256"))
 
 
 def _is_sidecar(name: object, record: Record) -> bool:
@@ -190,13 +194,24 @@ def _is_sidecar(name: object, record: Record) -> bool:
     return isinstance(beside, dict) and beside.get("output") == name
 
 
+def _content(where: str) -> tuple[int, Callable[[], str]]:
+    """Bytes of a file or an object, and what makes its SHA-256. Raises OSError."""
+    scheme, _, below = where.partition("://")
+    if not below or scheme not in stores.DRIVERS:
+        path = Path(where)
+        return path.stat().st_size, partial(file_sha256, path)
+    url = stores.Url(where)
+    there = stores.look_up(url)
+    if there is None:
+        raise FileNotFoundError(where)
+    return there.size, partial(stores.sha256, url)
+
+
 def _compare(file: _File) -> Mismatch | None:
     try:
-        if file.path.stat().st_size != file.size:
+        size, sha256 = _content(file.where)
+        if size != file.size or sha256() != file.sha256:
             return Mismatch(file.shown, "changed", file.side)
-        with file.path.open("rb") as handle:
-            if hashlib.file_digest(handle, "sha256").hexdigest() != file.sha256:
-                return Mismatch(file.shown, "changed", file.side)
     except FileNotFoundError:
         return Mismatch(file.shown, "missing", file.side)
     except OSError:

@@ -21,6 +21,7 @@ from colorcli.colorize import premis
 from colorcli.colorize.audit import Mismatch, read_status
 from colorcli.colorize.journal import files_of, segments
 from colorcli.colorize.naming import beside
+from colorcli.colorize.places import Folder, Place
 from colorcli.errors import OutputError, UsageError, VerificationError
 from colorcli.files import file_sha256, is_debris, replacing, sync_folder, write_atomically
 from colorcli.text import printable
@@ -38,10 +39,10 @@ _CHUNK = 1 << 20
 
 @dataclass(frozen=True)
 class Delivered:
-    """A file or folder that was written: its kind, its path, and the number of outputs it describes."""
+    """A file or folder that was written: its kind, its path or URL, and the number of outputs it describes."""
 
     kind: Literal["manifest", "sidecars", "bag"]
-    path: Path
+    path: str
     outputs: int
 
 
@@ -67,7 +68,7 @@ def check_bag(bag: Path, roots: Sequence[Path]) -> None:
         raise OutputError(f"{printable(str(bag))} holds other files; choose a new folder for --bag.")
 
 
-def write_manifest(root: Path, *, sidecars: bool = False) -> Delivered:
+def write_manifest(place: Place, *, sidecars: bool = False) -> Delivered:
     """Write ``SHA256SUMS`` in an output folder: every finished output, and its XMP, as ``sha256sum -c`` reads it.
 
     The checksums are the journal's, so that an output which was changed later is detected. With ``sidecars``, these are
@@ -76,28 +77,27 @@ def write_manifest(root: Path, *, sidecars: bool = False) -> Delivered:
     Raises:
         OutputError: it cannot be written.
     """
-    done = finished(root)
-    path = root / MANIFEST
+    done = finished(place.root)
+    path = place.shown(MANIFEST)
     with _writing(path):
-        write_atomically(path, _manifest(done, premis.runs_of(root) if sidecars else None))
+        place.write(MANIFEST, _manifest(done, premis.runs_of(place.root) if sidecars else None))
     return Delivered("manifest", path, len(done))
 
 
-def write_sidecars(root: Path, progress: Progress = lambda done, total: None) -> Delivered:
+def write_sidecars(place: Place, progress: Progress = lambda done, total: None) -> Delivered:
     """Write a JSON file beside every finished output, with the objects, events and agents of its making.
 
     Raises:
         OutputError: one cannot be written.
     """
-    done, runs = finished(root), premis.runs_of(root)
+    done, runs = finished(place.root), premis.runs_of(place.root)
     for count, record in enumerate(done, 1):
-        path = root / sidecar_name(str(record["output"]))
-        content = premis.sidecar(record, runs)
-        with _writing(path):
-            if not path.is_file() or path.read_bytes() != content:
-                write_atomically(path, content)
+        name, content = sidecar_name(str(record["output"])), premis.sidecar(record, runs)
+        with _writing(place.shown(name)):
+            if place.read(name) != content:
+                place.write(name, content)
         progress(count, len(done))
-    return Delivered("sidecars", root, len(done))
+    return Delivered("sidecars", str(place), len(done))
 
 
 def sidecar_name(output: str) -> str:
@@ -122,7 +122,7 @@ def write_bag(
     if sidecars:
         payload += [(name, file_sha256(root / name)) for name in (sidecar_name(str(r["output"])) for r in done)]
     _check_names(bag, [name for name, _ in payload])
-    with _writing(bag):
+    with _writing(str(bag)):
         bag.mkdir(parents=True, exist_ok=True)
         with contextlib.suppress(FileNotFoundError):
             (bag / _BAGIT).unlink()
@@ -149,7 +149,7 @@ def write_bag(
         write_atomically(bag / _TAGS, "".join(tag_lines).encode())
         write_atomically(bag / _BAGIT, _DECLARATION)
         sync_folder(bag)
-    return Delivered("bag", bag, len(done))
+    return Delivered("bag", str(bag), len(done))
 
 
 def finished(root: Path) -> list[dict[str, object]]:
@@ -163,18 +163,18 @@ def finished(root: Path) -> list[dict[str, object]]:
     return sorted(done, key=lambda record: str(record["output"]))
 
 
-def verify_delivered(root: Path) -> Iterator[Mismatch]:
+def verify_delivered(place: Place) -> Iterator[Mismatch]:
     """Differences of an output folder's manifest and sidecars, if it has them, from what the journal says."""
-    done, runs = finished(root), premis.runs_of(root)
+    done, runs = finished(place.root), premis.runs_of(place.root)
     names = [sidecar_name(str(record["output"])) for record in done]
-    there = [name for name in names if os.path.lexists(root / name)]
+    there = {name for name in names if place.look(name) is not None}
     for record, name in zip(done, names, strict=True):
         # a folder has all of them or none
-        if there and not os.path.lexists(root / name):
+        if there and name not in there:
             yield Mismatch(name, "missing", "sidecar")
-        elif there and _content(root / name) != premis.sidecar(record, runs):
+        elif there and _content(place, name) != premis.sidecar(record, runs):
             yield Mismatch(name, "changed", "sidecar")
-    listed = _content(root / MANIFEST)
+    listed = _content(place, MANIFEST)
     expected = (_manifest(done, listing) for listing in ((None, runs) if there else (None,)))
     if listed is not None and listed not in expected:
         yield Mismatch(MANIFEST, "changed", "manifest")
@@ -211,19 +211,20 @@ def verify_bag(bag: Path, progress: Progress = lambda done, total: None) -> tupl
     return count, mismatches
 
 
-def _content(path: Path) -> bytes | None:
+def _content(place: Place, name: str) -> bytes | None:
+    """The content of a file; None if it cannot be read."""
     try:
-        return path.read_bytes()
+        return place.read(name)
     except OSError:
         return None
 
 
 @contextlib.contextmanager
-def _writing(path: Path) -> Iterator[None]:
+def _writing(path: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        shown = printable(str(error.filename or path))
+        shown = printable(error.filename or path)
         raise OutputError(f"{shown} cannot be written: {error.strerror or error}.") from error
 
 
@@ -275,7 +276,7 @@ def _check_names(bag: Path, names: Sequence[str]) -> None:
 
 
 def _is_ours(bag: Path) -> bool:
-    content = _content(bag / _INFO)
+    content = _content(Folder(bag), _INFO)
     return content is not None and content.startswith(_AGENT.encode())
 
 

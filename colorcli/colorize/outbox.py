@@ -29,9 +29,9 @@ from colorcli import stores
 from colorcli.colorize.discover import object_identity
 from colorcli.colorize.events import now, to_line
 from colorcli.colorize.journal import files_of, journal_size, sealed, segment_path
-from colorcli.colorize.places import LABEL
+from colorcli.colorize.places import LABEL, Folder, Place
 from colorcli.colorize.state import state_folder
-from colorcli.errors import OutputError, PhotoError, StoppedError
+from colorcli.errors import OutputError, PhotoError, StoppedError, UsageError
 from colorcli.files import STATE_FOLDER, Identity
 from colorcli.stores import Object, Url
 
@@ -43,6 +43,21 @@ LEASE, BEAT = 120.0, 20.0
 
 _STREAMS = 16
 _LOCK = "lock-"
+
+
+def reading(place: Path | Url) -> Place:
+    """An output folder, or what a run has written to a store, to be read.
+
+    Raises:
+        UsageError: the store has no journal there.
+        OutputError: the store cannot be read.
+    """
+    if isinstance(place, Path):
+        return Folder(place)
+    outbox = Outbox(place)
+    if not outbox.journal_size():
+        raise UsageError(f"{place} holds no journal; give a URL that colorize has written to.")
+    return outbox
 
 
 class Outbox:
@@ -79,6 +94,17 @@ class Outbox:
                 self._sizes = {one.key: one.size for folder in objects for one in folder}
         size = self._sizes.get(name)
         return None if size is None else (size, object_identity(stores.below(self.url, name)))
+
+    def read(self, name: str) -> bytes | None:
+        """See ``Place.read``."""
+        try:
+            return stores.read(stores.below(self.url, name))
+        except FileNotFoundError:
+            return None
+
+    def write(self, name: str, content: bytes) -> None:
+        """See ``Place.write``."""
+        stores.write(stores.below(self.url, name), content)
 
     def is_labelled(self, name: str) -> bool:
         """See ``Place.is_labelled``."""

@@ -7,7 +7,6 @@ that the chosen colouring is made again, byte for byte if format and quality are
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -137,7 +136,7 @@ class Picks:
         for choice in self.choices:
             candidates = photographs.get(choice.input, [])
             if len(candidates) > 1:
-                candidates = [item for item in candidates if os.path.abspath(item.path) == choice.source]  # noqa: PTH100
+                candidates = [item for item in candidates if item.source == choice.source]
             if len(candidates) == 1:
                 picks[candidates[0]] = Pick(choice.sample, choice.input_sha256, choice.backend, choice.precision)
             elif choice.input not in unusable and matches(choice.input, include, exclude):

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from colorcli.colorize.journal import Journal, journal_size
 from colorcli.colorize.lock import locked
-from colorcli.files import Identity
+from colorcli.files import Identity, write_atomically
 from colorcli.images.provenance import DIGITAL_SOURCE_TYPE
 
 LABEL = DIGITAL_SOURCE_TYPE.encode()
@@ -33,6 +33,11 @@ class Ledger(Protocol):
 class Place(Protocol):
     """An output folder. Names are POSIX paths relative to it, and ``str`` is what to call it."""
 
+    @property
+    def root(self) -> Path:
+        """The folder that has the journal as it was at the last ``journal_size``."""
+        ...
+
     def shown(self, name: str) -> str:
         """What to call an output."""
         ...
@@ -42,6 +47,14 @@ class Place(Protocol):
 
         Links are not followed.
         """
+        ...
+
+    def read(self, name: str) -> bytes | None:
+        """The content of a file; None if it is not there. Raises OSError if it cannot be read."""
+        ...
+
+    def write(self, name: str, content: bytes) -> None:
+        """Write a file so that it is absent, as it was, or whole. Raises OSError if it cannot be written."""
         ...
 
     def is_labelled(self, name: str) -> bool:
@@ -70,12 +83,12 @@ class Folder:
     """A folder of this machine; see ``Place``."""
 
     def __init__(self, root: Path) -> None:
-        self._root = root
+        self.root = root
         # strings: a Path for each of a million takes longer than the system does
         self._top = os.path.join(root, "")  # noqa: PTH118
 
     def __str__(self) -> str:
-        return str(self._root)
+        return str(self.root)
 
     def shown(self, name: str) -> str:
         """See ``Place.shown``."""
@@ -88,6 +101,17 @@ class Folder:
         except OSError:
             return None
         return status.st_size, (status.st_dev, status.st_ino)
+
+    def read(self, name: str) -> bytes | None:
+        """See ``Place.read``."""
+        try:
+            return (self.root / name).read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def write(self, name: str, content: bytes) -> None:
+        """See ``Place.write``."""
+        write_atomically(self.root / name, content)
 
     def is_labelled(self, name: str) -> bool:
         """See ``Place.is_labelled``; false where it cannot be read."""
@@ -105,19 +129,19 @@ class Folder:
 
     def journal_size(self) -> int:
         """See ``Place.journal_size``."""
-        return journal_size(self._root)
+        return journal_size(self.root)
 
     @contextmanager
     def locked(self, say: Callable[[str], None], stopped: Callable[[], bool]) -> Iterator[None]:
         """See ``Place.locked``; it never waits."""
-        with locked(self._root) as stale:
+        with locked(self.root) as stale:
             if stale:
                 say(stale)
             yield
 
     def journal(self, *, fsync: bool) -> Ledger:
         """See ``Place.journal``."""
-        return Journal(self._root, fsync=fsync)
+        return Journal(self.root, fsync=fsync)
 
     def _path(self, name: str) -> str:
         return self._top + name

@@ -35,7 +35,6 @@ from colorcli.colorize.events import (
 )
 from colorcli.colorize.executors import Executor, Facts, OpenGroundRemotely, Work
 from colorcli.colorize.executors.local import LocalExecutor
-from colorcli.colorize.journal import segments
 from colorcli.colorize.options import Execution, Mark, Pages, choose_parameters
 from colorcli.colorize.outbox import Outbox
 from colorcli.colorize.places import Ledger
@@ -580,14 +579,14 @@ class Run:
             ):
                 yield _written("report", path, bytes=path.stat().st_size)
         # a folder in which every photograph failed before its first line has no journal
-        for root in [root for root in self.plan.roots if segments(root)]:
+        for place in [place for place in map(self.plan.place, self.plan.roots) if place.journal_size()]:
             if request.sidecars:
-                yield _delivered(delivery.write_sidecars(root, partial(progress, "Sidecars")))
+                yield _delivered(delivery.write_sidecars(place, partial(progress, "Sidecars")))
             if request.manifest:
-                yield _delivered(delivery.write_manifest(root, sidecars=request.sidecars))
+                yield _delivered(delivery.write_manifest(place, sidecars=request.sidecars))
             if request.bag is not None:
                 made = delivery.write_bag(
-                    root, request.bag, sidecars=request.sidecars, progress=partial(progress, "Bag")
+                    place.root, request.bag, sidecars=request.sidecars, progress=partial(progress, "Bag")
                 )
                 yield _delivered(made)
 
@@ -700,7 +699,7 @@ def _open_ground(
     return asked.open(session, opened)
 
 
-def _written(kind: Literal["report", "manifest", "sidecars", "bag"], path: Path, **more: int) -> Written:
+def _written(kind: Literal["report", "manifest", "sidecars", "bag"], path: str | Path, **more: int) -> Written:
     event: Written = {"v": VERSION, "event": f"{kind}.written", "time": now(), "path": os.fspath(path)}  # type: ignore[typeddict-item]
     return {**event, **more}  # type: ignore[typeddict-item]
 
@@ -747,15 +746,12 @@ def _check_stores(request: Request) -> None:
     """Refuse what needs folders of this machine where inputs or outputs are in a store. Raises UsageError."""
     needs_folder = {
         "--report": request.report,
-        "--manifest": request.manifest,
-        "--sidecar": request.sidecars,
         "--bag": request.bag is not None,
         "--uncertainty": request.uncertainty is not None,
         "--keep-times": request.execution.keep_times,
     }
     needs_originals = {
         "--report": request.report,
-        "--picks": bool(request.picks),
         "--c2pa-key": request.signer is not None,
     }
     for url, needs, whose in (

@@ -42,6 +42,8 @@ NOT_RUN = {
     ("watch",): "ends with Ctrl-C; see tests/colorize/test_watch.py",
     ("colorize", "./old_photos", "--model", "ddcolor"): "needs downloaded weights",
     ("colorize", "s3://archive/scans"): "needs a bucket; see tests/colorize/test_s3.py",
+    ("status", "s3://archive/coloured"): "needs a bucket; see tests/colorize/test_outbox.py",
+    ("verify", "s3://archive/coloured"): "needs a bucket; see tests/colorize/test_outbox.py",
 }
 # Takes half a minute, so that the fixture ``exported`` runs it once.
 EXPORT = ["export", "bigcolor", "-o", "bigcolor.onnx"]

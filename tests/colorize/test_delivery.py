@@ -18,6 +18,7 @@ from PIL import Image
 from colorcli.cli import main
 from colorcli.colorize import delivery
 from colorcli.colorize.merge import merge
+from colorcli.colorize.places import Folder
 from colorcli.colorize.run import Request, run
 from colorcli.files import file_sha256
 from colorcli.pipeline import opening
@@ -279,7 +280,7 @@ def test_a_large_folder_takes_little_time(tmp_path: Path) -> None:
     state.mkdir(parents=True)
     (state / "journal.jsonl").write_text("".join(json.dumps({"v": 1, **line}) + "\n" for line in lines))
     began = time.process_time()
-    assert delivery.write_manifest(tmp_path / "out").outputs == 10_000
+    assert delivery.write_manifest(Folder(tmp_path / "out")).outputs == 10_000
     assert time.process_time() - began < 5
 
 

@@ -17,6 +17,7 @@ from colorcli.colorize.audit import read_status, verify
 from colorcli.colorize.events import VERSION, now, to_line
 from colorcli.colorize.journal import History, Journal, journal_path, read_journal, records_at, skim_journal
 from colorcli.colorize.lock import locked
+from colorcli.colorize.places import Folder
 from colorcli.errors import OutputError, UsageError
 
 from .conftest import Colour, contents
@@ -233,14 +234,14 @@ def test_verify_finds_every_change(old: Path, colour: Colour) -> None:
     """A bit flipped after years on a disk is found, even if size and time are unchanged."""
     colour(old)
     root = old.with_name("old_colorized")
-    assert verify(root) == (6, [])
-    assert verify(root, inputs=True) == (12, [])
+    assert verify(Folder(root)) == (6, [])
+    assert verify(Folder(root), inputs=True) == (12, [])
     data = bytearray((root / "a.png").read_bytes())
     data[len(data) // 2] ^= 1
     (root / "a.png").write_bytes(data)
     (root / "b.png").unlink()
     (old / "c.jpg").write_bytes(b"other")
-    compared, mismatches = verify(root, inputs=True)
+    compared, mismatches = verify(Folder(root), inputs=True)
     assert compared == 12
     assert {(m.path, m.fault, m.side) for m in mismatches} == {
         ("a.png", "changed", "output"),
@@ -256,7 +257,7 @@ def test_an_altered_journal_is_noticed(old: Path, colour: Colour) -> None:
     colour(old)
     (old / "new.png").write_bytes((old / "a.png").read_bytes())
     colour(old)  # a second run continues the chain
-    assert verify(root)[1] == []
+    assert verify(Folder(root))[1] == []
     path = journal_path(root)
     lines = path.read_bytes().splitlines(keepends=True)
     done = next(number for number, line in enumerate(lines) if b"photo.done" in line)
@@ -264,11 +265,11 @@ def test_an_altered_journal_is_noticed(old: Path, colour: Colour) -> None:
     added = [*lines[:done], b'{"v":1,"event":"photo.failed"}\n', *lines[done:]]
     for altered in (renamed, added, lines[:done] + lines[done + 1 :]):
         path.write_bytes(b"".join(altered))
-        assert [(m.fault, m.side, m.path) for m in verify(root)[1]] == [
+        assert [(m.fault, m.side, m.path) for m in verify(Folder(root))[1]] == [
             ("changed", "journal", f".colorcli/journal.jsonl, line {done + 1}")
         ]
     torn = lines[done][:40]
     path.write_bytes(b"".join(lines) + torn)
     (old / "newer.png").write_bytes((old / "a.png").read_bytes())
     colour(old)
-    assert verify(root)[1] == [], "a torn line does not count as altered"
+    assert verify(Folder(root))[1] == [], "a torn line does not count as altered"

@@ -19,6 +19,7 @@ from colorcli.colorize.audit import read_status, verify
 from colorcli.colorize.journal import segments
 from colorcli.colorize.lock import locked
 from colorcli.colorize.merge import merge
+from colorcli.colorize.places import Folder
 from colorcli.colorize.plan import Selection
 from colorcli.errors import OutputError, UsageError
 
@@ -50,7 +51,7 @@ def test_merged_shards_are_what_one_run_would_have_made(old: Path, shards: list[
     status = read_status(old.with_name("all"))
     assert status.counts() == read_status(old.with_name("whole")).counts()
     assert status.runs == COUNT
-    assert verify(old.with_name("all"), inputs=True)[1] == []
+    assert verify(Folder(old.with_name("all")), inputs=True)[1] == []
     again = colour(old, output=old.with_name("all"))
     assert (again.already, again.done) == (6, 0)
 
@@ -77,7 +78,7 @@ def test_an_altered_segment_is_detected(old: Path, shards: list[Path]) -> None:
     merge(shards, old.with_name("all"))
     path = segments(old.with_name("all"))[1]
     path.write_bytes(path.read_bytes().replace(b"photo.done", b"photo.dome"))
-    assert {(m.side, path.name in m.path) for m in verify(old.with_name("all"))[1]} == {("journal", True)}
+    assert {(m.side, path.name in m.path) for m in verify(Folder(old.with_name("all")))[1]} == {("journal", True)}
 
 
 def test_missing_outputs_are_reported_and_made_again(old: Path, shards: list[Path], colour: Colour) -> None:

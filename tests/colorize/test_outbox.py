@@ -386,15 +386,15 @@ def test_a_name_that_no_file_can_have_fails_alone(photos: Path, store: Store) ->
     [
         (["colorize", IN], "no place beside it"),
         (["colorize", IN, "-o", OUT, "--report"], "outputs go to a store, there is no --report"),
-        (["colorize", IN, "-o", OUT, "--manifest", "--bag", "b"], "no --manifest or --bag"),
-        (["colorize", IN, "-o", "out", "--picks", "p.json"], "photographs are in a store, there is no --picks"),
+        (["colorize", IN, "-o", OUT, "--report", "--bag", "b"], "no --report or --bag"),
         (["colorize", IN, "-o", OUT, "--engine", "ray"], "no URLs"),
         (["colorize", IN, "-o", "out.jpg"], "names a file"),
         (["colorize", IN, "-o", "-"], "one image"),
         (["colorize", "memory://nothing", "-o", OUT], "nothing at memory://nothing"),
         (["colorize", "s3://key:hush@bucket", "-o", OUT], "credentials"),
-        (["verify", OUT], "(for S3: aws s3 sync URL FOLDER), and give the copy"),
-        (["status", OUT], "paths of this machine"),
+        (["merge", OUT, "-o", "out"], "(for S3: aws s3 sync URL FOLDER), and give the copy"),
+        (["status", OUT], "memory://out/x holds no journal"),
+        (["verify", "memory://nothing"], "memory://nothing holds no journal"),
         (["watch", "memory://in", "-o", "out"], "paths of this machine"),
     ],
 )
@@ -406,6 +406,58 @@ def test_what_stores_cannot_do_is_refused(
     said = " ".join(capsys.readouterr().err.split())
     assert words in said
     assert "hush" not in said
+
+
+def test_what_a_store_holds_is_counted_and_compared(
+    photos: Path, store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nobody wants to copy a million photographs to learn whether they are all there."""
+    assert main(["colorize", IN, "-o", OUT, "--manifest", "--sidecar"]) == ExitCode.OK
+    local = photos.with_name("local")
+    assert main(["colorize", str(photos), "-o", str(local), "--manifest", "--sidecar"]) == ExitCode.OK
+    assert store.contents("out/x").keys() == contents(local).keys()
+    listed = store.contents("out/x")["SHA256SUMS"].decode()
+    outputs = [line for line in (local / "SHA256SUMS").read_text().splitlines() if not line.endswith(".json")]
+    assert set(outputs) < set(listed.splitlines())
+    capsys.readouterr()
+    assert main(["status", OUT]) == ExitCode.OK
+    assert "3 done, 0 skipped, 0 failed" in capsys.readouterr().out
+    assert main(["verify", OUT, "--inputs"]) == ExitCode.OK
+    store.pipe_file("out/x/a.png", bytes(len(store.contents("out/x")["a.png"])))
+    store.rm_file("out/x/b.jpg")
+    store.rm_file("out/x/b.jpg.json")
+    store.pipe_file("in/sub/c.tif", b"")
+    capsys.readouterr()
+    assert main(["verify", OUT, "--inputs"]) == ExitCode.VERIFICATION
+    assert sorted(capsys.readouterr().out.splitlines()) == [
+        "changed input memory://in/sub/c.tif",
+        "changed output a.png",
+        "missing output b.jpg",
+        "missing sidecar b.jpg.json",
+    ]
+
+
+def test_a_chosen_sample_of_a_photograph_in_a_store(photos: Path) -> None:
+    """What was chosen on a page made from folders is coloured from the store, if it is the same photograph."""
+    samples = photos.with_name("samples")
+    assert main(["colorize", str(photos), "-o", str(samples), "--samples", "2", "--sigma", "3"]) == ExitCode.OK
+    done = [record for record in read_journal(samples) if record["event"] == "photo.done"]
+    chosen = next(one for one in done if one["sample"] == 1 and one["input"] == "b.jpg")
+    made_with = {key: chosen[key] for key in ("model", "weights_sha256", "parameters")}
+    pick = {key: chosen[key] for key in ("input", "source", "input_sha256", "sample")}
+    picks = {"version": 1, **made_with, "picks": [pick]}
+    photos.with_name("picks.json").write_text(json.dumps(picks))
+    assert main(["colorize", IN, "--picks", str(photos.with_name("picks.json")), "-o", OUT]) == ExitCode.OK
+    copied = Outbox(OUT).read("b.jpg")
+    assert copied == (samples / str(chosen["output"])).read_bytes()
+
+
+def test_a_single_object_is_looked_up_once(photos: Path, store: Store) -> None:
+    """Lists of objects are given to many short runs, and each request has its price."""
+    asked: list[tuple[str, str]] = []
+    store.fault = lambda operation, name: asked.append((operation, name))
+    assert main(["colorize", f"{IN}/b.jpg", "-o", OUT, "--dry-run"]) == ExitCode.OK
+    assert asked.count(("info", "in/b.jpg")) == 1
 
 
 def test_the_command_names_urls(photos: Path, store: Store, capsys: pytest.CaptureFixture[str]) -> None:

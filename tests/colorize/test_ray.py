@@ -23,6 +23,7 @@ from colorcli.colorize.executors import ray as engine
 from colorcli.colorize.executors.local import LocalExecutor
 from colorcli.colorize.executors.ray import RayExecutor
 from colorcli.colorize.options import Execution, choose_parameters
+from colorcli.colorize.places import Folder
 from colorcli.colorize.plan import make_plan
 from colorcli.colorize.run import Report, carry_out
 from colorcli.errors import DeviceError, ExitCode
@@ -109,7 +110,7 @@ def test_both_engines_make_the_same_and_take_each_others_runs_for_done(cluster: 
     assert contents(there) == contents(here)
     assert len(list(there.glob("*.uncertainty.png"))) == COUNT
     assert read_status(there).counts() == read_status(here).counts()
-    assert verify(there, inputs=True)[1] == []
+    assert verify(Folder(there), inputs=True)[1] == []
     assert all(event["worker"] for event in events if event["event"] == "photo.done")
     (photos / "broken.jpg").unlink()
     assert colour(photos, there, LocalExecutor).already == COUNT
@@ -142,7 +143,7 @@ def test_a_worker_and_a_node_that_die_lose_nothing(cluster: Any, photos: Path, t
     assert any("was lost" in text for text in said)
     assert contents(tmp_path / "ray") == contents(tmp_path / "local")
     assert read_status(tmp_path / "ray").counts()["done"] == COUNT + 1
-    assert verify(tmp_path / "ray")[1] == []
+    assert verify(Folder(tmp_path / "ray"))[1] == []
 
 
 def test_a_photograph_that_ends_every_worker_fails_alone(cluster: Any, photos: Path, tmp_path: Path) -> None:
