@@ -428,16 +428,16 @@ def _carry_out(
 def _summarize(report: Report, plan: Plan, *, verbose: bool, debug: bool) -> None:
     from colorcli.text import printable
 
-    # With --verbose each had its line when its turn came.
-    listed = [] if verbose else report.skips[:_MANY]
-    for skip in listed:
-        data.note(f"skipped {printable(skip.input)}: {printable(skip.reason)}")
-    if not verbose and len(listed) < len(report.skips):
-        data.note(f"… and {len(report.skips) - len(listed)} more skipped; --verbose lists them all")
-    for failure in report.failures:
-        data.note(f"failed {printable(failure.input)}: {printable(failure.reason)}")
-        if debug and failure.trace:
-            data.note(failure.trace)
+    # With --verbose each had its line when its turn came. All samples of a photograph have the same.
+    skips = [] if verbose else list(dict.fromkeys((skip.input, skip.reason) for skip in report.skips))
+    for name, reason in skips[:_MANY]:
+        data.note(f"skipped {printable(name)}: {printable(reason)}")
+    if len(skips) > _MANY:
+        data.note(f"… and {len(skips) - _MANY} more skipped; --verbose lists them all")
+    for name, reason, trace in dict.fromkeys((one.input, one.reason, one.trace) for one in report.failures):
+        data.note(f"failed {printable(name)}: {printable(reason)}")
+        if debug and trace:
+            data.note(trace)
     unit = _unit(plan)
     parts = [f"{report.done} {'coloured' if unit == 'photos' else unit}"]
     parts += [f"{report.already} done already"] if report.already else []

@@ -51,12 +51,14 @@ def test_people_read_stderr_and_stdout_stays_empty(old: Path, capsys: pytest.Cap
 
 
 def test_samples_are_counted_as_colourings(old: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Otherwise 12 photographs would seem to have been coloured, twice as fast as they were."""
+    """Otherwise twice as many photographs would seem to have been coloured, and one to have failed twice."""
+    (old / "c.jpg").write_bytes(b"no JPEG")
     assert main(["colorize", str(old), "--samples", "2", "--dry-run"]) == 0
     assert "12 colourings to make of 6 photographs" in capsys.readouterr().err
-    assert main(["colorize", str(old), "--samples", "2"]) == 0
+    assert main(["colorize", str(old), "--samples", "2"]) == 3
     err = capsys.readouterr().err
-    assert "12 colourings, 0 skipped, 0 failed" in err and "colourings/s" in err and "photos/s" not in err
+    assert "10 colourings, 0 skipped, 2 failed" in err and "colourings/s" in err and "photos/s" not in err
+    assert err.count("failed c.jpg") == 1
 
 
 def test_hints_that_name_no_photograph_are_refused(old: Path, capsys: pytest.CaptureFixture[str]) -> None:
