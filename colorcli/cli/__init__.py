@@ -17,7 +17,7 @@ from colorcli.environment import calm_threads
 from colorcli.errors import ColorcliError, ExitCode
 from colorcli.text import printable_lines
 
-# What a shell reports of a program that wrote into a closed pipe (128 + SIGPIPE).
+# What a shell reports for a program that wrote into a closed pipe (128 + SIGPIPE).
 CLOSED_PIPE = 141
 
 
@@ -38,7 +38,7 @@ def main(args: Sequence[str] | None = None) -> int:
         silence(sys.stdout)
         code = CLOSED_PIPE
     except SystemExit as error:
-        # Rich and Typer answer a closed pipe themselves, with the code of any failure.
+        # Rich and Typer handle a closed pipe themselves, with the exit code of any other failure.
         if not isinstance(error.__context__, BrokenPipeError):
             raise
         code = CLOSED_PIPE
@@ -81,7 +81,7 @@ def _parameters(command: Any) -> Mapping[str, Any]:
 
 @contextmanager
 def _libraries_silenced(arguments: list[str]) -> Iterator[None]:
-    """Keep warnings and log lines of libraries off stderr, unless they are asked for, as by ``--debug``."""
+    """Keep libraries' warnings and log lines off stderr, unless requested, for example by ``--debug``."""
     if sys.warnoptions or _wants_debug(arguments):
         yield
         return

@@ -1,4 +1,4 @@
-"""The options that say how a network is run, alike in every command that runs one."""
+"""The options for running a network, shared by every command that runs one."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ def colorize(
             "-o",
             parser=place,
             metavar="PATH|URL",
-            help="Folder (or file, of a single one; - for stdout). [default: INPUT_colorized]",
+            help="Folder (or file, for a single photograph; - for stdout). [default: INPUT_colorized]",
         ),
     ] = None,
     model: Annotated[
@@ -83,7 +83,7 @@ def colorize(
         str, typer.Option(metavar="NAME|FILE.icc", help="srgb, adobe-rgb, display-p3, prophoto or an ICC file.")
     ] = "srgb",
     pages: Annotated[
-        str, typer.Option(metavar="first|all|largest", help="Of a TIFF with several pages; all makes one TIFF again.")
+        str, typer.Option(metavar="first|all|largest", help="Pages of a TIFF to colour; all writes one TIFF again.")
     ] = "largest",
     negative: Annotated[bool, typer.Option("--negative", help="Photographs are negatives: invert them first.")] = False,
     include: Annotated[
@@ -143,13 +143,13 @@ def colorize(
         Path | None, typer.Option(metavar="DIR", help="Pack the finished outputs into a BagIt bag in DIR.")
     ] = None,
     mark: Annotated[
-        str | None, typer.Option(metavar="visible", help="Draw a small sign into the lower right corner.")
+        str | None, typer.Option(metavar="visible", help="Draw a small mark in the lower right corner.")
     ] = None,
     c2pa_key: Annotated[
         Path | None, typer.Option(metavar="PEM", help="Sign Content Credentials with this private key.")
     ] = None,
     c2pa_certificate: Annotated[
-        Path | None, typer.Option(metavar="PEM", help="Certificate of --c2pa-key, and those above it.")
+        Path | None, typer.Option(metavar="PEM", help="Certificate of --c2pa-key, with its chain.")
     ] = None,
     c2pa_timestamp: Annotated[
         str | None, typer.Option(metavar="URL", help="Time-stamping authority to ask for each signature.")
@@ -166,9 +166,9 @@ def colorize(
     debug: Annotated[bool, typer.Option("--debug", help="Show where failures come from.")] = False,
     **asked: Any,
 ) -> None:
-    """Colour photographs: folders with all that is in them, or single files. Run again to continue or repair a run.
+    """Colour photographs: folders with their subfolders, or single files. Run again to continue or repair a run.
 
-    Finished photographs are left as they are; nothing is ever written over an input.
+    Finished photographs are left as they are; an input is never overwritten.
     """
     if pipe.is_asked(output):
         pipe.colorize_one(colorize, ctx, inputs or [])
@@ -177,7 +177,9 @@ def colorize(
 
     executor = _executor(engine, address, workers, gpus_per_worker)
     if engine == "ray" and any(isinstance(one, str) for one in (output, *(inputs or []))):
-        raise UsageError("--engine ray takes folders that all machines share, no URLs; use --shard on each machine.")
+        raise UsageError(
+            "--engine ray takes folders that all machines share, not URLs; for URLs, use --shard on each machine."
+        )
     folders, listed = _inputs(inputs or [], files_from)
     request = request_of(ctx, folders, output, listed)
     with data.waiting("Looking for photographs and planning", quiet=quiet):
@@ -185,7 +187,7 @@ def colorize(
     if dry_run:
         _print_plan(run.plan, json=json)
         return
-    # Of a few photographs, nobody would fetch a GPU for them.
+    # Nobody would look for a GPU to colour a few photographs.
     automatic = device == "auto" and run.plan.estimated_seconds() > _LONG
     outcome = _carry_out(run, executor, automatic=automatic, quiet=quiet, verbose=verbose, json=json)
     if not quiet:
@@ -200,10 +202,10 @@ def colorize(
 def request_of(
     ctx: typer.Context, inputs: Sequence[Place], output: Place | None, listed: Sequence[str] = ()
 ) -> Request:
-    """What a command asks for by the options of ``colorize`` that it has.
+    """The request that a command's options make: those of ``colorize`` that it has.
 
     Raises:
-        UsageError: a value makes no sense, or does not go with another.
+        UsageError: a value is invalid, or conflicts with another.
     """
     from colorcli.colorize.options import Execution
     from colorcli.colorize.plan import parse_shard
@@ -279,7 +281,7 @@ def _pages(asked: str) -> Pages:
     from colorcli.colorize.options import Pages
 
     if asked not in get_args(Pages):
-        raise UsageError(f"--pages is first, all or largest, not '{asked}'.")
+        raise UsageError(f"--pages must be first, all or largest, not '{asked}'.")
     return cast("Pages", asked)
 
 
@@ -292,7 +294,7 @@ def _profile(asked: str) -> OutputProfile | None:
 def _mark(text: str | None) -> Literal["visible"] | None:
     if text in (None, "visible"):
         return "visible" if text else None
-    raise UsageError(f"--mark takes visible, not '{text}'.")
+    raise UsageError(f"--mark must be visible, not '{text}'.")
 
 
 def _signer(key: Path | None, certificate: Path | None, timestamp: str | None) -> Identity | None:
@@ -327,7 +329,7 @@ def _batch_size(text: str) -> int | None:
         return None
     if text.isdecimal() and int(text) >= 1:
         return int(text)
-    raise UsageError(f"--batch-size is auto or a number from 1, not '{text}'.")
+    raise UsageError(f"--batch-size must be auto or at least 1, not '{text}'.")
 
 
 def _inputs(inputs: Sequence[Place], files_from: Path | None) -> tuple[list[Place], list[str]]:
@@ -349,12 +351,12 @@ def _inputs(inputs: Sequence[Place], files_from: Path | None) -> tuple[list[Plac
     text = content.decode(sys.getfilesystemencoding(), "surrogateescape")
     names = text.split("\0") if "\0" in text else [line.removesuffix("\r") for line in text.split("\n")]
     if any(map(stores.is_url, names)):
-        raise UsageError("A list holds names of this machine, no URLs; give URLs as arguments, with --include.")
+        raise UsageError("A list cannot contain URLs; give URLs as arguments, with --include.")
     return folders, [name for name in names if name]
 
 
 def _is_given(ctx: typer.Context, parameter: str) -> bool:
-    """Whether an option stands on the command line itself, which alone may contradict a file of choices."""
+    """Whether an option was given on the command line itself: only then may it contradict a picks file."""
     source = ctx.get_parameter_source(parameter)
     return source is not None and source.name == "COMMANDLINE"
 
@@ -377,7 +379,7 @@ def _introduction(start: RunStart, *, automatic: bool) -> str:
     engine = "PyTorch" if start["backend"] == "pytorch" else "ONNX Runtime"
     text = f"Using {start['model']}, weights {start['weights_sha256'][:6]}…, on {start['device']} ({engine})"
     if automatic and start["device"] == "cpu":
-        text += "\nNo GPU was found, so the CPU does the work; 'colorcli doctor' shows the devices that there are."
+        text += "\nNo GPU was found, so the CPU is used; 'colorcli doctor' lists the devices."
     return text
 
 
@@ -393,7 +395,7 @@ def _carry_out(
     if warning and not quiet:
         data.note(warning)
     stop = Stop()
-    closed: list[OSError] = []  # nobody takes our events any more
+    closed: list[OSError] = []  # set when the reader of stdout has gone
     total, unit = run.plan.pending + len(run.plan.verdicts), _unit(run.plan)
     shown = display(total, quiet=quiet, verbose=verbose, work=run.plan.work(), unit=unit)
 
@@ -411,13 +413,13 @@ def _carry_out(
                 stop.request()
 
     def announce() -> None:
-        shown.say("Finishing what is in flight; once more aborts.")
+        shown.say("Finishing what is in flight; Ctrl-C again aborts.")
 
     try:
         with shown, stopping_on_signals(stop, announce):
             report = run.carry_out(observe=observe, waiting=shown.wait, stop=stop, executor=executor)
     except (KeyboardInterrupt, SystemExit) as abort:
-        # threads may be in native code, which an orderly end of the interpreter would not survive
+        # threads may be in native code, which would crash an orderly exit of the interpreter
         sys.stderr.flush()
         os._exit(ExitCode.INTERRUPTED if isinstance(abort, KeyboardInterrupt) else ExitCode.TERMINATED)
     if closed:
@@ -428,7 +430,7 @@ def _carry_out(
 def _summarize(report: Report, plan: Plan, *, verbose: bool, debug: bool) -> None:
     from colorcli.text import printable
 
-    # With --verbose each had its line when its turn came. All samples of a photograph have the same.
+    # --verbose has already printed a line for each. All samples of a photograph have the same.
     skips = [] if verbose else list(dict.fromkeys((skip.input, skip.reason) for skip in report.skips))
     for name, reason in skips[:_MANY]:
         data.note(f"skipped {printable(name)}: {printable(reason)}")
@@ -448,7 +450,7 @@ def _summarize(report: Report, plan: Plan, *, verbose: bool, debug: bool) -> Non
     places = ", ".join(printable(str(plan.place(root))) for root in plan.roots)
     data.note(f"{', '.join(parts)} in {duration(report.seconds)}{ready}{speed}: {places}")
     if report.exit_code in (ExitCode.INTERRUPTED, ExitCode.TERMINATED) and report.unprocessed:
-        data.note("Stopped as asked; run again to go on.")
+        data.note("Stopped on request; run again to continue.")
 
 
 def _unit(plan: Plan) -> str:
@@ -457,7 +459,7 @@ def _unit(plan: Plan) -> str:
 
 
 def _passed_over(plan: Plan) -> list[str]:
-    """How much of the inputs is no input."""
+    """Counts of what was passed over in the inputs."""
     system = "folder" if plan.left_out == 1 else "folders"
     parts = [f"{plan.left_out} {system} of thumbnails or trash passed over"] if plan.left_out else []
     earlier = "output" if plan.earlier == 1 else "outputs"
@@ -524,7 +526,7 @@ def _show_plan(plan: Plan) -> None:
 
 
 def duration(seconds: float) -> str:
-    """Seconds as people say them."""
+    """Seconds in words."""
     if seconds < 60:
         return f"{seconds:.1f} s"
     if seconds < 600:

@@ -28,7 +28,7 @@ class Command(TyperCommand):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        # Of paragraphs after the first, Typer would keep the breaks of the source.
+        # Typer would keep the source's line breaks in all paragraphs but the first.
         paragraphs = inspect.cleandoc(self.help or "").split("\n\n")
         self.help = "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
         for param in self.params:
@@ -53,8 +53,8 @@ class Command(TyperCommand):
         for value in ctx.params.values():
             if any(isinstance(one, Path) and _was_url(one) for one in (value if isinstance(value, list) else [value])):
                 raise UsageError(
-                    f"colorcli {ctx.info_name} takes paths of this machine here, not a URL. "
-                    "Copy what is there to this machine first (for S3: aws s3 sync URL FOLDER), and give the copy."
+                    f"colorcli {ctx.info_name} needs a path on this machine here, not a URL. "
+                    "Copy its content to this machine first (for S3: aws s3 sync URL FOLDER), and give the copy."
                 )
         return rest
 
@@ -97,13 +97,13 @@ def misspelt(root: Any) -> Iterator[str]:
         # Compare without the common prefix.
         close = difflib.get_close_matches(_bare(variable), map(_bare, known), 1, cutoff=0.8)
         if close:
-            yield f"The environment variable {variable} sets nothing; did you mean {PREFIX}_{close[0]}?"
+            yield f"The environment variable {variable} has no effect; did you mean {PREFIX}_{close[0]}?"
         elif variable.startswith(commands):
-            yield f"The environment variable {variable} sets nothing: the command has no such option."
+            yield f"The environment variable {variable} has no effect: the command has no such option."
 
 
 def _was_url(path: Path) -> bool:
-    """Whether a path was given as a URL, of which a path keeps one slash."""
+    """Whether a path was given as a URL; ``Path`` keeps only one of its slashes."""
     return re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", path.as_posix()) is not None and not path.exists()
 
 

@@ -19,7 +19,7 @@ from colorcli.text import near, reason
 
 FILE = "colorcli.toml"
 WITHOUT_SETTINGS = frozenset({"help"})
-"""Commands that have no table: one named help would be taken for the option --help of the program."""
+"""Commands without a table: one named help would be taken for the program's option --help."""
 
 
 def settings_path() -> Path | None:

@@ -15,7 +15,7 @@ Function = TypeVar("Function", bound=Callable[..., None])
 
 
 def with_controls(command: Function) -> Function:
-    """Give a command that takes ``**asked`` an option for every setting; those that were not given are None."""
+    """Give a command that takes ``**asked`` an option for every setting; an option that is not given is None."""
     added = [_parameter(setting) for _, setting in declared_settings()]
     return with_options(command, lambda own: _placed(own, added))
 

@@ -30,7 +30,7 @@ PAGES = {
     "export": ("colorcli/export/README.md", "ONNX files, and colouring without PyTorch"),
     "performance": ("tests/bench/README.md", "speed and memory as measured"),
     "contributing": (".github/CONTRIBUTING.md", "set up, tests, adding a system, a metric, a format"),
-    "security": (".github/SECURITY.md", "what is promised of hostile files, and how it is tested"),
+    "security": (".github/SECURITY.md", "protection against hostile files, and how it is tested"),
     "changelog": ("CHANGELOG.md", "what changed"),
 }
 

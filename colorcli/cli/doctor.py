@@ -84,7 +84,7 @@ def _devices() -> dict[str, Any]:
     try:
         import torch
     except Exception as error:
-        # A broken installation raises anything from ImportError to OSError, and is what a doctor is called for.
+        # A broken installation, which this command is there to find, raises anything from ImportError to OSError.
         return devices | {"torch": f"cannot be imported: {error}"}
     devices["torch_threads"] = torch.get_num_threads()
     devices["cuda"] = [

@@ -99,7 +99,7 @@ def evaluate(
 ) -> None:
     """Measure colorizers: turn photographs gray, colour them, and compare with what they were.
 
-    Beside every model stands the row gray, which is doing nothing.
+    The row gray, beside every model, is for photographs left gray.
     """
     from colorcli.evaluate import protocols
 
@@ -107,7 +107,7 @@ def evaluate(
         _list(json=json)
         return
     if truth is not None and not inputs:
-        raise UsageError("--truth compares colourings with originals: say where the colourings are.")
+        raise UsageError("--truth compares colourings with originals: give the colourings as DATA.")
     chosen = protocols.load(protocol or (protocols.DEFAULT if truth is None else protocols.DEFAULT_FOR_PAIRS))
     settings = settle(asked)
     seed = settings.pop(SEED.name, SEED.default)
@@ -125,7 +125,7 @@ def evaluate(
     def open_one(name: str, photographs: int) -> Session:
         return open_model(
             name,
-            # Only PyTorch gives a network's own answer.
+            # Only PyTorch gives a network's own output.
             backend="pytorch" if chosen.native and backend == "auto" else backend,
             device=device,
             precision=precision,
@@ -149,7 +149,7 @@ def evaluate(
         command=("colorcli", *sys.argv[1:]),
         open_model=open_one,
     )
-    with stopping_on_signals(stop, lambda: data.note("Finishing what is in flight; once more aborts.")):
+    with stopping_on_signals(stop, lambda: data.note("Finishing what is in flight; Ctrl-C again aborts.")):
         options = EvaluationOptions(seed, seeds, samples, _ranks(classes), jobs or EvaluationOptions.jobs, save_ab)
         with data.waiting("Looking for photographs and opening models", quiet=quiet):
             run = Run(request, options)
@@ -179,11 +179,11 @@ def _changed(
     changes: dict[str, Any] = {}
     if labels is not None:
         if not are_labels(labels):
-            raise UsageError(f"--labels is {', '.join(LABELS)} or a CSV file, not '{labels}'.")
+            raise UsageError(f"--labels must be {', '.join(LABELS)} or a CSV file, not '{labels}'.")
         changes["labels"] = labels
     if gray is not None:
         if gray not in GRAY_RULES:
-            raise UsageError(f"--gray is {', '.join(GRAY_RULES)}, not '{gray}'.")
+            raise UsageError(f"--gray must be {', '.join(GRAY_RULES)}, not '{gray}'.")
         changes["gray"] = gray
     if native:
         changes["native"] = True
@@ -192,18 +192,18 @@ def _changed(
         try:
             changes["sigmas"] = tuple(float(part) for part in _split(sigmas))
         except ValueError as error:
-            raise UsageError(f"--sigmas are numbers, such as 0.8,3,10, not '{sigmas}'.") from error
+            raise UsageError(f"--sigmas must be numbers, such as 0.8,3,10, not '{sigmas}'.") from error
         if any(not (SIGMA.holds(value) and value) for value in changes["sigmas"]):
             raise UsageError(f"--sigmas must be in (0, {SIGMA.high}], not {sigmas}.")
     return protocol.changed(**changes)
 
 
 def _with_amount(protocol: Protocol, strength: float | None, vividness: float | None) -> Protocol:
-    """The protocol with as much colour as was asked for, which its id then names."""
+    """The protocol with the requested amount of colour, which becomes part of its id."""
     asked = {"strength": strength, "vividness": vividness}
     changes = {name: value for name, value in asked.items() if value is not None}
     if changes and protocol.native:
-        raise UsageError(f"--{next(iter(changes))} changes what is joined; omit --native.")
+        raise UsageError(f"--{next(iter(changes))} has no effect with --native; omit one of them.")
     return protocol.changed(**changes)
 
 
@@ -213,7 +213,7 @@ def _ranks(classes: str | None) -> int:
         return 0
     number = classes.removeprefix("top")
     if not (number.isdecimal() and 2 <= int(number) <= 1000):
-        raise UsageError(f"--classes is top2 to top1000, not '{classes}'.")
+        raise UsageError(f"--classes must be top2 to top1000, not '{classes}'.")
     return int(number)
 
 
@@ -223,7 +223,7 @@ def _weights(given: list[str]) -> dict[str, Path]:
     for text in given:
         name, _, path = text.partition("=")
         if name not in known or not path:
-            raise UsageError(f"--metric-weights is NAME=FILE with one of {', '.join(known)}, not '{text}'.")
+            raise UsageError(f"--metric-weights must be NAME=FILE with one of {', '.join(known)}, not '{text}'.")
         found[name] = Path(path)
     return found
 
@@ -279,7 +279,7 @@ def _print(report: Report) -> None:
 
 
 def _has_room(report: Report) -> bool:
-    """Whether a terminal holds the intervals too."""
+    """Whether a terminal is wide enough for the intervals too."""
     return len(report["metrics"]) <= _MOST_INTERVALS
 
 
@@ -289,7 +289,7 @@ def _summarize(report: Report, output: Path | None) -> None:
 
     data.note(caption(report))
     if output is None and not _has_room(report):
-        data.note(f"Of more than {_MOST_INTERVALS} metrics the intervals are left out here; -o REPORT writes them.")
+        data.note(f"With more than {_MOST_INTERVALS} metrics, intervals are not shown here; -o REPORT writes them.")
     for text in report["notes"]:
         data.note(text)
     for metric, models in list(report["extremes"].items())[:1]:

@@ -37,7 +37,7 @@ def export(
 ) -> None:
     """Write a model as one ONNX file, which 'colorize --model FILE.onnx' runs without PyTorch.
 
-    The file is compared with the network on photographs, and left only if their colours agree: a*, b* within 0.1
+    The file is compared with the network on photographs, and kept only if their colours agree: a*, b* within 0.1
     (fp32), 1 (fp16) or 3 (int8).
     """
     if dynamic and size is not None:

@@ -17,7 +17,7 @@ def help_command(
         list[str] | None, typer.Argument(metavar="COMMAND", help="Such as colorize, or models pull.")
     ] = None,
     everything: Annotated[bool, typer.Option("--all", help="The pages of all commands below it.")] = False,
-    man: Annotated[bool, typer.Option("--man", help="The same as a page for the program man.")] = False,
+    man: Annotated[bool, typer.Option("--man", help="The same as a man page.")] = False,
 ) -> None:
     """Show the help of a command; with --all, the whole manual."""
     context: Any = ctx.find_root()

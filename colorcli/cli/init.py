@@ -22,16 +22,16 @@ _INTRODUCTION = """\
 ## where the default depends on what is found.
 ## An option on the command line wins over an environment variable (COLORCLI_COLORIZE_SIGMA=3), which wins over this
 ## file.
-## The file in force is the one that COLORCLI_CONFIG names, else colorcli.toml in the working directory.
+## The file in use is the one that COLORCLI_CONFIG names, else colorcli.toml in the working directory.
 """
 
 
 def init(
     ctx: typer.Context,
     path: Annotated[Path, typer.Argument(help="The file to write.", dir_okay=False)] = Path(FILE),
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing file.")] = False,
 ) -> None:
-    """Write a colorcli.toml in which every option of every command stands as a comment."""
+    """Write a colorcli.toml with every option of every command as a comment."""
     if path.exists() and not overwrite:
         raise OutputError(f"{path} exists; use --overwrite to replace it, or name another file.")
     text = "\n".join((_INTRODUCTION, *_tables(ctx.find_root().command, "")))
@@ -39,7 +39,7 @@ def init(
         write_atomically(path, text.encode())
     except OSError as error:
         raise OutputError(f"{path} cannot be written: {error.strerror or error}.") from error
-    how = "" if path == Path(FILE) else f"; it is in force where COLORCLI_CONFIG={path}"
+    how = "" if path == Path(FILE) else f"; to use it, set COLORCLI_CONFIG={path}"
     output.note(f"The settings are in {path}{how}.")
 
 

@@ -1,4 +1,4 @@
-"""``colorcli inspect``: what image files claim of their own making."""
+"""``colorcli inspect``: what image files claim about how they were made."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ def inspect(
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON object a line on stdout.")] = False,
 ) -> None:
-    """Say what images claim of their own making: labels, XMP, EXIF, Content Credentials, the journal beside them.
+    """Show what images claim about how they were made: labels, XMP, EXIF, Content Credentials, the journal beside them.
 
-    A claim is only what a file says; a valid signature says who said it, and that nothing was changed since.
+    A claim is only what a file says; a valid signature shows who made it, and that nothing was changed since.
     """
     from colorcli.images.claims import read_claims
     from colorcli.text import printable
@@ -58,7 +58,7 @@ def inspect(
 
 
 def _journalled(claims: Claims) -> dict[str, Any] | None:
-    """What the journal of the folder that the file lies in says of it; None where there is none."""
+    """The record of the file in the journal of its folder; None without one."""
     from colorcli.colorize.audit import record_of
 
     record = record_of(claims.path)
@@ -110,17 +110,17 @@ def _sentences(claims: Claims, journal: dict[str, Any] | None) -> Iterator[str]:
     for name, text in (*claims.exif.items(), *claims.texts.items()):
         yield f"{name}: {text}"
     if generator_texts(claims):
-        yield f"Holds texts as image generators write them ({', '.join(generator_texts(claims))})."
+        yield f"Contains text of the kind that image generators write ({', '.join(generator_texts(claims))})."
     yield _credentials_sentence(claims)
     if journal is not None:
         state = "the file is unchanged since" if journal["unchanged"] else "the file was changed since"
-        yield f"The journal of its folder says that {journal.get('model')} made it of {journal.get('input')}; {state}."
+        yield f"Its folder's journal says that {journal.get('model')} made it from {journal.get('input')}; {state}."
         if "mark" in journal:
             yield "It has a visible mark in its lower right corner."
     if claims.is_ours:
         yield "Its label is that of a photograph coloured by colorcli."
     if not (claims.source_types or claims.statements or claims.credentials or journal or generator_texts(claims)):
-        yield "It claims nothing of how it was made, which proves nothing."
+        yield "It claims nothing about how it was made, which proves nothing."
 
 
 def _credentials_sentence(claims: Claims) -> str:
@@ -128,8 +128,8 @@ def _credentials_sentence(claims: Claims) -> str:
     if found is None:
         return f"Content Credentials: {claims.credentials_note or 'none'}."
     state = {
-        "Trusted": "valid, and signed by one of those you trust",
-        "Valid": "valid; whether to trust the signer is for you to say (--trust)",
+        "Trusted": "valid, and signed by someone you trust",
+        "Valid": "valid; whether to trust the signer is up to you (--trust)",
     }.get(found.state, f"INVALID ({', '.join(found.failures) or found.state})")
     actions = ", ".join(action.removeprefix("c2pa.") for action, _ in found.actions)
     made = f"; made from {', '.join(found.parents)}" if found.parents else ""

@@ -10,9 +10,9 @@ import colorcli
 from colorcli.environment import VARIABLES
 
 _ENVIRONMENT = [
-    "Every option of a command has a variable that is named after both: COLORCLI_COLORIZE_SIGMA is the --sigma of "
-    "colorcli colorize. What the command line says goes before a variable, and a variable before colorcli.toml.",
-    f"The program itself reads {', '.join(VARIABLES[:-1])} and {VARIABLES[-1]}; colorcli docs settings says what for.",
+    "Every option has an environment variable named after its command and itself: COLORCLI_COLORIZE_SIGMA is the --sigma "
+    "of colorcli colorize. The command line overrides a variable, and a variable overrides colorcli.toml.",
+    f"The program itself reads {', '.join(VARIABLES[:-1])} and {VARIABLES[-1]}; colorcli docs settings explains them.",
 ]
 
 

@@ -20,7 +20,7 @@ def merge(
 ) -> None:
     """Join the outputs, journals and reports of shards in one folder; the shards stay as they are.
 
-    Exit code 3 where outputs are missing that a journal calls finished: run colorize on the merged folder.
+    Exit code 3 if outputs are missing that a journal lists as finished: run colorize on the merged folder.
     """
     from colorcli.colorize.merge import merge as join
     from colorcli.text import printable

@@ -39,7 +39,7 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing w
 
 def list_command(
     everything: Annotated[
-        bool, typer.Option("--all", help="Also backbones and metric networks, and what can be pulled.")
+        bool, typer.Option("--all", help="Include backbones, metric networks, and what can be pulled.")
     ] = False,
     json: Json = False,
 ) -> None:
@@ -61,7 +61,7 @@ def list_command(
     table = Table("Model", "Default", "Size", "Options", "Licence", box=None, pad_edge=False)
     for card in cards:
         mark = "yes" if card.exact_name in defaults else ""
-        # What the licence rests on, and all else, is in the card.
+        # The grounds of the licence, and everything else, are in the card.
         licence = card.licence.partition(":")[0]
         table.add_row(card.exact_name, mark, f"{card.size.size} px", options(card.controls), licence)
     output.console().print(table)
@@ -108,7 +108,7 @@ def show(model: Model, json: Json = False) -> None:
         output.emit("model", **_record(card))
         return
     output.line(f"# {card.folder}")
-    # People steer by options; what the network's inputs are called is for --json.
+    # People need the options; the names of the network's inputs are for --json.
     shown = {
         "options" if key == "controls" else key: option_names(card.controls) if key == "controls" else value
         for key, value in card.to_dict().items()
@@ -123,7 +123,7 @@ def verify(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Check weights against the SHA-256 recorded of them."""
+    """Check weights against their recorded SHA-256."""
     from colorcli.registry import backbones, registry
 
     shared = backbones.folders()
@@ -146,7 +146,7 @@ def verify(
         else:
             output.line(f"{reference}: {reason or 'ok'}")
     if failures:
-        raise ModelError(f"{failures} of {len(names)} weights are not what was recorded of them.")
+        raise ModelError(f"{failures} of {len(names)} weights do not match their recorded SHA-256.")
 
 
 def import_command(
@@ -164,7 +164,7 @@ def import_command(
     overwrite: Overwrite = False,
     json: Json = False,
 ) -> None:
-    """Install released files as NAME@official (or their own tag) or as a backbone; or the backbone that a run has made.
+    """Install released files as NAME@official (or their own tag) or as a backbone; or a backbone that a run trained.
 
     Files are read as tensors; no pickle is run.
     """
@@ -185,7 +185,7 @@ def pull(
     overwrite: Overwrite = False,
     json: Json = False,
 ) -> None:
-    """Fetch released files and import them. The only command that uses the network."""
+    """Download released files and import them. Other commands use the network only for URLs that you give."""
     from colorcli.registry import importers
 
     if print_url:
@@ -193,7 +193,7 @@ def pull(
         return
     stop = Stop()
     try:
-        with _Transfer() as transfer, stopping_on_signals(stop, lambda: output.note("Stopping; once more aborts.")):
+        with _Transfer() as transfer, stopping_on_signals(stop, lambda: output.note("Stopping; Ctrl-C again aborts.")):
             installed, fetched = importers.pull(name, overwrite=overwrite, progress=transfer, stopped=stop)
     except StoppedError as error:
         output.note(str(error))
@@ -222,7 +222,7 @@ def _print_addresses(name: str, json: bool) -> None:
     names = [remote.name for remote in entry.files]
     if entry.model == "bigcolor":
         names.insert(1, "--ema")
-    output.note(f"Where they are wanted: colorcli models import {entry.name} {' '.join(names)}")
+    output.note(f"On the machine that needs them: colorcli models import {entry.name} {' '.join(names)}")
 
 
 def default(
@@ -287,7 +287,7 @@ def _defaults(cards: list[ModelCard]) -> set[str]:
 
 
 def _others() -> list[dict[str, Any]]:
-    """What can be pulled or imported, and the backbones that are here, whether they can be pulled or not."""
+    """What can be pulled or imported, and all installed backbones."""
     from colorcli.environment import user_models_dir
     from colorcli.registry import backbones
     from colorcli.registry.releases import releases
@@ -347,7 +347,7 @@ def _report_installed(installed: ModelCard | Backbone, json: bool) -> None:
 
 
 def _say_origin(name: str, origin: str, files: dict[str, str]) -> None:
-    """What is known of imported files, and the hashes that were recorded where none are published."""
+    """What is known about imported files, and the hashes recorded where none are published."""
     from colorcli.registry.importers import Origin
 
     if origin == Origin.UNKNOWN:

@@ -77,7 +77,7 @@ def note(text: str) -> None:
 def waiting(what: str, *, quiet: bool = False) -> Iterator[Callable[[int, int], None]]:
     """On a terminal, show what is being waited for and for how long, once it takes over two seconds.
 
-    Yields what may be told, again and again, how much of how many is done. Not around what shows progress of its own.
+    Yields a function that takes how many are done, and of how many. Not for work that shows its own progress.
     """
     screen = console(stderr=True)
     if quiet or not screen.is_terminal or screen.is_dumb_terminal:
@@ -100,7 +100,7 @@ def waiting(what: str, *, quiet: bool = False) -> Iterator[Callable[[int, int], 
 
 
 def fitted(text: str, stream: TextIO) -> str:
-    """Text wrapped between words if ``stream`` is a terminal, which would break words.
+    """Text, wrapped between words if ``stream`` is a terminal, which would wrap inside them.
 
     Control characters, which come from names and files, are escaped.
     """

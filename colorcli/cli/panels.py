@@ -1,4 +1,4 @@
-"""How options stand in help pages: in panels where a command has many, and with short words for what they take."""
+"""How help pages show options: in panels if a command has many, and with short names of types."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def arrange(params: list[Any]) -> list[Any]:
 
 
 class _Kind:
-    """Takes the place of a parameter's ``display_type_rich``."""
+    """Replaces a parameter's ``display_type_rich``."""
 
     def __init__(self, param: Any) -> None:
         self._param = param

@@ -63,7 +63,7 @@ def colorize_one(run: Callable[..., None], ctx: typer.Context, inputs: Sequence[
 def _check(params: Mapping[str, Any], inputs: Sequence[Path | Url]) -> None:
     for name in _EXCLUDED:
         if params.get(name):
-            raise UsageError(f"--{name.replace('_', '-')} does not go with -o -, which writes one image to stdout.")
+            raise UsageError(f"--{name.replace('_', '-')} cannot be used with -o -, which writes one image to stdout.")
     if params["samples"] != 1:
         raise UsageError("stdout takes one image: omit --samples.")
     if len(inputs) != 1 or (str(inputs[0]) != "-" and not (isinstance(inputs[0], Path) and inputs[0].is_file())):
@@ -76,7 +76,7 @@ def _received(folder: Path) -> Path:
 
     content = sys.stdin.buffer.read()
     if not content:
-        raise UsageError("There was nothing on stdin; - reads an image from there.")
+        raise UsageError("stdin is empty; - reads an image from it.")
     form = format_of_content(content[:32])
     if form is None:
         raise PhotoError(f"{_FROM_STDIN} is not a {labels('or')} file.")

@@ -121,7 +121,7 @@ class _Tally:
         return ", ".join(f"{count} {status}" for status, count in self.counts.items())
 
     def shown_machines(self) -> str:
-        """How many photographs each machine of a cluster has ended; of many machines only how many they are."""
+        """Photographs finished by each machine of a cluster; for many machines, only their number."""
         if len(self._machines) > _MACHINES:
             return f"{len(self._machines)} machines"
         return ", ".join(f"{printable(name)}: {count}" for name, count in sorted(self._machines.items()))

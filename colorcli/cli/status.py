@@ -25,7 +25,7 @@ def status(
     csv: Annotated[bool, typer.Option("--csv", help="A table of all photographs as CSV on stdout.")] = False,
     json: Json = False,
 ) -> None:
-    """Say what became of every photograph: done, skipped, failed or unfinished, and why."""
+    """Show what became of every photograph: done, skipped, failed or unfinished, and why."""
     from colorcli.colorize.audit import COLUMNS, read_status
     from colorcli.colorize.outbox import reading
     from colorcli.text import printable
@@ -57,7 +57,7 @@ def status(
         left = found.last_end.get("unprocessed") if found.last_end else None
         ended = f"; it was stopped with {left} left, run it again to continue" if left else ""
         if found.last_end is None:
-            ended = "; it did not come to its end, run it again to continue"
+            ended = "; it did not finish, run it again to continue"
         output.line(
             f"{runs}; the last began {_local(last.get('time'))} with {last.get('model')}, "
             f"weights {str(last.get('weights_sha256'))[:6]}…, on {last.get('device')}{ended}"
@@ -95,11 +95,11 @@ def verify(
         output.emit("verify", folder=str(folder), compared=compared, mismatches=len(mismatches))
     if mismatches:
         raise VerificationError(
-            f"{len(mismatches)} of {compared} files in {folder} are not what the journal says. "
+            f"{len(mismatches)} of {compared} files in {folder} do not match the journal. "
             "Remove them and run colorize again to recreate them."
         )
     if not quiet:
-        output.note(f"{compared} files are what the journal says.")
+        output.note(f"{compared} files match the journal.")
 
 
 def _local(time: object) -> str:

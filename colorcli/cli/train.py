@@ -27,7 +27,7 @@ def train(
         typer.Option(
             "--data",
             metavar="DATA",
-            help="Folder of colour photographs or tar shards, hf://SET, or shards' address; repeatable.",
+            help="Folder of colour photographs or tar shards, hf://SET, or URL of shards; repeatable.",
         ),
     ] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Run folder; default runs/RECIPE.")] = None,
@@ -53,7 +53,7 @@ def train(
         float | None, typer.Option(min=0, help="Stop after about this many minutes, with a checkpoint to resume from.")
     ] = None,
     keep_worse: Annotated[
-        bool, typer.Option("--keep-worse", help="Write the model even where it is worse than it began.")
+        bool, typer.Option("--keep-worse", help="Write the model even if it is worse than at the start.")
     ] = False,
     track: Annotated[
         list[str] | None,
@@ -65,18 +65,18 @@ def train(
         str | None,
         typer.Option(
             metavar="SWEEP",
-            help="Make, or go on with, a table of variants and seeds (a paper's by its name, or a TOML file; see the "
+            help="Make or continue a table of variants and seeds (a paper's by name, or a TOML file; see the "
             "docs); needs --test.",
         ),
     ] = None,
     test: Annotated[
         list[Path] | None,
-        typer.Option(help="With --sweep: photographs to measure the runs on; repeatable.", exists=True),
+        typer.Option(help="With --sweep: photographs to evaluate the runs on; repeatable.", exists=True),
     ] = None,
     list_recipes: Annotated[bool, typer.Option("--list", help="List the recipes and exit.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")] = False,
 ) -> None:
-    """Train a network by a recipe; the run folder can be used as a model."""
+    """Train a network from a recipe; the run folder can be used as a model."""
     from colorcli.train import recipe as recipes
 
     if list_recipes:
@@ -90,7 +90,7 @@ def train(
         from colorcli.sweep import plan
 
         if not (data and test):
-            raise UsageError("--sweep needs --data to train on and --test to measure on.")
+            raise UsageError("--sweep needs --data to train on and --test to evaluate on.")
         _sweep(
             plan.load(sweep, settings or ()),
             _located(data, quiet),
@@ -103,12 +103,12 @@ def train(
         )
         return
     if test:
-        raise UsageError("--test is for --sweep; 'colorcli evaluate' measures a model.")
+        raise UsageError("--test is for --sweep; to evaluate a model, use 'colorcli evaluate'.")
     if recipe is None:
-        raise UsageError("Name a recipe (colorcli train --list shows them) and the photographs to learn from: --data.")
+        raise UsageError("Name a recipe (colorcli train --list shows them) and the photographs to train on: --data.")
     chosen = recipes.load(recipe, settings)
     if not data:
-        raise UsageError(f"Name the photographs that {recipe} is to learn from: --data FOLDER.")
+        raise UsageError(f"Name the photographs to train {recipe} on: --data FOLDER.")
     photographs = _located(data, quiet)
 
     from colorcli.cli.training_display import training_display
@@ -122,7 +122,7 @@ def train(
 
     def announce() -> None:
         if not quiet:
-            note("Stopping after this step, with a checkpoint; once more aborts.")
+            note("Stopping after this step, with a checkpoint; Ctrl-C again aborts.")
 
     folder = output or Path("runs") / chosen.name
     with training_display(chosen, folder, quiet=quiet) as display, stopping_on_signals(stop, announce):
@@ -146,7 +146,7 @@ def train(
         if start and finished:
             _compare(folder)
         _tell_what_was_left_out(folder)
-        note(_made(chosen.system, folder) if finished else "Stopped before the end; go on with --resume.")
+        note(_made(chosen.system, folder) if finished else "Stopped before the end; continue with --resume.")
     if stop() and not finished:
         raise typer.Exit(ended_by(stop.signal_number))
 
@@ -180,7 +180,7 @@ def _sweep(
 
     def announce() -> None:
         if not quiet:
-            note("Stopping after this step, with a checkpoint; once more aborts.")
+            note("Stopping after this step, with a checkpoint; Ctrl-C again aborts.")
 
     recipe = sweep.trainings[0].recipe
     with training_display(recipe, places.output, quiet=quiet) as display, stopping_on_signals(stop, announce):
@@ -196,7 +196,7 @@ def _sweep(
         )
     if not quiet:
         table = places.output / "table.md"
-        note(f"The table is {table}." if finished else "Stopped before the end; the same line goes on.")
+        note(f"The table is {table}." if finished else "Stopped before the end; the same command continues.")
     if stop() and not finished:
         raise typer.Exit(ended_by(stop.signal_number))
 
@@ -205,13 +205,13 @@ def _tell_what_was_left_out(folder: Path) -> None:
     from colorcli.train.data import ONE_TONE
     from colorcli.train.run import Run
 
-    # What comes after the colon is about one photograph.
+    # The text after the colon is specific to one photograph.
     reasons = Counter(reason.partition(":")[0] for reason in Run(folder).left_out.values())
     if reasons:
         counts = ", ".join(f"{count} {reason}" for reason, count in reasons.items())
-        note(f"Of the photographs read so far, these were left out: {counts} ({folder / 'left_out.json'}).")
+        note(f"Skipped so far: {counts} ({folder / 'left_out.json'}).")
         if ONE_TONE in reasons:
-            note("If those of one tone are in colour, learn from them with --set data.toned=true.")
+            note("If those of one tone are in colour, train on them too with --set data.toned=true.")
 
 
 def _made(system: str, folder: Path) -> str:
@@ -221,7 +221,7 @@ def _made(system: str, folder: Path) -> str:
     if not (folder / backbones.CARD).is_file():
         return f"The model is in {folder}."
     return (
-        f"{system}, which other networks are built on, is in {folder}; install it for them with "
+        f"{system}, a part of other networks, is in {folder}; install it for them with "
         f"'colorcli models import {system} {folder}'."
     )
 

@@ -1,4 +1,4 @@
-"""``colorcli watch``: colour whatever comes into a folder."""
+"""``colorcli watch``: colour photographs as they arrive in a folder."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from colorcli.colorize.run import Report
     from colorcli.colorize.watch import Start
 
-# A watch has no end at which a report, a manifest or a bag would be made; it takes photographs as they come.
+# A watch has no end at which to make a report, a manifest or a bag; it takes photographs as they arrive.
 _OF_ONE_RUN = frozenset(
     (
         "inputs", "output", "files_from", "limit", "shard", "report", "picks", "dry_run", "fail_fast", "verbose",
@@ -30,7 +30,7 @@ _OF_ONE_RUN = frozenset(
 
 
 def _with_options_of_colorize(command: Function) -> Function:
-    """Give a command that takes ``**asked`` the options of ``colorize`` that are not for one run only."""
+    """Give a command that takes ``**asked`` the options of ``colorize`` that a watch can have."""
 
     def among(own: list[inspect.Parameter]) -> list[inspect.Parameter]:
         taken = _OF_ONE_RUN | {one.name for one in own}
@@ -42,15 +42,15 @@ def _with_options_of_colorize(command: Function) -> Function:
 @_with_options_of_colorize
 def watch(
     ctx: typer.Context,
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Watched with all folders in it.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for what is made.")],
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder to watch, with its subfolders.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the coloured photographs.")],
     rest: Annotated[
-        float, typer.Option(help="Seconds for which a file's size must stay the same.", min=0.1, max=3600)
+        float, typer.Option(help="Seconds for which a file's size must not change.", min=0.1, max=3600)
     ] = 2.0,
     poll: Annotated[
         float | None,
         typer.Option(
-            help="Look every so many seconds. [default: when the system tells of changes; network shares: 5]",
+            help="Check every N seconds. [default: when the system reports changes; network shares: 5]",
             min=0.1,
             max=86400,
         ),
@@ -59,10 +59,10 @@ def watch(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Nothing on stderr but errors.")] = False,
     **asked: Any,
 ) -> None:
-    """Colour what is in a folder and whatever comes into it, until Ctrl-C: for a scan station's hot folder.
+    """Colour a folder's photographs, and those that arrive later, until Ctrl-C: for a scan station's hot folder.
 
-    A file counts once its size has come to rest. Outputs and journal are those of colorize, which can go on where a
-    watch ended. Ctrl-C finishes what is in flight; the exit code then tells whether photographs failed.
+    A file is coloured once its size no longer changes. Outputs and journal are as colorize's, which can continue
+    where a watch ended. Ctrl-C finishes what is in flight; the exit code then shows whether photographs failed.
     """
     from colorcli.cli.progress import WaitingLines, photo_line
     from colorcli.colorize.events import to_line
@@ -89,12 +89,12 @@ def watch(
 
     waiting = (lambda what, seconds: None) if quiet else WaitingLines()
     try:
-        with stopping_on_signals(stop, lambda: say("Finishing what is in flight; once more aborts.")):
+        with stopping_on_signals(stop, lambda: say("Finishing what is in flight; Ctrl-C again aborts.")):
             report = begin(request, rest=rest, poll=poll, observe=observe, started=started, waiting=waiting, stop=stop)
-    except StoppedError:  # before there was a model to work with
+    except StoppedError:  # before the model was open
         raise typer.Exit(int(ExitCode.OK)) from None
     except (KeyboardInterrupt, SystemExit) as abort:
-        # threads may be in native code, which an orderly end of the interpreter would not survive
+        # threads may be in native code, which would crash an orderly exit of the interpreter
         sys.stderr.flush()
         os._exit(ExitCode.INTERRUPTED if isinstance(abort, KeyboardInterrupt) else ExitCode.TERMINATED)
     if json:
@@ -117,5 +117,5 @@ def _summary(report: Report, output: Path) -> str:
     parts = [f"{report.done} coloured"]
     parts += [f"{report.already} done already"] if report.already else []
     parts += [f"{report.skipped} skipped", f"{report.failed} failed"]
-    parts += [f"{report.unprocessed} left for the next time"] if report.unprocessed else []
+    parts += [f"{report.unprocessed} left for the next run"] if report.unprocessed else []
     return f"{', '.join(parts)} in {duration(report.seconds)}: {printable(str(output))}"

@@ -344,9 +344,9 @@ def test_a_misspelt_variable_is_told(run: Run) -> None:
     misspelt = {"COLORCLI_SAMPLES_JSN": "1", "COLORCLI_OFLINE": "1", "COLORCLI_SAMPLES_WIDTH": "3"}
     result = run("samples", "s", COLORCLI_VERSION="1", COLORCLI_DOCTOR_JSON="1", **misspelt)
     assert result.returncode == 0
-    assert "COLORCLI_SAMPLES_JSN sets nothing; did you mean COLORCLI_SAMPLES_JSON?" in result.stderr
-    assert "COLORCLI_OFLINE sets nothing; did you mean COLORCLI_OFFLINE?" in result.stderr
-    assert "COLORCLI_SAMPLES_WIDTH sets nothing: the command has no such option" in result.stderr
+    assert "COLORCLI_SAMPLES_JSN has no effect; did you mean COLORCLI_SAMPLES_JSON?" in result.stderr
+    assert "COLORCLI_OFLINE has no effect; did you mean COLORCLI_OFFLINE?" in result.stderr
+    assert "COLORCLI_SAMPLES_WIDTH has no effect: the command has no such option" in result.stderr
     assert "COLORCLI_VERSION" not in result.stderr
     assert "COLORCLI_DOCTOR_JSON" not in result.stderr
 

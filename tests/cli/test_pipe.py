@@ -49,9 +49,9 @@ def test_a_file_goes_to_stdout(faked: Path, capsysbinary: pytest.CaptureFixture[
 @pytest.mark.parametrize(
     ("content", "arguments", "code", "said"),
     [
-        (b"", [], 2, "nothing on stdin"),
+        (b"", [], 2, "stdin is empty"),
         (b"no image", [], 3, "The image on stdin is not a JPEG"),
-        (None, ["--json"], 2, "--json does not go with -o -"),
+        (None, ["--json"], 2, "--json cannot be used with -o -"),
         (None, ["--samples", "2"], 2, "omit --samples"),
         (None, ["--class", "1,2"], 2, "one sample and one class"),
         (None, ["more"], 2, "takes one image"),

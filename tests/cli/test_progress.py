@@ -79,9 +79,7 @@ def test_sentences_wrap_between_words_on_a_terminal() -> None:
     leader, follower = pty.openpty()
     termios.tcsetwinsize(follower, (24, 80))
     with os.fdopen(follower, "w") as terminal:
-        sentence = (
-            "No GPU was found, so the CPU does the work; /a/name-with-hyphens/that/stays/whole/to/be/copied.jpg " * 2
-        )
+        sentence = "No GPU was found, so the CPU is used; /a/name-with-hyphens/that/stays/whole/to/be/copied.jpg " * 2
         lines = output.fitted(sentence, terminal).split("\n")
     os.close(leader)
     assert " ".join(lines).split() == sentence.split()

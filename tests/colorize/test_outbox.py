@@ -395,7 +395,7 @@ def test_a_name_that_no_file_can_have_fails_alone(photos: Path, store: Store) ->
         (["merge", OUT, "-o", "out"], "(for S3: aws s3 sync URL FOLDER), and give the copy"),
         (["status", OUT], "memory://out/x holds no journal"),
         (["verify", "memory://nothing"], "memory://nothing holds no journal"),
-        (["watch", "memory://in", "-o", "out"], "paths of this machine"),
+        (["watch", "memory://in", "-o", "out"], "a path on this machine"),
     ],
 )
 def test_what_stores_cannot_do_is_refused(

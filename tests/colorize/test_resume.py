@@ -156,7 +156,7 @@ def test_the_second_signal_aborts_even_a_network_that_hangs(many: Path, monkeypa
     await_word(mark)
     monkeypatch.delenv("DRIVER_MARK")  # nobody reads the FIFO of the run that completes it
     process.send_signal(signal.SIGINT)
-    assert any("once more aborts" in line for line in process.stderr), "it ended at the first signal"
+    assert any("Ctrl-C again aborts" in line for line in process.stderr), "it ended at the first signal"
     assert process.poll() is None
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=120)

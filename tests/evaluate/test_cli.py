@@ -82,12 +82,12 @@ def test_exit_codes(cli: Cli, photos: Path, models: dict[str, Any], tmp_path: Pa
         ("photos", "--models", "fake", "--metrics", "lpips-alex"): (ExitCode.MODEL, "models pull lpips-alex"),
         ("photos", "--models", "fake", "--metrics", "fid", "--force"): (ExitCode.MODEL, "models pull inception-fid"),
         ("photos", "--protocol", "nobody"): (ExitCode.USAGE, "There is no protocol 'nobody'"),
-        ("photos", "--gray", "red"): (ExitCode.USAGE, "--gray is lightness"),
-        ("photos", "--sigmas", "x"): (ExitCode.USAGE, "--sigmas are numbers"),
+        ("photos", "--gray", "red"): (ExitCode.USAGE, "--gray must be lightness"),
+        ("photos", "--sigmas", "x"): (ExitCode.USAGE, "--sigmas must be numbers"),
         ("photos", *fake, "--sigma", "3"): (ExitCode.USAGE, "--sigma is for models that take a random code"),
         ("photos", *fake, "--class", "unicorn"): (ExitCode.USAGE, "no ImageNet class 'unicorn'"),
         ("photos", "--metric-weights", "alex=x"): (ExitCode.USAGE, "NAME=FILE"),
-        ("--truth", "photos"): (ExitCode.USAGE, "say where the colourings are"),
+        ("--truth", "photos"): (ExitCode.USAGE, "give the colourings as DATA"),
         ("photos", *fake, "-o", str(gray)): (ExitCode.OUTPUT, "cannot be made"),
     }
     for arguments, (wanted, sentence) in expected.items():
