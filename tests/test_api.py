@@ -93,7 +93,7 @@ def test_strength_scales_the_chroma(gray: NDArray[np.uint8]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "fault"),
     [
-        ({"sigma": 1.0}, "stub@x takes no random code, so --sigma means nothing to it; omit it"),
+        ({"sigma": 1.0}, "stub@x takes no random code, so --sigma has no effect on it; omit it"),
         ({"sample": 1}, "every sample the same colours"),
         ({"class_name": "tabby"}, "takes no class"),
         ({"strength": 2.5}, "strength must be from 0 to 2"),

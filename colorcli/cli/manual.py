@@ -10,8 +10,8 @@ import colorcli
 from colorcli.environment import VARIABLES
 
 _ENVIRONMENT = [
-    "Every option has an environment variable named after its command and itself: COLORCLI_COLORIZE_SIGMA is the --sigma "
-    "of colorcli colorize. The command line overrides a variable, and a variable overrides colorcli.toml.",
+    "Every option has an environment variable named after its command and itself: COLORCLI_COLORIZE_SIGMA is the "
+    "--sigma of colorcli colorize. The command line overrides a variable, and a variable overrides colorcli.toml.",
     f"The program itself reads {', '.join(VARIABLES[:-1])} and {VARIABLES[-1]}; colorcli docs settings explains them.",
 ]
 

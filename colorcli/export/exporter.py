@@ -115,11 +115,11 @@ def _check(card: ModelCard, target: Path, options: ExportOptions) -> SizeRule:
     if target.suffix.lower() != ".onnx":
         raise UsageError(f"The output must end in .onnx: {target}")
     if options.precision not in PRECISIONS:
-        raise UsageError(f"--precision is {', '.join(PRECISIONS)}, not '{options.precision}'.")
+        raise UsageError(f"--precision must be {', '.join(PRECISIONS)}, not '{options.precision}'.")
     if options.precision == "int8" and options.calibrate is None:
         raise UsageError("int8 needs photographs to calibrate with: --calibrate FOLDER.")
     if options.opset not in graph.OPSETS:
-        raise UsageError(f"--opset goes from {graph.OPSETS[0]} to {graph.OPSETS[-1]}, not {options.opset}.")
+        raise UsageError(f"--opset must be from {graph.OPSETS[0]} to {graph.OPSETS[-1]}, not {options.opset}.")
     if not options.overwrite and target.exists():
         raise OutputError(f"{target} exists; --overwrite replaces it.")
     if not target.parent.is_dir():
@@ -173,7 +173,7 @@ def _variants(
     from colorcli.export.precision import to_half, to_int8, with_half_weights
 
     if options.precision == "fp16":
-        # Where rounding in every layer changes colours: half the size, but no faster.
+        # If rounding in every layer changes colours: half the size, but no faster.
         makers = {
             "all of it in half precision": to_half,
             "large weights alone in half precision": with_half_weights,

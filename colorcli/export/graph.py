@@ -48,7 +48,7 @@ def trace(network: Colorizer, controls: tuple[str, ...], rule: SizeRule, opset: 
 
     Its inputs are ``lightness`` float32 ``(batch, 1, height, width)``, CIE L* 0..100, and the ``controls``, each with
     the name, shape and type that ``pipeline.controls`` declares. Its output is ``chroma``, float32
-    ``(batch, 2, h, w)``, CIELAB a* and b*; or, where the rule enlarges in RGB, that, ``(batch, 3, h, w)``, sRGB 0..1.
+    ``(batch, 2, h, w)``, CIELAB a* and b*; or, if the rule enlarges RGB, sRGB 0..1 ``(batch, 3, h, w)``.
 
     Args:
         network: on the CPU.

@@ -111,7 +111,7 @@ def _choices(layers: dict[str, int], deciding: set[str]) -> Iterator[list[str]]:
     choices += [[name for name in free if name in by_size[:count]] for count in _LARGEST_LAYERS]
     seen: list[list[str]] = []
     for chosen in choices:
-        # The quantizer takes an empty list for all layers.
+        # To the quantizer, an empty list means all layers.
         if chosen and chosen not in seen:
             seen.append(chosen)
             yield chosen

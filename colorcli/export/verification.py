@@ -61,7 +61,7 @@ class Verification:
 
 @dataclass(frozen=True)
 class Expected:
-    """A network's inputs, by the graph's names, and its answer ``(N, 2, h, w)``, or ``(N, 3, h, w)`` of RGB."""
+    """A network's inputs, by the graph's names, and its answer: chroma ``(N, 2, h, w)`` or RGB ``(N, 3, h, w)``."""
 
     inputs: dict[str, NDArray[Any]]
     answer: NDArray[np.float32]
@@ -159,7 +159,7 @@ def require(found: Verification, precision: str, tolerances: Mapping[str, float]
         raise VerificationError(
             f"The {precision} graph's a*, b* differ from the network's by up to {found.maximum:.3g} "
             f"(mean {found.mean:.3g}) on {found.colorings} photographs; {tolerances[precision]:g} is allowed, "
-            "so no file was left."
+            "so no file was written."
         )
 
 
@@ -174,4 +174,4 @@ def cpu_session(content: bytes) -> Any:
         return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:
         first = str(error).strip().split("\n")[0]
-        raise VerificationError(f"ONNX Runtime does not take the exported graph: {first}.") from error
+        raise VerificationError(f"ONNX Runtime cannot load the exported graph: {first}.") from error

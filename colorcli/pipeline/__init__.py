@@ -1,1 +1,1 @@
-"""One photograph: open a model, say what steers it, and go from pixels to coloured pixels with their measurements."""
+"""One photograph: open a model, set its controls, and turn pixels into coloured pixels with their measurements."""

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from colorcli.images.photo import Pixels
 
 Chroma = NDArray[np.float32]
-"""A network's answer for one photograph: a*, b* ``(2, h, w)`` in CIELAB units; or, where its size rule enlarges in RGB,
-that, sRGB 0..1 ``(3, h, w)``."""
+"""A network's answer for one photograph: a*, b* ``(2, h, w)`` in CIELAB units; or, if its size rule enlarges RGB,
+sRGB 0..1 ``(3, h, w)``."""
 
 SIZES = (32, 4096)
 MOST_STRENGTH = 2.0
@@ -39,9 +39,9 @@ MOST_STRENGTH = 2.0
 # a* and b* below this leave 8-bit pixels gray; a mean below a tenth of it is invisible
 _LEAST_CHROMA = 0.5
 _LEAST_MEAN_CHROMA = 0.05
-# a strength below this share no longer leaves what keeps its own colour as it was
+# below the inverse of this strength, areas that keep their own colour become paler too
 _MOST_KEPT = 100.0
-# Somewhat more than rounding to code values can cost; beyond it something is broken.
+# Somewhat more than rounding to code values can cause; a larger difference is a fault.
 _MOST_DELTA_L: dict[int, float] = {8: 0.75, 16: 0.05}
 
 
@@ -170,16 +170,16 @@ class Join:
         vividness: 0..1, see ``color.vividness``; 0.5 leaves the chroma as it is.
         measured: whether the image is only measured; one without colour is then no error.
         enlarge: how to enlarge the chroma to the photograph's size, by the network's size rule.
-        content: of the photograph, where it is known already.
-        other: where it has a colour of its own that it keeps, as a photograph's ``other`` says.
-        insist: whether to colour also what stays neutral by rule, such as a page of text.
+        content: of the photograph, if known already.
+        other: where the photograph keeps a colour of its own, as in ``images.photo``.
+        insist: whether to colour even what would stay neutral, such as a page of text.
 
     Attributes:
         fidelity: available after the last strip.
-        neutral: why the image stays black and white, as a sentence; empty where it does not.
+        neutral: why the image stays black and white, as a sentence; empty if it is coloured.
 
     Raises:
-        PhotoError: the picture has room for colour, and the network gave none.
+        PhotoError: the photograph could hold colour, and the network gave none.
     """
 
     def __init__(
@@ -207,16 +207,16 @@ class Join:
             has_room = found.room > LEAST_ROOM
             if found.neutral and not (insist and has_room):
                 self.neutral = found.neutral
-                # where there is no room, the little that there is comes out as it always did
+                # without room for colour, the little chroma that fits is harmless
                 chroma = np.zeros_like(chroma[:, :1, :1]) if has_room else chroma
             elif float(np.abs(chroma_of(chroma)).max()) < _LEAST_CHROMA:
                 raise PhotoError("got no colour from the network; a gray picture is not written as a result")
             else:
-                # only what lies between black and white can hold colour: of a page that is nearly all paper, little
+                # only tones between black and white can hold colour: few, on a page that is nearly all paper
                 self._least_chroma = _LEAST_MEAN_CHROMA * strength * found.room
                 self._dark = found.dark
         if other is not None and pixels.ndim == 3:
-            # the colour that is kept needs no room at the network's own lightness
+            # a kept colour belongs to the photograph's lightness, not to the network's
             self._enlarge = SMOOTH if len(chroma) == 3 else enlarge
             chroma = _with_own_color(chroma, pixels, other, strength)
         self._pixels, self._chroma, self._bits, self._strength = pixels, chroma, bits, strength
@@ -306,7 +306,7 @@ def color(
 
 
 def _with_own_color(chroma: Chroma, pixels: Pixels, other: NDArray[np.uint8], strength: float) -> Chroma:
-    """The chroma with what keeps a colour of its own, whatever the strength; at the size that shows its edges."""
+    """The chroma in which marked areas keep their own colour at any strength, enlarged to resolve their edges."""
     own, weights = own_color(pixels, other)
     height, width = weights.shape
     large = [np.asarray(Image.fromarray(part).resize((width, height), Image.Resampling.BICUBIC)) for part in chroma]

@@ -39,7 +39,7 @@ Settings = Mapping[str, Any]
 """Values of settings, by name."""
 
 Follow: TypeAlias = "Callable[[NDArray[np.float32], NDArray[np.float32], Settings], NDArray[np.float32]]"
-"""From the chroma of a photograph, its lightness and settings to the chroma that follows them; see ``Control``."""
+"""Takes a photograph's chroma, its lightness and settings; returns the changed chroma; see ``Control``."""
 
 
 @dataclass(frozen=True)
@@ -231,7 +231,7 @@ def _palette(settings: Settings) -> NDArray[np.float32]:
 
 def _hints(settings: Settings, place: Place) -> NDArray[np.float32]:
     if place.layout is None:
-        raise ValueError("hints have a place in a photograph")
+        raise ValueError("hints need a photograph's layout")
     return hints.as_map(settings.get("hints"), place.layout, place.window)
 
 
@@ -317,7 +317,7 @@ PALETTE = Control(
 )
 """Mean a*, mean b*, and variance of a*, covariance, and variance of b*, float32 ``(5,)``, of an example."""
 
-# In the order in which chroma follows them: a hint has the last word.
+# In the order in which they change chroma: hints come last.
 _DECLARED = {control.name: control for control in (Z, CLASS_INDEX, PALETTE, HINTS)}
 
 
@@ -344,7 +344,7 @@ def declared_settings() -> Iterator[tuple[Control, Setting]]:
 
 @cache
 def _look_up_plugins() -> None:
-    """Once a process: a search of the installed packages takes milliseconds, and every record of a journal asks."""
+    """Cached: searching the installed packages takes milliseconds, and every journal record needs the result."""
     for point in entry_points(group=GROUP):
         control(point.name)
 
@@ -416,7 +416,7 @@ def settings_of(names: Iterable[str], given: Settings) -> dict[str, Any]:
 
 
 def own(settings: Settings, relative: str) -> dict[str, Any]:
-    """The settings of one photograph, by its path relative to the input: of those with parts for several, its own."""
+    """The settings of one photograph, by its path relative to the input: its own part of those made for several."""
     kept = dict(settings)
     for _, setting in declared_settings():
         if setting.own is not None and kept.get(setting.name) is not None:
@@ -432,14 +432,14 @@ def vary(settings: Settings) -> bool:
 
 
 def steering(names: Iterable[str], settings: Settings) -> tuple[Control, ...]:
-    """The controls that a network reads, and those that its chroma follows with these settings."""
+    """The controls that a network reads, and those that these settings apply to its chroma."""
     return (*controls(names), *_followed(names, settings))
 
 
 def follow(
     names: Iterable[str], settings: Settings, answer: NDArray[np.float32], lightness: NDArray[np.float32]
 ) -> NDArray[np.float32]:
-    """Have a network's answer for a photograph follow the controls that the network does not read.
+    """Apply the controls that a network does not read to its answer for a photograph.
 
     Args:
         names: the controls that the network reads.
@@ -475,7 +475,7 @@ def refuse(info: ModelInfo, one: Control, option: str) -> None:
     """Raise the UsageError for a control that the model does not take."""
     taken = ", ".join(option_names(info.controls))
     do = f"it takes {taken}" if taken else "omit it"
-    raise UsageError(f"{info.name} takes no {one.title}, so {option} means nothing to it; {do}.")
+    raise UsageError(f"{info.name} takes no {one.title}, so {option} has no effect on it; {do}.")
 
 
 def variant(settings: Settings, output: int) -> tuple[dict[str, Any], int]:

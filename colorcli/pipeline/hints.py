@@ -33,15 +33,15 @@ Dot = list[Any]
 """``[x, y, "#rrggbb", radius]``."""
 
 RADIUS = 0.0125
-"""Of a dot without a radius, as a share of the short side: about 3 of 256 pixels, a brush of siggraph17's program."""
+"""Radius of a dot that gives none, as a share of the short side: about 3 of 256 pixels, as a brush of siggraph17."""
 
 MOST_DOTS = 1000
-"""Of one photograph; a painted picture is no set of hints."""
+"""For one photograph; a painted picture is not a set of hints."""
 
 _COLOUR = re.compile(r"#[0-9a-f]{6}")
 _FIELDS = {"x", "y", "color", "radius"}
 # A colour reaches this share of the short side over even lightness, and is stopped by an edge of about 12 L*. Smaller
-# steps than the tolerance are grain.
+# steps than the tolerance count as grain.
 _REACH = 0.35
 _EDGE = 12.0
 _TOLERANCE = 1.0
@@ -123,7 +123,7 @@ def spread(chroma: NDArray[np.float32], lightness: NDArray[np.float32], value: l
         value: the photograph's dots.
 
     Returns:
-        The chroma, float32 ``(2, h, w)``: at a dot its colour, away from dots what it was, to the last bit.
+        The chroma, float32 ``(2, h, w)``: the dots' colours at the dots, and unchanged to the last bit away from them.
     """
     import numpy as np
     from PIL import Image
@@ -147,7 +147,7 @@ def spread(chroma: NDArray[np.float32], lightness: NDArray[np.float32], value: l
 
 
 def _weights(lightness: NDArray[np.float32], x: float, y: float, radius: float) -> NDArray[np.float32]:
-    """How far a dot decides each pixel, 1..0, by the shortest way to it; steps across edges are long."""
+    """A dot's weight at each pixel, 1..0, by the length of the shortest path to it; steps across edges are long."""
     import numpy as np
 
     height, width = lightness.shape
@@ -196,7 +196,7 @@ def _of_folder(folder: Path) -> dict[str, Any]:
         value = _of_file(path)
         if isinstance(value, Mapping):
             raise UsageError(
-                f"{printable(str(path))} names photographs itself; in a folder each file has one photograph's dots."
+                f"{printable(str(path))} names photographs; in a folder, each file must hold one photograph's dots."
             )
         found[name] = value
     if not found:
@@ -293,7 +293,7 @@ def _dots_of_picture(pixels: NDArray[Any], alpha: NDArray[Any] | None, name: str
         marked &= alpha > np.iinfo(alpha.dtype).max // 2
     height, width = marked.shape
     if marked.mean() > 0.5:
-        raise UsageError(f"{name} holds no hints: most of it is coloured; paint dots on gray or on nothing.")
+        raise UsageError(f"{name} holds no hints: most of it is coloured; paint dots on a gray or transparent ground.")
     dots = []
     for rows, columns in _patches(marked):
         colour = np.median(rgb[rows, columns], axis=0).round().astype(int)

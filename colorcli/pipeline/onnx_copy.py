@@ -24,7 +24,7 @@ from colorcli.registry.systems import systems
 from colorcli.sessions import onnx_file
 
 Waiting = Callable[[str, float], None]
-"""Is told, several times a second, what is being waited for and for how many seconds."""
+"""Called several times a second with what is being waited for, and for how many seconds."""
 
 _PACKAGE = Path(colorcli.__file__).parent
 _DECIDING = (
@@ -86,7 +86,7 @@ def is_usable(copy: Path) -> bool:
 
 
 def note_use(copy: Path) -> None:
-    """Date a copy today: those that no run uses for 30 days are removed when the next one is made."""
+    """Set a copy's date to now: copies that were not used for 30 days are removed when the next one is made."""
     with suppress(OSError):
         os.utime(copy)
 
@@ -147,9 +147,9 @@ def _turn(folder: Path, waiting: Waiting, stopped: Callable[[], bool]) -> Iterat
 
 
 def _remove_unused(folder: Path) -> None:
-    """Every change of weights or program leaves a copy behind, of up to a gigabyte."""
+    """Remove old copies: every change of weights or program leaves one behind, of up to a gigabyte."""
     for copy in folder.glob("*.onnx"):
-        with suppress(OSError):  # another program's turn, or its file in use on Windows
+        with suppress(OSError):  # removed by another program, or open in one on Windows
             if copy.stat().st_mtime < time.time() - _UNUSED:
                 copy.unlink()
 

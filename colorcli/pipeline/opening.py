@@ -113,7 +113,7 @@ class _Opening:
         except ColorcliError as error:
             if not has_torch:
                 raise
-            self.notify(f"PyTorch does the work, about half as fast as ONNX Runtime would: {error}")
+            self.notify(f"Using PyTorch, which is about half as fast as ONNX Runtime: {error}")
             return self.pytorch()
 
     def pytorch(self, *, compile: bool = False) -> Session:
@@ -161,7 +161,7 @@ class _Opening:
 
 
 def _without_trying(device: str) -> str:
-    """``cpu`` instead of ``auto`` where no GPU is in sight.
+    """``cpu`` instead of ``auto`` if no GPU is in sight.
 
     Otherwise ONNX Runtime would load hundreds of megabytes of CUDA libraries just to find no GPU. Not on Windows and
     macOS, where ``gpu_in_sight`` does not know all GPUs.

@@ -44,7 +44,7 @@ def read(given: Any) -> dict[str, Any]:
     """
     if isinstance(given, Mapping):
         if not valid(dict(given)):
-            raise UsageError("reference is a photograph, or a value that an earlier run recorded.")
+            raise UsageError("reference must be a photograph, or a value that an earlier run recorded.")
         return dict(given)
     from colorcli.images.read import read_photo
 
@@ -125,7 +125,7 @@ def _palette(pixels: Pixels) -> list[float] | None:
 
 
 def _class_of(pixels: Pixels) -> int:
-    """What the bundled classifier sees in the photograph's lightness, as it does in a photograph that is coloured."""
+    """The bundled classifier's answer on the photograph's lightness, as for photographs that are coloured."""
     try:
         import torch
     except ImportError as error:

@@ -4,7 +4,7 @@
 the model's own answers to several random codes lie apart. ``bins``: the entropy of the colours that a network which
 classifies holds possible. How well each ranks errors is measured; see the page on colouring.
 
-Agreement among flips and sizes of one model is no ground: it was measured not to rank errors.
+Agreement among flips and sizes of one model is not offered: measured, it did not rank errors.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ if TYPE_CHECKING:
 
 Kind = Literal["models", "samples", "bins"]
 OTHERS = ("bigcolor", "zhang2016", "efficientnet")
-"""The models that ``models`` compares with, but for the one that colours."""
+"""The models that ``models`` compares with, except the one that colours."""
 
-# Of the map's longer side. Networks know no more of colour than that.
+# Longer side of the map: networks' colours have no finer detail.
 _MOST_SIDE = 512
 _SAMPLES, _SIGMA = 4, 3.0
 # Codes of the map for one CIELAB unit of distance, and for all of the entropy.
@@ -68,7 +68,7 @@ class Seen:
 
 @dataclass(frozen=True)
 class Uncertainty:
-    """What is not sure in one colouring.
+    """The uncertainty of one colouring.
 
     Attributes:
         score: mean of the map in its own units: CIELAB units of distance, or the share of the largest entropy.
@@ -134,7 +134,7 @@ def ask(text: str, card: ModelCard) -> Asked:
         card: of the model that colours.
 
     Raises:
-        UsageError: the model does not have the ground, or there is no such ground.
+        UsageError: the model does not offer the ground, or there is no such ground.
         ModelError: there is no such model.
     """
     name = card.reference or card.exact_name
@@ -144,7 +144,7 @@ def ask(text: str, card: ModelCard) -> Asked:
         return Asked("samples")
     if text == "bins":
         if card.is_onnx or systems().network_class(card.system).native_space != "bins":
-            raise UsageError(f"{name} does not answer with bins; give --uncertainty models, or --model zhang2016.")
+            raise UsageError(f"{name} does not predict bins; give --uncertainty models, or --model zhang2016.")
         return Asked("bins", (card,))
     names = OTHERS if text == "models" else tuple(part.strip() for part in text.split(",") if part.strip())
     try:

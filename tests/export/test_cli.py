@@ -141,7 +141,7 @@ def test_an_end_asked_for_while_a_copy_is_made_comes_at_once(
         finally:
             process.kill()
     assert process.returncode == code, err
-    assert "PyTorch does the work" not in err and "Traceback" not in err
+    assert "Using PyTorch" not in err and "Traceback" not in err
     assert list((tmp_path / "cache" / "onnx").iterdir()) == []
     assert not (tmp_path / "out" / ".colorcli" / "lock").exists()
     with pytest.raises(ProcessLookupError):

@@ -40,7 +40,7 @@ def test_what_is_not_asked_for_has_its_default_and_what_a_model_lacks_is_refused
     assert controls.choose(INFO, {"sigma": 2, "class_name": "tabby"})["class_index"] == 281
     plain = ModelInfo("plain@x", "plain", "0" * 64, ("z",))
     assert controls.choose(plain, {}) == {"sigma": 0.8, "seed": 0}
-    with pytest.raises(UsageError, match="plain@x takes no class, so --class means nothing to it; it takes"):
+    with pytest.raises(UsageError, match="plain@x takes no class, so --class has no effect on it; it takes"):
         controls.choose(plain, {"class_name": "tabby"})
     with pytest.raises(UsageError, match=r"sigma must be a number from 0 to 100, not -1"):
         controls.choose(INFO, {"sigma": -1})

@@ -102,7 +102,7 @@ def test_a_ground_that_a_model_lacks_is_refused() -> None:
     zhang, bigcolor = registry.find("zhang2016"), registry.find("bigcolor")
     with pytest.raises(UsageError, match="every sample the same colours; give --uncertainty models"):
         ask("samples", zhang)
-    with pytest.raises(UsageError, match="does not answer with bins"):
+    with pytest.raises(UsageError, match="does not predict bins"):
         ask("bins", bigcolor)
     with pytest.raises(UsageError, match="name at least one"):
         ask("bigcolor", bigcolor)

@@ -28,7 +28,7 @@ class Append(Protocol):
 
 
 class OpenRemotely(Protocol):
-    """Makes the model ready in another process, to which this is sent: ``threads`` is how many CPUs it has there."""
+    """Opens the model in another process, to which this is sent; ``threads`` is the number of its CPUs."""
 
     def __call__(self, *, threads: int) -> Session: ...
 

@@ -112,7 +112,7 @@ class LocalExecutor:
 
     @property
     def info(self) -> ModelInfo:
-        """Of the model that was opened."""
+        """``info`` of the opened model."""
         return self._session.info
 
     def carry_out(self, tasks: Sequence[Task], append: Append) -> Generator[Event, None, None]:
@@ -283,7 +283,7 @@ class _Line:
         half = len(batch) // 2
         if half < self._batch:
             self._batch = half
-            message = f"Out of memory with {len(batch)} photographs at a time; going on with {half}."
+            message = f"Out of memory with {len(batch)} photographs at a time; continuing with {half}."
             self._events.put({**notice(message), "batch_size": half})
         for start in range(0, len(batch), half):
             self._color(batch[start : start + half])

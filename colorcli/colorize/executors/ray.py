@@ -1,8 +1,8 @@
 """Workers of a Ray cluster: each has a session and the local production line; the driver plans and keeps the journal.
 
-Ray starts the workers where there is room, carries tasks and records, and says when a worker is lost. What is ours is
-which photographs go out together, and what becomes of those of a lost worker. Inputs and outputs are read and written
-where the workers are, under the same paths as on the driver's machine.
+Ray starts the workers where there is room, carries tasks and records, and says when a worker is lost. This module
+decides which photographs go out together, and what happens to those of a lost worker. Inputs and outputs are read and
+written where the workers are, under the same paths as on the driver's machine.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ from colorcli.sessions.session import ModelInfo
 from colorcli.stopping import Stop
 
 _PORT = 6379
-# A chunk goes out as one message and comes back as one. Enough pixels that a worker's threads are seldom idle at its
-# end; so few that a lost worker costs a minute.
+# A chunk is one message each way. It has enough pixels that a worker's threads are seldom idle at its end, and so few
+# that a lost worker costs a minute.
 _CHUNK_PIXELS, _CHUNK_OUTPUTS = 256_000_000, 64
 _CHUNKS_EACH = 8  # at least, so that workers of different speed end together
-_AHEAD = 2  # chunks that a worker has: one in hand and one that waits for it there
+_AHEAD = 2  # chunks of a worker: one in progress and one queued
 _WORKER_LOSSES, _CHUNK_LOSSES = 4, 3
 _GLANCE = 0.5
-_PATIENCE = 20.0  # seconds after which a person wants to know what is waited for
+_PATIENCE = 20.0  # seconds after which a person wants to know the reason for a wait
 _STORE = 100 << 20  # bytes of Ray's shared memory: messages are small, photographs do not travel
 _CONTROL = "control"
 
@@ -121,7 +121,7 @@ class _Worker:
 
 @dataclass(eq=False)
 class _Chunk:
-    """Photographs that travel together; ``lost`` is how many workers have ended over them, ``losers`` which places."""
+    """Photographs that travel together; ``lost`` counts the workers that they ended, ``losers`` are those' slots."""
 
     tasks: list[Task]
     lost: int = 0
@@ -130,7 +130,7 @@ class _Chunk:
 
 @dataclass(eq=False)
 class _Slot:
-    """A place for a worker: a lost one is started again. ``losses`` is how many were lost here without a result."""
+    """One of the workers; a lost one is replaced. ``losses`` counts those lost here without a result."""
 
     number: int
     actor: Any
@@ -200,7 +200,7 @@ class RayExecutor:
                     for slot in self._slots:
                         slot.actor.drain.options(concurrency_group=_CONTROL).remote()
                 if not self._slots:
-                    fatal = fatal or DeviceError("No worker is left; run again to go on with what is not done.")
+                    fatal = fatal or DeviceError("No worker is left; run again to continue.")
                     break
                 self._hand_out(waiting, append)
                 for answer in self._look(None if draining else waiting):
@@ -225,7 +225,7 @@ class RayExecutor:
             return
         options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
         if address == "local":
-            os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # what is done here is reported to nobody
+            os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no telemetry
             options |= {"num_cpus": available_cpus(), "object_store_memory": _STORE, "include_dashboard": False}
         try:
             with _handlers_kept():
@@ -297,7 +297,7 @@ class RayExecutor:
         return _Slot(number, actor, actor.open.remote(), losses=losses)
 
     def _hand_out(self, waiting: deque[_Chunk], append: Append) -> None:
-        """Give every worker its next chunks; one over which it has ended goes to another, where there is one."""
+        """Give every worker its next chunks; a chunk that ended a worker goes to another one, if there is one."""
         ready = [slot for slot in self._slots if slot.about]
         numbers = {slot.number for slot in ready}
         for slot in ready:
@@ -310,7 +310,7 @@ class RayExecutor:
                 slot.pending[slot.actor.color.remote(chunk.tasks)] = chunk
 
     def _record_starts(self, chunk: _Chunk, append: Append) -> None:
-        """Before an output can get its name, wherever that happens."""
+        """Journal the starts before any worker can give an output its final name."""
         assert self._first is not None
         info, parameters = self._first.info, self._work.parameters
         for root, tasks in groupby(chunk.tasks, key=lambda task: task.found.root):
@@ -318,7 +318,7 @@ class RayExecutor:
             _append_all(root, starts, append)
 
     def _look(self, waiting: deque[_Chunk] | None) -> list[_Answer]:
-        """What has come in a moment. The chunks of lost workers go back to ``waiting``, where there is such a thing."""
+        """The results of a moment's wait. Chunks of lost workers return to ``waiting``; with None, they are dropped."""
         awaited = {slot.starting: slot for slot in self._slots if slot.starting is not None}
         awaited |= {reference: slot for slot in self._slots for reference in slot.pending}
         if not awaited:
@@ -342,7 +342,7 @@ class RayExecutor:
         return answers
 
     def _admit(self, slot: _Slot, about: _About) -> None:
-        """Take a worker in, if what it makes is what the others make."""
+        """Accept a worker if it makes the same bytes as the others."""
         first = self._first = self._first or about
         if _kind(about) != _kind(first):
             self._leave_out(slot, f"{about.host} runs the model as {_kind(about)}, and {first.host} as {_kind(first)}")
@@ -350,7 +350,7 @@ class RayExecutor:
             slot.about = about
 
     def _lose(self, slot: _Slot, error: Exception, waiting: deque[_Chunk] | None) -> list[_Answer]:
-        """Do again what a worker had in hand, and start another in its place; what it has finished counts."""
+        """Queue a lost worker's chunks again, and start another in its place; its finished outputs count."""
         answers = []
         lost: list[_Chunk] = []
         for reference, chunk in slot.pending.items():
@@ -366,10 +366,10 @@ class RayExecutor:
         if waiting is None and self._first is not None:  # the run is ending
             self._slots.remove(slot)
             return answers
-        ours = isinstance(cause, ColorcliError)  # the machine's fault, which no other photograph would mend
+        ours = isinstance(cause, ColorcliError)  # a fault of the machine, not of a photograph
         losses = slot.losses + 1
         if waiting is not None and lost:
-            losses -= lost[0].lost > 0  # a photograph is suspected already
+            losses -= lost[0].lost > 0  # a photograph is already the suspect
             if ours:
                 waiting.extendleft(reversed(lost))
             else:
@@ -386,7 +386,7 @@ class RayExecutor:
         return answers
 
     def _blame(self, chunk: _Chunk, number: int, reason: str, waiting: deque[_Chunk], answers: list[_Answer]) -> None:
-        """A chunk over which a worker has ended is done one by one, and last; what ends every worker has failed."""
+        """Queue a chunk that ended a worker last, one by one; a photograph that ends every worker has failed."""
         lost, losers = chunk.lost + 1, chunk.losers | {number}
         if len(chunk.tasks) == 1 and lost >= _CHUNK_LOSSES:
             task = chunk.tasks[0]
@@ -403,14 +403,14 @@ class RayExecutor:
 
 
 def _kind(about: _About) -> str:
-    """What decides the bytes of a result, as far as a worker can differ in it."""
+    """Whatever decides a result's bytes and can differ between workers."""
     facts, info = about.facts, about.info
     runs = f"{facts.backend} in {facts.precision} on {facts.device.split(':')[0]}"
     return f"{info.weights_sha256[:8]}… with {runs} (colorcli {about.version})"
 
 
 def _anywhere(execution: Execution) -> Execution:
-    """With paths that mean the same in another folder."""
+    """The same with absolute paths, since workers run in other folders."""
     signer = execution.signer
     if signer is None:
         return execution
@@ -420,7 +420,7 @@ def _anywhere(execution: Execution) -> Execution:
 
 @contextmanager
 def _handlers_kept() -> Iterator[None]:
-    """``ray.init`` takes SIGTERM for itself; here it drains the run."""
+    """Restore the signal handlers, which drain the run: ``ray.init`` replaces that of SIGTERM."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -433,13 +433,13 @@ def _handlers_kept() -> Iterator[None]:
 
 
 def _append_all(root: Path, records: Sequence[PhotoStart | PhotoDone | PhotoUnmade], append: Append) -> None:
-    """Bring all to the disk by one wait for it."""
+    """Append records to a journal, with one sync for all."""
     for index, record in enumerate(records, 1):
         append(root, record, sync=index == len(records))
 
 
 def _chunks(tasks: Sequence[Task], workers: int) -> Iterator[_Chunk]:
-    """The tasks in order, several at a time, under paths that mean the same on every machine."""
+    """The tasks in order, several at a time, with absolute paths, which are the same on every machine."""
     share = max(1, workers) * _CHUNKS_EACH
     most_pixels = min(_CHUNK_PIXELS, sum(task.pixels * len(task.outputs) for task in tasks) // share)
     most = min(_CHUNK_OUTPUTS, sum(len(task.outputs) for task in tasks) // share)
