@@ -37,7 +37,7 @@ def arguments(kind: Any, table: Mapping[str, Any], what: str, apart: Collection[
     needed = {field.name for field in dataclasses.fields(kind) if field.default is field.default_factory}
     missing = [name for name in known if name in needed and name not in table]
     if missing:
-        raise ValueError(f"{what} says no {' and no '.join(missing)}")
+        raise ValueError(f"{what} lacks {' and '.join(missing)}")
     return {key: tuple(value) if isinstance(value, list) else value for key, value in table.items()}
 
 

@@ -29,7 +29,7 @@ def ask(
         UsageError: the session does not run a network of this package.
     """
     if not isinstance(session, PyTorchSession):
-        raise UsageError(f"{session.info.name} runs on {session.backend}, which only gives chroma: no --native for it.")
+        raise UsageError(f"{session.info.name} runs on {session.backend}, which only gives chroma; omit --native.")
     answers: list[Answer | PhotoError] = []
     for prepared, given in zip(batch, controls, strict=True):
         try:
@@ -44,7 +44,7 @@ def ask(
 def _one(session: PyTorchSession, prepared: ProtocolImage, given: Sequence[Controls]) -> Answer | PhotoError:
     layout = prepared.windows[session.info.size_rule]
     if len(layout.lightness) > 1:
-        return PhotoError("is coloured in several windows, so there is no one answer of the network")
+        return PhotoError("is coloured in several windows, so the network has no single answer for it")
     start = time.perf_counter()
     network = session.network
     device = next(network.parameters()).device

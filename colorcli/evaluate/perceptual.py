@@ -40,7 +40,7 @@ Network = TypeVar("Network", bound=nn.Module)
 
 _MEAN, _DEVIATION = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)
 _INCEPTION_SIDE = 299
-# AlexNet's poolings leave nothing of less than 31 pixels
+# AlexNet's poolings leave nothing of a side below 31 pixels
 _LPIPS_SIDE = 32
 # Distance that a metric network must give unrelated images; below it, every score would print as 0.00.
 _LEAST_SPREAD, _LEAST_DISTANCE = 1e-3, 1e-4

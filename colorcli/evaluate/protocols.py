@@ -153,12 +153,14 @@ def _parse(content: str, name: str, where: str) -> Protocol:
     except (ValueError, UsageError) as error:
         raise UsageError(f"The protocol {where} cannot be used: {str(error).rstrip('.')}.") from error
     if not are_labels(protocol.labels):
-        raise UsageError(f"The protocol {where} cannot be used: labels is one of {', '.join(LABELS)}, or FILE.csv.")
+        raise UsageError(
+            f"The protocol {where} cannot be used: labels must be one of {', '.join(LABELS)}, or FILE.csv."
+        )
     if protocol.interpolation not in INTERPOLATIONS:
         known = ", ".join(INTERPOLATIONS)
-        raise UsageError(f"The protocol {where} cannot be used: interpolation is one of {known}.")
+        raise UsageError(f"The protocol {where} cannot be used: interpolation must be one of {known}.")
     if protocol.fit != "native" and not protocol.size >= 1:
-        raise UsageError(f"The protocol {where} cannot be used: size starts at 1.")
+        raise UsageError(f"The protocol {where} cannot be used: size must be ≥ 1.")
     return dataclasses.replace(protocol, size=0) if protocol.fit == "native" else protocol
 
 

@@ -24,7 +24,7 @@ from colorcli.evaluate.statistics import CONFIDENCE, LEAST_FOR_VERDICT, RESAMPLI
 from colorcli.report.records import VERSION, Extremes, ImageRecord, ModelRecord, PairedRecord, Report, Score
 
 FID_LEAST = 2048
-"""With fewer pictures than features the covariance is singular, and FID says more of their number than of them."""
+"""With fewer pictures than features the covariance is singular, and FID depends on their number more than on them."""
 
 _EXTREMES = 8
 _NONE: Score = {"mean": None, "median": None, "low": None, "high": None}
@@ -226,8 +226,8 @@ def _notes(
     notes = []
     if any(metric.id == "fid" for metric in metrics) and len(images) < FID_LEAST:
         notes.append(
-            f"FID is of {len(images)} photographs, fewer than {FID_LEAST:,}: it is biased upwards and can be compared "
-            "with no other number."
+            f"FID is of {len(images)} photographs, fewer than {FID_LEAST:,}: it is biased upwards and cannot be "
+            f"compared with any other number."
         )
     for name, of_model in summary.items():
         notes += [
@@ -239,17 +239,13 @@ def _notes(
     if 0 < len(images) < 30:
         notes.append(
             f"Intervals of {len(images)} photographs are rough"
-            + ("; of so few nothing is called better." if len(images) < LEAST_FOR_VERDICT else ".")
+            + ("; with so few, nothing is called better." if len(images) < LEAST_FOR_VERDICT else ".")
         )
     return notes
 
 
 def _stopped(left: int) -> list[str]:
-    return (
-        [f"Stopped before the end: {left} photographs are left out, so these are no numbers to publish."]
-        if left
-        else []
-    )
+    return [f"Stopped before the end: {left} photographs are left out: do not publish these numbers."] if left else []
 
 
 def _mean(values: Sequence[float]) -> float:

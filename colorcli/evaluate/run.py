@@ -66,7 +66,7 @@ class Run:
         models: sessions by their names in the report.
 
     Raises:
-        UsageError: there is no such metric, or what is asked for makes no sense.
+        UsageError: there is no such metric, or the request is contradictory.
         ModelError: weights of a model or of a metric network are missing or damaged.
         NothingToDoError: there is no photograph.
         OutputError: the output folder cannot be made.
@@ -80,7 +80,7 @@ class Run:
         if any(metric.id == "diversity-classes" for metric in self.metrics) and options.classes < 2:
             raise UsageError("Diversity over classes needs at least 2 of them, such as --classes top5.")
         if any(metric.id == "native-mse" for metric in self.metrics) and not protocol.native:
-            raise UsageError("The metric native-mse is of a network's own answer: add --native.")
+            raise UsageError("The metric native-mse scores a network's own output: add --native.")
         if request.truth is None:
             self.dataset = data.find(request.roots, protocol.data, protocol.labels)
         else:
@@ -179,11 +179,11 @@ class Run:
             if str(folder) in held_back
         ]
         notes += [
-            f"{name} learnt from {learnt[str(folder)]} of these {count} photographs, which says little of others."
+            f"{name} learnt from {learnt[str(folder)]} of these {count} photographs, which says little about others."
             for name, folder in folders.items()
             if str(folder) in learnt
         ]
-        # Runs of before did not take the hashes of what they learnt from.
+        # Older runs did not record the hashes of their training photographs.
         named = [splits.named(str(root)) for root in self._request.roots]
         notes += [
             f"{root[0]} learnt from these photographs."
@@ -216,8 +216,8 @@ class Run:
         if one.follow is not None and not self._request.protocol.native:
             return
         if not any(one.name in session.info.controls for session in self.models.values()):
-            names = f", unlike {', '.join(self.models)}" if self.models else ""
-            raise UsageError(f"{options} for models that take a {one.title}{names}.")
+            names = f" ({', '.join(self.models)} cannot)" if self.models else ""
+            raise UsageError(f"{options} for models that can take a {one.title}{names}.")
 
     def _refuse_small_fid(self) -> None:
         count = len(self.dataset.items)

@@ -22,7 +22,7 @@ CONFIDENCE = 0.95
 LEAST_FOR_VERDICT = 10
 """With fewer images a percentile interval is too narrow to conclude anything from."""
 LEAST_SEEDS = 3
-"""With fewer trainings nothing is known of what another seed would have given: there is no verdict."""
+"""With fewer trainings, nothing is known about the effect of the seed: there is no verdict."""
 _CHUNK = 1 << 22
 # Two-sided 95 % quantiles of Student's t by degrees of freedom; the last serves for more, being slightly wider.
 _STUDENT = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)

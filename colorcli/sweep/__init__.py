@@ -1,1 +1,1 @@
-"""Tables of trainings: variants of a recipe with several seeds, measured and set against what documents claim."""
+"""Tables of trainings: variants of a recipe with several seeds, evaluated and compared with the papers' claims."""

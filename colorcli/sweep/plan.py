@@ -139,10 +139,10 @@ def _parse(table: dict[str, Any], settings: Sequence[str]) -> Sweep:
     chosen = metrics.choose(tuple(table.get("metrics", ())) or protocol.metrics, protocol.sigmas)
     common, seeds = _strings(table, "set"), table.get("seeds", [0, 1, 2])
     if not (isinstance(seeds, list) and seeds and all(type(seed) is int and seed >= 0 for seed in seeds)):
-        raise TypeError(f"seeds is a list of whole numbers, not {seeds!r}")
+        raise TypeError(f"seeds must be a list of whole numbers, not {seeds!r}")
     variants: dict[str, dict[str, Any]] = {str(variant["name"]): variant for variant in table["variants"]}
     if len(variants) < len(table["variants"]):
-        raise ValueError("two variants have one name")
+        raise ValueError("two variants have the same name")
     for variant in variants.values():
         _refuse_unknown(variant, _KNOWN_OF_VARIANT)
     shared = {"recipe": table.get("recipe"), "labels": table.get("labels", protocol.labels)}
@@ -163,7 +163,7 @@ def _parse(table: dict[str, Any], settings: Sequence[str]) -> Sweep:
 def _refuse_unknown(table: dict[str, Any], known: set[str]) -> None:
     unknown = set(table) - known
     if unknown:
-        raise ValueError(f"there is no field '{min(unknown)}'; there are {', '.join(sorted(known))}")
+        raise ValueError(f"there is no field '{min(unknown)}', only {', '.join(sorted(known))}")
 
 
 def _training(variant: dict[str, Any], changes: list[str], seed: int, protocol: Protocol) -> Training:
@@ -171,7 +171,7 @@ def _training(variant: dict[str, Any], changes: list[str], seed: int, protocol: 
     if recipe is None:
         raise ValueError(f"neither the sweep nor its variant '{name}' names a recipe")
     if not protocols.are_labels(labels):
-        raise ValueError(f"labels is one of {', '.join(protocols.LABELS)}, or FILE.csv, not '{labels}'")
+        raise ValueError(f"labels must be one of {', '.join(protocols.LABELS)}, or FILE.csv, not '{labels}'")
     chosen = recipes.load(str(recipe), [*changes, f"seed={seed}"])
     return Training(name, seed, chosen, protocol.changed(labels=labels))
 
@@ -180,16 +180,16 @@ def _claim(entry: dict[str, Any], variants: dict[str, Any], measured: list[str])
     claim = Claim(**entry)
     for name in (claim.variant, claim.against):
         if name not in variants:
-            raise ValueError(f"the claim '{claim.text}' is about '{name}', which is no variant")
+            raise ValueError(f"the claim '{claim.text}' names '{name}', which is not a variant")
     if claim.metric not in measured:
-        raise ValueError(f"the claim '{claim.text}' is about {claim.metric}, which is not measured")
+        raise ValueError(f"the claim '{claim.text}' needs {claim.metric}, which is not measured")
     if claim.expected not in ("higher", "lower"):
-        raise ValueError(f"the claim '{claim.text}' expects higher or lower, not {claim.expected!r}")
+        raise ValueError(f"the claim '{claim.text}' must expect higher or lower, not {claim.expected!r}")
     return claim
 
 
 def _strings(table: dict[str, Any], key: str) -> list[str]:
     value = table.get(key, [])
     if not (isinstance(value, list) and all(isinstance(each, str) for each in value)):
-        raise TypeError(f"{key} is a list of FIELD=VALUE, not {value!r}")
+        raise TypeError(f"{key} must be a list of FIELD=VALUE, not {value!r}")
     return cast(list[str], value)

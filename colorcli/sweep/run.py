@@ -117,8 +117,8 @@ def _done(folder: Path, training: Training) -> dict[str, Any] | None:
         return None
     if done["recipe"] != json.loads(json.dumps(training.recipe.to_dict())):
         raise UsageError(
-            f"The run in {folder} was made by another recipe than the sweep now says: remove it, or choose another "
-            "folder with -o."
+            f"The run in {folder} was made from another recipe than the sweep's: remove it, or choose another folder "
+            "with -o."
         )
     return done
 
@@ -146,7 +146,7 @@ def _measure(sweep: Sweep, training: Training, places: Places, device: str) -> N
     made = Run(request, EvaluationOptions()).carry_out()
     if not made["images"]:
         reason = made["failures"][0]["reason"] if made["failures"] else "there are none"
-        raise ColorcliError(f"None of the photographs to measure {folder.name} on could be used: {reason}.")
+        raise ColorcliError(f"None of the photographs for evaluating {folder.name} could be used: {reason}.")
     _write(folder / _SCORES, to_json(made))
 
 

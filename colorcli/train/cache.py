@@ -28,7 +28,7 @@ from colorcli.train.statistics import fingerprint
 class FeatureCache:
     """Caches the frozen parts of a network that the recipe names.
 
-    A frozen part's answer to a batch is a tensor or a (named) tuple of tensors whose first axis is the batch. It is
+    A frozen part's output for a batch is a tensor or a (named) tuple of tensors whose first axis is the batch. It is
     stored in float16, a file for each photograph, under the cache folder; what it depends on (the photographs, the
     recipe's data and the backbone) is part of the folder's name.
     """
@@ -41,14 +41,14 @@ class FeatureCache:
         twice = [name for name, count in Counter(entry.name for entry in entries).items() if count > 1]
         if twice:
             raise UsageError(
-                f"{len(twice)} names (such as {twice[0]}) are those of two photographs, so what is kept of one would "
-                "be taken for the other's: rename them, or train without cache_features."
+                f"{len(twice)} names (such as {twice[0]}) are those of two photographs each, whose cached outputs "
+                "would be confused: rename them, or train without cache_features."
             )
         photographs = fingerprint(entries)
         for part in recipe.cache_features:
             if part not in frozen:
-                raise UsageError(f"'{part}' of {recipe.system} is not frozen, so its answers cannot be kept.")
-            # Whatever the answers depend on is part of the folder's name; a system shows a part what it likes.
+                raise UsageError(f"'{part}' of {recipe.system} is not frozen, so its outputs cannot be cached.")
+            # Whatever the outputs depend on is part of the folder's name, the system too: it prepares the part's input.
             weights = getattr(network, "shared_sha256", {}).get(part) or file_sha256(backbones.locate(frozen[part]))
             seen = [
                 recipe.system,
@@ -69,10 +69,10 @@ class FeatureCache:
         """Announce the photographs of the next batch.
 
         Raises:
-            UsageError: the batch before went past the store: the network does not call the part as a whole.
+            UsageError: the previous batch bypassed the cache: the network does not call the part as a whole.
         """
         if not self._asked:
-            raise UsageError("This network looks inside its frozen part, so the part's answers cannot be kept.")
+            raise UsageError("This network uses layers inside its frozen part, so the part's outputs cannot be cached.")
         self._names, self._asked = names, False
 
     @contextlib.contextmanager
@@ -98,7 +98,7 @@ class FeatureCache:
             if folder not in self._kinds or not all(file.exists() for file in files):
                 answer = plain(x)
                 if not isinstance(answer, Tensor | tuple):
-                    raise UsageError("This frozen part does not answer in tensors, so its answers cannot be kept.")
+                    raise UsageError("This frozen part does not return tensors, so its outputs cannot be cached.")
                 self._kinds[folder] = type(answer)
                 with _explained(folder):
                     _store(answer, files)
@@ -120,8 +120,8 @@ def _explained(folder: Path) -> Iterator[None]:
     except (OSError, SafetensorError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
         raise OutputError(
-            f"The answers of frozen parts cannot be kept in {folder} ({reason}): make room, name another place in "
-            "COLORCLI_CACHE_DIR, or train without cache_features."
+            f"The outputs of frozen parts cannot be cached in {folder} ({reason}): make room, set "
+            "COLORCLI_CACHE_DIR to another folder, or train without cache_features."
         ) from error
 
 

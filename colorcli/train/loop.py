@@ -230,7 +230,9 @@ class Trainer:
         if not self.run.begun:
             advice = "There is no checkpoint yet: start again with a lower learning rate."
         else:
-            advice = f"The last checkpoint in {self.run.folder} is from before; resume it with a lower learning rate."
+            advice = (
+                f"The last checkpoint in {self.run.folder} is from before that; resume it with a lower learning rate."
+            )
         return DivergedError(f"Training diverged at step {self.step}: {why}. {advice}")
 
     def _watch_gradient(self, norm: Tensor) -> None:
@@ -238,7 +240,7 @@ class Trainer:
         if self._dead == _DEAD_STEPS:
             raise DivergedError(
                 f"The network died by step {self.step}: its gradient has been exactly zero for {_DEAD_STEPS} steps, so "
-                "that it cannot learn any more. Start again with a lower learning rate or a longer warm-up."
+                "it can no longer learn. Start again with a lower learning rate or a longer warm-up."
             )
 
     def _watch_discriminator(self, loss: float) -> None:
@@ -246,8 +248,8 @@ class Trainer:
         if len(self._won) == _WON_STEPS and max(self._won) < _WON_LOSS:
             raise DivergedError(
                 f"The discriminator has been right about everything for {_WON_STEPS} steps (loss below {_WON_LOSS}), "
-                f"so that the generator learns nothing from it any more. The last checkpoint in {self.run.folder} is "
-                "usable; go on with a lower d_lr or a larger d_every."
+                f"so the generator no longer learns from it. The last checkpoint in {self.run.folder} is "
+                "usable; resume it with a lower d_lr or a larger d_every."
             )
 
     def _update_average(self) -> None:
@@ -291,7 +293,7 @@ class Trainer:
         better = self._is_best(measured)
         worse = self._worse_than_start(measured)
         if worse and not self._worse:
-            kept = "written all the same" if self.keep_worse else "no model is written"
+            kept = "written anyway" if self.keep_worse else "no model is written"
             observe({"step": self.step, "phase": f"worse than at its start ({worse}): {kept}"})
         self._worse = worse
         # The initial weights may be the best if a model is adapted; an untrained network is not a model.
@@ -345,7 +347,7 @@ class Trainer:
         return self.setup.start is not None
 
     def _worse_than_start(self, measured: dict[str, float]) -> str:
-        """In what the network is not better than the initial one; empty if it is."""
+        """In what way the network is not better than the initial one; empty if it is."""
         if not self.recipe.best:
             return self.objective.worse(measured, self.start)
         if not self.step or self.best["step"] or self._adapts:
@@ -364,7 +366,7 @@ class Trainer:
         beside = "No model was written" if kept is None else f"The model in {self.run.folder} is that of step {kept}"
         raise DivergedError(
             f"The network is worse at step {self.step} than at its start{self._worse and f' ({self._worse})'}. "
-            f"{beside}: start again with a lower learning rate, or write it all the same with --resume --keep-worse."
+            f"{beside}: start again with a lower learning rate, or write it anyway with --resume --keep-worse."
         )
 
     def _uncached(self) -> Any:
@@ -393,7 +395,7 @@ class Trainer:
         if restored is not None:
             self._take_over(*restored)
         if self.processes.broadcast(self.step) != self.step:
-            raise UsageError(f"Every machine that trains has to see the same run folder: {self.run.folder}.")
+            raise UsageError(f"All machines that train must share the run folder: {self.run.folder}.")
         if self.processes.is_main:
             self.run.truncate_log(self.step if restored else -1)
 
@@ -418,8 +420,8 @@ class Trainer:
             own, kept = learnt(module), tensors.get(name, {})
             if {key: value.shape for key, value in own.items()} != {key: value.shape for key, value in kept.items()}:
                 raise UsageError(
-                    f"The checkpoint in {self.run.folder} is of another network than recipe '{self.recipe.name}' makes "
-                    f"({name}): give the RECIPE and every --set that it began with, or choose another folder with -o."
+                    f"The checkpoint in {self.run.folder} is for another network than '{self.recipe.name}' makes "
+                    f"({name}): give the RECIPE and every --set of its first start, or choose another folder with -o."
                 )
             module.load_state_dict(kept, strict=False)
         for name, optimizer in self.optimizers.items():
@@ -442,7 +444,7 @@ def _refuse_uneven_shares(recipe: Recipe, processes: Processes) -> None:
     for index, phase in enumerate(recipe.phases):
         if phase.batch % (count * phase.accumulate):
             raise UsageError(
-                f"The batch of {phase.batch} in phase '{phase.name}' does not divide into {count} processes with "
+                f"The batch of {phase.batch} in phase '{phase.name}' cannot be divided among {count} processes with "
                 f"{phase.accumulate} equal parts each: set another one, --set phases.{index}.batch=N."
             )
 
@@ -515,7 +517,7 @@ def _started(recipe: Recipe, start: Sequence[str]) -> tuple[Colorizer | None, Re
 def _say_if_few(held_back: int, say: Notify) -> None:
     if held_back < LEAST_HELD_BACK:
         say(
-            f"{held_back} photographs are held back: what fewer than {LEAST_HELD_BACK} measure says little; hold back "
+            f"{held_back} photographs are held back; fewer than {LEAST_HELD_BACK} say little; hold back "
             "more with --set data.held_back=SHARE"
         )
 
@@ -596,11 +598,11 @@ def run_recipe(
     facts = {"roots": [str(root) for root in data], "train": len(photos.train), "validation": len(photos.validation)}
     if processes.is_main:
         if resume and not trainer.step:
-            say(f"there is no checkpoint in {folder} yet: starting anew")
+            say(f"there is no checkpoint in {folder} yet: starting from the beginning")
         changed = run.describe(trainer.recipe, facts, list(command), trainer.step)
         run.write_splits(data, photos, say)
         for field, (old, new) in changed.items():
-            say(f"going on with {field} = {new} instead of {old}")
+            say(f"continuing with {field} = {new} instead of {old}")
         run.trackers = trackers(track, folder, trainer.recipe.to_dict(), trainer.step)
         phases = trainer.recipe.phases
         # They may have been given in epochs.

@@ -62,10 +62,10 @@ def vivid(rgb: Tensor, gain: float) -> Tensor:
 def diversity_shortfall(outputs: tuple[Tensor, Tensor], codes: tuple[Tensor, Tensor], target: float) -> Tensor:
     """Shortfall of the difference between two colourings of a photograph, given the distance of their codes.
 
-    Each sample's mean a*, b* is removed first, so that a global tint does not count, and chroma is averaged over
-    cells of 1/16 of a side, so that noise does not count. ``target`` is the wanted distance in CIELAB units for
-    codes at unit distance a dimension; the shortfall is relative to it. A global tint counts against them: it is what a
-    code changes most easily.
+    Chroma is averaged over cells of 1/16 of a side, so that noise does not count as a difference. Neither does a global
+    tint, which a code changes most easily: each sample's mean a*, b* is removed, and the distance of the means is added
+    to the loss. ``target`` is the wanted distance in CIELAB units for codes at unit distance per dimension; the
+    shortfall is relative to it.
     """
 
     def regions(chroma: Tensor) -> Tensor:
@@ -97,8 +97,8 @@ def feature_distance(features: tuple[Tensor, ...], truth: tuple[Tensor, ...], *,
 def delta_e94(chroma: Tensor, truth: Tensor) -> Tensor:
     """Mean CIE 1994 colour difference (graphic arts) of chroma ``(N, 2, h, w)`` from the truth at equal lightness.
 
-    In CIELAB units. It follows CIEDE2000, the metric to be good at, where that is smooth: an error weighs the more the
-    paler the true colour is.
+    In CIELAB units. It follows CIEDE2000, the metric to optimize, where that is smooth: the paler the true colour, the
+    more an error weighs.
     """
     ours, theirs = (image.square().sum(1).add(1e-3).sqrt() for image in (chroma, truth))
     along = (ours - theirs).square()
@@ -110,7 +110,7 @@ def delta_e94(chroma: Tensor, truth: Tensor) -> Tensor:
 def edge_distance(chroma: Tensor, truth: Tensor) -> Tensor:
     """Mean absolute difference of the steps between neighbouring pixels, at full and at half size, in CIELAB units.
 
-    Clouds of colour on what is even cost as much as borders that are missing or that lie beside the true ones.
+    Blotches on even areas cost as much as edges that are missing or misplaced.
     """
     total = chroma.new_zeros(())
     for _ in range(2):
@@ -124,7 +124,7 @@ def colorfulness_shortfall(rgb: Tensor) -> Tensor:
     """1 - C / 100, the mean over photographs (Kang et al. 2023).
 
     C is Hasler and Suesstrunk's colourfulness, as in ``color.metrics``, of sRGB 0..1 ``(N, 3, H, W)``. Colours outside
-    sRGB count as what is shown of them.
+    sRGB count as displayed, clipped.
     """
     red, green, blue = (255 * rgb.clamp(0, 1)).unbind(1)
     opponents = torch.stack((red - green, (red + green) / 2 - blue), 1).flatten(2)

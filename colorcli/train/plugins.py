@@ -33,7 +33,7 @@ BUILT_IN: dict[str, tuple[EntryPoint, ...]] = {
 
 @cache
 def points(kind: Kind) -> dict[str, EntryPoint]:
-    """What there is of a kind, by name.
+    """The plug-ins of a kind, by name.
 
     Raises:
         UsageError: two packages claim the same name.

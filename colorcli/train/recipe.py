@@ -41,7 +41,7 @@ _POSITIVE = (
 
 @dataclass(frozen=True)
 class DataOptions:
-    """What the network is shown.
+    """What the network sees.
 
     Attributes:
         crop: side of the square crops in pixels.
@@ -56,7 +56,8 @@ class DataOptions:
         test: share set aside besides, which training never looks at: ``evaluate RUN#test`` measures on them.
         drop_least_colorful: share of the least colourful photographs to leave out (García et al. 2024: 0.1).
         toned: whether to learn from photographs of one tone as well, which ``colorize`` takes for monochrome prints:
-            sepia, and gray on a coloured page. Of those of a garment before a plain wall it takes a quarter for prints.
+            sepia, and gray on a coloured page. It mistakes a quarter of those of garments before plain walls for
+            prints.
         labels: where class labels come from: ``none``, ``folders`` (ImageNet names or synset folders, in order; or the
             files KEY.cls of a shard), a CSV file with the columns ``name`` and ``class``, or ``pseudo`` (the teacher's
             answer on the middle of the colour photograph). They are given in validation, too.
@@ -273,9 +274,7 @@ class Recipe:
             raise ValueError("a recipe needs a phase")
         for phase in self.phases:
             if phase.patience and not self.best:
-                raise ValueError(
-                    f"phase '{phase.name}' has patience, but the recipe names no metric to wait for (best)"
-                )
+                raise ValueError(f"phase '{phase.name}' has patience, but the recipe names no metric (best)")
 
     def to_dict(self) -> dict[str, Any]:
         """The recipe as plain data, as saved in a run folder."""
@@ -323,12 +322,13 @@ def from_dict(table: dict[str, Any]) -> Recipe:
 
 def _one_of(what: str, value: str, allowed: tuple[str, ...]) -> None:
     if value not in allowed:
-        raise ValueError(f"{what} is '{value}', not one of {', '.join(allowed)}")
+        raise ValueError(f"{what} must be one of {', '.join(allowed)}, not '{value}'")
 
 
 def _within(what: str, value: float, low: float, high: float = math.inf) -> None:
     if not low <= value <= high:
-        raise ValueError(f"{what} is {value:g}, not {low:g} {'or more' if high == math.inf else f'to {high:g}'}")
+        wanted = f"≥ {low:g}" if high == math.inf else f"from {low:g} to {high:g}"
+        raise ValueError(f"{what} must be {wanted}, not {value:g}")
 
 
 def _override(table: dict[str, Any], override: str) -> None:

@@ -41,7 +41,7 @@ from colorcli.train.data import Entry, PhotoSet
 from colorcli.train.recipe import Recipe
 from colorcli.train.trackers import Tracker
 
-# Fewer are hashed before anybody asks what takes so long.
+# Fewer are hashed before anyone wonders what takes so long.
 _MANY = 2000
 
 
@@ -173,7 +173,7 @@ class Run:
                 write_json(fresh / "state.json", state)
                 _settle(fresh)
             except BaseException:
-                # Half a checkpoint is of no use, and on a full disk its room is.
+                # Half a checkpoint is useless, and its space is needed on a full disk.
                 shutil.rmtree(fresh, ignore_errors=True)
                 raise
             shutil.rmtree(old, ignore_errors=True)

@@ -34,7 +34,7 @@ def located(sources: Sequence[str], say: Notify = lambda _: None) -> list[Path]:
 
     Raises:
         UsageError: a folder is not there, the library that reads a source is not installed, it cannot be read, or
-            ``COLORCLI_OFFLINE`` forbids to.
+            ``COLORCLI_OFFLINE`` forbids it.
         OutputError: the cache cannot be written.
     """
     found: list[Path] = []

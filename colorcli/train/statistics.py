@@ -70,10 +70,10 @@ def fingerprint(entries: Sequence[Entry]) -> str:
 
 
 def once(kind: str, key: str, count: Callable[[], dict[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
-    """The tables that ``count`` gives, or gave before under this key: they are kept in the cache, by ``kind``.
+    """The tables that ``count`` returns, or has returned before for this key: they are cached, by ``kind``.
 
-    Where several processes train together, the first one counts and the others are given what it found; all of them
-    have to come here, the first time that they ask for a key.
+    If several processes train together, the main one counts and broadcasts the tables; all of them must call this the
+    first time that one needs a key.
     """
     if (kind, key) not in _KNOWN:
         _KNOWN[kind, key] = _counted_by_the_first(lambda: _cached(kind, key, count))

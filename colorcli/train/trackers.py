@@ -1,6 +1,6 @@
 """Experiment trackers beside ``metrics.jsonl``: TensorBoard and Weights & Biases.
 
-Both are asked for by name: the one is a large library, the other sends numbers to a server.
+Neither runs unless requested: one is a large library, the other sends numbers to a server.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Validation on the held-back photographs during training.
 
-These numbers steer training; ``colorcli evaluate`` gives those to publish.
+These numbers are for choosing weights; those to publish are ``colorcli evaluate``'s.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What a cluster costs beyond the local engine: CPU seconds of all processes, in one run on one machine (Linux).
 
-CPU seconds and not those of a clock, so that the workers of one machine do not have to share its cores with anybody.
+CPU time, not wall time, since all workers share the cores of one machine.
 """
 
 from __future__ import annotations
@@ -25,9 +25,10 @@ _TICK = os.sysconf("SC_CLK_TCK")
 
 
 def measure(folder: Path, model: str, backend: str, count: int) -> list[Row]:
-    """CPU time a photograph of one and of two workers by that of the local engine, each with one thread.
+    """CPU time per photograph of one and of two workers relative to the local engine, each with one thread.
 
-    Also what decides how many workers one driver can feed: the driver's own share of that time, and a worker's memory.
+    Also prints what limits the number of workers of one driver: the driver's own share of that time, and a worker's
+    memory.
     """
     photos = photographs(folder / "photos", count, (500, 375))
     engines: dict[str, Callable[[Work], Executor]] = {"local": LocalExecutor}
@@ -51,7 +52,7 @@ def measure(folder: Path, model: str, backend: str, count: int) -> list[Row]:
 
 
 class _Metered:
-    """An executor whose time is taken from its first task to its last record, while its workers are there."""
+    """An executor that is timed from its first task to its last record, while its workers exist."""
 
     def __init__(self, make: Callable[[Work], Executor]) -> None:
         self._make = make
@@ -64,9 +65,8 @@ class _Metered:
 
     def prepare(self, observe: Callable[[Event], None]) -> Facts:
         facts = self._executor.prepare(observe)
-        if isinstance(
-            self._executor, RayExecutor
-        ):  # whose first worker is ready: opening a model is no photograph's cost
+        if isinstance(self._executor, RayExecutor):
+            # Only its first worker is ready, and opening models does not count.
             while not all(slot.about for slot in self._executor._slots):
                 self._executor._look(None)
         return facts
@@ -77,7 +77,7 @@ class _Metered:
         for event in self._executor.carry_out(tasks, append):
             self.own = time.process_time() - own
             ended += event["event"] == "photo.done"
-            if ended == len(tasks):  # what follows the last is the end of the cluster
+            if ended == len(tasks):  # shutting the cluster down does not count
                 self.cpu = _cpu_seconds() - cpu
                 self.peak = max(map(_peak, _family()))
             yield event
@@ -96,7 +96,7 @@ def _family() -> list[str]:
 
 
 def _cpu_seconds() -> float:
-    """Of the family, with those of it that have ended."""
+    """CPU seconds of the family, including processes that have ended."""
     return sum(int(ticks) for process in _family() for ticks in _stat(process)[11:15]) / _TICK
 
 
@@ -109,7 +109,7 @@ def _stat(process: str) -> list[str]:
 
 
 def _peak(process: str) -> float:
-    """Highest resident memory of a worker so far, MiB; 0 if the process is none."""
+    """Highest resident memory of a worker so far, MiB; 0 for other processes."""
     try:
         is_worker = Path(f"/proc/{process}/cmdline").read_bytes().startswith(b"ray::_Worker")
         status = Path(f"/proc/{process}/status").read_text() if is_worker else ""

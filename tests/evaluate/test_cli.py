@@ -84,7 +84,7 @@ def test_exit_codes(cli: Cli, photos: Path, models: dict[str, Any], tmp_path: Pa
         ("photos", "--protocol", "nobody"): (ExitCode.USAGE, "There is no protocol 'nobody'"),
         ("photos", "--gray", "red"): (ExitCode.USAGE, "--gray must be lightness"),
         ("photos", "--sigmas", "x"): (ExitCode.USAGE, "--sigmas must be numbers"),
-        ("photos", *fake, "--sigma", "3"): (ExitCode.USAGE, "--sigma is for models that take a random code"),
+        ("photos", *fake, "--sigma", "3"): (ExitCode.USAGE, "--sigma is for models that can take a random code"),
         ("photos", *fake, "--class", "unicorn"): (ExitCode.USAGE, "no ImageNet class 'unicorn'"),
         ("photos", "--metric-weights", "alex=x"): (ExitCode.USAGE, "NAME=FILE"),
         ("--truth", "photos"): (ExitCode.USAGE, "give the colourings as DATA"),

@@ -107,7 +107,7 @@ def test_a_sweep_killed_twice_gives_the_table_of_one_that_was_not(places: Places
     assert carry_out(sweep, again, device="cpu")
     assert (again.output / "fast-seed0" / "weights.safetensors").stat().st_mtime_ns == untouched
     other = _load(tmp_path, SWEEP.replace("lr=3e-3", "lr=4e-3"))
-    with pytest.raises(UsageError, match=r"fast-seed0 was made by another recipe"):
+    with pytest.raises(UsageError, match=r"fast-seed0 was made from another recipe"):
         carry_out(other, again, device="cpu")
 
 
@@ -120,14 +120,14 @@ def test_a_sweep_stops_when_it_is_told_and_says_that_it_is_not_done(places: Plac
     ("change", "said"),
     [
         (('metric = "psnr"', 'metric = "lpips"'), "which is not measured"),
-        (('against = "slow"', 'against = "sluggish"'), "which is no variant"),
-        (('name = "fast"', 'name = "slow"'), "two variants have one name"),
-        (('"higher"', '"better"'), "expects higher or lower"),
+        (('against = "slow"', 'against = "sluggish"'), "which is not a variant"),
+        (('name = "fast"', 'name = "slow"'), "two variants have the same name"),
+        (('"higher"', '"better"'), "must expect higher or lower"),
         (("seeds = [0]", "seeds = 3"), "seeds is a list"),
         (("lr=3e-3", "rate=3e-3"), "no field 'rate'"),
         (("seeds =", "sedes ="), "no field 'sedes'"),
         (('name = "fast"', 'name = "fast"\nlabel = "pseudo"'), "no field 'label'"),
-        (('name = "fast"', 'name = "fast"\nlabels = "true"'), "labels is one of none"),
+        (('name = "fast"', 'name = "fast"\nlabels = "true"'), "labels must be one of none"),
         (('protocol = "stretch256"', 'protocol = "stretch"'), "no protocol 'stretch'"),
     ],
 )

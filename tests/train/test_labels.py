@@ -64,5 +64,5 @@ def test_a_file_that_is_no_teacher_is_a_sentence(tmp_path: Path) -> None:
 
 def test_labels_of_an_unknown_kind_are_refused() -> None:
     """If they were taken for "none", the generator would be trained without classes."""
-    with pytest.raises(ValueError, match="not one of none, folders, pseudo"):
+    with pytest.raises(ValueError, match="must be one of none, folders, pseudo"):
         recipes.DataOptions(labels="pseudonym")

@@ -103,8 +103,8 @@ def test_a_term_that_is_added_to_the_weights_leaves_the_one_that_goes_without_sa
     ("text", "said"),
     [
         ('name = "mine"', "list of phases"),
-        ('name = "mine"\n[[phases]]\nname = "a"\nsteps = 1', "says no system and no preset"),
-        ('name = "mine"\nsystem = "convnet"\npreset = "lite"\n[[phases]]\nsteps = 1', "a phase says no name"),
+        ('name = "mine"\n[[phases]]\nname = "a"\nsteps = 1', "lacks system and preset"),
+        ('name = "mine"\nsystem = "convnet"\npreset = "lite"\n[[phases]]\nsteps = 1', "a phase lacks name"),
     ],
 )
 def test_a_recipe_of_ones_own_is_told_what_it_lacks(tmp_path: Path, text: str, said: str) -> None:

@@ -370,7 +370,7 @@ def test_other_photographs_are_noticed_when_a_run_goes_on(photos: Path, tmp_path
         heard.append(str(record["phase"]))
 
     _train(photos, folder, resume=True, observe=hear)
-    assert any(re.match(r"going on with photographs\.train = \d+ instead of \d+", said) for said in heard)
+    assert any(re.match(r"continuing with photographs\.train = \d+ instead of \d+", said) for said in heard)
 
 
 def test_a_checkpoint_of_another_network_is_refused(photos: Path, tmp_path: Path) -> None:
@@ -378,7 +378,7 @@ def test_a_checkpoint_of_another_network_is_refused(photos: Path, tmp_path: Path
     folder = tmp_path / "run"
     _train(photos, folder, seconds=0)
     sets = ["network.encoder=[8, 8, 8, 8, 16]", "network.decoder=[8, 8, 8, 8, 8]"]
-    with pytest.raises(UsageError, match="of another network than recipe 'toy' makes"):
+    with pytest.raises(UsageError, match="for another network than 'toy' makes"):
         _train(photos, folder, *sets, resume=True)
     assert Run(folder).begun
 
@@ -452,7 +452,7 @@ def test_a_batch_that_does_not_divide_among_processes_is_refused(photos: Path, t
     three, four = Processes.alone(), Processes.alone()
     three.world_size, four.world_size = 3, 4
     for processes in (three, four):
-        with pytest.raises(UsageError, match="batch of 8 in phase 'regression' does not divide"):
+        with pytest.raises(UsageError, match="batch of 8 in phase 'regression' cannot be divided"):
             Trainer(Setup(recipe, PhotoSet([photos], held_back=0.2)), Run(tmp_path / "run"), processes)
 
 
@@ -548,11 +548,11 @@ def test_only_frozen_parts_are_cached(photos: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("override", "said"),
     [
-        ("phases.0.weights.distill=0.1", "objective 'standard' does not know; it knows native"),
+        ("phases.0.weights.distill=0.1", "objective 'standard' does not have; it has native"),
         ("phases.0.weights.adversarial=0.1", r"no \[discriminator\]"),
         ("phases.0.weights.diversity=0.1", "needs samples = 2"),
         ("phases.0.samples=2", "convnet gives one answer"),
-        ("phases.0.loss='cross_entropy'", "for bins alone"),
+        ("phases.0.loss='cross_entropy'", "for bins only"),
     ],
 )
 def test_what_a_network_cannot_do_is_refused_at_once(photos: Path, tmp_path: Path, override: str, said: str) -> None:

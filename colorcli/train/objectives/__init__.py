@@ -1,4 +1,4 @@
-"""The ways of training, by the name that recipes call them."""
+"""The ways of training, by their names in recipes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an objective is: all that one way of training knows and the loop does not."""
+"""What an objective is: everything specific to one way of training, which the loop does not know."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from colorcli.train.run import Run
 Update = Callable[[str, Tensor], Tensor]
 Grid = list[list[NDArray[np.uint8]]]
 
-# What batch norm calls its stored means in networks that have one of their own.
+# The name of the stored means in networks with a batch norm of their own.
 _STATISTICS = ("stored_mean", "running_means")
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -74,7 +74,7 @@ class Setup:
         return pseudo_labelled(self, entries)
 
     def place(self, module: Any) -> Any:
-        """Move a network to the device, in the memory layout that convolutions like best."""
+        """Move a network to the device, in the memory layout that is fastest for convolutions."""
         return module.to(self.device, memory_format=torch.channels_last)
 
     def autocast(self) -> torch.autocast:
@@ -99,7 +99,7 @@ class Setup:
     def draw(self, make: Callable[[int], Tensor], count: int) -> Tensor:
         """Random numbers for this process's ``count`` photographs.
 
-        They are cut out of those for all processes, so that they do not depend on how many there are.
+        They are a slice of those for all processes, so they do not depend on the number of processes.
         """
         index, of = self.share
         return make(count * of)[index * count : (index + 1) * count].to(self.device)
@@ -111,8 +111,8 @@ class Objective(ABC):
     Attributes:
         terms: of the loss, which the weights of its phases may name.
         takes_added_terms: whether they may also name those that other packages add.
-        judged: the measures by which a trained network is set against the one it began as, each with what counts as a
-            difference; a minus says that lower is better.
+        judged: the measures that compare the trained network with the initial one, each with the least difference that
+            counts; a minus sign means that lower is better.
         network: what is trained, and ships.
         parts: further networks that learn and are kept in checkpoints (a discriminator).
     """
@@ -130,7 +130,7 @@ class Objective(ABC):
                 if weight and phase.train != "discriminator" and term not in known:
                     raise UsageError(
                         f"Phase '{phase.name}' gives a weight to '{term}', which the objective "
-                        f"'{self.recipe.objective}' does not know; it knows {', '.join(known)}."
+                        f"'{self.recipe.objective}' does not have; it has {', '.join(known)}."
                     )
         self.network: nn.Module = setup.place(setup.start if setup.start is not None else self.build())
         self.parts: dict[str, nn.Module] = {}
@@ -180,8 +180,8 @@ class Objective(ABC):
     ) -> dict[str, Tensor]:
         """Teach the discriminator.
 
-        Real and fake images pass through it in separate batches, as in the generator's step: in a mixed batch, batch
-        norm's statistics reveal which are fake, and the generator cannot learn from that.
+        Real and fake images pass through it in separate batches, as they do in the generator's step. In a mixed batch,
+        batch norm's statistics would reveal the fakes, in a way that the generator could not learn from.
         """
         self.setup.learn(self.parts["discriminator"])
         with self.setup.autocast():
@@ -213,7 +213,7 @@ class Objective(ABC):
     def average(self) -> nn.Module:
         """A copy of the network for the running average of its weights; frozen parts are shared."""
         frozen = [self.network.get_submodule(part) for part in getattr(self.network, "frozen_parts", ())]
-        # What the memo knows already is not copied.
+        # deepcopy does not copy what is in its memo.
         average = copy.deepcopy(self.network, {id(module): module for module in frozen})
         return average.requires_grad_(False).eval()
 

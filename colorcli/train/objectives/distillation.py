@@ -1,4 +1,4 @@
-"""Making a backbone that knows gray pictures: a student of the colour teacher that sees lightness alone."""
+"""Training a backbone for gray photographs: a student of the colour teacher that sees only lightness."""
 
 from __future__ import annotations
 
@@ -67,5 +67,5 @@ class Distillation(Objective):
 
 
 def _floats(features: Features) -> tuple[Tensor, ...]:
-    # The coarser maps: the fine ones of a colour network hold colours that gray cannot tell.
+    # The coarser maps: the fine ones of a colour network hold colours that gray does not reveal.
     return tuple(feature.float() for feature in features[2:])

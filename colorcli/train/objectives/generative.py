@@ -1,4 +1,4 @@
-"""Training the class-conditional generator that ``biggan-encoder`` lite looks for its answers in."""
+"""Training the class-conditional generator that ``biggan-encoder`` lite is built on."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _SHOWN = 8
 class Generative(Objective):
     """A class-conditional generator of 64 px; the recipe's data need labels.
 
-    A phase with the term ``adversarial`` is BigGAN's training (Brock et al., ICLR 2019), which wants millions of
+    A phase with the term ``adversarial`` is BigGAN's training (Brock et al., ICLR 2019), which needs millions of
     photographs and large batches. A phase with the terms ``native`` and ``prior`` makes the generator the decoder of a
     variational autoencoder (Kingma and Welling 2014), which learns from few; both together are VAE/GAN (Larsen et al.,
     ICML 2016). The latents' distribution is the standard normal one in all.

@@ -35,7 +35,7 @@ _FITTED_ON = 128
 
 
 class Standard(Objective):
-    """What every system is trained by, unless its recipe names another objective.
+    """The objective of every system, unless its recipe names another.
 
     The discriminator sees L* and chroma together (``sees = "lab"``: L*/50-1 and ab/110, three channels) or RGB in
     -1..1 (``sees = "rgb"``), at the resolution of the network's answer.
@@ -53,7 +53,7 @@ class Standard(Objective):
         if crop % unit:
             raise UsageError(f"{self.recipe.system} takes sides that are multiples of {unit}, not crops of {crop} px.")
         if any(phase.rebalance for phase in self.recipe.phases):
-            # Now, because counting takes all processes.
+            # Here, since counting needs all processes.
             statistics(setup.photos, setup.photos.train, setup.say)
         if self.network.fitted and setup.start is None:
             self._fit()
@@ -72,12 +72,12 @@ class Standard(Objective):
         for phase in self.recipe.phases:
             self._refuse_what_the_network_cannot(phase)
             if phase.fakes not in ("generator", "recolored"):
-                # Now, because the phase may come after a night of another one.
+                # Checked here, since the phase may begin after hours of another one.
                 try:
                     self._earlier(phase.fakes)
                 except ModelError as error:
                     raise ModelError(
-                        f"The fakes of phase '{phase.name}' are those of an earlier model. {error} Train it first, or "
+                        f"The fakes of phase '{phase.name}' come from an earlier model. {error} Train it first, or "
                         f"name another one: --set phases.{self.recipe.phases.index(phase)}.fakes=MODEL."
                     ) from error
 
@@ -100,7 +100,7 @@ class Standard(Objective):
         if (self._loss(phase) == "cross_entropy") != (self.network.native_space == "bins"):
             raise UsageError(
                 f"Phase '{phase.name}' cannot have the loss {phase.loss}: {system} answers in "
-                f"{self.network.native_space}; cross_entropy is for bins alone, and bins take no other."
+                f"{self.network.native_space}; cross_entropy is for bins only, and bins take no other loss."
             )
 
     def build(self) -> Colorizer:
@@ -144,7 +144,7 @@ class Standard(Objective):
         return made
 
     def _let_learn(self, patterns: tuple[str, ...]) -> None:
-        """Let the parameters learn whose names match one of the patterns; all but frozen parts where there are none."""
+        """Make trainable the parameters whose names match a pattern; without patterns, all but frozen parts."""
         for handle in self._masks:
             handle.remove()
         self._masks.clear()
@@ -156,7 +156,7 @@ class Standard(Objective):
             names, _, first = pattern.removesuffix("]").partition("[")
             matching = [parameter for name, parameter in own.items() if fnmatchcase(name, names)]
             if not matching:
-                raise UsageError(f"No parameter of {self.recipe.system} is called '{names}', which is to learn.")
+                raise UsageError(f"No parameter of {self.recipe.system} is called '{names}', as learns asks.")
             for parameter in matching:
                 parameter.requires_grad_(True)
                 if first:
@@ -223,7 +223,7 @@ class Standard(Objective):
     def _answer(
         self, phase: Phase, gray: Tensor, codes: list[Tensor], classes: Tensor | None
     ) -> tuple[list[Tensor], Any]:
-        """Native answers, one for each code (one in all without codes), and whatever further terms may need."""
+        """Native answers, one for each code (a single one without codes), and whatever further terms need."""
         lightness = colors.gray_to_lightness(gray)
         taken = {CLASS_INDEX.name: classes} if classes is not None else {}
         if not codes:
