@@ -313,7 +313,7 @@ def test_status_says_whether_a_run_came_to_its_end(old: Path, capsys: pytest.Cap
     assert "it was stopped with 4 left, run it again to continue" in capsys.readouterr().out
     journal.write_text("".join(whole.splitlines(keepends=True)[:-1]))
     main(["status", "old_colorized"])
-    assert "did not come to its end, run it again to continue" in capsys.readouterr().out
+    assert "did not finish, run it again to continue" in capsys.readouterr().out
 
 
 def test_a_file_that_verify_rejects_can_be_made_again(old: Path) -> None:

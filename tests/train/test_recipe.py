@@ -17,6 +17,7 @@ TOY = str(Path(__file__).with_name("toy.toml"))
 def test_every_recipe_in_the_package_loads(name: str) -> None:
     recipe = recipes.load(name)
     assert recipe.name == name
+    assert recipes.SHELF.describe(name).endswith("."), "train --list shows the first line, which must be a sentence"
     assert recipes.from_dict(recipe.to_dict() | {"phases": [dict(p) for p in recipe.to_dict()["phases"]]}) == recipe
 
 
