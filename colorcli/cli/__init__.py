@@ -137,11 +137,11 @@ def _render_usage(error: Exception, message: str, code: int) -> int:
         from colorcli.cli.command import option_name, sources
         from colorcli.cli.values import refused
 
-        place = sources(context).get(parameter.name)
+        source = sources(context).get(parameter.name)
         if fault := refused(error):
-            message = f"{place or option_name(parameter)} {fault}."
-        elif place:
-            message = f"{message.rstrip('.')} ({place})."
+            message = f"{source or option_name(parameter)} {fault}."
+        elif source:
+            message = f"{message.rstrip('.')} ({source})."
     _say(message)
     if context is not None:
         print(f"See: {context.command_path} --help", file=sys.stderr)  # noqa: T201

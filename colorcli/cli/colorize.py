@@ -16,7 +16,7 @@ from colorcli.cli import pipe
 from colorcli.cli.backend_options import Backend, Compile, Device, Precision
 from colorcli.cli.completion import complete_model
 from colorcli.cli.control_options import with_controls
-from colorcli.cli.places import Place, place
+from colorcli.cli.paths import PathOrUrl, path_or_url
 from colorcli.errors import ColorcliError, ExitCode, UsageError
 from colorcli.images import formats
 
@@ -37,17 +37,19 @@ _LONG = 60.0
 def colorize(
     ctx: typer.Context,
     inputs: Annotated[
-        list[Place] | None,
+        list[PathOrUrl] | None,
         typer.Argument(
-            parser=place, metavar="INPUT", help="Folders, files and URLs; - for names on stdin, or with -o - an image."
+            parser=path_or_url,
+            metavar="INPUT",
+            help="Folders, files and URLs; - for names on stdin, or with -o - an image.",
         ),
     ] = None,
     output: Annotated[
-        Place | None,
+        PathOrUrl | None,
         typer.Option(
             "--output",
             "-o",
-            parser=place,
+            parser=path_or_url,
             metavar="PATH|URL",
             help="Folder (or file, for a single photograph; - for stdout). [default: INPUT_colorized]",
         ),
@@ -200,7 +202,7 @@ def colorize(
 
 
 def request_of(
-    ctx: typer.Context, inputs: Sequence[Place], output: Place | None, listed: Sequence[str] = ()
+    ctx: typer.Context, inputs: Sequence[PathOrUrl], output: PathOrUrl | None, listed: Sequence[str] = ()
 ) -> Request:
     """The request that a command's options make: those of ``colorize`` that it has.
 
@@ -332,7 +334,7 @@ def _batch_size(text: str) -> int | None:
     raise UsageError(f"--batch-size must be auto or at least 1, not '{text}'.")
 
 
-def _inputs(inputs: Sequence[Place], files_from: Path | None) -> tuple[list[Place], list[str]]:
+def _inputs(inputs: Sequence[PathOrUrl], files_from: Path | None) -> tuple[list[PathOrUrl], list[str]]:
     """The inputs that were named, and the names from a list."""
     folders = [path for path in inputs if str(path) != "-"]
     if files_from is None and len(folders) == len(inputs):

@@ -67,8 +67,8 @@ class Command(TyperCommand):
             with output.protected():
                 return super().invoke(ctx)
         except (UsageError, ModelError, DeviceError) as error:
-            if places := sources(ctx):
-                error.add_note(f"Not from the command line: {', '.join(places.values())}.")
+            if origins := sources(ctx):
+                error.add_note(f"Not from the command line: {', '.join(origins.values())}.")
             raise
         except BrokenPipeError as error:
             output.silence(sys.stdout)
@@ -80,10 +80,10 @@ def sources(ctx: Any) -> dict[str, str]:
     found = {}
     for param in ctx.command.params:
         source = ctx.get_parameter_source(param.name)
-        places = {"ENVIRONMENT": getattr(param, "envvar", None), "DEFAULT_MAP": settings_path()}
-        place = None if source is None else places.get(source.name)
-        if place is not None:
-            found[param.name] = f"{option_name(param)} from {place}"
+        origins = {"ENVIRONMENT": getattr(param, "envvar", None), "DEFAULT_MAP": settings_path()}
+        origin = None if source is None else origins.get(source.name)
+        if origin is not None:
+            found[param.name] = f"{option_name(param)} from {origin}"
     return found
 
 

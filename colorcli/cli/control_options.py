@@ -36,8 +36,8 @@ def with_options(command: Function, among: Callable[[list[inspect.Parameter]], l
 
 def _placed(kept: list[inspect.Parameter], added: list[inspect.Parameter]) -> list[inspect.Parameter]:
     """The controls after the model (or models), where help pages are read from the top."""
-    place = next(index for index, one in enumerate(kept) if one.name in ("model", "models")) + 1
-    return [*kept[:place], *added, *kept[place:]]
+    position = next(index for index, one in enumerate(kept) if one.name in ("model", "models")) + 1
+    return [*kept[:position], *added, *kept[position:]]
 
 
 def _parameter(setting: Setting) -> inspect.Parameter:

@@ -60,10 +60,10 @@ def docs(
 
 def page_path(page: str) -> Path:
     """Path of a page of ``PAGES``, installed or in a checkout."""
-    place = Path(PAGES[page][0])
-    if place.parts[0] == "colorcli":
-        return _PACKAGE.joinpath(*place.parts[1:])
-    if place.parts[0] == "models":
-        return environment.bundled_models_dir().joinpath(*place.parts[1:])
+    path = Path(PAGES[page][0])
+    if path.parts[0] == "colorcli":
+        return _PACKAGE.joinpath(*path.parts[1:])
+    if path.parts[0] == "models":
+        return environment.bundled_models_dir().joinpath(*path.parts[1:])
     installed = _PACKAGE / "pages" / f"{page}.md"
-    return installed if installed.exists() else _PACKAGE.parent / place
+    return installed if installed.exists() else _PACKAGE.parent / path

@@ -11,11 +11,11 @@ from typing import Annotated
 import typer
 
 from colorcli.cli import output
-from colorcli.cli.places import Place, place
+from colorcli.cli.paths import PathOrUrl, path_or_url
 from colorcli.errors import VerificationError
 
 Folder = Annotated[
-    Place, typer.Argument(parser=place, metavar="OUT", help="A folder or URL that colorize has written to.")
+    PathOrUrl, typer.Argument(parser=path_or_url, metavar="OUT", help="A folder or URL that colorize has written to.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object a line on stdout.")]
 

@@ -123,7 +123,7 @@ class Setting:
 
 
 @dataclass(frozen=True)
-class Place:
+class ControlContext:
     """What a control's value may depend on, besides settings.
 
     Attributes:
@@ -163,7 +163,7 @@ class Control:
     dtype: str
     neutral: float
     settings: tuple[Setting, ...]
-    make: Callable[[Settings, Place], NDArray[Any]]
+    make: Callable[[Settings, ControlContext], NDArray[Any]]
     random: bool = False
     examples: tuple[Settings, ...] = field(default=({},))
     follow: Follow | None = None
@@ -179,8 +179,8 @@ class Control:
     def example(self, number: int, layout: Windows | None = None) -> NDArray[Any]:
         """An example value, different for each ``number``."""
         chosen = {setting.name: setting.default for setting in self.settings}
-        place = Place("verification", number, layout)
-        return self.make(chosen | dict(self.examples[number % len(self.examples)]), place)
+        context = ControlContext("verification", number, layout)
+        return self.make(chosen | dict(self.examples[number % len(self.examples)]), context)
 
     def record(self, settings: Settings, sample: int) -> Any:
         """One colouring's value for the journal."""
@@ -209,11 +209,11 @@ def random_code(seed: int, name: str, sample: int, sigma: float) -> NDArray[np.f
     return (sigma * generator.standard_normal(Z_DIM)).astype(np.float32)
 
 
-def _code(settings: Settings, place: Place) -> NDArray[np.float32]:
-    return random_code(settings["seed"], place.relative, place.sample, settings["sigma"])
+def _code(settings: Settings, context: ControlContext) -> NDArray[np.float32]:
+    return random_code(settings["seed"], context.relative, context.sample, settings["sigma"])
 
 
-def _class(settings: Settings, place: Place) -> NDArray[np.int64]:
+def _class(settings: Settings, context: ControlContext) -> NDArray[np.int64]:
     import numpy as np
 
     given = settings["class_index"]
@@ -229,10 +229,10 @@ def _palette(settings: Settings) -> NDArray[np.float32]:
     return np.array(given["palette"] if given is not None else [0] * 5, np.float32)
 
 
-def _hints(settings: Settings, place: Place) -> NDArray[np.float32]:
-    if place.layout is None:
+def _hints(settings: Settings, context: ControlContext) -> NDArray[np.float32]:
+    if context.layout is None:
         raise ValueError("hints need a photograph's layout")
-    return hints.as_map(settings.get("hints"), place.layout, place.window)
+    return hints.as_map(settings.get("hints"), context.layout, context.window)
 
 
 def _class_shown(index: int) -> str:
@@ -312,7 +312,7 @@ PALETTE = Control(
     "float32",
     0,
     (REFERENCE,),
-    lambda settings, place: _palette(settings),
+    lambda settings, context: _palette(settings),
     follow=lambda chroma, lightness, settings: reference.transfer(chroma, settings["reference"]),
 )
 """Mean a*, mean b*, and variance of a*, covariance, and variance of b*, float32 ``(5,)``, of an example."""
@@ -511,7 +511,7 @@ def draw(names: Iterable[str], settings: Settings, relative: str, sample: int, l
     """
     taken = controls(names)
     return [
-        {one.name: one.make(settings, Place(relative, sample, layout, window)) for one in taken}
+        {one.name: one.make(settings, ControlContext(relative, sample, layout, window)) for one in taken}
         for window in range(len(layout.starts))
     ]
 

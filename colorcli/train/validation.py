@@ -23,7 +23,7 @@ from colorcli.color.metrics import colorfulness
 from colorcli.errors import NothingToDoError
 from colorcli.networks.biggan_encoder import BigGANEncoder, distance_from_prior
 from colorcli.networks.colorizer import Colorizer
-from colorcli.pipeline.controls import CLASS_INDEX, SEED, SIGMA, Place, Z
+from colorcli.pipeline.controls import CLASS_INDEX, SEED, SIGMA, ControlContext, Z
 from colorcli.registry.card import read_card
 from colorcli.train.data import Batch, centre
 
@@ -104,7 +104,7 @@ def codes(network: Colorizer, setup: Setup, batch: Batch, sigma: float, sample: 
     if Z.name not in network.controls:
         return {}
     settings = {SIGMA.name: sigma, SEED.name: setup.recipe.seed}
-    drawn = np.stack([Z.make(settings, Place(name, sample)) for name in batch.names])
+    drawn = np.stack([Z.make(settings, ControlContext(name, sample)) for name in batch.names])
     return {Z.name: torch.from_numpy(drawn).to(setup.device)}
 
 

@@ -13,7 +13,7 @@ from colorcli.errors import UsageError
 from colorcli.images.tiles import Windows
 from colorcli.networks.size import SizeRule
 from colorcli.pipeline import controls
-from colorcli.pipeline.controls import Control, Place, Setting, Settings
+from colorcli.pipeline.controls import Control, ControlContext, Setting, Settings
 from colorcli.sessions.session import ModelInfo
 
 INFO = ModelInfo("stub@x", "stub", "0" * 64, ("z", "class_index"), SizeRule(32, 16))
@@ -74,9 +74,9 @@ def test_several_classes_change_fastest() -> None:
     assert [(one["class_index"], sample) for one, sample in found] == [(281, 0), (207, 0), (281, 1), (207, 1)]
 
 
-def _filled(settings: Settings, place: Place) -> NDArray[Any]:
-    assert place.layout is not None
-    return np.full((3, *place.layout.shape), settings["warmth"] + place.window, np.float32)
+def _filled(settings: Settings, context: ControlContext) -> NDArray[Any]:
+    assert context.layout is not None
+    return np.full((3, *context.layout.shape), settings["warmth"] + context.window, np.float32)
 
 
 WARMTH = Setting("warmth", "--warmth", float, 0.0, "How warm.", unset=0.0, low=0, high=9, title="Warmth")

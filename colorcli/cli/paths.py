@@ -10,11 +10,11 @@ from colorcli import stores
 if TYPE_CHECKING:
     from colorcli.stores import Url
 
-    Place = Path | Url
+    PathOrUrl = Path | Url
 else:
-    Place = Path  # Typer knows no unions; ``place`` makes both
+    PathOrUrl = Path  # Typer knows no unions; ``path_or_url`` makes both
 
 
-def place(text: str) -> Place:
+def path_or_url(text: str) -> PathOrUrl:
     """A path, or the URL of a store. Raises UsageError for other URLs."""
     return stores.checked(text) if stores.is_url(text) else Path(text)
