@@ -14,8 +14,8 @@ _SIDE = 1024
 # black and white can have no chroma: an image in which fewer pixels lie between them has no room for colour
 LEAST_ROOM = 0.005
 _NEAR_BLACK, _NEAR_WHITE = 0.03, 0.97
-# an image is near-black if 99 % of its pixels are below this code (L* 10)
-_DARK = 0.105
+# an image is near-black if this share of its pixels is below this code (L* 10)
+_DARK, _MOSTLY = 0.105, 0.99
 
 # a page: at least this share of pixels has the paper's tone, within the tolerance; ink is darker by the contrast
 _BINS, _LEAST_PAPER, _TOLERANCE, _LIGHTEST_PAPER = 64, 0.6, 3, 0.5
@@ -61,7 +61,7 @@ def content_of(pixels: Pixels) -> Content:
         reason = "stays black and white: hardly a pixel lies between the two and could hold colour"
         return Content(room, f"neutral: {reason}")
     tones = _tones(coarse[::2, ::2] if max(coarse.shape[:2]) >= _SIDE // 4 else coarse, top)
-    if float(np.percentile(tones, 99)) < _DARK:
+    if np.mean(tones < _DARK) >= _MOSTLY:
         return Content(room, dark=True)
     paper = _paper(tones)
     if paper is None:

@@ -80,15 +80,11 @@ class _Segments:
 def header(source: Source) -> Header:
     """Size and depth, from the segments alone."""
     found = _read_segments(source)
-    # every block of 8 x 8 pixels takes at least one bit
-    if 8 * (source.size - found.scan_at) < -(-found.width // 8) * -(-found.height // 8):
-        raise too_small(found.width, found.height)
     return Header(found.width, found.height, 8 if found.precision == 8 else 16)
 
 
 def decode(source: Source, *, salvage: bool = False) -> Decoded:
     """The image and its metadata. Raises ``UnreadableError``."""
-    header(source)
     data = source.whole()
     found = _read_segments(Source(data))
     notes: tuple[str, ...] = ("CMYK was converted to RGB",) if found.channels == 4 else ()
@@ -194,6 +190,9 @@ def _read_segments(source: Source) -> _Segments:
         at += size
     if not found.frame:
         raise UnreadableError("holds no picture")
+    # every block of 8 x 8 pixels takes at least one bit
+    if 8 * (source.size - found.scan_at) < -(-found.width // 8) * -(-found.height // 8):
+        raise too_small(found.width, found.height)
     return found
 
 

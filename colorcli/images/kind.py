@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import maximum_filter, minimum_filter, uniform_filter
 
 from colorcli.color.spaces import srgb_to_lab
 from colorcli.images.photo import Kind, Pixels
@@ -102,6 +101,8 @@ def own_color(pixels: Pixels, other: NDArray[np.uint8]) -> tuple[NDArray[np.floa
     Returns:
         The image's own a*, b* ``(2, h, w)``, and weights ``(h, w)``: 1 where it keeps them, 0 in the print; float32.
     """
+    from scipy.ndimage import maximum_filter, minimum_filter, uniform_filter  # slow, and few photographs need it
+
     step = max(1, max(pixels.shape[:2]) // (2 * _OWN_SIDE))
     lab = srgb_to_lab(_block_means(pixels[::step, ::step], _OWN_SIDE) / np.iinfo(pixels.dtype).max)
     height, width = lab.shape[:2]
@@ -256,6 +257,8 @@ def _print_by_residual(
     residual: NDArray[np.floating], inner: tuple[slice, slice], scattered: float
 ) -> Judgement | None:
     """``_print_among_colors``, given the distance of every pixel's colour from the print's tone."""
+    from scipy.ndimage import maximum_filter
+
     height, width = residual.shape
     colored = residual > _OTHER_COLOR
     # a stamp or stain may lie in the middle: what is beside it decides, if that is most of the middle
