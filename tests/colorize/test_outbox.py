@@ -387,7 +387,7 @@ def test_a_name_that_no_file_can_have_fails_alone(photos: Path, store: Store) ->
         (["colorize", IN], "no place beside it"),
         (["colorize", IN, "-o", OUT, "--report"], "outputs go to a store, there is no --report"),
         (["colorize", IN, "-o", OUT, "--report", "--bag", "b"], "no --report or --bag"),
-        (["colorize", IN, "-o", OUT, "--engine", "ray"], "no URLs"),
+        (["colorize", IN, "-o", OUT, "--engine", "ray"], "not URLs"),
         (["colorize", IN, "-o", "out.jpg"], "names a file"),
         (["colorize", IN, "-o", "-"], "one image"),
         (["colorize", "memory://nothing", "-o", OUT], "nothing at memory://nothing"),

@@ -63,7 +63,7 @@ def test_a_protocol_can_fix_what_a_model_is_steered_by(tmp_path: Path) -> None:
         ('fit = "bend"', 'fit of a protocol must be one of crop, stretch, native, not "bend"'),
         ("id = 3", "a protocol has no field 'id'"),
         ("sizes = 3", "a protocol has no field 'sizes'; did you mean size"),
-        ("size = 0", "size starts at 1"),
+        ("size = 0", "size must be ≥ 1"),
         ('size = "large"', 'size of a protocol must be a whole number, not "large"'),
         ('gray = "blue"', "gray of a protocol must be one of lightness"),
         ("sigma = 300", "sigma must be"),

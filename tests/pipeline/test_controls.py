@@ -95,7 +95,7 @@ def test_a_new_control_is_one_declaration(monkeypatch: pytest.MonkeyPatch) -> No
     lightness = np.zeros((2, 1, 32, 48), np.float32)
     assert controls.complete(info.controls, {}, lightness)["warm"].shape == (2, 3, 32, 48)
     assert controls.options(info.controls) == "--sigma, --seed, --warmth"
-    with pytest.raises(UsageError, match="takes no warmth, so --warmth means nothing"):
+    with pytest.raises(UsageError, match="takes no warmth, so --warmth has no effect"):
         choose_parameters(INFO, warmth=2)
     assert choose_parameters(INFO) == before
 

@@ -123,7 +123,7 @@ def test_a_sweep_stops_when_it_is_told_and_says_that_it_is_not_done(places: Plac
         (('against = "slow"', 'against = "sluggish"'), "which is not a variant"),
         (('name = "fast"', 'name = "slow"'), "two variants have the same name"),
         (('"higher"', '"better"'), "must expect higher or lower"),
-        (("seeds = [0]", "seeds = 3"), "seeds is a list"),
+        (("seeds = [0]", "seeds = 3"), "seeds must be a list"),
         (("lr=3e-3", "rate=3e-3"), "no field 'rate'"),
         (("seeds =", "sedes ="), "no field 'sedes'"),
         (('name = "fast"', 'name = "fast"\nlabel = "pseudo"'), "no field 'label'"),
