@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import io
+import re
 import shutil
 import tarfile
 from collections.abc import Callable, Iterator, Sequence
@@ -42,7 +43,7 @@ def located(sources: Sequence[str], say: Notify = lambda _: None) -> list[Path]:
         if source.startswith("hf://"):
             found.append(_kept(source, f"{_key(source)}.tar", partial(_write_set, source), say))
         elif "://" in source:
-            for address in _library("webdataset").shardlists.expand_urls(source):
+            for address in _library("webdataset.shardlists").expand_urls(source):
                 name = f"{_key(address)}/{address.rpartition('/')[2]}"
                 found.append(_kept(address, name, partial(_copy_shard, address), say))
         elif Path(source).exists():
@@ -73,10 +74,11 @@ def _kept(source: str, name: str, fetch: Callable[[Path], None], say: Notify) ->
     return target
 
 
-def _library(name: str) -> Any:
+def _library(module: str) -> Any:
     try:
-        return importlib.import_module(name)
+        return importlib.import_module(module)
     except ImportError as error:
+        name = module.partition(".")[0]
         raise UsageError(f"This DATA {needs(name, _EXTRAS[name])}.") from error
 
 
@@ -117,9 +119,13 @@ def _members(row: Any, column: str, labels: Sequence[str]) -> Iterator[tuple[str
 
 def _copy_shard(address: str, path: Path) -> None:
     """Copy a shard that WebDataset's library opens: over HTTP, from a store, or out of a command (``pipe:``)."""
-    webdataset = _library("webdataset")
+    # As an attribute of the package, gopen is this function, not the module.
+    gopen = _library("webdataset.gopen").gopen
     try:
-        with webdataset.gopen.gopen(address) as stream, path.open("wb") as file:
+        with gopen(address) as stream, path.open("wb") as file:
             shutil.copyfileobj(stream, file)
-    except OSError as error:
-        raise UsageError(f"The shard {address} cannot be fetched: {error}.") from error
+    except (OSError, ValueError) as error:
+        # Of curl's failures the library gives the whole command; what counts is its status.
+        status = re.search(r"exit \d+", str(error))
+        reason = f"the command that fetches it ended with {status[0]}" if status else error
+        raise UsageError(f"The shard {address} cannot be fetched: {reason}.") from error

@@ -63,12 +63,15 @@ def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
         found.append(address)
         return (tmp_path / "photos" / "shard-000.tar").open("rb")
 
-    shards = ModuleType("webdataset")
-    shards.shardlists = SimpleNamespace(  # type: ignore[attr-defined]
-        expand_urls=lambda url: [url.replace("{0..1}", str(index)) for index in range(2)]
-    )
-    shards.gopen = SimpleNamespace(gopen=gopen)  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "webdataset", shards)
+    # As in the library, the attribute gopen of the package is the function, and hides the module.
+    for module, names in {
+        "webdataset": {"gopen": gopen},
+        "webdataset.gopen": {"gopen": gopen},
+        "webdataset.shardlists": {"expand_urls": lambda url: [url.replace("{0..1}", str(index)) for index in range(2)]},
+    }.items():
+        stand_in = ModuleType(module)
+        vars(stand_in).update(names)
+        monkeypatch.setitem(sys.modules, module, stand_in)
     return found
 
 
@@ -88,6 +91,17 @@ def test_shards_at_an_address_are_fetched_once(photos: Path, asked: list[str]) -
     assert [path.name for path in found] == ["photos", "part-0.tar", "part-1.tar"]
     names = {entry.name for entry in PhotoSet(found, held_back=0).train}
     assert {"part-0/20.png", "part-1/20.png", "00.png"} <= names
+
+
+def test_the_library_itself_fetches_shards(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stand-ins prove nothing about where the library keeps its functions."""
+    for module in ("webdataset", "webdataset.gopen", "webdataset.shardlists"):
+        monkeypatch.delitem(sys.modules, module)
+    pytest.importorskip("webdataset")
+    (shard,) = located([(photos / "shard-000.tar").as_uri()])
+    assert shard.read_bytes() == (photos / "shard-000.tar").read_bytes()
+    with pytest.raises(UsageError, match=r"cannot be fetched: the command that fetches it ended with exit 7\.$"):
+        located(["http://localhost:9/nothing.tar"])
 
 
 def test_what_cannot_be_fetched_is_a_sentence(
