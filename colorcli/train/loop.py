@@ -33,7 +33,7 @@ from colorcli.train.processes import Processes
 from colorcli.train.recipe import DataOptions, Phase, Recipe
 from colorcli.train.run import Run, load_optimizer, optimizer_tensors
 from colorcli.train.statistics import colorful
-from colorcli.train.trackers import trackers
+from colorcli.train.trackers import check, trackers
 
 _WINDOW = 50
 LEAST_HELD_BACK = 20
@@ -561,6 +561,7 @@ def run_recipe(
         UsageError: the folder holds a run already and ``resume`` is not set.
         ColorcliError: as the parts say: no photographs, no teacher, no device, divergence, a full disk.
     """
+    check(track)
     if threads is not None:
         torch.set_num_threads(threads)
     processes = Processes.found(resolve_device(device))

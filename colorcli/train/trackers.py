@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from colorcli.errors import OutputError, UsageError
 
-NAMES = ("tensorboard", "wandb")
+_MODULES = {"tensorboard": "torch.utils.tensorboard", "wandb": "wandb"}
 
 
 class Tracker(Protocol):
@@ -44,24 +44,32 @@ def trackers(names: Sequence[str], folder: Path, recipe: Mapping[str, Any], step
     Raises:
         UsageError: there is no such tracker, or its library is not installed.
     """
-    made: list[Tracker] = []
-    for name in dict.fromkeys(names):
-        if name not in NAMES:
-            raise UsageError(f"There is no tracker '{name}'; there are {' and '.join(NAMES)}.")
-        made.append(_TensorBoard(folder, step) if name == "tensorboard" else _WandB(folder, recipe))
-    return made
+    check(names)
+    return [
+        _TensorBoard(folder, step) if name == "tensorboard" else _WandB(folder, recipe) for name in dict.fromkeys(names)
+    ]
 
 
-def _library(module: str, package: str) -> Any:
+def check(names: Sequence[str]) -> None:
+    """Refuse trackers that ``trackers`` would refuse, before there is a run."""
+    for name in names:
+        if name not in _MODULES:
+            raise UsageError(f"There is no tracker '{name}'; there are {' and '.join(_MODULES)}.")
+        _library(name)
+
+
+def _library(package: str) -> Any:
     try:
-        return importlib.import_module(module)
+        return importlib.import_module(_MODULES[package])
     except ImportError as error:
-        raise UsageError(f"--track {package} needs a library that is not installed: pip install {package}.") from error
+        raise UsageError(
+            f"--track {package} needs a library that is not installed ({error}): pip install {package}."
+        ) from error
 
 
 class _TensorBoard:
     def __init__(self, folder: Path, step: int) -> None:
-        writer = _library("torch.utils.tensorboard", "tensorboard").SummaryWriter
+        writer = _library("tensorboard").SummaryWriter
         # What a killed run had shown beyond its last checkpoint comes again.
         self._writer = writer(str(folder / "tensorboard"), purge_step=step + 1 if step else None)
 
@@ -78,7 +86,7 @@ class _TensorBoard:
 
 class _WandB:
     def __init__(self, folder: Path, recipe: Mapping[str, Any]) -> None:
-        self._wandb = _library("wandb", "wandb")
+        self._wandb = _library("wandb")
         record = folder / "wandb.json"
         known = json.loads(record.read_text(encoding="utf-8"))["id"] if record.is_file() else None
         self._run = self._wandb.init(

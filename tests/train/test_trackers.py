@@ -75,6 +75,13 @@ def test_a_tracker_that_is_not_there_is_a_sentence(tmp_path: Path, monkeypatch: 
         trackers(["tensorbored"], tmp_path, {}, 0)
 
 
+def test_a_tracker_that_is_not_there_is_noticed_before_there_is_a_run(photos: Path, tmp_path: Path) -> None:
+    """Naming the classes of a million photographs takes hours, after which the misspelling would show."""
+    with pytest.raises(UsageError, match="tensorbored"):
+        run_recipe(recipes.load(TOY), [photos], tmp_path / "run", device="cpu", track=["tensorbored"])
+    assert not (tmp_path / "run").exists()
+
+
 def test_tensorboard_reads_what_was_written(tmp_path: Path) -> None:
     """Numbers and images are written, and steps that a killed run logged after its checkpoint appear only once."""
     pytest.importorskip("tensorboard", reason="part of the extra 'track'")
