@@ -56,8 +56,16 @@ def _opened(source: Source) -> Iterator[Any]:
     except ImportError as error:
         raise UnreadableError(f"is a HEIF file, which {needs('pillow-heif', 'heif')}") from error
     try:
-        yield pillow_heif.open_heif(io.BytesIO(source.whole()), convert_hdr_to_8bit=False)
+        file = pillow_heif.open_heif(io.BytesIO(source.whole()), convert_hdr_to_8bit=False)
+        yield _filled(file)
     except UnreadableError:
         raise
     except LIBRARY_ERRORS as error:
         raise UnreadableError(f"cannot be decoded: {error}") from error
+
+
+def _filled(file: Any) -> Any:
+    """The file, unless there is nothing in it. Raises ``UnreadableError``."""
+    if not len(file):
+        raise UnreadableError("holds no picture of a kind that libheif can decode")
+    return file

@@ -57,13 +57,36 @@ def to_srgb(pixels: Pixels, profile: bytes | None, gamma: float | None = None) -
     return pixels
 
 
+def why_not_applied(profile: bytes | None, channels: int) -> str:
+    """Why ``to_srgb`` takes the codes of an image of 1 or 3 channels as sRGB despite its profile; "" if it does not."""
+    space = color_space(profile)
+    if profile is None or (space == "CMYK" and channels == 3):  # CMYK becomes RGB when it is decoded
+        return ""
+    expected = "GRAY" if channels == 1 else "RGB"
+    if space in ("GRAY", "RGB") and space != expected:
+        said = f"it is for {'gray' if space == 'GRAY' else 'RGB'}, the picture is {'gray' if channels == 1 else 'RGB'}"
+        return "" if channels == 1 and _can_transform(profile) and _is_srgb(profile) else said
+    if space == expected and (_gray_response(profile) is not None if channels == 1 else _can_transform(profile)):
+        return ""
+    return "it is damaged, or of a kind that is not supported"
+
+
+@lru_cache(maxsize=8)
+def _can_transform(profile: bytes) -> bool:
+    """Whether an RGB profile can be used and makes sense: black and white stay dark and light."""
+    try:
+        black, white = _transform(np.array([[[0] * 3, [65535] * 3]], np.uint16), profile)[0]
+    except (imagecodecs.CmsError, ValueError):
+        return False
+    return bool(black.max() < 65535 // 2 < white.min())
+
+
 @lru_cache(maxsize=8)
 def gray_curve(profile: bytes) -> NDArray[np.floating] | None:
     """sRGB codes 0..1 for the 65,536 codes of a gray profile; None if its curve is sRGB's or cannot be read."""
-    tag = _tag(profile, b"kTRC")
     device = np.linspace(0, 1, 65536)
-    response = _response(tag, device) if tag else None
-    if response is None or not np.all(np.isfinite(response)):
+    response = _gray_response(profile)
+    if response is None:
         return None
     if profile[20:24] == b"Lab ":
         lightness = np.clip(response, 0, 1) * 100
@@ -73,6 +96,13 @@ def gray_curve(profile: bytes) -> NDArray[np.floating] | None:
     if curve[-1] - curve[0] < 0.1 or np.abs(curve - device).max() < 1e-3:
         return None
     return curve
+
+
+def _gray_response(profile: bytes) -> NDArray[np.floating] | None:
+    """Response to the 65,536 codes of a gray profile; None if it cannot be read."""
+    tag = _tag(profile, b"kTRC")
+    response = _response(tag, np.linspace(0, 1, 65536)) if tag else None
+    return response if response is not None and np.all(np.isfinite(response)) else None
 
 
 def _tag(profile: bytes, signature: bytes) -> bytes | None:
@@ -133,16 +163,13 @@ def _through(pixels: Pixels, curve: NDArray[np.floating]) -> Pixels:
 
 
 def _rgb_to_srgb(pixels: Pixels, profile: bytes) -> Pixels:
-    try:
-        if _is_srgb(profile):
-            return pixels
-        if not pixels.flags.writeable:
-            pixels = pixels.copy()
-        for y in range(0, pixels.shape[0], _STRIP_ROWS):
-            strip = np.ascontiguousarray(pixels[y : y + _STRIP_ROWS])
-            pixels[y : y + _STRIP_ROWS] = _transform(strip, profile)
-    except (imagecodecs.CmsError, ValueError):
+    if not _can_transform(profile) or _is_srgb(profile):
         return pixels
+    if not pixels.flags.writeable:
+        pixels = pixels.copy()
+    for y in range(0, pixels.shape[0], _STRIP_ROWS):
+        strip = np.ascontiguousarray(pixels[y : y + _STRIP_ROWS])
+        pixels[y : y + _STRIP_ROWS] = _transform(strip, profile)
     return pixels
 
 

@@ -7,6 +7,7 @@ because it copies them twice. Only CMYK goes through Pillow, which handles Adobe
 from __future__ import annotations
 
 import io
+import re
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -42,6 +43,8 @@ from colorcli.images.strict_jpeg import (
 
 COMMENT = b"COM"
 _SOI, _EOI, _SOS = 0xD8, 0xD9, 0xDA
+_END = bytes((0xFF, _EOI))
+_SALVAGE = "--salvage colours what is left"
 _STANDALONE = frozenset((0x01, *range(0xD0, 0xD8)))
 _FRAMES = frozenset((*range(0xC0, 0xC4), *range(0xC5, 0xC8), *range(0xC9, 0xCC), *range(0xCD, 0xD0)))
 _BASELINE_OR_PROGRESSIVE = frozenset((0xC0, 0xC1, 0xC2, 0xC9, 0xCA))
@@ -50,6 +53,11 @@ _EXTENDED_XMP = b"http://ns.adobe.com/xmp/extension/\0"
 _ICC = b"ICC_PROFILE\0"
 _SEGMENT = 65533
 _APPLICATIONS = range(0xE0, 0xF0)
+# comments and application segments; of these, libjpeg decodes colours by two
+_METADATA = frozenset((*_APPLICATIONS, 0xFE))
+_ABOUT_CODING = (b"JFIF", b"Adobe")
+_LEAST_MARKER = 0xC0
+_MARKER = re.compile(rb"\xff[\xc0-\xcf\xd9-\xdd\xe0-\xef\xfe]")
 # segments about the coding, or with a smaller copy, that say nothing about the photograph
 _TECHNICAL = (b"JFIF", b"JFXX", b"Adobe", b"Ducky", b"ICC_PROFILE", b"Exif", b"http://ns.adobe.com/", b"MPF")
 _JUMBF = "Content Credentials or other JUMBF"
@@ -58,7 +66,16 @@ _ICC_PART = _SEGMENT - len(_ICC) - 2
 
 @dataclass
 class _Segments:
-    """What the segments before the first scan say."""
+    """What the segments before the first scan say.
+
+    Attributes:
+        frame: the frame header's marker; ``frame_at`` is its offset in ``coding``.
+        scan_at: where the data of the first scan begin in the file.
+        coding: the start of the file without the segments that do not matter to decoding: damage in metadata is none
+            in the picture.
+        strays: bytes between segments that belong to none.
+        icc: parts of the colour profile: number, count of parts, and content of each.
+    """
 
     width: int = 0
     height: int = 0
@@ -67,11 +84,13 @@ class _Segments:
     frame: int = 0
     frame_at: int = 0
     scan_at: int = 0
+    coding: bytearray = field(default_factory=lambda: bytearray(b"\xff\xd8"))
+    strays: int = 0
     exif: bytes | None = None
     xmp: bytes | None = None
     extended_xmp: bool = False
     photoshop: bytes = b""
-    icc: dict[int, bytes] = field(default_factory=dict)
+    icc: list[tuple[int, int, bytes]] = field(default_factory=list)
     density: Resolution | None = None
     comments: list[bytes] = field(default_factory=list)
     others: list[str] = field(default_factory=list)
@@ -87,19 +106,26 @@ def decode(source: Source, *, salvage: bool = False) -> Decoded:
     """The image and its metadata. Raises ``UnreadableError``."""
     data = source.whole()
     found = _read_segments(Source(data))
+    if found.strays and not salvage:
+        raise UnreadableError(f"has a damaged header: {found.strays} bytes belong to none of its segments; {_SALVAGE}")
     notes: tuple[str, ...] = ("CMYK was converted to RGB",) if found.channels == 4 else ()
     # scans escape 0xFF, so the first end marker in them is the real one; libjpeg would make up a missing one
-    if data.find(b"\xff\xd9", found.scan_at) < 0:
-        if not salvage:
-            raise UnreadableError("is cut off: the end of the picture is missing")
-        data += b"\xff\xd9"
-    profile = b"".join(part for _, part in sorted(found.icc.items())) or None
-    pixels, damage = _decode_pixels(data, found, profile, salvage=salvage)
+    end = data.find(_END, found.scan_at)
+    if end < 0 and not salvage:
+        raise UnreadableError(f"is cut off: the end of the picture is missing; {_SALVAGE}")
+    profile, unread = _profile(found.icc)
+    coded = bytes(found.coding) + data[found.scan_at :] + (_END if end < 0 else b"")
+    pixels, damage = _decode_pixels(coded, found, profile, salvage=salvage)
+    if not damage and (end < 0 or found.strays):
+        what = "its end marker is missing" if end < 0 else "its header has bytes that belong to no segment"
+        damage = (f"damaged: {what}; no part of the picture seems to be missing",)
     notes += damage
+    if end >= 0 and _holds_picture(data[end + len(_END) :]):
+        notes += ("only the first of its pictures was read",)
     block = exif.strip_prefix(found.exif)
     if found.extended_xmp:
         notes += ("XMP beyond the first 64 KB was left out",)
-    notes += left_out_note((*found.others, *iptc.other_resources(found.photoshop)))
+    notes += left_out_note((*unread, *found.others, *iptc.other_resources(found.photoshop)))
     return Decoded(
         pixels,
         exif=block,
@@ -110,6 +136,23 @@ def decode(source: Source, *, salvage: bool = False) -> Decoded:
         texts=tuple((COMMENT, content) for content in found.comments),
         notes=notes,
     )
+
+
+def _profile(parts: list[tuple[int, int, bytes]]) -> tuple[bytes | None, tuple[str, ...]]:
+    """The colour profile put together from its parts (ICC.1:2022, B.4), and what to say if it cannot be."""
+    parts = sorted(parts)
+    if [part[:2] for part in parts] != [(number, len(parts)) for number in range(1, len(parts) + 1)]:
+        return None, ("its colour profile, which is damaged",)
+    return b"".join(content for _, _, content in parts) or None, ()
+
+
+def _holds_picture(data: bytes) -> bool:
+    """Whether what follows the picture has another, as in MPO files."""
+    at = data.find(b"\xff\xd8\xff")
+    try:
+        return at >= 0 and _read_segments(Source(data[at:])).frame > 0
+    except UnreadableError:
+        return False
 
 
 def _decode_pixels(
@@ -123,11 +166,11 @@ def _decode_pixels(
         pixels = decode_strictly(strict, found.channels)
     except UnreadableError as error:
         if not salvage:
-            raise UnreadableError(f"{error}; --salvage colours what is left") from error
+            raise UnreadableError(f"{error}; {_SALVAGE}") from error
         share = sound_share(strict, found.frame_at, found.height, found.channels)
         damage = (missing_note(None if share is None else 1 - share),)
         if is_deep:
-            data = without_reserved_markers(data, found.scan_at)
+            data = without_reserved_markers(data, len(found.coding))
         else:
             pixels = decode_damaged(data, found.channels)
     if is_deep:
@@ -172,22 +215,23 @@ def _pieces(coded: bytes | bytearray, metadata: Metadata, xmp: bytes, profile: b
 def _read_segments(source: Source) -> _Segments:
     found = _Segments()
     at = 2
-    while True:
-        marker, size, at = _next_marker(source, at)
+    while not found.scan_at:
+        marker, size, strays, at = _next_marker(source, at)
+        found.strays += strays
         if marker == _EOI:
             raise UnreadableError("holds no picture")
         content = source.read(at + 2, size - 2)
         if size < 2 or len(content) < size - 2:
             raise UnreadableError("is cut off inside its header")
-        if marker == _SOS:
-            found.scan_at = at + size
-            break
         if marker in _FRAMES:
             _read_frame(found, marker, content)
-            found.frame_at = found.frame_at or at - 2
+            found.frame_at = found.frame_at or len(found.coding)
         else:
             _read_application(found, marker, content)
+        if marker not in _METADATA or content.startswith(_ABOUT_CODING):
+            found.coding += _segment(marker, content)
         at += size
+        found.scan_at = at if marker == _SOS else 0
     if not found.frame:
         raise UnreadableError("holds no picture")
     # every block of 8 x 8 pixels takes at least one bit
@@ -196,24 +240,29 @@ def _read_segments(source: Source) -> _Segments:
     return found
 
 
-def _next_marker(source: Source, at: int) -> tuple[int, int, int]:
-    """The next marker that has a segment, that segment's size, and where it starts."""
+def _next_marker(source: Source, at: int) -> tuple[int, int, int, int]:
+    """The next marker that has a segment, that segment's size, bytes skipped that belong to none, and its start."""
+    strays = 0
     for _ in range(1 << 16):
         head = source.read(at, 4)
         if len(head) < 2:
             raise UnreadableError("is cut off inside its header")
-        if head[0] != 0xFF:
-            raise UnreadableError("has a damaged header")
-        if head[1] == 0xFF:
+        if head[0] != 0xFF or (head[1] < _LEAST_MARKER and head[1] not in _STANDALONE):
+            found = _MARKER.search(source.read(at, 1 << 16))
+            if found is None:
+                raise UnreadableError("has a damaged header")
+            strays += found.start()
+            at += found.start()
+        elif head[1] == 0xFF:
             at += 1
         elif head[1] in _STANDALONE or head[1] == _SOI:
             at += 2
         elif head[1] == _EOI:
-            return _EOI, 0, at + 2
+            return _EOI, 0, strays, at + 2
         elif len(head) < 4:
             raise UnreadableError("is cut off inside its header")
         else:
-            return head[1], struct.unpack_from(">H", head, 2)[0], at + 2
+            return head[1], struct.unpack_from(">H", head, 2)[0], strays, at + 2
     raise UnreadableError("has a damaged header")
 
 
@@ -245,8 +294,8 @@ def _read_application(found: _Segments, marker: int, content: bytes) -> None:
         found.xmp = content[len(_XMP) :]
     elif marker == 0xE1 and content.startswith(_EXTENDED_XMP):
         found.extended_xmp = True
-    elif marker == 0xE2 and content.startswith(_ICC) and len(content) > 14:
-        found.icc[content[12]] = content[14:]
+    elif marker == 0xE2 and content.startswith(_ICC) and len(content) >= 14:
+        found.icc.append((content[12], content[13], content[14:]))
     elif marker == 0xFE:
         found.comments.append(content)
     elif marker == 0xED:

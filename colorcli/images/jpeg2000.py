@@ -6,14 +6,14 @@ They are written losslessly (reversible 5/3 wavelet): archives use JPEG 2000 for
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, BinaryIO, cast
 
 import imagecodecs
 import numpy as np
 
-from colorcli.images import exif
+from colorcli.images import exif, icc
 from colorcli.images.encoding import Encoding
 from colorcli.images.photo import (
     LIBRARY_ERRORS,
@@ -35,10 +35,16 @@ _UUID_EXIF = b"JpgTiffExif->JP2"
 _UUID_IPTC = bytes.fromhex("33c7a4d2b81d4723a0baf1a3e097ad38")
 _SIGNATURE = b"\0\0\0\x0cjP  \r\n\x87\n"
 _ENUMERATED_SRGB = 16
+# colour spaces that are decoded: bilevel, sRGB, gray, sYCC (ITU-T T.801, table M.25); the others by name
+_ENUMERATED = frozenset((0, 15, 16, 17, 18))
+_OTHER_SPACES = {12: "CMYK", 13: "YCCK", 14: "CIELAB"}
+# steps of the first and of the other channels' samples, across and down, that OpenJPEG can bring together
+_SUBSAMPLINGS = frozenset((((1, 1), (1, 1)), ((1, 1), (2, 1)), ((1, 1), (2, 2))))
 _MAX_BOX = 1 << 26
-_KEPT = ("xmp", "exif", "iptc", "icc", "resolution")
+_READ = ("xmp", "exif", "iptc", "icc", "resolution", "space")
 _NOT_KEPT = {"xml": "XML boxes", "uuid d8fec3d61b0e483c92975828877ec481": "Content Credentials"}
 _TILE_PART = b"\xff\x90"
+_DIFFERENT_SIZES = "is a JPEG 2000 whose channels have different sizes, which is not supported"
 _LEAST_TILE = 14  # bytes of a tile's markers
 
 
@@ -154,12 +160,13 @@ def decode(source: Source, *, salvage: bool = False) -> Decoded:
         sign = "signed" if size.signed else "unsigned"
         raise UnreadableError(f"is a JPEG 2000 of {size.bits}-bit {sign} samples, which is not supported")
     boxes = _boxes(source)
+    _check_color(source, boxes)
     # given the boxes, imagecodecs would apply the profile itself, inexactly; sYCC and palettes need them
     content = source.whole()[_codestream_at(source) :] if "icc" in boxes else source.whole()
     try:
         array: np.ndarray[Any, Any] = np.asarray(imagecodecs.jpeg2k_decode(content))
     except NotImplementedError as error:
-        raise UnreadableError("is a JPEG 2000 whose channels have different sizes, which is not supported") from error
+        raise UnreadableError(_DIFFERENT_SIZES) from error
     except LIBRARY_ERRORS as error:
         raise UnreadableError(f"cannot be decoded: {error}") from error
     if array.ndim == 3 and array.shape[2] not in (3, 4) and size.components != 2:
@@ -177,8 +184,22 @@ def decode(source: Source, *, salvage: bool = False) -> Decoded:
         iptc=boxes.get("iptc"),
         icc=boxes.get("icc"),
         resolution=_resolution(boxes.get("resolution", b"")),
-        notes=(*damage, *left_out_note(_NOT_KEPT.get(name, f"box {name}") for name in boxes if name not in _KEPT)),
+        notes=(*damage, *left_out_note(_NOT_KEPT.get(name, f"box {name}") for name in boxes if name not in _READ)),
     )
+
+
+def _check_color(source: Source, boxes: Mapping[str, bytes]) -> None:
+    """Raise ``UnreadableError`` for a colour space or a subsampling that would be decoded as something else."""
+    space = boxes.get("space", b"")
+    if len(space) == 4 and (number := int.from_bytes(space, "big")) not in _ENUMERATED and "icc" not in boxes:
+        name = _OTHER_SPACES.get(number, f"colour space {number}")
+        raise UnreadableError(f"is a JPEG 2000 in {name}, which is not supported")
+    if (space_of_profile := icc.color_space(boxes.get("icc"))) not in (None, "GRAY", "RGB"):
+        raise UnreadableError(f"is a JPEG 2000 in {space_of_profile}, which is not supported")
+    at = _codestream_at(source) + 43
+    steps = [tuple(source.read(at + 3 * k, 2)) for k in range(_size(source).components)]
+    if any((steps[0], step) not in _SUBSAMPLINGS for step in steps[1:]) or len(set(steps[1:])) > 1:
+        raise UnreadableError(_DIFFERENT_SIZES)
 
 
 def encode(handle: BinaryIO, strips: Iterator[Pixels], encoding: Encoding) -> None:
@@ -304,6 +325,8 @@ def _boxes(source: Source) -> dict[str, bytes]:
                 head = source.read(inner_at, 3)
                 if inner == b"colr" and head[:1] == b"\x02" and inner_size <= _MAX_BOX:
                     found.setdefault("icc", source.read(inner_at + 3, inner_size - 3))
+                elif inner == b"colr" and head[:1] == b"\x01":
+                    found.setdefault("space", source.read(inner_at + 3, 4))
                 elif inner == b"res ":
                     for kind, place, length in _walk(source, inner_at, inner_at + inner_size):
                         if kind in (b"resc", b"resd"):

@@ -68,6 +68,7 @@ def header(source: Source) -> Header:
     return Header(width, height, 16 if depth == 16 else 8)
 
 
+_PALETTE = 3
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 # Adam7 (W3C PNG, 8.2): first row and column of each pass, and the steps between its rows and columns
 _PASSES = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1))
@@ -105,15 +106,19 @@ def decode(source: Source, *, salvage: bool = False) -> Decoded:
         picture, missing = _completed(form, picture)
         pixels, alpha = _decode_pixels(form, chunks, picture)
         notes += (missing_note(missing),)
-    texts = _texts(chunks)
+    texts, damaged = _texts(chunks)
     profiles, unread = _raw_profiles(texts)
+    packed = _first(chunks, b"iCCP")
+    profile = _profile(packed)
+    if packed and profile is None:
+        damaged.append("its colour profile, which is damaged")
     return Decoded(
         pixels,
         alpha,
         exif=exif.strip_prefix(_first(chunks, b"eXIf") or profiles.get("exif")),
         xmp=texts.get(_XMP_KEYWORD) or profiles.get("xmp"),
         iptc=profiles.get("iptc"),
-        icc=_profile(_first(chunks, b"iCCP")) or profiles.get("icc"),
+        icc=profile or profiles.get("icc"),
         resolution=_resolution(_first(chunks, b"pHYs")),
         texts=tuple(
             (name, content)
@@ -125,8 +130,13 @@ def decode(source: Source, *, salvage: bool = False) -> Decoded:
         notes=(
             *notes,
             *unread,
-            *left_out_note(_told(name) for name in chunks if name not in _KEPT),
-            *left_out_note(f"{_told(name)}, which is damaged" for name in lost),
+            *left_out_note(
+                (
+                    *(_told(name) for name in chunks if name not in _KEPT),
+                    *(f"{_told(name)}, which is damaged" for name in lost),
+                    *damaged,
+                )
+            ),
         ),
     )
 
@@ -230,12 +240,14 @@ def _decode_pixels(
 ) -> tuple[Pixels, Pixels | None]:
     key = chunks.get(b"tRNS", [b""])[0]
     try:
-        if form.depth < 8 or form.color == 3 or (key and form.depth == 8):
-            return _decode_with_pillow(_bare(form, picture, chunks))
+        if form.depth < 8 or form.color == _PALETTE or (key and form.depth == 8):
+            return _decode_with_pillow(_bare(form, picture, chunks), len(chunks.get(b"PLTE", [b""])[0]) // 3)
         if form.interlaced:
             pixels = _deinterlaced(form, picture)
         else:
             pixels = cast(Pixels, imagecodecs.png_decode(_bare(form, picture, chunks)))
+    except UnicodeDecodeError as error:  # imagecodecs makes a string of an error's number
+        raise UnreadableError("cannot be decoded: its image data are damaged") from error
     except LIBRARY_ERRORS as error:
         raise UnreadableError(f"cannot be decoded: {error}") from error
     if form.color in (4, 6):
@@ -252,7 +264,12 @@ def _decode_pixels(
 def _bare(form: _Layout, picture: Iterable[bytes], chunks: Mapping[bytes, list[bytes]]) -> bytes:
     """A file of nothing but pixels: of every other chunk that libpng dislikes, it prints a warning on stderr."""
     header = struct.pack(">IIBBBBB", form.width, form.height, form.depth, form.color, 0, 0, form.interlaced)
-    palette = [_chunk(name, chunks[name][0]) for name in (b"PLTE", b"tRNS") if name in chunks]
+    key = {0: 2, 2: 6}.get(form.color)
+    palette = [
+        _chunk(name, chunks[name][0])
+        for name in (b"PLTE", b"tRNS")
+        if name in chunks and (name == b"PLTE" or key in (None, len(chunks[name][0])))
+    ]
     data = [_chunk(b"IDAT", piece) for piece in picture]
     return b"".join([SIGNATURE, _chunk(b"IHDR", header), *palette, *data, _chunk(b"IEND", b"")])
 
@@ -284,10 +301,12 @@ def _deinterlaced(form: _Layout, picture: list[bytes]) -> Pixels:
     return cast(Pixels, pixels)
 
 
-def _decode_with_pillow(data: bytes) -> tuple[Pixels, Pixels | None]:
-    """Images with palettes, colour keys or fewer than 8 bits, which Pillow expands."""
+def _decode_with_pillow(data: bytes, colors: int) -> tuple[Pixels, Pixels | None]:
+    """Images with palettes of so many colours, colour keys or fewer than 8 bits, which Pillow expands."""
     image = PngImagePlugin.PngImageFile(io.BytesIO(data))  # not Image.open: its size limit is not ours
     image.load()
+    if image.mode == "P" and np.asarray(image).max() >= colors:  # Pillow would make them black
+        raise UnreadableError(f"is damaged: its picture has colours that its palette of {colors} lacks")
     if "transparency" in image.info:
         return _split_alpha(np.asarray(image.convert("LA" if image.mode in ("1", "L") else "RGBA")))
     return np.asarray(image.convert("RGB" if image.mode == "P" else "L")), None
@@ -314,8 +333,8 @@ def _unpack(data: bytes) -> bytes | None:
     return unpacked if unpacker.eof else None
 
 
-def _texts(chunks: dict[bytes, list[bytes]]) -> dict[bytes, bytes]:
-    """The texts that carry metadata, by keyword."""
+def _texts(chunks: dict[bytes, list[bytes]]) -> tuple[dict[bytes, bytes], list[str]]:
+    """The texts that carry metadata, by keyword, and what cannot be kept of them and of the others."""
     texts: dict[bytes, bytes | None] = {}
     for content in chunks.get(b"tEXt", []):
         keyword, _, text = content.partition(b"\0")
@@ -329,7 +348,10 @@ def _texts(chunks: dict[bytes, list[bytes]]) -> dict[bytes, bytes]:
         parts = rest[2:].split(b"\0", 2)
         if keyword.startswith((_XMP_KEYWORD, _RAW_PROFILE)) and len(parts) == 3:
             texts[keyword] = _unpack(parts[2]) if rest[:1] == b"\1" else parts[2]
-    return {keyword: text for keyword, text in texts.items() if text}
+    lost = ["XMP, which is damaged or too large" for keyword, text in texts.items() if text is None]
+    if any(len(content) > _MAX_KEPT_TEXT for name in PNG.texts for content in chunks.get(name, [])):
+        lost.append("a text of more than 1 MB")
+    return {keyword: text for keyword, text in texts.items() if text}, lost
 
 
 def _profile(content: bytes | None) -> bytes | None:

@@ -6,6 +6,7 @@ Terms: IPTC Photo Metadata Standard 2025.1 (digital source type, AI system used)
 from __future__ import annotations
 
 import json
+import re
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -32,6 +33,11 @@ _PREFIXES = {
     "rdf": RDF, "Iptc4xmpExt": IPTC_EXT, "xmpMM": XMP_MM, "stRef": ST_REF, "stEvt": ST_EVT
 }  # fmt: skip
 _MAX_PACKET = 1 << 24
+# how a packet in UTF-32 or UTF-16 begins: with a byte order mark, or with "<"; UTF-32's are longer, so they come first
+_ENCODINGS = {
+    start.encode(name): name for name in ("utf-32-le", "utf-32-be", "utf-16-le", "utf-16-be") for start in "\ufeff<"
+}
+_DECLARATION = re.compile(r"<\?xml\s[^>]*>")  # which names the former encoding
 _MOST_EVENTS = 20
 
 _REPLACED = frozenset(
@@ -238,7 +244,7 @@ def is_readable(xmp: bytes) -> bool:
 
 def orientation(xmp: bytes | None) -> int | None:
     """The ``tiff:Orientation`` 1..8 of a packet, or None."""
-    document = _parse(xmp) if xmp and b"Orientation" in xmp else None
+    document = _parse(xmp) if xmp and b"Orientation" in xmp.replace(b"\0", b"") else None
     root = _rdf(document) if document else None
     for description in _descriptions(root) if root else ():
         values = [description.getAttributeNS(TIFF, "Orientation")]
@@ -260,7 +266,7 @@ def _parse(packet: bytes | None) -> minidom.Document | None:
     """The packet as a document that has an ``rdf:RDF``; None if it is damaged or could be hostile."""
     if not packet or len(packet) > _MAX_PACKET:
         return None
-    packet = packet.strip(b"\0 \t\r\n")
+    packet = _in_utf8(packet).strip(b"\0 \t\r\n")
     end = packet.rfind(b"<?xpacket end")
     if end >= 0:  # some writers leave garbage after the packet
         packet = packet[: packet.find(b">", end) + 1]
@@ -276,6 +282,18 @@ def _parse(packet: bytes | None) -> minidom.Document | None:
     except (expat.ExpatError, _DocumentTypeError, ValueError, LookupError, RecursionError):
         return None
     return document if _rdf(document) is not None else None
+
+
+def _in_utf8(packet: bytes) -> bytes:
+    """The packet in UTF-8, if it is in UTF-16 or UTF-32 (ISO 16684-1, 7.1); damaged ones are returned as they are."""
+    name = next((name for start, name in _ENCODINGS.items() if packet.startswith(start)), None)
+    if name is None:
+        return packet
+    try:
+        text = packet.decode(name)
+    except UnicodeDecodeError:
+        return packet
+    return _DECLARATION.sub("", text.lstrip("\ufeff"), count=1).encode("utf-8", "replace")
 
 
 def _rdf(document: minidom.Document) -> minidom.Element | None:

@@ -206,6 +206,7 @@ def _sniff(source: Source) -> PhotoFormat:
 def _finish(path: Path, form: Format, decoded: Decoded) -> Photo:
     orientation = _orientation(decoded)
     turned = orientation >= 5
+    ignored = icc.why_not_applied(decoded.icc, 1 if decoded.pixels.ndim == 2 else 3)
     pixels = icc.to_srgb(decoded.pixels, decoded.icc, decoded.gamma)
     judged = judge(pixels)
     kind = judged.kind
@@ -222,6 +223,8 @@ def _finish(path: Path, form: Format, decoded: Decoded) -> Photo:
         resolution = replace(resolution, x=resolution.y, y=resolution.x)
     metadata = Metadata(block, decoded.xmp, decoded.iptc, decoded.icc, resolution, decoded.texts)
     notes = (*decoded.notes, judged.note) if judged.note else decoded.notes
+    if ignored:
+        notes += (f"its colour profile was not applied, and its values taken as sRGB: {ignored}",)
     if decoded.exif and block is None:
         notes += ("its EXIF is left out: it is damaged",)
     return Photo(path, form, pixels, kind, metadata, alpha, decoded.lossless, notes, other)

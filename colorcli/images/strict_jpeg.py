@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import struct
+from collections.abc import Iterator
 from typing import cast
 
 import imagecodecs
@@ -21,6 +22,14 @@ _END = b"\xff\xd9"
 _LEFT_OVER = re.compile(r"Corrupt JPEG data: (\d+) extraneous bytes before marker 0xd9")
 _DAMAGE = re.compile(r"Corrupt JPEG data|Premature end|Invalid|Bogus|Inconsistent|Unsupported marker", re.IGNORECASE)
 _RESERVED = re.compile(rb"\xff[\x02-\xbf]")  # ITU-T T.81, table B.1
+_RESTARTS, _SCAN = 0xDD, 0xDA
+_RESTART = re.compile(rb"\xff[\xd0-\xd7]")
+_FRAMES = frozenset((0xC0, 0xC1, 0xC2, 0xC9, 0xCA))
+_PROGRESSIVE = frozenset((0xC2, 0xCA))
+# markers other than those inside a scan: stuffed zeros, restarts, fill bytes
+_AFTER_SCAN = re.compile(rb"\xff([^\x00\xd0-\xd7\xff])")
+# markers that cannot follow a scan: libjpeg gives up there
+_NO_SCAN = re.compile(rb"\xff[\x01-\xbf\xd8\xf0-\xfd]")
 _READ_AHEAD = 16  # bytes that libjpeg holds in its bit buffer when it stops
 _SPACES = {1: "GRAY", 3: "RGB", 4: "CMYK"}
 
@@ -33,8 +42,9 @@ def decode_strictly(data: bytes, channels: int) -> Pixels | None:
         channels: 1, 3 or 4.
 
     Raises:
-        UnreadableError: libjpeg found damage.
+        UnreadableError: libjpeg found damage, or a scan is missing.
     """
+    _check_scans(data)
     try:
         pixels = simplejpeg.decode_jpeg(data, colorspace=_SPACES[channels])
     except ValueError as error:
@@ -45,6 +55,40 @@ def decode_strictly(data: bytes, channels: int) -> Pixels | None:
             raise UnreadableError(f"is damaged: {_told(str(error))}") from error
         return None
     return cast(Pixels, pixels[..., 0] if channels == 1 else pixels)
+
+
+def _check_scans(data: bytes) -> None:
+    """Raise ``UnreadableError`` unless the scans cover every coefficient of every channel with all its bits.
+
+    libjpeg does not miss the later scans of a progressive JPEG, or the other channels' scans of a sequential one: it
+    takes what has come as a picture with less detail (ITU-T T.81, G.1.1.1).
+    """
+    missing: dict[int, set[int]] = {}  # coefficients that have not come with their last bit, by channel
+    is_progressive = False
+    for marker, content in _segments(data):
+        if marker in _FRAMES and not missing:
+            is_progressive = marker in _PROGRESSIVE
+            missing = {channel: set(range(64)) for channel in content[6::3]}
+        elif marker == _SCAN and content:
+            channels, (first, last, bits) = content[1 : 1 + 2 * content[0] : 2], content[-3:]
+            arrived = range(first, last + 1) if is_progressive else range(64)
+            for channel in channels:
+                if not (is_progressive and bits & 15):
+                    missing.get(channel, set()).difference_update(arrived)
+            if not any(missing.values()):
+                return
+    if any(missing.values()):
+        raise UnreadableError("is cut off or damaged: scans of its picture are missing")
+
+
+def _segments(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Marker and content of every segment, those between scans included."""
+    at = 2
+    while (found := _AFTER_SCAN.search(data, at)) and found[1][0] != _END[1]:
+        start = found.end()
+        length = int.from_bytes(data[start : start + 2], "big")
+        yield found[1][0], data[start + 2 : start + length]
+        at = start + max(length, 2)
 
 
 def as_eight_bits(data: bytes) -> bytes:
@@ -83,6 +127,11 @@ def sound_share(data: bytes, frame_at: int, height: int, channels: int) -> float
     """
     if data[frame_at + 1] not in (0xC0, 0xC1):  # every scan of a progressive JPEG covers all rows
         return None
+    intervals, lost = _restart_intervals(data)
+    if intervals > 1:  # libjpeg goes on after each, so that rows after the damage may be sound
+        return 1 - lost / intervals
+    if end := _NO_SCAN.search(data, frame_at):
+        data = data[: end.start()].rstrip(b"\xff") + _END
     if _is_sound_up_to(data, frame_at, height, channels):  # only bytes left over at the end show the damage
         return None
     low, high, step = 0, height, 8
@@ -90,6 +139,25 @@ def sound_share(data: bytes, frame_at: int, height: int, channels: int) -> float
         middle = (low + high) // 2
         low, high = (middle, high) if _is_sound_up_to(data, frame_at, middle, channels) else (low, middle)
     return high / height
+
+
+def _restart_intervals(data: bytes) -> tuple[int, int]:
+    """How many restart intervals a damaged sequential image has in all, and of these at least how many are lost."""
+    interval = rows = columns = 0
+    for marker, content in _segments(data):
+        if marker == _RESTARTS:
+            interval = int.from_bytes(content[:2], "big")
+        elif marker in _FRAMES:
+            height, width = struct.unpack_from(">HH", content, 1)
+            factors = content[7::3]  # both sampling factors of each channel
+            across, down = (max(f >> 4 for f in factors), max(f & 15 for f in factors)) if len(factors) > 1 else (1, 1)
+            rows, columns = -(-height // (8 * down)), -(-width // (8 * across))
+        elif marker == _SCAN:
+            break
+    if not interval:
+        return 0, 0
+    expected = -(-rows * columns // interval)
+    return expected, max(1, expected - 1 - len(_RESTART.findall(data)))
 
 
 def _is_sound_up_to(data: bytes, frame_at: int, rows: int, channels: int) -> bool:

@@ -107,7 +107,7 @@ class _Page:
     def number(self, tag: int, default: int) -> int:
         return next(iter(self.numbers(tag)), default)
 
-    def bytes(self, tag: int) -> bytes | None:
+    def stored(self, tag: int) -> bytes | None:
         return self.reader.raw(self.slots[tag]) if tag in self.slots else None
 
     def _check(self, bits: tuple[int, ...], formats: tuple[int, ...]) -> None:
@@ -178,10 +178,36 @@ class _Page:
             whole = offset and count and offset + count <= size
             if not whole and not salvage:
                 if not (offset and count):
-                    raise UnreadableError("leaves parts of the picture empty, which is not supported")
+                    raise UnreadableError("leaves parts of the picture empty; --salvage colours what is left")
                 raise missing
             found.append((offset, count if whole else 0))
         return found
+
+    def is_last(self, index: int) -> bool:
+        """Whether a strip is the last one of its plane and has fewer rows than the others."""
+        rows = self.number(278, self.height)
+        return not self.tiled and self.height % rows > 0 and (index + 1) % -(-self.height // rows) == 0
+
+    def is_padded(self, segments: list[tuple[int, int]]) -> bool:
+        """Whether a last strip is filled up to the rows of the others, as by some writers: tifffile refuses it."""
+        for index, place in enumerate(segments):
+            if self.is_last(index) and self.compression in _REPACKERS:
+                content = self.reader.source.read(*place)
+                if self.without_padding(index, content) is not content:
+                    return True
+        return False
+
+    def without_padding(self, index: int, content: bytes) -> bytes:
+        """The content of a strip, packed anew without rows that it has too many."""
+        if self.compression not in _REPACKERS or self.number(_FILL_ORDER, 1) == 2:
+            return content
+        unpack, pack = _REPACKERS[self.compression]
+        try:
+            unpacked = bytes(unpack(content))
+        except (RuntimeError, ValueError):  # damage, which is found where it is decoded
+            return content
+        size = self.segment_bytes(index)
+        return bytes(pack(np.frombuffer(unpacked[:size], np.uint8))) if len(unpacked) > size else content
 
     def check_capacity(self) -> None:
         """Raise ``UnreadableError`` if the file is too small for the size it states."""
@@ -217,7 +243,7 @@ class _Page:
             if self.compression == _OLD_JPEG and self.number(_JPEG_STREAM, 0):
                 decode_strictly(content, self.samples)
             if self.compression == _JPEG and self.bits in (8, 12):
-                stream = segment_with_tables(self.bytes(_JPEG_TABLES), content)
+                stream = segment_with_tables(self.stored(_JPEG_TABLES), content)
                 decode_strictly(as_eight_bits(stream), 1 if self.planar else self.samples)
         except (UnreadableError, RuntimeError, ValueError, KeyError):
             return True
@@ -229,6 +255,14 @@ _UNPACKERS: dict[int, Any] = {
     _LZW: imagecodecs.lzw_decode,
     _PACKBITS: imagecodecs.packbits_decode,
     _ZSTD: imagecodecs.zstd_decode,
+}
+
+
+_REPACKERS: dict[int, tuple[Any, Any]] = {
+    8: (imagecodecs.zlib_decode, imagecodecs.zlib_encode),
+    32946: (imagecodecs.zlib_decode, imagecodecs.zlib_encode),
+    _PACKBITS: (imagecodecs.packbits_decode, imagecodecs.packbits_encode),
+    _ZSTD: (imagecodecs.zstd_decode, imagecodecs.zstd_encode),
 }
 
 
@@ -286,7 +320,7 @@ def _decode(source: Source, page: _Page, *, salvage: bool) -> Decoded:
     if page.pages > 1 and not page.chosen:
         which = "the first" if page.rank == 1 else f"the largest, number {page.rank},"
         notes += (f"of its {page.pages} pages {which} was read",)
-    profile = page.bytes(_ICC)
+    profile = page.stored(_ICC)
     alpha: Pixels | None = None
     color = _SAMPLES[page.photometric]
     if values.shape[2] > color:
@@ -315,7 +349,7 @@ def _decode(source: Source, page: _Page, *, salvage: bool) -> Decoded:
     notes += left_out_note(
         (
             *(_told(tag) for tag in page.entries if tag not in descriptive and tag not in _UNDERSTOOD),
-            *iptc.other_resources(page.bytes(_PHOTOSHOP) or b""),
+            *iptc.other_resources(page.stored(_PHOTOSHOP) or b""),
         )
     )
     orientation = page.number(exif.ORIENTATION, 1)
@@ -323,8 +357,8 @@ def _decode(source: Source, page: _Page, *, salvage: bool) -> Decoded:
         pixels,
         alpha,
         exif=tree.block(),
-        xmp=page.bytes(_XMP),
-        iptc=page.bytes(_IPTC) or iptc.from_photoshop(page.bytes(_PHOTOSHOP) or b""),
+        xmp=page.stored(_XMP),
+        iptc=page.stored(_IPTC) or iptc.from_photoshop(page.stored(_PHOTOSHOP) or b""),
         icc=profile,
         orientation=orientation if 1 <= orientation <= 8 else 1,
         notes=notes,
@@ -339,7 +373,7 @@ def _decode_samples(handle: BinaryIO, page: _Page, *, salvage: bool) -> tuple[ND
     """``(H, W, samples)`` as stored, not copied if possible, and a note on what is missing."""
     segments = page.segments(salvage=salvage)
     if page.compression == _OLD_JPEG and page.photometric == _YCBCR:
-        pixels = decode_strictly(page.reader.source.read(*segments[0]), 3)
+        pixels = _old_jpeg(page.reader.source.read(*segments[0]))
         if pixels is None or pixels.shape[:2] != (page.height, page.width):
             raise UnreadableError("is a TIFF with a kind of old-style JPEG compression that is not supported")
         return pixels, ()
@@ -352,8 +386,8 @@ def _decode_samples(handle: BinaryIO, page: _Page, *, salvage: bool) -> tuple[ND
         handle.seek(0)
         with tifffile.TiffFile(handle, _multifile=False) as tiff:
             opened = tiff.pages[page.index]
-            if salvage:
-                values, missing = _salvaged(handle, opened, segments, damaged)
+            if salvage or page.is_padded(segments):
+                values, missing = _assembled(handle, opened, page, segments, damaged)
             else:
                 values, missing = opened.asarray(squeeze=False, maxworkers=1), 0.0
     except Exception as error:  # tifffile raises many types of exceptions on damage
@@ -365,10 +399,20 @@ def _decode_samples(handle: BinaryIO, page: _Page, *, salvage: bool) -> tuple[ND
     return values, (missing_note(missing),) if missing else ()
 
 
-def _salvaged(
-    handle: BinaryIO, page: Any, segments: list[tuple[int, int]], damaged: set[int]
+def _old_jpeg(stream: bytes) -> Pixels | None:
+    """The picture in an old-style JPEG stream, if it is one stream with all of it; None otherwise."""
+    try:
+        return decode_strictly(stream, 3)
+    except UnreadableError as error:
+        if "sos" in str(error):  # libjpeg's words for a stream of tables, whose picture is elsewhere
+            return None
+        raise
+
+
+def _assembled(
+    handle: BinaryIO, page: Any, ours: _Page, segments: list[tuple[int, int]], damaged: set[int]
 ) -> tuple[NDArray[Any], float]:
-    """The image in tifffile's shape, with zeros where strips or tiles are damaged, and the share of these."""
+    """The image in the shape of tifffile's ``page``, with zeros where strips or tiles are damaged, and their share."""
     picture = np.zeros(page.shaped, page.dtype)
     tables = page.jpegtables
     missing = 0
@@ -376,6 +420,8 @@ def _salvaged(
         handle.seek(offset)
         content = handle.read(count) if index not in damaged else None
         try:
+            if content and ours.is_last(index):
+                content = ours.without_padding(index, content)
             part, (plane, depth, y, x, _), _ = page.decode(content, index, jpegtables=tables)
         except Exception:  # tifffile again
             part, (plane, depth, y, x, _), _ = page.decode(None, index)

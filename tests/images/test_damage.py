@@ -303,3 +303,131 @@ def test_memory_for_other_formats_is_bounded_before_decoding(tmp_path: Path) -> 
         path.write_bytes(content)
         with pytest.raises(PhotoError, match="cannot hold"):
             probe(path)
+
+
+def scans(content: bytes) -> list[int]:
+    """Offsets of a JPEG's scans."""
+    return [found.start() for found in re.finditer(rb"\xff\xda", content)]
+
+
+@pytest.mark.parametrize("space", ["L", "RGB"])
+@pytest.mark.parametrize("kept", [1, 3, -1])
+def test_a_progressive_jpeg_without_its_later_scans_is_found(kept: int, space: str) -> None:
+    """libjpeg takes a file cut between two scans as whole: a coarse picture, or none of its colour, counted as done."""
+    buffer = io.BytesIO()
+    Image.fromarray(SCENE).convert(space).save(buffer, "JPEG", progressive=True)
+    content = buffer.getvalue()
+    damaged = content[: scans(content)[kept]] + b"\xff\xd9"
+    with pytest.raises(PhotoError, match="scans of its picture are missing; --salvage"):
+        read(damaged)
+    assert read(damaged, salvage=True).notes == ("damaged: an unknown part of the picture is missing",)
+    assert read(content).notes == ()
+
+
+def segment(marker: int, content: bytes) -> bytes:
+    return struct.pack(">BBH", 0xFF, marker, len(content) + 2) + content
+
+
+def test_damage_in_a_jpegs_metadata_is_none_of_the_picture() -> None:
+    """libjpeg warns of incomplete colour profiles too: sound photographs failed as damaged beyond repair."""
+    half = segment(0xE2, b"ICC_PROFILE\0\x01\x02" + bytes(200))
+    photo = read(JPEG[:2] + half + JPEG[2:])
+    assert photo.notes == ("left out of its metadata: its colour profile, which is damaged",)
+    np.testing.assert_array_equal(photo.pixels, read(JPEG).pixels)
+
+
+def test_stray_bytes_in_a_jpegs_header_can_be_salvaged() -> None:
+    damaged = JPEG[:20] + b"stray\xff\0" + JPEG[20:]
+    with pytest.raises(PhotoError, match="7 bytes belong to none of its segments; --salvage"):
+        read(damaged)
+    photo = read(damaged, salvage=True)
+    np.testing.assert_array_equal(photo.pixels, read(JPEG).pixels)
+    assert "no part of the picture seems to be missing" in photo.notes[0]
+
+
+def test_a_missing_end_marker_is_said() -> None:
+    assert "its end marker is missing" in read(JPEG[:-2], salvage=True).notes[0]
+
+
+def test_a_lost_restart_interval_is_not_the_rest_of_the_picture() -> None:
+    """libjpeg goes on after the next restart marker, but 99 % of the picture were said to be missing."""
+    content = encoded("JPEG", quality=92, restart_marker_blocks=32)
+    lost = content.find(b"\xff\xd1"), content.find(b"\xff\xd2")
+    photo = read(content[: lost[0]] + content[lost[1] :], salvage=True)
+    assert photo.notes == (f"damaged: at least {100 / (192 / 8):.1f} % of the picture is missing",)
+
+
+def test_illegal_markers_do_not_hide_what_is_sound() -> None:
+    middle = len(JPEG) // 2
+    photo = read(JPEG[:middle] + b"\xff" * 300 + b"\x42" + JPEG[middle:], salvage=True)
+    (share,) = re.findall(r"at least ([\d.]+) %", photo.notes[0])
+    assert 30 < float(share) < 60
+
+
+def test_further_pictures_in_a_jpeg_are_noted() -> None:
+    """Cameras add a second picture (MPO): it is not coloured, and nobody was told."""
+    assert read(JPEG + JPEG).notes == ("only the first of its pictures was read",)
+    assert read(JPEG + b"trailing bytes" * 100).notes == ()
+
+
+@pytest.mark.parametrize("compression", ["adobe_deflate", "packbits", "zstd"])
+def test_a_last_strip_filled_up_to_the_others_rows_is_no_damage(compression: str) -> None:
+    """Some programs pack as many rows into the last strip as into the others: their scans failed as damaged."""
+    rows = 20
+    pack = {
+        "adobe_deflate": zlib.compress,
+        "packbits": lambda raw: imagecodecs.packbits_encode(np.frombuffer(raw, np.uint8)),
+        "zstd": imagecodecs.zstd_encode,
+    }[compression]
+    strips = [SCENE[y : y + rows].tobytes().ljust(rows * SCENE.shape[1], b"\0") for y in range(0, len(SCENE), rows)]
+    buffer = io.BytesIO()
+    tifffile.imwrite(
+        buffer, (bytes(pack(strip)) for strip in strips), shape=SCENE.shape, dtype=SCENE.dtype, rowsperstrip=rows,
+        compression=compression, photometric="minisblack", metadata=None,
+    )  # fmt: skip
+    photo = read(buffer.getvalue())
+    np.testing.assert_array_equal(photo.pixels, SCENE)
+    assert photo.notes == ()
+
+
+@pytest.mark.parametrize("colors", [None, 2])
+def test_colors_that_a_palette_lacks_are_damage(colors: int | None) -> None:
+    """Pillow makes them black: a PNG that had lost its palette was coloured as a black photograph, and done."""
+    buffer = io.BytesIO()
+    Image.fromarray(SCENE).quantize(16).save(buffer, "PNG")
+    content = buffer.getvalue()
+    start = content.index(b"PLTE") - 4
+    end = start + 12 + struct.unpack_from(">I", content, start)[0]
+    palette = b"" if colors is None else chunk(b"PLTE", content[start + 8 : start + 8 + 3 * colors])
+    with pytest.raises(PhotoError, match=f"has colours that its palette of {colors or 0} lacks"):
+        read(content[:start] + palette + content[end:])
+    assert read(content).notes == ()
+
+
+def chunk(name: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        (b"iCCP", b"x\0\0not packed", "its colour profile, which is damaged"),
+        (b"iCCP", b"x\0\0" + zlib.compress(bytes(1 << 25)), "its colour profile, which is damaged"),
+        (b"iTXt", b"XML:com.adobe.xmp\0\1\0\0\0not packed", "XMP, which is damaged or too large"),
+        (b"iTXt", b"XML:com.adobe.xmp\0\1\0\0\0" + zlib.compress(bytes(1 << 25)), "XMP, which is damaged or too large"),
+        (b"tEXt", b"Comment\0" + b"x" * (1 << 20), "a text of more than 1 MB"),
+    ],
+)
+def test_metadata_of_png_that_cannot_be_kept_are_noted(name: bytes, content: bytes, said: str) -> None:
+    """They were left out without a word."""
+    whole = encoded("PNG")
+    photo = read(whole[:33] + chunk(name, content) + whole[33:])
+    assert photo.notes == (f"left out of its metadata: {said}",)
+    np.testing.assert_array_equal(photo.pixels, SCENE)
+
+
+def test_a_colour_key_of_the_wrong_size_is_ignored_in_silence(capfd: pytest.CaptureFixture[str]) -> None:
+    """libpng printed a warning on stderr."""
+    deep = bytes(imagecodecs.png_encode(SCENE.astype(np.uint16) * 257))
+    assert read(deep[:33] + chunk(b"tRNS", b"\0") + deep[33:]).alpha is None
+    assert capfd.readouterr().err == ""

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from colorcli.images import provenance as terms
-from colorcli.images.provenance import Provenance, orientation, provenance_packet
+from colorcli.images.provenance import Provenance, is_readable, orientation, provenance_packet
 from colorcli.text import printable
 from tests.images.conftest import PROVENANCE
 
@@ -121,3 +121,14 @@ def test_orientation_is_found_as_attribute_and_as_element() -> None:
     assert orientation(element) == 8
     assert orientation(EXISTING.replace(b'"6"', b'"99"')) is None
     assert orientation(None) is None
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be", "utf-16-le", "utf-32", "utf-32-be"])
+@pytest.mark.parametrize("declared", [False, True])
+def test_packets_in_other_encodings_of_unicode_are_kept(encoding: str, declared: bool) -> None:
+    """They were left out as damaged."""
+    text = EXISTING.decode()
+    start = f'<?xml version="1.0" encoding="{encoding[:6]}"?>' if declared else ""
+    packet = (start + text).encode(encoding)
+    assert is_readable(packet)
+    assert provenance_packet(PROVENANCE, packet) == provenance_packet(PROVENANCE, EXISTING)

@@ -27,6 +27,7 @@ from PIL import Image, ImageCms, ImageOps
 from colorcli.color.spaces import lightness_to_gray
 from colorcli.errors import PhotoError
 from colorcli.images.formats import FORMATS
+from colorcli.images.output_profile import output_profile
 from colorcli.images.photo import Metadata, Resolution
 from colorcli.images.read import decode_photo, decode_pixels, probe, read_photo
 from colorcli.images.source import Source
@@ -403,6 +404,30 @@ def test_jpeg_2000_of_twelve_bits_keeps_its_metadata(tmp_path: Path) -> None:
     np.testing.assert_allclose(photo.pixels, gray_scene(bits=16), atol=16)
 
 
+@pytest.mark.parametrize(
+    ("space", "said"), [(12, "in CMYK"), (14, "in CIELAB"), (24, "in colour space 24"), (16, None)]
+)
+def test_color_spaces_of_jpeg_2000_are_known_or_refused(space: int, said: str | None) -> None:
+    """A fourth ink counted as transparency, and the photograph came out inverted."""
+    coded = bytes(imagecodecs.jpeg2k_encode(np.dstack([color_scene()] + [gray_scene()] * (space == 12)), level=0))
+    at = coded.index(b"colr") + 4
+    content = coded[:at] + b"\1\0\0" + struct.pack(">I", space) + coded[at + 7 :]
+    if said is None:
+        assert decode_photo(content, Path("a")).kind == "color"
+        return
+    with pytest.raises(PhotoError, match=f"is a JPEG 2000 {said}, which is not supported"):
+        decode_photo(content, Path("a"))
+
+
+def test_a_subsampling_that_openjpeg_cannot_undo_is_refused(capfd: pytest.CaptureFixture[str]) -> None:
+    """OpenJPEG printed its complaint on stderr."""
+    content = bytearray(imagecodecs.jpeg2k_encode(color_scene(), level=0))
+    content[content.index(b"\xff\x4f\xff\x51") + 44] = 2
+    with pytest.raises(PhotoError, match="channels have different sizes"):
+        decode_photo(bytes(content), Path("a"))
+    assert capfd.readouterr().err == ""
+
+
 def raw_profile(name: bytes, title: bytes, content: bytes) -> bytes:
     """A chunk in the form that ImageMagick and exiftool write."""
     text = b"\n%s\n%8d\n%s\n" % (title, len(content), content.hex().encode())
@@ -477,7 +502,38 @@ def test_gray_profiles_are_applied(tmp_path: Path, name: str, bits: int) -> None
 def test_an_unreadable_profile_counts_as_srgb(tmp_path: Path) -> None:
     for profile in (b"rubbish", gray_profile(1.8)[:140], bytes(200)):
         path = save(tmp_path / "a.png", gray_scene(), icc_profile=profile)
-        np.testing.assert_array_equal(read_photo(path).pixels, gray_scene())
+        photo = read_photo(path)
+        np.testing.assert_array_equal(photo.pixels, gray_scene())
+        assert "colour profile was not applied" in photo.notes[0] and "damaged" in photo.notes[0]
+
+
+def test_a_profile_for_another_kind_of_picture_is_noted(tmp_path: Path) -> None:
+    """Tones of a scan in ProPhoto or Gray Gamma 1.8 came out wrong, without a word."""
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    wide = output_profile("prophoto").icc
+    notes = {
+        name: read_photo(save(tmp_path / "a.tif", picture, iccprofile=profile)).notes
+        for name, picture, profile in (
+            ("gray in sRGB", gray_scene(), srgb),
+            ("gray in RGB", gray_scene(), wide),
+            ("RGB in gray", color_scene(), gray_profile(1.8)),
+            ("RGB in RGB", color_scene(), wide),
+        )
+    }
+    assert notes["gray in sRGB"] == notes["RGB in RGB"] == ()
+    assert "it is for RGB, the picture is gray" in notes["gray in RGB"][0]
+    assert "it is for gray, the picture is RGB" in notes["RGB in gray"][0]
+
+
+def test_a_profile_that_makes_no_sense_is_not_applied(tmp_path: Path) -> None:
+    """One with its primaries zeroed turned photographs into coloured noise, journalled as done."""
+    profile = bytearray(output_profile("adobe-rgb").icc)
+    for name in (b"rXYZ", b"gXYZ", b"bXYZ"):
+        at = struct.unpack_from(">I", profile, profile.index(name) + 4)[0]
+        profile[at + 8 : at + 20] = bytes(12)
+    photo = read_photo(save(tmp_path / "a.tif", color_scene(), iccprofile=bytes(profile)))
+    np.testing.assert_array_equal(photo.pixels, color_scene())
+    assert "colour profile was not applied" in photo.notes[0]
 
 
 @pytest.mark.parametrize("bits", [8, 16])
@@ -738,3 +794,7 @@ def test_old_style_jpeg_in_tiff(samples: int) -> None:
     if samples == 3:
         with pytest.raises(PhotoError, match="old-style JPEG compression in parts"):
             decode_photo(_old_style(whole, samples, in_parts=True), Path("a.tif"))
+        # a stream of tables only, whose picture is elsewhere, was called damaged
+        tables = whole[: whole.index(b"\xff\xda") + 11] + b"\0\0\0" + whole[whole.index(b"\xff\xda") + 14 :]
+        with pytest.raises(PhotoError, match="a kind of old-style JPEG compression that is not supported"):
+            decode_photo(_old_style(tables, samples), Path("a.tif"))
