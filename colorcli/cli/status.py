@@ -95,8 +95,8 @@ def verify(
         output.emit("verify", folder=str(folder), compared=compared, mismatches=len(mismatches))
     if mismatches:
         raise VerificationError(
-            f"{len(mismatches)} of {compared} files in {folder} do not match the journal. "
-            "Remove them and run colorize again to recreate them."
+            f"{folder} and its journal differ in {len(mismatches)} places; {compared} files were compared. "
+            "To recreate outputs, remove them and run colorize again."
         )
     if not quiet:
         output.note(f"{compared} files match the journal.")

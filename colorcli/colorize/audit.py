@@ -23,9 +23,12 @@ from colorcli.colorize.journal import (
     segments,
     skim_journal,
 )
-from colorcli.colorize.places import Place
+from colorcli.colorize.places import Folder, Place
+from colorcli.colorize.state import state_folder
 from colorcli.errors import OutputError, UsageError
-from colorcli.files import file_sha256
+from colorcli.files import STATE_FOLDER, file_sha256, walk
+from colorcli.images.formats import is_photograph_name
+from colorcli.images.provenance import is_labelled
 
 State = Literal["done", "skipped", "failed", "unfinished"]
 Fault = Literal["missing", "changed", "unreadable", "unlisted"]
@@ -120,7 +123,8 @@ def verify(
 ) -> tuple[int, list[Mismatch]]:
     """Compare size and SHA-256 of every finished output and its XMP with the journal; with ``inputs``, of inputs too.
 
-    A journal whose lines were altered, added or removed is a mismatch itself.
+    A journal whose lines were altered, added or removed is a mismatch itself. Lines lost at its end leave no trace in
+    it, so an output that it does not know, recognized by its label, is one too.
 
     Args:
         place: the output folder.
@@ -134,11 +138,14 @@ def verify(
     Raises:
         UsageError: the folder has no journal.
     """
-    files = list(_finished_files(place, inputs=inputs))
+    status = read_status(place.root)
+    files = list(_finished_files(place, status, inputs=inputs))
     mismatches = [
         Mismatch(f"{_shown(path, place.root)}, line {number}", "changed", "journal")
         for path, number in altered_lines(place.root)
     ]
+    if isinstance(place, Folder):
+        mismatches += [Mismatch(name, "unlisted", "output") for name in _unlisted(status)]
     with ThreadPoolExecutor(jobs) as pool:
         for done, mismatch in enumerate(pool.map(_compare, files), 1):
             progress(done, len(files))
@@ -177,9 +184,9 @@ class _File:
     sha256: object
 
 
-def _finished_files(place: Place, *, inputs: bool) -> Iterator[_File]:
+def _finished_files(place: Place, status: Status, *, inputs: bool) -> Iterator[_File]:
     originals: set[str] = set()
-    for _, record in read_status(place.root).records("done"):
+    for _, record in status.records("done"):
         source = str(record.get("source"))
         for name, size, sha256 in files_of(record):
             side: Literal["output", "sidecar"] = "sidecar" if _is_sidecar(name, record) else "output"
@@ -187,6 +194,32 @@ def _finished_files(place: Place, *, inputs: bool) -> Iterator[_File]:
         if inputs and source not in originals:
             originals.add(source)
             yield _File(source, source, "input", record.get("input_size"), record.get("input_sha256"))
+
+
+def _unlisted(status: Status) -> list[str]:
+    """Outputs that the journal does not know; copies of those it knows do not count."""
+    root = status.root
+    if state_folder(root) != root / STATE_FOLDER:  # a folder of originals
+        return []
+    found = [
+        name
+        for name in walk(root, regular=True, unreadable=lambda *_: None)
+        if name not in status.latest and is_photograph_name(name.rpartition("/")[2]) and _is_ours(root, name)
+    ]
+    if not found:
+        return []
+    known = {sha256 for _, record in status.records("done") for _, _, sha256 in files_of(record)}
+    return [name for name in found if file_sha256(root / name) not in known]
+
+
+def _is_ours(root: Path, name: str) -> bool:
+    """Whether a file is an output of a run into ``root``, not of one into a folder inside."""
+    if any((root / parent / STATE_FOLDER).is_dir() for parent in Path(name).parents[:-1]):
+        return False
+    try:
+        return is_labelled((root / name).read_bytes())
+    except OSError:
+        return False
 
 
 def _is_sidecar(name: object, record: Record) -> bool:

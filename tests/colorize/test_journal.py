@@ -17,10 +17,11 @@ from colorcli.colorize.audit import read_status, verify
 from colorcli.colorize.events import VERSION, now, to_line
 from colorcli.colorize.journal import History, Journal, journal_path, read_journal, records_at, skim_journal
 from colorcli.colorize.lock import locked
+from colorcli.colorize.options import Execution
 from colorcli.colorize.places import Folder
 from colorcli.errors import OutputError, UsageError
 
-from .conftest import Colour, contents
+from .conftest import Colour, contents, write_gray
 
 
 def event(name: str, fields: Mapping[str, object] | None = None) -> dict[str, object]:
@@ -249,6 +250,21 @@ def test_verify_finds_every_change(old: Path, colour: Colour) -> None:
         (str(old / "c.jpg"), "changed", "input"),
     }
     assert len(contents(root)) == 5, "verify changes nothing"
+
+
+@pytest.mark.parametrize("kept", [0, 1, 3])
+def test_a_journal_that_lost_its_end_is_noticed(old: Path, colour: Colour, kept: int) -> None:
+    """The chain of checksums ends earlier and is sound: verify said that no file differs, of none."""
+    colour(old, execution=Execution(jobs=1, fsync=False))
+    root = old.with_name("old_colorized")
+    (root / "copy.png").write_bytes((root / "a.png").read_bytes())
+    write_gray(root / "by hand.png")
+    assert verify(Folder(root)) == (6, [])
+    path = journal_path(root)
+    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:kept]))
+    _, mismatches = verify(Folder(root))
+    assert {(m.fault, m.side) for m in mismatches} == {("unlisted", "output")}
+    assert {m.path for m in mismatches} >= {"b.png", "c.jpg", "d.tif", "sub/e.png", "sub/f.png"}
 
 
 def test_an_altered_journal_is_noticed(old: Path, colour: Colour) -> None:
