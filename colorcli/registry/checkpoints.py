@@ -43,7 +43,10 @@ def read_checkpoint(path: Path, ignored: Collection[str] = ()) -> Any:
     try:
         content = _read_safetensors(path) if path.suffix == ".safetensors" else unpickle.load(path)
     except unpickle.ForeignError as error:
-        raise ModelError(f"'{path}' is not a checkpoint{_rather(error.beginning)}.") from error
+        rather = _rather(error.beginning)
+        if path.suffix.lower() == ".onnx":
+            rather = f" but an ONNX file; one that colorcli exported needs no import: --model {path}"
+        raise ModelError(f"'{path}' is not a checkpoint{rather}.") from error
     except unpickle.TruncatedError as error:
         raise ModelError(f"The checkpoint '{path}' is cut short: copy or fetch it again.") from error
     except OSError as error:

@@ -68,7 +68,7 @@ def import_files(name: str, files: Sequence[Path], *, tag: str = "", overwrite: 
     required = [remote for remote in entry.files if not remote.optional]
     if not len(required) <= len(files) <= len(entry.files):
         names = ", ".join(f"{remote.name} (optional)" if remote.optional else remote.name for remote in entry.files)
-        raise ModelError(f"{name} needs these files, in this order: {names}; {len(files)} were given.")
+        raise ModelError(f"{name} needs these files, in this order: {names}; given: {len(files)}.")
     _check_tag(entry, tag)
     if entry.kind != "model":
         tensors = _read_backbone(entry, files)

@@ -324,7 +324,7 @@ def test_pix2pix_brings_its_discriminator(tmp_path: Path, user: Path) -> None:
     stored = load_file(card.folder / importers.DISCRIMINATOR)
     pix2pix.Discriminator().load_state_dict(stored)
     registry.verify(registry.find("pix2pix@official"))
-    with pytest.raises(ModelError, match=r"latest_net_G.pth, latest_net_D.pth \(optional\); 3 were given"):
+    with pytest.raises(ModelError, match=r"latest_net_G.pth, latest_net_D.pth \(optional\); given: 3"):
         importers.import_files("pix2pix", [generator, discriminator, discriminator])
 
 
@@ -350,7 +350,7 @@ def test_lpips_is_the_networks_convolutions_and_the_heads(
     importers.import_files("lpips-alex", [tmp_path / "alexnet.pth", tmp_path / "heads.pth"])
     stored = load_file(backbones.locate("lpips-alex"))
     assert set(stored) == {"features.0.weight", "features.0.bias", *heads}
-    with pytest.raises(ModelError, match=r"alexnet-owt.pth, lpips-v0.1-alex.pth; 1 were given"):
+    with pytest.raises(ModelError, match=r"alexnet-owt.pth, lpips-v0.1-alex.pth; given: 1"):
         importers.import_files("lpips-alex", [tmp_path / "alexnet.pth"])
     torch.save(heads | {"lin1.model.1.weight": torch.ones(1, 9, 1, 1)}, tmp_path / "heads.pth")
     with pytest.raises(ModelError, match=r"lin1.model.1.weight has shape"):

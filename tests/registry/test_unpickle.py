@@ -174,6 +174,14 @@ def test_what_is_no_regular_file_is_not_waited_for(tmp_path: Path) -> None:
         read_checkpoint(tmp_path / "pipe.pth")
 
 
+def test_an_onnx_file_needs_no_import(tmp_path: Path) -> None:
+    (tmp_path / "mine.onnx").write_bytes(b"\x08\x0a\x12\x07pytorch")
+    with pytest.raises(
+        ModelError, match=r"an ONNX file; one that colorcli exported needs no import: --model .*mine.onnx"
+    ):
+        read_checkpoint(tmp_path / "mine.onnx")
+
+
 def test_complex_numbers_are_no_damage(tmp_path: Path) -> None:
     path = _save({"w": torch.ones(2, dtype=torch.complex64)}, tmp_path / "x.pth", zipped=True)
     with pytest.raises(ModelError, match="holds w, which is not a tensor of floating-point numbers"):
