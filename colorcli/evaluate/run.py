@@ -140,6 +140,7 @@ class Run:
                 observe=observe,
                 stop=stop,
             )
+            observe({"event": "run.start"})  # what came before must not count as the time of the first photograph
             outcome = evaluation.run(self.dataset)
             if self.pairs_as is not None:
                 rows.insert(0, {"name": self.pairs_as, "weights_sha256": None})

@@ -133,7 +133,10 @@ def _unreachable(remote: Remote, part: Path, error: Exception) -> ModelError:
     if part.exists():
         return ModelError(f"The connection broke while fetching {remote.name} ({reason}); run again to go on.")
     host = urllib.parse.urlsplit(remote.url).hostname
-    return ModelError(f"{remote.name} cannot be fetched: {host} is not reachable ({reason}).")
+    return ModelError(
+        f"{remote.name} cannot be fetched: {host} is not reachable ({reason}); "
+        "--print-url says what to fetch on another machine."
+    )
 
 
 def _transfer(remote: Remote, part: Path, opener: urllib.request.OpenerDirector, progress: Progress) -> None:
