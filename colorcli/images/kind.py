@@ -18,6 +18,7 @@ _STRIP_ROWS = 64
 _GRAY_SPREAD = 6 / 255
 _STRAY_SHARE = 0.002
 _BINS = 16
+_LEVELS = np.linspace(0, 100, _BINS + 1)
 # limits of the distance in a*, b* from the tone curve: 95th and 98th percentile, and what only another colour explains;
 # they separate synthetic toned prints, with JPEG noise and uneven fading, from colour photographs
 _USUAL_RESIDUAL, _LARGE_RESIDUAL, _STRAY_RESIDUAL = 7.5, 10.5, 25.0
@@ -29,6 +30,9 @@ _COARSE_SIDES = (64, 32)
 _CORE_RESIDUAL, _CORE_SHARE, _OTHER_COLOR = 2.5, 85, 9.0
 _LEAST_BESIDE = 0.6  # share of the central part that is not in or next to another colour
 _LEAST_PRINT, _MOST_SPOTS, _SCATTERED, _SCATTERED_ANYWHERE = 0.35, 0.10, 0.03, 0.01
+# a print with handwriting: the distance from its tone that this percentile of what is beside the ink may have, and the
+# largest change of its tone from one bin of L* to the next
+_PLAIN_RESIDUAL, _PLAIN_SHARE, _STEEPEST = 1.2, 95, 6.0
 _MOST_ONE_SIDED = 0.16  # largest share of the height or width for a margin or target on only one side
 # what keeps its own colour: the longer side of the copy it is taken from; the residuals at which weights leave 0 and
 # reach 1; the width of the transition in pixels; the sampling step for the print's tone curve
@@ -247,10 +251,26 @@ def _print_among_colors(lab: NDArray[np.floating]) -> Judgement | None:
     for basis, scattered in ((lab[inner].reshape(-1, 3), _SCATTERED), (every, _SCATTERED_ANYWHERE)):
         tone = _tone_curve(basis[:, 0], basis[:, 1:], at=every[:, 0])
         residual = np.hypot(*(every[:, 1:] - tone).T).reshape(height, width)
-        found = _print_by_residual(residual, inner, scattered)
+        written_on = _is_written_on(residual, _tone_curve(basis[:, 0], basis[:, 1:], at=_LEVELS))
+        found = _print_by_residual(residual, inner, _MOST_SPOTS if written_on else scattered)
         if found is not None:
             return found
     return None
+
+
+def _is_written_on(residual: NDArray[np.floating], levels: NDArray[np.floating]) -> bool:
+    """Whether all but some spots have the print's tone to a hair, so that scattered ones are rather ink than objects.
+
+    ``levels`` is the tone at evenly spaced L*: where a coloured object dominates a few of them, it changes abruptly.
+    """
+    from scipy.ndimage import maximum_filter
+
+    rest = residual[~maximum_filter(residual > _OTHER_COLOR, 3)]
+    return bool(
+        rest.size >= _LEAST_BESIDE * residual.size
+        and np.percentile(rest, _PLAIN_SHARE) <= _PLAIN_RESIDUAL
+        and np.hypot(*np.diff(levels, axis=0).T).max() <= _STEEPEST
+    )
 
 
 def _print_by_residual(

@@ -116,6 +116,10 @@ def prints() -> dict[str, np.ndarray]:
     corner = np.clip(1 - np.hypot(x, y) / 0.6, 0, 1)[..., None] * 0.7
     stamp = Image.fromarray(plain)
     ImageDraw.Draw(stamp).ellipse((350, 380, 480, 470), outline=(60, 40, 150), width=6)
+    written = Image.fromarray(plain)
+    for line in range(4):
+        points = [(50 + 10 * i, 390 + 25 * line + 6 * np.sin(1.7 * i + line)) for i in range(30)]
+        ImageDraw.Draw(written).line(points, fill=(40, 50, 150), width=3)
     red, green, blue = np.moveaxis(sepia, 2, 0)
     return {
         "thin page": on_page(plain, (188, 160, 120), 5),
@@ -126,6 +130,7 @@ def prints() -> dict[str, np.ndarray]:
         "stain in the middle": middle.astype(np.uint8),
         "faded corner": np.rint(plain * (1 - corner) + corner * (235, 205, 160)).astype(np.uint8),
         "stamp": np.asarray(stamp),
+        "handwriting": np.asarray(written),
         "stamp in the middle of sepia": np.asarray(inked),
         "out of register": np.stack([np.roll(red, 1, 1), green, np.roll(blue, -1, 1)], 2),
     }
