@@ -85,8 +85,11 @@ def _opened(source: Source) -> Iterator[Any]:
     except UnreadableError:
         raise
     except LIBRARY_ERRORS as error:
-        # imageio says only that it could not open the file; the reason is Pillow's error, its cause
-        raise UnreadableError(f"cannot be decoded: {str(error.__cause__ or error).rstrip('.')}") from error
+        # imageio says only that it could not open the file; the reason is Pillow's error, its cause, if it has one
+        reason = str(error.__cause__ or error).rstrip(".")
+        if "can not read the provided bytes" in reason:
+            reason = "it is damaged, or of a kind that is not supported"
+        raise UnreadableError(f"cannot be decoded: {reason}") from error
 
 
 def _bytes(value: object) -> bytes | None:

@@ -61,7 +61,8 @@ def _opened(source: Source) -> Iterator[Any]:
     except UnreadableError:
         raise
     except LIBRARY_ERRORS as error:
-        raise UnreadableError(f"cannot be decoded: {error}") from error
+        reason = " ".join(str(error).split()).rstrip(".")  # libheif ends some of its sentences with a line break
+        raise UnreadableError(f"cannot be decoded: {reason}") from error
 
 
 def _filled(file: Any) -> Any:

@@ -165,9 +165,9 @@ def _is_lossless(data: bytes) -> bool:
 
 
 def _other_chunks(data: bytes) -> Iterator[str]:
-    """Names of the chunks that are neither read nor kept."""
-    at = 12
-    while at + 8 <= len(data):
+    """Names of the chunks that are neither read nor kept; what follows the file's stated end is none."""
+    at, end = 12, min(struct.unpack_from("<I", data, 4)[0] + 8, len(data))
+    while at + 8 <= end:
         name, size = struct.unpack_from("<4sI", data, at)
         if name not in _CHUNKS:
             yield "Content Credentials" if name == b"C2PA" else f"chunk {printable(name.decode('latin-1')).strip()}"

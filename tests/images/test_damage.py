@@ -431,3 +431,22 @@ def test_a_colour_key_of_the_wrong_size_is_ignored_in_silence(capfd: pytest.Capt
     deep = bytes(imagecodecs.png_encode(SCENE.astype(np.uint16) * 257))
     assert read(deep[:33] + chunk(b"tRNS", b"\0") + deep[33:]).alpha is None
     assert capfd.readouterr().err == ""
+
+
+def test_bytes_after_a_webp_are_no_chunk_of_it() -> None:
+    assert read(encoded("WEBP") + b"padding of some writer").notes == ()
+
+
+@pytest.mark.parametrize("form", ["AVIF", "HEIF"])
+def test_libraries_reasons_are_one_line_that_says_something(form: str) -> None:
+    """Pillow's words said nothing, and libheif's line break split the line of a log."""
+    if form == "HEIF":
+        pillow_heif = pytest.importorskip("pillow_heif")
+        buffer = io.BytesIO()
+        pillow_heif.from_pillow(Image.fromarray(SCENE)).save(buffer)
+        content = buffer.getvalue()
+    else:
+        content = encoded("AVIF")
+    with pytest.raises(PhotoError) as caught:
+        read(content[: len(content) // 2])
+    assert "\n" not in str(caught.value) and "provided bytes" not in str(caught.value)
