@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -72,3 +74,13 @@ def stopping_on_signals(stop: Stop, announce: Callable[[], None]) -> Iterator[No
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def aborting_at_once() -> Iterator[None]:
+    """End the process on KeyboardInterrupt or SystemExit: an orderly exit would crash on threads in native code."""
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit) as abort:
+        sys.stderr.flush()
+        os._exit(ExitCode.INTERRUPTED if isinstance(abort, KeyboardInterrupt) else ExitCode.TERMINATED)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -391,7 +390,7 @@ def _carry_out(
     from colorcli.cli.progress import display
     from colorcli.colorize.events import to_line
     from colorcli.colorize.plan import check_room
-    from colorcli.stopping import Stop, stopping_on_signals
+    from colorcli.stopping import Stop, aborting_at_once, stopping_on_signals
 
     warning = check_room(run.plan)
     if warning and not quiet:
@@ -417,13 +416,8 @@ def _carry_out(
     def announce() -> None:
         shown.say("Finishing what is in flight; Ctrl-C again aborts.")
 
-    try:
-        with shown, stopping_on_signals(stop, announce):
-            report = run.carry_out(observe=observe, waiting=shown.wait, stop=stop, executor=executor)
-    except (KeyboardInterrupt, SystemExit) as abort:
-        # threads may be in native code, which would crash an orderly exit of the interpreter
-        sys.stderr.flush()
-        os._exit(ExitCode.INTERRUPTED if isinstance(abort, KeyboardInterrupt) else ExitCode.TERMINATED)
+    with aborting_at_once(), shown, stopping_on_signals(stop, announce):
+        report = run.carry_out(observe=observe, waiting=shown.wait, stop=stop, executor=executor)
     if closed:
         raise closed[0]
     return report

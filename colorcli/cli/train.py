@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +13,7 @@ import typer
 from colorcli.cli.completion import complete_recipe
 from colorcli.cli.output import console, listing, note
 from colorcli.errors import UsageError
+from colorcli.stopping import Stop, ended_by, stopping_on_signals
 
 if TYPE_CHECKING:
     from colorcli.sweep.plan import Sweep
@@ -112,20 +114,14 @@ def train(
     photographs = _located(data, quiet)
 
     from colorcli.cli.training_display import training_display
-    from colorcli.stopping import Stop, ended_by, stopping_on_signals
     from colorcli.train.loop import run_recipe
     from colorcli.train.processes import is_main
 
     # Only the main process reports.
     quiet = quiet or not is_main()
     stop = Stop()
-
-    def announce() -> None:
-        if not quiet:
-            note("Stopping after this step, with a checkpoint; Ctrl-C again aborts.")
-
     folder = output or Path("runs") / chosen.name
-    with training_display(chosen, folder, quiet=quiet) as display, stopping_on_signals(stop, announce):
+    with training_display(chosen, folder, quiet=quiet) as display, _stopping(stop, quiet=quiet):
         finished = run_recipe(
             chosen,
             photographs,
@@ -151,6 +147,11 @@ def train(
         raise typer.Exit(ended_by(stop.signal_number))
 
 
+def _stopping(stop: Stop, *, quiet: bool) -> AbstractContextManager[None]:
+    said = "Stopping after this step, with a checkpoint; Ctrl-C again aborts."
+    return stopping_on_signals(stop, lambda: None if quiet else note(said))
+
+
 def _located(data: list[str], quiet: bool) -> list[Path]:
     """DATA as folders and tar shards on this machine."""
     from colorcli.train.sources import located
@@ -172,21 +173,15 @@ def _sweep(
     import time
 
     from colorcli.cli.training_display import training_display
-    from colorcli.stopping import Stop, ended_by, stopping_on_signals
-    from colorcli.sweep.run import Places, carry_out
+    from colorcli.sweep.run import SweepPaths, carry_out
 
-    places = Places(tuple(data), tuple(test), output)
+    paths = SweepPaths(tuple(data), tuple(test), output)
     stop, until = Stop(), None if minutes is None else time.monotonic() + minutes * 60
-
-    def announce() -> None:
-        if not quiet:
-            note("Stopping after this step, with a checkpoint; Ctrl-C again aborts.")
-
     recipe = sweep.trainings[0].recipe
-    with training_display(recipe, places.output, quiet=quiet) as display, stopping_on_signals(stop, announce):
+    with training_display(recipe, paths.output, quiet=quiet) as display, _stopping(stop, quiet=quiet):
         finished = carry_out(
             sweep,
-            places,
+            paths,
             device=device,
             threads=threads,
             seconds=lambda: None if until is None else until - time.monotonic(),
@@ -195,7 +190,7 @@ def _sweep(
             observe=display.show,
         )
     if not quiet:
-        table = places.output / "table.md"
+        table = paths.output / "table.md"
         note(f"The table is {table}." if finished else "Stopped before the end; the same command continues.")
     if stop() and not finished:
         raise typer.Exit(ended_by(stop.signal_number))

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -67,7 +65,7 @@ def watch(
     from colorcli.cli.progress import WaitingLines, photo_line
     from colorcli.colorize.events import to_line
     from colorcli.colorize.watch import watch as begin
-    from colorcli.stopping import Stop, stopping_on_signals
+    from colorcli.stopping import Stop, aborting_at_once, stopping_on_signals
     from colorcli.text import printable
 
     stop = Stop()
@@ -89,14 +87,13 @@ def watch(
 
     waiting = (lambda what, seconds: None) if quiet else WaitingLines()
     try:
-        with stopping_on_signals(stop, lambda: say("Finishing what is in flight; Ctrl-C again aborts.")):
+        with (
+            aborting_at_once(),
+            stopping_on_signals(stop, lambda: say("Finishing what is in flight; Ctrl-C again aborts.")),
+        ):
             report = begin(request, rest=rest, poll=poll, observe=observe, started=started, waiting=waiting, stop=stop)
     except StoppedError:  # before the model was open
         raise typer.Exit(int(ExitCode.OK)) from None
-    except (KeyboardInterrupt, SystemExit) as abort:
-        # threads may be in native code, which would crash an orderly exit of the interpreter
-        sys.stderr.flush()
-        os._exit(ExitCode.INTERRUPTED if isinstance(abort, KeyboardInterrupt) else ExitCode.TERMINATED)
     if json:
         data.emit("watch.end", **_counts(report))
     say(_summary(report, output))

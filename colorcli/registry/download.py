@@ -105,7 +105,7 @@ def _require_network(remote: Remote) -> None:
 
 def _go_on(remote: Remote, stopped: Callable[[], bool]) -> None:
     if stopped():
-        raise StoppedError(f"Stopped while fetching {remote.name}; run again to go on.")
+        raise StoppedError(f"Stopped while fetching {remote.name}; run again to continue.")
 
 
 def _fetch_part(remote: Remote, part: Path, progress: Progress, stopped: Callable[[], bool]) -> None:
@@ -131,7 +131,7 @@ def _fetch_part(remote: Remote, part: Path, progress: Progress, stopped: Callabl
 def _unreachable(remote: Remote, part: Path, error: Exception) -> ModelError:
     reason = getattr(error, "reason", None) or error
     if part.exists():
-        return ModelError(f"The connection broke while fetching {remote.name} ({reason}); run again to go on.")
+        return ModelError(f"The connection broke while fetching {remote.name} ({reason}); run again to continue.")
     host = urllib.parse.urlsplit(remote.url).hostname
     return ModelError(
         f"{remote.name} cannot be fetched: {host} is not reachable ({reason}); "

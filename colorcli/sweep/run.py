@@ -25,7 +25,7 @@ _DONE, _SCORES = "done.json", "scores.json"
 
 
 @dataclass(frozen=True)
-class Places:
+class SweepPaths:
     """Where a sweep reads and writes.
 
     Attributes:
@@ -41,7 +41,7 @@ class Places:
 
 def carry_out(
     sweep: Sweep,
-    places: Places,
+    paths: SweepPaths,
     *,
     device: str = "auto",
     threads: int | None = None,
@@ -57,7 +57,7 @@ def carry_out(
 
     Args:
         sweep: the sweep to run.
-        places: its inputs and outputs.
+        paths: its inputs and outputs.
         device: see ``sessions.pytorch.resolve_device``.
         threads: CPU threads of PyTorch.
         seconds: returns the time left in seconds, or None for no limit.
@@ -70,7 +70,7 @@ def carry_out(
         ColorcliError: training or evaluation failed; a run that diverges is listed in the table instead.
     """
     for number, training in enumerate(sweep.trainings, 1):
-        folder = places.output / training.name
+        folder = paths.output / training.name
         said = f"run {number} of {len(sweep.trainings)}: {training.name}"
         done = _done(folder, training)
         if done is None:
@@ -82,7 +82,7 @@ def carry_out(
             try:
                 finished = run_recipe(
                     training.recipe,
-                    places.data,
+                    paths.data,
                     folder,
                     resume=folder.exists(),
                     seconds=left,
@@ -100,8 +100,8 @@ def carry_out(
             _write(folder / _DONE, json.dumps(done).encode())
         scores = _scores(folder)
         if not done["failure"] and not (scores and scores["protocol"]["id"] == training.protocol.id):
-            _measure(sweep, training, places, device)
-        _write_table(sweep, places, command)
+            _measure(sweep, training, paths, device)
+        _write_table(sweep, paths, command)
     return True
 
 
@@ -132,14 +132,14 @@ def _scores(folder: Path) -> Report | None:
     return made
 
 
-def _measure(sweep: Sweep, training: Training, places: Places, device: str) -> None:
+def _measure(sweep: Sweep, training: Training, paths: SweepPaths, device: str) -> None:
     from colorcli.pipeline.opening import open_model
 
-    folder = places.output / training.name
+    folder = paths.output / training.name
     request = Request(
         training.protocol,
         metrics=tuple(dict.fromkeys(name.split("@")[0] for name in sweep.metrics)),
-        roots=places.test,
+        roots=paths.test,
         models=(str(folder),),
         open_model=lambda name, count: open_model(name, backend="pytorch", device=device, photographs=count),
     )
@@ -150,12 +150,12 @@ def _measure(sweep: Sweep, training: Training, places: Places, device: str) -> N
     _write(folder / _SCORES, to_json(made))
 
 
-def _write_table(sweep: Sweep, places: Places, command: Sequence[str]) -> None:
+def _write_table(sweep: Sweep, paths: SweepPaths, command: Sequence[str]) -> None:
     scores: dict[tuple[str, int], Report] = {}
     failures: dict[str, str] = {}
     lines: dict[str, dict[str, list[tuple[float, float]]]] = {}
     for training in sweep.trainings:
-        folder = places.output / training.name
+        folder = paths.output / training.name
         done = _done(folder, training)
         if done is None:
             continue
@@ -166,16 +166,16 @@ def _write_table(sweep: Sweep, places: Places, command: Sequence[str]) -> None:
         if training.seed == sweep.trainings[0].seed:
             _add_measures(lines, training.variant, folder / "metrics.jsonl")
     results = Results(sweep, scores, failures, tuple(command))
-    _write(places.output / "results.json", json.dumps(results.record(), indent=1).encode() + b"\n")
+    _write(paths.output / "results.json", json.dumps(results.record(), indent=1).encode() + b"\n")
     figures = {}
     if lines:
         figures["curves"] = curves(lines)
-    beside = sorted(places.output.glob("*/figures/variants.png"), key=lambda path: path.stat().st_mtime_ns)
+    beside = sorted(paths.output.glob("*/figures/variants.png"), key=lambda path: path.stat().st_mtime_ns)
     if beside:
         figures["variants"] = Image.open(beside[-1])
     for name, image in figures.items():
-        image.save(places.output / f"{name}.png")
-    _write(places.output / "table.md", to_markdown(results, tuple(figures)).encode())
+        image.save(paths.output / f"{name}.png")
+    _write(paths.output / "table.md", to_markdown(results, tuple(figures)).encode())
 
 
 def _add_measures(lines: dict[str, dict[str, list[tuple[float, float]]]], variant: str, log: Path) -> None:

@@ -233,7 +233,7 @@ def test_sigterm_drains_the_command(tmp_path: Path) -> None:
     _, err = process.communicate(timeout=300)
     assert process.returncode == ExitCode.TERMINATED, err
     assert "Traceback" not in err
-    assert "run again to go on" in err
+    assert "run again to continue" in err
     assert set(contents(tmp_path / "out")) == finished(tmp_path / "out")
     assert not (tmp_path / "out" / ".colorcli" / "lock").exists()
     complete(tmp_path / "in", "-o", "out")

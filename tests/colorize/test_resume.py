@@ -139,7 +139,7 @@ def test_the_first_signal_finishes_what_is_in_flight(many: Path, number: int, co
     _, err = process.communicate(timeout=300)
     assert process.returncode == code
     assert "Traceback" not in err
-    assert "run again to go on" in err
+    assert "run again to continue" in err
     assert set(contents(root)) == finished(root)
     assert not (root / ".colorcli" / "lock").exists()
     complete(many)

@@ -139,7 +139,7 @@ def test_a_broken_connection_is_resumed(server: Server, user: Path, tmp_path: Pa
 
 def test_the_next_run_resumes_where_the_last_gave_up(server: Server, user: Path, tmp_path: Path) -> None:
     server.break_after = [1_000_000, 1, 1, 1]
-    with pytest.raises(ModelError, match="run again to go on"):
+    with pytest.raises(ModelError, match="run again to continue"):
         fetch(_remote(server), tmp_path)
     assert (tmp_path / "file.ckpt.part").stat().st_size == 1_000_003
     server.requests.clear()
@@ -320,7 +320,7 @@ def test_files_without_an_address_are_imported_not_pulled(user: Path) -> None:
 def test_a_stop_keeps_what_was_fetched(server: Server, user: Path, tmp_path: Path) -> None:
     """Otherwise Ctrl-C in the second gigabyte would mean fetching the first again."""
     heard: list[int] = []
-    with pytest.raises(StoppedError, match="run again to go on"):
+    with pytest.raises(StoppedError, match="run again to continue"):
         fetch(_remote(server), tmp_path, lambda _name, done, _total: heard.append(done), lambda: len(heard) > 1)
     kept = (tmp_path / "file.ckpt.part").stat().st_size
     assert 0 < kept < len(CONTENT)

@@ -12,7 +12,7 @@ from PIL import Image
 
 from colorcli.errors import UsageError
 from colorcli.sweep import plan
-from colorcli.sweep.run import Places, carry_out
+from colorcli.sweep.run import SweepPaths, carry_out
 from colorcli.sweep.table import Results, to_markdown
 
 TOY = Path(__file__).parents[1] / "train" / "toy.toml"
@@ -50,7 +50,7 @@ class Killed(BaseException):
 
 
 @pytest.fixture
-def places(tmp_path: Path) -> Places:
+def paths(tmp_path: Path) -> SweepPaths:
     """Twenty-four training photographs and twelve for tests, each in shades of one colour."""
     rng = np.random.default_rng(0)
     for index in range(36):
@@ -58,7 +58,7 @@ def places(tmp_path: Path) -> Places:
         folder.mkdir(exist_ok=True)
         shades = rng.uniform(0.3, 1, (72, 72, 1)) * rng.integers(60, 255, 3)
         Image.fromarray(shades.astype(np.uint8)).save(folder / f"{index:02d}.png")
-    return Places((tmp_path / "train",), (tmp_path / "test",), tmp_path / "out")
+    return SweepPaths((tmp_path / "train",), (tmp_path / "test",), tmp_path / "out")
 
 
 def _load(tmp_path: Path, text: str = SWEEP) -> plan.Sweep:
@@ -68,11 +68,11 @@ def _load(tmp_path: Path, text: str = SWEEP) -> plan.Sweep:
 
 
 @pytest.mark.slow
-def test_a_sweep_killed_twice_gives_the_table_of_one_that_was_not(places: Places, tmp_path: Path) -> None:
+def test_a_sweep_killed_twice_gives_the_table_of_one_that_was_not(paths: SweepPaths, tmp_path: Path) -> None:
     """The results of several nights must not depend on when the power failed."""
     sweep = _load(tmp_path)
-    assert carry_out(sweep, places, device="cpu")
-    whole = {name: (places.output / name).read_bytes() for name in ("table.md", "results.json")}
+    assert carry_out(sweep, paths, device="cpu")
+    whole = {name: (paths.output / name).read_bytes() for name in ("table.md", "results.json")}
     table = whole["table.md"].decode()
     assert table.count("| slow |") == table.count("| so fast that it breaks | – |") == 1
     record = json.loads(whole["results.json"])
@@ -82,9 +82,9 @@ def test_a_sweep_killed_twice_gives_the_table_of_one_that_was_not(places: Places
     claim = record["claims"][0]
     assert claim["verdict"] == "one run" and "one run, no verdict" in table
     assert all(low <= mean <= high for mean, low, high in claim["differences"].values())
-    assert (places.output / "curves.png").is_file()
+    assert (paths.output / "curves.png").is_file()
 
-    again = Places(places.data, places.test, tmp_path / "again")
+    again = SweepPaths(paths.data, paths.test, tmp_path / "again")
     steps = 0
 
     def kill_at(limit: int) -> Any:
@@ -111,9 +111,9 @@ def test_a_sweep_killed_twice_gives_the_table_of_one_that_was_not(places: Places
         carry_out(other, again, device="cpu")
 
 
-def test_a_sweep_stops_when_it_is_told_and_says_that_it_is_not_done(places: Places, tmp_path: Path) -> None:
-    assert not carry_out(_load(tmp_path), places, device="cpu", seconds=lambda: 0.0)
-    assert not (places.output / "table.md").exists()
+def test_a_sweep_stops_when_it_is_told_and_says_that_it_is_not_done(paths: SweepPaths, tmp_path: Path) -> None:
+    assert not carry_out(_load(tmp_path), paths, device="cpu", seconds=lambda: 0.0)
+    assert not (paths.output / "table.md").exists()
 
 
 @pytest.mark.parametrize(
@@ -177,12 +177,12 @@ def test_the_papers_tables_are_sweeps_of_the_package(name: str) -> None:
 
 
 @pytest.mark.slow
-def test_what_was_measured_by_another_protocol_is_measured_again(places: Places, tmp_path: Path) -> None:
+def test_what_was_measured_by_another_protocol_is_measured_again(paths: SweepPaths, tmp_path: Path) -> None:
     """Numbers of two protocols, or with and without the true class, must not stand in one table as if of one kind."""
     text = SWEEP[: SWEEP.index("[[variants]]")] + '[[variants]]\nname = "one"\n'
-    assert carry_out(_load(tmp_path, text), places, device="cpu")
-    assert carry_out(_load(tmp_path, text.replace("stretch256", "imagenet-val5k-crop256")), places, device="cpu")
-    scores = json.loads((places.output / "one-seed0" / "scores.json").read_text())
+    assert carry_out(_load(tmp_path, text), paths, device="cpu")
+    assert carry_out(_load(tmp_path, text.replace("stretch256", "imagenet-val5k-crop256")), paths, device="cpu")
+    scores = json.loads((paths.output / "one-seed0" / "scores.json").read_text())
     assert scores["protocol"]["id"] == "imagenet-val5k-crop256@1"
 
 
