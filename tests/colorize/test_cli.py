@@ -293,7 +293,7 @@ def test_status_and_verify(old: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert main(["verify", str(out)]) == 9
     text, err = capsys.readouterr()
     assert text.splitlines() == ["changed output a.png", "missing output b.png"]
-    assert "2 of 5" in err
+    assert "differ in 2 places; 5 files were compared" in err
     assert main(["verify", str(out), "--json", "-q"]) == 9
     assert lines(capsys.readouterr().out)[-1]["mismatches"] == 2
     assert main(["status", str(old)]) == 2
