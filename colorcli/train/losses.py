@@ -132,15 +132,3 @@ def colorfulness_shortfall(rgb: Tensor) -> Tensor:
     spread = opponents.var(2, correction=0).sum(1).add(1e-4).sqrt()
     centre = opponents.mean(2).square().sum(1).add(1e-4).sqrt()
     return 1 - (spread + 0.3 * centre).mean() / 100
-
-
-def level_distance(chroma: Tensor, truth: Tensor) -> Tensor:
-    """How far the amount of colour in each of 8 x 8 cells is from the true one, whatever its hue; in CIELAB units.
-
-    Where several hues are possible, regression answers with their mean, which is paler than each of them. Quadratic
-    below 10 units: the expected amount is right, not the commonest.
-    """
-    ours, theirs = (
-        F.adaptive_avg_pool2d(image.square().sum(1, keepdim=True).add(1e-2).sqrt(), 8) for image in (chroma, truth)
-    )
-    return F.smooth_l1_loss(ours, theirs, beta=10.0)

@@ -22,7 +22,6 @@ _TERMS = (
         "native",
         "delta_e",
         "edges",
-        "level",
         "colorfulness",
         "perceptual",
         "adversarial",

@@ -42,7 +42,7 @@ class Standard(Objective):
     """
 
     terms: ClassVar[tuple[str, ...]] = (
-        *("native", "delta_e", "edges", "level", "colorfulness", "perceptual", "adversarial", "diversity"),
+        *("native", "delta_e", "edges", "colorfulness", "perceptual", "adversarial", "diversity"),
     )
     takes_added_terms = True
     network: Colorizer
@@ -264,9 +264,7 @@ class Standard(Objective):
         """The terms beside the native one that the phase gives a weight."""
         values: dict[str, Tensor] = {}
         wanted = phase.weights.get
-        of_chroma = {
-            "delta_e": losses.delta_e94, "edges": losses.edge_distance, "level": losses.level_distance
-        }  # fmt: skip
+        of_chroma = {"delta_e": losses.delta_e94, "edges": losses.edge_distance}
         asked = {name: distance for name, distance in of_chroma.items() if wanted(name)}
         if asked:
             chroma = self.network.to_chroma(answers[0], lab[:, :1])
