@@ -12,7 +12,7 @@ import typer
 
 from colorcli.cli import output
 from colorcli.errors import ExitCode, PhotoError, UsageError
-from colorcli.files import STATE_FOLDER
+from colorcli.files import walk
 from colorcli.stores import Url
 
 _EXCLUDED = ("json", "report", "dry_run", "picks", "files_from", "shard", "uncertainty")
@@ -50,14 +50,14 @@ def colorize_one(run: Callable[..., None], ctx: typer.Context, inputs: Sequence[
         source = _received(folder) if str(inputs[0]) == "-" else Path(inputs[0])
         made = folder / "made"
         code = _exit_code(run, ctx, {**ctx.params, "inputs": [source], "output": made, "quiet": True})
-        images = [path for path in made.rglob("*") if path.is_file() and made / STATE_FOLDER not in path.parents]
+        images = list(walk(made, unreadable=lambda *_: None))  # there is no folder if nothing was made
         if not images:
             image = _FROM_STDIN if source.parent == folder else str(source)
             # In a folder a skipped image is not a failure; here stdout would stay empty.
             raise _NotMadeError(f"{image} {_reason(made)}.", code or ExitCode.SOME_FAILED)
         if len(images) > 1:
             raise UsageError("stdout takes one image: ask for one sample and one class.")
-        output.emit_bytes(images[0].read_bytes())
+        output.emit_bytes((made / images[0]).read_bytes())
 
 
 def _check(params: Mapping[str, Any], inputs: Sequence[Path | Url]) -> None:

@@ -298,6 +298,7 @@ def _info(done: Sequence[Record], size: int, files: int = 0) -> bytes:
 
 def _payload_files(bag: Path) -> Iterator[str]:
     folder = bag / "data"
+    # not the walk over photographs, which skips system folders: in a bag their files would be unlisted too
     for path in sorted(folder.rglob("*")):
         if not path.is_dir():
             yield path.relative_to(folder).as_posix()

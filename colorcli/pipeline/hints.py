@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from colorcli import fields
 from colorcli.errors import UsageError
+from colorcli.files import is_debris, walk
 from colorcli.text import printable, reason
 
 if TYPE_CHECKING:
@@ -186,11 +187,16 @@ def _placed(dots: Sequence[Dot], height: int, width: int) -> Iterator[tuple[floa
 
 
 def _of_folder(folder: Path) -> dict[str, Any]:
+    def unreadable(relative: str, error: OSError) -> None:
+        place = printable(str(folder / relative))
+        raise UsageError(f"The folder {place} cannot be read: {error.strerror or error}.") from error
+
     found: dict[str, Any] = {}
-    for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() not in (".json", ".png") or not path.is_file():
+    for relative in walk(folder, regular=True, unreadable=unreadable):
+        path = folder / relative
+        if path.suffix.lower() not in (".json", ".png") or is_debris(path.name):
             continue
-        name = path.relative_to(folder).as_posix()[: -len(path.suffix)]
+        name = relative[: -len(path.suffix)]
         if name in found:
             raise UsageError(f"{printable(str(folder))} has two files of hints for {printable(name)}; keep one.")
         value = _of_file(path)

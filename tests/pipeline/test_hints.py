@@ -87,6 +87,17 @@ def test_a_folder_of_hints_is_told_apart_by_the_photographs_paths(tmp_path: Path
     assert json.loads(json.dumps(value)) == value and hints.valid(value)
 
 
+def test_a_folder_of_hints_is_searched_like_one_of_photographs(tmp_path: Path) -> None:
+    """Otherwise a memory card's resource forks would end the run, and a linked folder's hints would be passed over."""
+    folder, elsewhere = tmp_path / "hints", tmp_path / "elsewhere"
+    folder.mkdir()
+    elsewhere.mkdir()
+    (elsewhere / "a.json").write_text(json.dumps([{"x": 0, "y": 0, "color": RED}]))
+    (folder / "1912").symlink_to(elsewhere, target_is_directory=True)
+    (folder / "1912" / "._a.json").write_bytes(b"\x00\x05\x16\x07")
+    assert hints.read(folder) == {"1912/a": [[0.0, 0.0, RED, hints.RADIUS]]}
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [
