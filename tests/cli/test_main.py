@@ -216,7 +216,7 @@ def test_streams_that_are_closed_or_full(tmp_path: Path, streams: str, code: int
 def test_signals_unwind_and_have_their_codes(tmp_path: Path, number: signal.Signals, code: int) -> None:
     """After SIGTERM or SIGINT, temporary files are removed, and the exit code tells which signal it was."""
     (tmp_path / "slow.py").write_text(
-        "import signal, sys, time, typer\n"
+        "import signal, sys, typer\n"
         # A shell without job control hands its background jobs a SIGINT that is ignored.
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "import colorcli.cli\n"
@@ -226,7 +226,7 @@ def test_signals_unwind_and_have_their_codes(tmp_path: Path, number: signal.Sign
         "@app.command('do', cls=Command)\n"
         "def do():\n"
         "    try:\n"
-        "        output.line('ready'); time.sleep(60)\n"
+        "        output.line('ready'); signal.pause()\n"
         "    finally:\n"
         "        output.line('unwound')\n"
         "sys.exit(colorcli.cli.main(['do']))\n"

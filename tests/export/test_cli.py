@@ -107,13 +107,13 @@ def test_another_backend_continues_a_run(small: ModelCard, tmp_path: Path, old: 
     assert [record["precision"] for record in starts] == ["fp32", "fp32"]
 
 
-# The exporting process writes its process id, and then takes longer than anyone would wait.
+# The exporting process writes its process id, and then waits for a signal.
 _ENDLESS = """
-import os, pathlib, sys, time
+import os, pathlib, signal, sys
 
 if "export" in sys.argv[0]:
     pathlib.Path({mark!r}).write_text(str(os.getpid()))
-    time.sleep(3600)
+    signal.pause()
 """
 
 

@@ -140,9 +140,9 @@ def test_what_goes_wrong_in_the_exporting_process_is_told_in_its_words(small: Mo
 
 # The exporting process hangs while it writes its file to the disk.
 _STUCK = """
-import os, sys, time
+import os, signal, sys
 if "export" in sys.argv[0]:
-    os.fsync = lambda _: time.sleep(3600)
+    os.fsync = lambda _: signal.pause()
 """
 
 
