@@ -139,7 +139,7 @@ class Model:
         """
         batch = np.ascontiguousarray(lightness, np.float32)
         if batch.ndim != 4 or batch.shape[1] != 1:
-            raise UsageError(f"lightness has the shape (N, 1, H, W), not {batch.shape}.")
+            raise UsageError(f"lightness must have the shape (N, 1, H, W), not {batch.shape}.")
         asked = {name: value for name, value in given.items() if value is not None}
         for name in asked:
             if name not in self.info.controls:
@@ -149,7 +149,9 @@ class Model:
         ready = {name: np.ascontiguousarray(asked.get(name, value), value.dtype) for name, value in neutral.items()}
         for name, value in ready.items():
             if value.shape != neutral[name].shape:
-                raise UsageError(f"{name} has the shape {neutral[name].shape} for this lightness, not {value.shape}.")
+                raise UsageError(
+                    f"{name} must have the shape {neutral[name].shape} for this lightness, not {value.shape}."
+                )
         answers = self._session.chroma(batch, ready)
         return np.stack([chroma_of(answer) for answer in answers]) if len(answers) else answers[:, :2]
 
@@ -168,7 +170,7 @@ def _pixels(photo: Photo | Path | str | Pixels) -> tuple[Pixels, str, NDArray[np
         right_shape = photo.ndim == 2 or (photo.ndim == 3 and photo.shape[2] == 3)
         if photo.dtype not in (np.uint8, np.uint16) or not right_shape or not photo.size:
             raise UsageError(
-                f"pixels are uint8 or uint16, (H, W) or (H, W, 3), not {photo.dtype} of shape {photo.shape}."
+                f"pixels must be uint8 or uint16, (H, W) or (H, W, 3), not {photo.dtype} of shape {photo.shape}."
             )
         return photo, "", None
     if not isinstance(photo, Photo):

@@ -87,7 +87,7 @@ def train(
     if sweep is not None:
         if recipe or start or teacher or resume or keep_worse or track:
             raise UsageError(
-                "A sweep trains what its file says: omit RECIPE, --from, --teacher, --resume, --keep-worse and --track."
+                "A sweep names its own recipes: omit RECIPE, --from, --teacher, --resume, --keep-worse and --track."
             )
         from colorcli.sweep import plan
 

@@ -99,7 +99,7 @@ def _lab(picture: NDArray[np.float32]) -> NDArray[np.float32]:
 def _checked(answer: NDArray[np.floating[Any]], planes: int) -> NDArray[np.float32]:
     if answer.ndim != 3 or answer.shape[0] != planes or answer.size == 0:
         what = "chroma" if planes == 2 else "RGB"
-        raise ValueError(f"{what} has the shape ({planes}, h, w), not {answer.shape}")
+        raise ValueError(f"{what} must have the shape ({planes}, h, w), not {answer.shape}")
     with np.errstate(over="ignore"):  # values beyond float32 become infinite and are refused below
         single = np.ascontiguousarray(answer, np.float32)
     if not np.isfinite(single).all():

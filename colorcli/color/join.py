@@ -79,16 +79,16 @@ def join_strips(
     """
     photo = _checked_photo(pixels)
     if bits not in (8, 16):
-        raise ValueError(f"output has 8 or 16 bits per channel, not {bits}")
+        raise ValueError(f"output must have 8 or 16 bits per channel, not {bits}")
     if strip_rows < 1:
-        raise ValueError(f"a strip has at least one row, not {strip_rows}")
+        raise ValueError(f"a strip must have at least one row, not {strip_rows}")
     if not 0 <= strength <= _MAX_STRENGTH:
-        raise ValueError(f"strength lies in 0..{_MAX_STRENGTH:g}, not {strength}")
+        raise ValueError(f"strength must be from 0 to {_MAX_STRENGTH:g}, not {strength}")
     height, width = photo.shape[:2]
     if out is not None and (
         out.shape != (height, width, 3) or out.dtype != f"u{bits // 8}" or not out.flags.c_contiguous
     ):
-        raise ValueError(f"out has the shape (H, W, 3) and {bits} bits, not {out.shape} of {out.dtype}")
+        raise ValueError(f"out must have the shape (H, W, 3) and {bits} bits, not {out.shape} of {out.dtype}")
     ready = enlarged(chroma, enlarge, strength, height, width)
     return _strips(photo, ready, bits, strip_rows, Fidelity() if fidelity is None else fidelity, out)
 
@@ -115,9 +115,11 @@ def warm_up() -> None:
 
 def _checked_photo(pixels: Codes) -> Codes:
     if pixels.dtype.kind != "u" or pixels.dtype.itemsize > 2:
-        raise ValueError(f"a photograph has uint8 or uint16 pixels, not {pixels.dtype}")
+        raise ValueError(f"a photograph must have uint8 or uint16 pixels, not {pixels.dtype}")
     if pixels.size == 0 or not (pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] == 3)):
-        raise ValueError(f"a photograph has the shape (H, W) or (H, W, 3) and at least one pixel, not {pixels.shape}")
+        raise ValueError(
+            f"a photograph must have the shape (H, W) or (H, W, 3) and at least one pixel, not {pixels.shape}"
+        )
     return pixels[..., None] if pixels.ndim == 2 else pixels
 
 

@@ -183,5 +183,5 @@ def linear_lut(bits: int) -> Floats:
 def code_values(bits: int) -> NDArray[np.float64]:
     """Every code of 8 or 16 bits as an encoded value 0..1, ascending. Raises ValueError for other depths."""
     if bits not in (8, 16):
-        raise ValueError(f"photographs have 8 or 16 bits per channel, not {bits}")
+        raise ValueError(f"photographs must have 8 or 16 bits per channel, not {bits}")
     return np.linspace(0, 1, 2**bits)

@@ -115,7 +115,7 @@ def write_bag(
 
     Raises:
         OutputError: the bag cannot be written, or holds files that the output folder does not.
-        VerificationError: an output is not what the journal says.
+        VerificationError: an output has changed since it was made.
     """
     done = finished(root)
     payload = _listed(done)
@@ -342,7 +342,7 @@ def _packed(source: Path, target: Path, sha256: str) -> int:
 def _demand(same: bool, source: Path) -> None:
     if not same:
         raise VerificationError(
-            f"{printable(str(source))} is not what the journal says. Remove it and run colorize again."
+            f"{printable(str(source))} has changed since it was made. Remove it and run colorize again."
         )
 
 

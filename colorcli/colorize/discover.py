@@ -137,7 +137,7 @@ def sources(inputs: Sequence[Path | Url], listed: Sequence[str], output: Path | 
     may be a file name when the input is a single file. Names from a list are mirrored as they are given.
 
     Raises:
-        UsageError: an input does not exist or cannot be reached, has no place beside it for the output, or the output
+        UsageError: an input does not exist or cannot be reached, cannot have the output beside it, or the output
             would be the input.
         OutputError: the output cannot be reached.
     """
@@ -241,7 +241,7 @@ def _source(path: Path | Url, output: Path | None, *, several: bool) -> Source:
     if path.is_dir():
         if output is None:
             if not absolute.name:
-                raise UsageError(f"{path} has no place beside it for the output; give a folder with -o.")
+                raise UsageError(f"The output cannot be placed beside {path}; give a folder with -o.")
             return Source(path, absolute.with_name(f"{absolute.name}_colorized"))
         if output.exists() and output.samefile(path):
             raise UsageError(f"The output folder {output} is the input; nothing is written over originals.")
@@ -256,9 +256,9 @@ def _source(path: Path | Url, output: Path | None, *, several: bool) -> Source:
 
 def _store_source(url: Url, output: Path | None, *, several: bool) -> Source:
     if output is None:
-        raise UsageError(f"{url} has no place beside it for the output; give a folder or a URL with -o.")
+        raise UsageError(f"The output cannot be placed beside {url}; give a folder or a URL with -o.")
     if output.suffix.lower() in SUFFIXES and not output.is_dir():
-        raise UsageError(f"-o {output} names a file, which only a file of this machine can become; give a folder.")
+        raise UsageError(f"-o {output} names a file, but a photograph from a store needs a folder; give one.")
     name = stores.name_of(url)
     try:
         single = stores.look_up(url)

@@ -116,7 +116,7 @@ def _finished(output: Path, others: Sequence[Path]) -> tuple[dict[str, Finished]
                 known.map = made.map
             if _decides(known) != _decides(made):
                 raise UsageError(
-                    f"{printable(name)} in {root} was made from another photograph, or otherwise, than in "
+                    f"{printable(name)} in {root} was made from another photograph, or with other parameters, than in "
                     f"{origins.get(name, output)}; only shards of one run can be merged."
                 )
             if root != output and (
@@ -148,7 +148,7 @@ def _place_sidecar(sidecar: tuple[str, int] | None, origin: Path, output: Path, 
     if has_size(origin / name, size, follow=False):
         _place(origin / name, output / name, name)
     else:
-        merged.notices.append(f"{printable(name)} is not in {origin} as its journal says, and is left out.")
+        merged.notices.append(f"{printable(name)} is left out: in {origin} it is missing or has changed.")
 
 
 def _copy(source: Path, target: Path, *, link: bool = False) -> None:

@@ -178,7 +178,7 @@ def _read(path: Path, parameters: Parameters, execution: Execution) -> list[Phot
         return [read(None)]
     if parameters.pages == "first":
         photo = read(0)
-        return [replace(photo, notes=(f"of its {count} pages the first was read", *photo.notes))]
+        return [replace(photo, notes=(f"only the first of its {count} pages was read", *photo.notes))]
     pages: list[Photo] = []
     for index in range(count):
         pages.append(read(index, execution.largest - sum(page.height * page.width for page in pages)))
@@ -295,7 +295,7 @@ def _make_folder(output: Output) -> None:
     try:
         output.path.parent.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError) as error:  # other folders of the tree may be writable
-        raise PhotoError(f"has no folder to go to: {output.folder} is, or is below, a file") from error
+        raise PhotoError(f"cannot be written: {output.folder} is, or is below, a file") from error
     except OSError as error:
         kind = PhotoError if error.errno == errno.ENAMETOOLONG else OutputError
         raise kind(f"{output.folder} cannot be made: {error.strerror or error}.") from error

@@ -569,7 +569,7 @@ class Run:
 
         Raises:
             OutputError: one cannot be written, or a journal cannot be read.
-            VerificationError: an output that goes into the bag is not what the journal says.
+            VerificationError: an output that goes into the bag has changed since it was made.
         """
         request = self._request
         if request.report:
@@ -760,7 +760,7 @@ def _check_stores(request: Request) -> None:
     ):
         options = " or ".join(option for option, asked in needs.items() if asked)
         if url and options:
-            raise UsageError(f"Where {whose} a store, there is no {options}; omit it.")
+            raise UsageError(f"{options} cannot be used when {whose} a store; omit it.")
 
 
 def _with_format_of_file(request: Request, sources: list[discover.Source]) -> Request:

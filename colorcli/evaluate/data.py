@@ -122,7 +122,7 @@ def _classes(files: Sequence[tuple[str, File]], source: str) -> dict[str, int]:
     parents = {name: PurePosixPath(name).parent.name for name, _ in files if name not in found}
     loose = next((name for name, parent in parents.items() if not parent), None)
     if loose is not None:
-        raise UsageError(f"{loose} is in no folder that names its class, which --labels folders requires.")
+        raise UsageError(f"{loose} is not in a folder named after its class, which --labels folders requires.")
     numbers = classes_of_folders(parents.values())
     return found | {name: numbers[parent] for name, parent in parents.items()}
 

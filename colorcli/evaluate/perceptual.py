@@ -306,8 +306,8 @@ def _weights_file(name: str, given: Mapping[str, Path]) -> Path:
         raise ModelError(f"The weights {path} of the metric network {name} are not there.")
     if path.suffix != ".safetensors":
         raise ModelError(
-            f"The weights {path} of the metric network {name} are no safetensors file; "
-            f"make them one with: colorcli models import {name} {path}"
+            f"The weights {path} of the metric network {name} are not a safetensors file; "
+            f"convert them with: colorcli models import {name} {path}"
         )
     return path
 

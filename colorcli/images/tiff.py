@@ -318,8 +318,8 @@ def _decode(source: Source, page: _Page, *, salvage: bool) -> Decoded:
     page.check_capacity()
     values, notes = _decode_samples(source.handle, page, salvage=salvage)
     if page.pages > 1 and not page.chosen:
-        which = "the first" if page.rank == 1 else f"the largest, number {page.rank},"
-        notes += (f"of its {page.pages} pages {which} was read",)
+        which, number = ("first", "") if page.rank == 1 else ("largest", f", number {page.rank},")
+        notes += (f"only the {which} of its {page.pages} pages{number} was read",)
     profile = page.stored(_ICC)
     alpha: Pixels | None = None
     color = _SAMPLES[page.photometric]

@@ -72,7 +72,7 @@ def read(given: Any) -> Any:
     except ValueError as error:
         raise UsageError(f"{name} holds no hints: {error}.") from error
     if not value:
-        raise UsageError(f"{name} holds no hints: not one dot.")
+        raise UsageError(f"{name} holds no hints: it has no dots.")
     return value
 
 
@@ -233,19 +233,19 @@ def _of_file(path: Path) -> Any:
         return [_dot_of(one) for one in _list(content)]
     except ValueError as error:
         raise UsageError(
-            f'{name} holds no hints: each is like {{"x": 0.4, "y": 0.2, "color": "#b03020"}} ({error}).'
+            f'{name} holds no hints: a dot must be like {{"x": 0.4, "y": 0.2, "color": "#b03020"}} ({error}).'
         ) from error
 
 
 def _list(dots: Any) -> Sequence[Any]:
     if not isinstance(dots, list | tuple):
-        raise ValueError(f"dots come in a list, not as {fields.shown(dots)}")  # noqa: TRY004
+        raise ValueError(f"dots must be a list, not {fields.shown(dots)}")  # noqa: TRY004
     return dots
 
 
 def _dot_of(record: Any) -> Dot:
     if not isinstance(record, Mapping):
-        raise ValueError(f"{fields.shown(record)} has no names")  # noqa: TRY004
+        raise ValueError(f"{fields.shown(record)} is not an object")  # noqa: TRY004
     if unknown := set(record) - _FIELDS:
         raise ValueError(f"there is no field {sorted(unknown)[0]}")
     if missing := [name for name in ("x", "y", "color") if name not in record]:
@@ -268,7 +268,7 @@ def _tidy_dots(dots: Any) -> list[Dot]:
         x, y, colour, radius = _whole(dot)
         x, y, radius = (_share(number) for number in (x, y, radius))
         if not isinstance(colour, str) or not _COLOUR.fullmatch(colour.lower()):
-            raise ValueError(f"a colour is like #b03020, not {colour}")
+            raise ValueError(f"a colour must be like #b03020, not {colour}")
         tidied.append([x, y, colour.lower(), radius])
     return tidied
 
@@ -282,7 +282,7 @@ def _whole(dot: Any) -> Dot:
 
 def _share(number: Any) -> float:
     if isinstance(number, bool) or not isinstance(number, int | float) or not 0 <= number <= 1:
-        raise ValueError(f"x, y and radius are from 0 to 1, not {number}")
+        raise ValueError(f"x, y and radius must be from 0 to 1, not {number}")
     return round(float(number), 5)
 
 

@@ -39,7 +39,7 @@ def read_checkpoint(path: Path, ignored: Collection[str] = ()) -> Any:
             that would have to be run.
     """
     if path.exists() and not path.is_file():  # a named pipe would be waited for without end
-        raise ModelError(f"'{path}' is not a checkpoint: it is no regular file.")
+        raise ModelError(f"'{path}' is not a checkpoint: it is not a regular file.")
     try:
         content = _read_safetensors(path) if path.suffix == ".safetensors" else unpickle.load(path)
     except unpickle.ForeignError as error:

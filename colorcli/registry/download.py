@@ -135,7 +135,7 @@ def _unreachable(remote: Remote, part: Path, error: Exception) -> ModelError:
     host = urllib.parse.urlsplit(remote.url).hostname
     return ModelError(
         f"{remote.name} cannot be fetched: {host} is not reachable ({reason}); "
-        "--print-url says what to fetch on another machine."
+        "--print-url lists what to fetch on another machine."
     )
 
 

@@ -390,7 +390,7 @@ def _check_config(path: Path, expected: dict[str, Any]) -> None:
     except (OSError, ValueError) as error:
         raise ModelError(f"The configuration {path} cannot be read: {reason(error)}.") from error
     if not isinstance(found, dict):
-        raise ModelError(f"The configuration {path} cannot be used: it is no JSON object.")
+        raise ModelError(f"The configuration {path} cannot be used: it is not a JSON object.")
     wrong = [f"{key} is {found.get(key)}, not {value}" for key, value in expected.items() if found.get(key) != value]
     if wrong:
         raise ModelError(f"'{path}' is the configuration of another network: {wrong[0]}.")

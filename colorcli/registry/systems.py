@@ -91,7 +91,7 @@ class Systems:
         except Exception as error:
             reason = f"The network '{system}' ({_origin(point)}) cannot be imported: {error}."
             if "torchvision::" in str(error):  # PyTorch looked for operators that torchvision should have brought
-                reason += " PyTorch and torchvision do not belong together; install both again, from one index."
+                reason += " PyTorch and torchvision do not match; reinstall both from one index."
             raise ModelError(reason) from error
         if not (inspect.isclass(found) and issubclass(found, Colorizer)):
             raise ModelError(f"The network '{system}' ({_origin(point)}) is not a subclass of Colorizer.")

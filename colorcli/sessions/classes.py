@@ -95,7 +95,7 @@ def read_class(content: bytes, where: str) -> int:
     try:
         number = int(content)
     except ValueError as error:
-        raise UsageError(f"{where} holds no class: {content[:16]!r}.") from error
+        raise UsageError(f"{where} does not hold the number of a class: {content[:16]!r}.") from error
     if not 0 <= number < len(class_names()):
-        raise UsageError(f"Class {number} in {where} is none of ImageNet's, 0 to 999.")
+        raise UsageError(f"Class {number} in {where} does not exist in ImageNet; classes are 0 to 999.")
     return number

@@ -100,7 +100,7 @@ def read_header(path: Path) -> Header:
     """The identity of an exported model.
 
     Raises:
-        ModelError: the file cannot be read, is no ONNX file, was not exported by this program, or by a newer one.
+        ModelError: the file cannot be read, is not an ONNX file, was not exported by this program, or by a newer one.
     """
     return _header(_walked(path).metadata, path)
 
@@ -148,7 +148,9 @@ def _header(metadata: Mapping[str, str], path: Path) -> Header:
     found = {key.removeprefix(_PREFIX): value for key, value in metadata.items() if key.startswith(_PREFIX)}
     version = found.get("format", "")
     if not version.isdecimal():
-        raise ModelError(f"{path} was not exported by colorcli, so what goes in and out is unknown: colorcli export.")
+        raise ModelError(
+            f"{path} was not exported by colorcli, so its inputs and outputs are unknown; make it with colorcli export."
+        )
     if int(version) > FORMAT:
         raise ModelError(f"{path} has the format {version}, and this colorcli knows up to {FORMAT}: update colorcli.")
     try:
@@ -166,7 +168,7 @@ def _header(metadata: Mapping[str, str], path: Path) -> Header:
 def _as_json(text: str, kind: Any) -> Any:
     value = json.loads(text)
     if not isinstance(value, kind):
-        raise TypeError(f"{text} is no {kind}")
+        raise TypeError(f"{text} is not of the type {kind}")
     return value
 
 
@@ -174,7 +176,7 @@ def _check_place(name: str, path: Path) -> None:
     folder = path.parent.resolve()
     relative = not Path(name).is_absolute() and not PureWindowsPath(name).anchor and "\\" not in name
     if not relative or not (folder / name).resolve().is_relative_to(folder):
-        raise ModelError(f"{path} wants to read weights outside its folder ({name}): it is refused.")
+        raise ModelError(f"{path} refers to weights outside its folder ({name}), which is refused.")
 
 
 def _walk(model: memoryview) -> _File:

@@ -134,7 +134,7 @@ def load(sweep: str, settings: Sequence[str] = ()) -> Sweep:
 def _parse(table: dict[str, Any], settings: Sequence[str]) -> Sweep:
     _refuse_unknown(table, _KNOWN)
     if any(setting.partition("=")[0] == "seed" for setting in settings):
-        raise ValueError("its file says the seeds of its runs, not --set")
+        raise ValueError("set the seeds in its file, not with --set")
     protocol = protocols.load(str(table["protocol"]))
     chosen = metrics.choose(tuple(table.get("metrics", ())) or protocol.metrics, protocol.sigmas)
     common, seeds = _strings(table, "set"), table.get("seeds", [0, 1, 2])

@@ -238,7 +238,7 @@ def _labelled(entries: list[Entry]) -> list[Entry]:
     folders = sorted({Path(entry.name).parent.name for entry in unknown})
     if "" in folders:
         loose = next(entry.name for entry in unknown if not Path(entry.name).parent.name)
-        raise UsageError(f"{loose} is in no folder that names its class, which data.labels = folders requires.")
+        raise UsageError(f"{loose} is not in a folder named after its class, which data.labels = folders requires.")
     numbers = classes_of_folders(folders)
     return [
         entry if entry.label >= 0 else dataclasses.replace(entry, label=numbers[Path(entry.name).parent.name])

@@ -192,7 +192,7 @@ class Phase:
                     f"learns of phase '{self.name}' has '{pattern}', which is neither NAME nor NAME[NUMBER]"
                 )
             if "[" in pattern and self.weight_decay:
-                raise ValueError(f"phase '{self.name}' learns '{pattern}' alone: that takes weight_decay = 0")
+                raise ValueError(f"phase '{self.name}' learns '{pattern}' alone, which needs weight_decay = 0")
         if self.batch % self.accumulate:
             raise ValueError(
                 f"phase '{self.name}': a batch of {self.batch} does not divide into {self.accumulate} parts"

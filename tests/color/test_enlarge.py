@@ -79,7 +79,7 @@ def test_strips_of_any_height_are_one_picture(enlarge: str) -> None:
 def test_the_answer_is_what_the_enlargement_takes(enlarge: str) -> None:
     """Otherwise R and G could be taken for a* and b*, and the photograph silently come out without colour."""
     wrong = picture() if enlarge not in IN_RGB else picture()[:2]
-    with pytest.raises(ValueError, match=r"has the shape \("):
+    with pytest.raises(ValueError, match=r"must have the shape \("):
         strips(wrong, enlarge, 1.0, 20, 20)
     with pytest.raises(ValueError, match="not finite"):
         strips(np.full((5 - len(wrong), 4, 4), np.nan, np.float32), enlarge, 1.0, 20, 20)

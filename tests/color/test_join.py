@@ -308,7 +308,7 @@ def test_strips_may_be_parts_of_one_array() -> None:
         whole.transpose(1, 0, 2),
         np.zeros((60, 100, 3), np.uint8)[:, ::2],
     ):
-        with pytest.raises(ValueError, match="out has the shape"):
+        with pytest.raises(ValueError, match="out must have the shape"):
             join_strips(photo, chroma, out=wrong)
 
 
@@ -327,7 +327,7 @@ def test_chroma_too_large_for_float32_is_refused() -> None:
 
 @pytest.mark.parametrize("shape", [(2, 4), (3, 4, 4), (4, 4, 2), (2, 0, 4), (1, 2, 4, 4)])
 def test_chroma_of_the_wrong_shape_is_refused(shape: Any) -> None:
-    with pytest.raises(ValueError, match="chroma has the shape"):
+    with pytest.raises(ValueError, match="chroma must have the shape"):
         join_strips(np.zeros((8, 8), np.uint8), np.zeros(shape, np.float32))
 
 

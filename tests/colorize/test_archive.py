@@ -195,10 +195,13 @@ def test_every_page_of_a_tiff_is_coloured_into_a_tiff_again(
 
 def test_the_first_or_the_largest_page(tmp_path: Path, colour: Colour) -> None:
     pages_file(tmp_path / "in" / "album.tif")
-    for asked, shape, note in (("first", (40, 60, 3), "the first"), ("largest", (90, 50, 3), "the largest, number 2,")):
+    for asked, shape, note in (
+        ("first", (40, 60, 3), "first of its 4 pages"),
+        ("largest", (90, 50, 3), "largest of its 4 pages, number 2,"),
+    ):
         colour(tmp_path / "in", output=tmp_path / asked, pages=asked)
         assert read_photo(tmp_path / asked / "album.tif").pixels.shape == shape
-        assert colour.of("photo.done")[0]["notes"] == [f"of its 4 pages {note} was read"]
+        assert colour.of("photo.done")[0]["notes"] == [f"only the {note} was read"]
     assert colour(tmp_path / "in", output=tmp_path / "png", pages="all", format="PNG").failed == 1
     assert "ask for --format tiff" in colour.reasons()["album.tif"]
 

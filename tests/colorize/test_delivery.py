@@ -154,7 +154,7 @@ def test_an_output_that_was_changed_is_not_packed(hostile: Path, capsys: pytest.
     victim.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     assert main(["colorize", "in", "-o", "out", "--bag", "bag", "-q"]) == 9
     said = capsys.readouterr().err
-    assert "new\\nline.png is not what the journal says" in said
+    assert "new\\nline.png has changed since it was made" in said
     assert not Path("bag/bagit.txt").exists()
 
 
@@ -194,7 +194,7 @@ def test_xmp_beside_outputs_is_handed_over_with_them(tmp_path: Path, capsys: pyt
     assert main(["verify", "all", "-q"]) == 0
     Path("out/a.png.xmp").unlink()
     merged = merge([Path("out")], Path("again"))
-    assert len(merged.notices) == 1 and "a.png.xmp is not in" in merged.notices[0]
+    assert len(merged.notices) == 1 and "a.png.xmp is left out" in merged.notices[0]
     capsys.readouterr()
     assert main(["verify", "out", "-q", "--json"]) == 9
     found = [json.loads(line) for line in capsys.readouterr().out.splitlines()][:-1]

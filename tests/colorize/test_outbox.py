@@ -384,9 +384,9 @@ def test_a_name_that_no_file_can_have_fails_alone(photos: Path, store: Store) ->
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["colorize", IN], "no place beside it"),
-        (["colorize", IN, "-o", OUT, "--report"], "outputs go to a store, there is no --report"),
-        (["colorize", IN, "-o", OUT, "--report", "--bag", "b"], "no --report or --bag"),
+        (["colorize", IN], "cannot be placed beside"),
+        (["colorize", IN, "-o", OUT, "--report"], "--report cannot be used when the outputs go to a store"),
+        (["colorize", IN, "-o", OUT, "--report", "--bag", "b"], "--report or --bag cannot be used when"),
         (["colorize", IN, "-o", OUT, "--engine", "ray"], "not URLs"),
         (["colorize", IN, "-o", "out.jpg"], "names a file"),
         (["colorize", IN, "-o", "-"], "one image"),

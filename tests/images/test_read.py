@@ -219,7 +219,7 @@ def test_one_of_several_pages_is_read_and_that_is_said(tmp_path: Path) -> None:
         writer.write(gray_scene()[::-1], photometric="minisblack", metadata=None)
     photo = read_photo(path)
     np.testing.assert_array_equal(photo.pixels, gray_scene())
-    assert photo.notes == ("of its 2 pages the first was read",)
+    assert photo.notes == ("only the first of its 2 pages was read",)
 
 
 def test_xmp_of_more_than_one_segment_is_said_to_be_left_out(tmp_path: Path) -> None:
@@ -372,8 +372,8 @@ def test_a_thumbnail_before_the_photograph_is_skipped(tmp_path: Path) -> None:
                 writer.write(page, photometric="minisblack", metadata=None)
         photo = read_photo(tmp_path / "a.tif")
         np.testing.assert_array_equal(photo.pixels, gray_scene())
-        which = "the largest, number 2," if small_first else "the first"
-        assert photo.notes == (f"of its 2 pages {which} was read",)
+        which = "largest of its 2 pages, number 2," if small_first else "first of its 2 pages"
+        assert photo.notes == (f"only the {which} was read",)
 
 
 @pytest.mark.parametrize("suffix", ["jp2", "j2k", "bmp", "gif", "avif"])

@@ -101,14 +101,14 @@ def test_a_folder_of_hints_is_searched_like_one_of_photographs(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ("[]", "not one dot"),
+        ("[]", "it has no dots"),
         ("{", "are not JSON"),
-        ("7", r"each is like .*\(dots come in a list, not as 7\)"),
-        ('{"a.png": {"x": 0.1}}', "dots come in a list, not as {"),
-        ("[[0.1, 0.2]]", r"\[0.1, 0.2\] has no names"),
+        ("7", r"a dot must be like .*\(dots must be a list, not 7\)"),
+        ('{"a.png": {"x": 0.1}}', "dots must be a list, not {"),
+        ("[[0.1, 0.2]]", r"\[0.1, 0.2\] is not an object"),
         ('[{"x": 0.1, "y": 0.2}]', "one has no color"),
-        ('[{"x": 10, "y": 20, "color": "#ff0000"}]', "x, y and radius are from 0 to 1, not 10"),
-        ('[{"x": 0.1, "y": 0.2, "color": "red"}]', "a colour is like #b03020, not red"),
+        ('[{"x": 10, "y": 20, "color": "#ff0000"}]', "x, y and radius must be from 0 to 1, not 10"),
+        ('[{"x": 0.1, "y": 0.2, "color": "red"}]', "a colour must be like #b03020, not red"),
         ('[{"x": 0.1, "y": 0.2, "colour": "#ff0000"}]', "there is no field colour"),
     ],
 )

@@ -239,7 +239,7 @@ def test_a_torchvision_for_another_pytorch_is_explained(tmp_path: Path, monkeypa
     """Who installs PyTorch's CPU wheel alone gets a torchvision for CUDA; its own words lead nowhere."""
     (tmp_path / "unfit.py").write_text("raise RuntimeError('operator torchvision::nms does not exist')")
     monkeypatch.syspath_prepend(str(tmp_path))
-    with pytest.raises(ModelError, match=r"nms does not exist\. PyTorch and torchvision do not belong together"):
+    with pytest.raises(ModelError, match=r"nms does not exist\. PyTorch and torchvision do not match"):
         Systems([EntryPoint("x", "unfit:Network", GROUP)]).network_class("x")
 
 

@@ -170,7 +170,7 @@ def test_a_small_file_cannot_fill_the_memory(tmp_path: Path, what: str) -> None:
 def test_what_is_no_regular_file_is_not_waited_for(tmp_path: Path) -> None:
     """Opening a named pipe waits until somebody writes into it, and Ctrl-C alone would end that."""
     os.mkfifo(tmp_path / "pipe.pth")
-    with pytest.raises(ModelError, match="it is no regular file"):
+    with pytest.raises(ModelError, match="it is not a regular file"):
         read_checkpoint(tmp_path / "pipe.pth")
 
 
