@@ -19,6 +19,7 @@ from colorcli.colorize import delivery
 from colorcli.colorize.audit import verify
 from colorcli.colorize.executors import Work
 from colorcli.colorize.executors.local import LocalExecutor
+from colorcli.colorize.places import Folder
 from colorcli.colorize.run import Request, Run
 from colorcli.colorize.watch import watch
 from colorcli.errors import ModelError
@@ -102,7 +103,7 @@ def test_other_colours_do_not_keep_the_map_of_earlier_ones() -> None:
     (out / "sub" / "other.png.uncertainty.png").write_bytes(b"not ours")
     assert main(["colorize", "in", "-o", "out", "--seed", "5", "--overwrite", "-q"]) == 0
     assert [path.name for path in out.rglob("*.uncertainty.png")] == ["other.png.uncertainty.png"]
-    assert verify(out) == (2, [])
+    assert verify(Folder(out)) == (2, [])
 
 
 def test_verify_manifest_and_bag_know_the_maps() -> None:
@@ -111,9 +112,9 @@ def test_verify_manifest_and_bag_know_the_maps() -> None:
     name = "dark.jpg.uncertainty.png"
     assert name in (Path("out") / delivery.MANIFEST).read_text()
     assert (Path("bag") / "data" / name).is_file()
-    assert verify(Path("out")) == (4, [])
+    assert verify(Folder(Path("out"))) == (4, [])
     (Path("out") / name).write_bytes(b"another")
-    count, mismatches = verify(Path("out"))
+    count, mismatches = verify(Folder(Path("out")))
     assert count == 4 and [(one.path, one.fault) for one in mismatches] == [(name, "changed")]
 
 
@@ -144,7 +145,7 @@ def test_shards_are_merged_with_their_maps() -> None:
     assert sorted(path.name for path in Path("out").glob("*.uncertainty.png")) == [
         f"{n}.uncertainty.png" for n in names
     ]
-    assert verify(Path("out")) == (16, [])
+    assert verify(Folder(Path("out"))) == (16, [])
 
 
 def test_the_report_shows_the_least_sure_first() -> None:
