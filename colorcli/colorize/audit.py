@@ -124,7 +124,7 @@ def verify(
     """Compare size and SHA-256 of every finished output and its XMP with the journal; with ``inputs``, of inputs too.
 
     A journal whose lines were altered, added or removed is a mismatch itself. Lines lost at its end leave no trace in
-    it, so an output that it does not know, recognized by its label, is one too.
+    it, so an output that it does not know as finished, recognized by its label, is one too.
 
     Args:
         place: the output folder.
@@ -197,19 +197,28 @@ def _finished_files(place: Place, status: Status, *, inputs: bool) -> Iterator[_
 
 
 def _unlisted(status: Status) -> list[str]:
-    """Outputs that the journal does not know; copies of those it knows do not count."""
+    """Outputs that the journal does not know, or not as finished; copies of those it knows do not count.
+
+    What a run began and did not finish is known as long as the file is that of an earlier, finished run.
+    """
     root = status.root
     if state_folder(root) != root / STATE_FOLDER:  # a folder of originals
         return []
     found = [
         name
         for name in walk(root, regular=True, unreadable=lambda *_: None)
-        if name not in status.latest and is_photograph_name(name.rpartition("/")[2]) and _is_ours(root, name)
+        if status.latest.get(name, ("", None))[0] != "done"
+        and is_photograph_name(name.rpartition("/")[2])
+        and _is_ours(root, name)
     ]
     if not found:
         return []
-    known = {sha256 for _, record in status.records("done") for _, _, sha256 in files_of(record)}
-    return [name for name in found if file_sha256(root / name) not in known]
+    hashes = {name: file_sha256(root / name) for name in found}
+    unknown = set(hashes.values())
+    for record in read_journal(root):
+        if record["event"] == "photo.done":
+            unknown.difference_update(str(sha256) for _, _, sha256 in files_of(record))
+    return [name for name in found if hashes[name] in unknown]
 
 
 def _is_ours(root: Path, name: str) -> bool:

@@ -252,7 +252,7 @@ def test_verify_finds_every_change(old: Path, colour: Colour) -> None:
     assert len(contents(root)) == 5, "verify changes nothing"
 
 
-@pytest.mark.parametrize("kept", [0, 1, 3])
+@pytest.mark.parametrize("kept", [0, 1, 2, 3])
 def test_a_journal_that_lost_its_end_is_noticed(old: Path, colour: Colour, kept: int) -> None:
     """The chain of checksums ends earlier and is sound: verify said that no file differs, of none."""
     colour(old, execution=Execution(jobs=1, fsync=False))
@@ -267,6 +267,18 @@ def test_a_journal_that_lost_its_end_is_noticed(old: Path, colour: Colour, kept:
     assert {m.path for m in mismatches} >= {"b.png", "c.jpg", "d.tif", "sub/e.png", "sub/f.png"}
 
 
+def test_an_output_begun_anew_is_known_until_it_is_replaced(old: Path, colour: Colour) -> None:
+    """A run that is killed leaves the file of the run before it, which is no surprise; one without a record is."""
+    colour(old)
+    root = old.with_name("old_colorized")
+    journal = Journal(root)
+    journal.append(event("photo.start", {"input": "a.png", "output": "a.png"}))
+    journal.close()
+    assert verify(Folder(root))[1] == []
+    (root / "a.png").write_bytes((root / "b.png").read_bytes().replace(b"IEND", b"iEND", 1))
+    assert {(m.path, m.fault) for m in verify(Folder(root))[1]} == {("a.png", "unlisted")}
+
+
 def test_an_altered_journal_is_noticed(old: Path, colour: Colour) -> None:
     """Renaming an event removed its output from the check, and verify reported no problem."""
     root = old.with_name("old_colorized")
@@ -277,12 +289,15 @@ def test_an_altered_journal_is_noticed(old: Path, colour: Colour) -> None:
     path = journal_path(root)
     lines = path.read_bytes().splitlines(keepends=True)
     done = next(number for number, line in enumerate(lines) if b"photo.done" in line)
+    output = json.loads(lines[done])["output"]
     renamed = [*lines[:done], lines[done].replace(b"photo.done", b"photo.dome"), *lines[done + 1 :]]
     added = [*lines[:done], b'{"v":1,"event":"photo.failed"}\n', *lines[done:]]
     for altered in (renamed, added, lines[:done] + lines[done + 1 :]):
         path.write_bytes(b"".join(altered))
+        unlisted = [] if altered is added else [("unlisted", "output", output)]
         assert [(m.fault, m.side, m.path) for m in verify(Folder(root))[1]] == [
-            ("changed", "journal", f".colorcli/journal.jsonl, line {done + 1}")
+            ("changed", "journal", f".colorcli/journal.jsonl, line {done + 1}"),
+            *unlisted,
         ]
     torn = lines[done][:40]
     path.write_bytes(b"".join(lines) + torn)
