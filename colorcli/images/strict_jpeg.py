@@ -26,6 +26,7 @@ _RESTARTS, _SCAN = 0xDD, 0xDA
 _RESTART = re.compile(rb"\xff[\xd0-\xd7]")
 _FRAMES = frozenset((0xC0, 0xC1, 0xC2, 0xC9, 0xCA))
 _PROGRESSIVE = frozenset((0xC2, 0xCA))
+_ARITHMETIC = frozenset((0xC9, 0xCA))
 # markers other than those inside a scan: stuffed zeros, restarts, fill bytes
 _AFTER_SCAN = re.compile(rb"\xff([^\x00\xd0-\xd7\xff])")
 # markers that cannot follow a scan: libjpeg gives up there
@@ -54,7 +55,24 @@ def decode_strictly(data: bytes, channels: int) -> Pixels | None:
         if left_over or _DAMAGE.match(str(error)):
             raise UnreadableError(f"is damaged: {_told(str(error))}") from error
         return None
-    return cast(Pixels, pixels[..., 0] if channels == 1 else pixels)
+    made = cast(Pixels, pixels[..., 0] if channels == 1 else pixels)
+    if _is_arithmetic(data) and not np.array_equal(made, _decode_loosely(_continued(data), channels)):
+        raise UnreadableError("is cut off or damaged: the data of its picture end early")
+    return made
+
+
+def _is_arithmetic(data: bytes) -> bool:
+    return next((marker in _ARITHMETIC for marker, _ in _segments(data) if marker in _FRAMES), False)
+
+
+def _continued(data: bytes) -> bytes:
+    """An arithmetic-coded stream with more data, which change its picture only if it had ended early.
+
+    libjpeg reads zeros after the end, without a warning, since encoders leave out final zeros (ITU-T T.81, D.1.8).
+    Eight of them code more than any sound picture leaves out.
+    """
+    end = data.rfind(_END)
+    return data[:end] + bytes(8) + b"\x55" * 64 + data[end:]
 
 
 def _check_scans(data: bytes) -> None:

@@ -118,6 +118,8 @@ class _Page:
             raise UnreadableError(f"is a TIFF whose picture is {name}, which is not supported")
         if self.photometric == _YCBCR and self.compression == _OLD_JPEG and not self.number(_JPEG_STREAM, 0):
             raise UnreadableError("is a TIFF with old-style JPEG compression in parts, which is not supported")
+        if self.compression not in tifffile.TIFF.DECOMPRESSORS:
+            raise UnreadableError(f"is a TIFF with {_name_of(self.compression)} compression, which is not supported")
         if self.photometric == _YCBCR and self.compression not in (_OLD_JPEG, _JPEG):
             raise UnreadableError("is a TIFF in YCbCr without JPEG compression, which is not supported")
         if self.photometric == _CMYK and (self.bits not in (8, 16) or self.number(332, 1) != 1):
@@ -157,31 +159,51 @@ class _Page:
         rows, columns = self.segment_shape(index)
         return rows * -(-columns * (1 if self.planar else self.samples) * self.bits // 8)
 
-    def segments(self, *, salvage: bool = False) -> list[tuple[int, int]]:
-        """Offset and size of every strip or tile. Raises ``UnreadableError`` unless all are complete.
+    def segments(self, *, salvage: bool = False) -> tuple[list[tuple[int, int]], bool]:
+        """Offset and size of every strip or tile, and whether any size had to be derived.
 
         With ``salvage``, incomplete ones have size 0.
+
+        Raises:
+            UnreadableError: not all are complete.
         """
         offsets, counts = self.numbers(324 if self.tiled else 273), self.numbers(325 if self.tiled else 279)
         rows, columns = self.segment_shape(0)
         expected = -(-self.height // rows) * -(-self.width // columns) * (self.samples if self.planar else 1)
-        if not counts and len(offsets) == expected == 1 and self.compression == _UNCOMPRESSED:
-            counts = (self.segment_bytes(0),)
-        if self.compression == _OLD_JPEG and self.number(_JPEG_STREAM, 0):
+        in_one_stream = self.compression == _OLD_JPEG and self.number(_JPEG_STREAM, 0)
+        if in_one_stream:
             offsets, counts, expected = self.numbers(_JPEG_STREAM), self.numbers(_JPEG_STREAM_LENGTH), 1
+        elif not counts:
+            counts = (0,) * len(offsets)
         missing = UnreadableError("is cut off: parts of the picture are missing; --salvage colours what is left")
         if len(offsets) < expected or len(counts) < expected:
             raise missing
         size = self.reader.source.size
-        found = []
-        for offset, count in zip(offsets[:expected], counts[:expected], strict=True):
+        found, derived = [], False
+        for index, (offset, stated) in enumerate(zip(offsets[:expected], counts[:expected], strict=True)):
+            count = stated
+            if offset and (not count or offset + count > size) and not in_one_stream:
+                count = self._derived_bytes(index, offset, stated, offsets)
             whole = offset and count and offset + count <= size
             if not whole and not salvage:
-                if not (offset and count):
+                if not (offset and stated):
                     raise UnreadableError("leaves parts of the picture empty; --salvage colours what is left")
                 raise missing
+            derived = derived or bool(whole and count != stated)
             found.append((offset, count if whole else 0))
-        return found
+        return found, derived
+
+    def _derived_bytes(self, index: int, offset: int, stated: int, offsets: tuple[int, ...]) -> int:
+        """The size of a strip or tile whose stated one is 0 or goes beyond the end of the file, or that if it is lost.
+
+        It is known if the strip is not compressed; others end at most where the next one or the directory begins. The
+        last of a file may go on to its end, unless it says that it was longer: then the file was cut.
+        """
+        if self.compression == _UNCOMPRESSED:
+            return self.segment_bytes(index)
+        size = self.reader.source.size
+        following = min((at for at in (*offsets, self.reader.first) if at > offset), default=size)
+        return following - offset if following < size or not stated else stated
 
     def is_last(self, index: int) -> bool:
         """Whether a strip is the last one of its plane and has fewer rows than the others."""
@@ -225,6 +247,8 @@ class _Page:
         return {index for index, place in enumerate(segments) if not place[1] or self._is_damaged(index, place)}
 
     def _is_damaged(self, index: int, place: tuple[int, int]) -> bool:
+        if self.compression == _UNCOMPRESSED:
+            return place[1] < self.segment_bytes(index)
         content = self.reader.source.read(*place)
         if self.number(_FILL_ORDER, 1) == 2:
             content = bytes(imagecodecs.bitorder_decode(content))
@@ -264,6 +288,13 @@ _REPACKERS: dict[int, tuple[Any, Any]] = {
     _PACKBITS: (imagecodecs.packbits_decode, imagecodecs.packbits_encode),
     _ZSTD: (imagecodecs.zstd_decode, imagecodecs.zstd_encode),
 }
+
+
+def _name_of(compression: int) -> str:
+    try:
+        return tifffile.COMPRESSION(compression).name.replace("_", " ")
+    except ValueError:
+        return f"unknown ({compression})"
 
 
 def _find_page(reader: exif.TiffReader, wanted: int | None) -> tuple[int, int, int, int]:
@@ -371,7 +402,7 @@ def _told(tag: int) -> str:
 
 def _decode_samples(handle: BinaryIO, page: _Page, *, salvage: bool) -> tuple[NDArray[Any], tuple[str, ...]]:
     """``(H, W, samples)`` as stored, not copied if possible, and a note on what is missing."""
-    segments = page.segments(salvage=salvage)
+    segments, derived = page.segments(salvage=salvage)
     if page.compression == _OLD_JPEG and page.photometric == _YCBCR:
         pixels = _old_jpeg(page.reader.source.read(*segments[0]))
         if pixels is None or pixels.shape[:2] != (page.height, page.width):
@@ -386,17 +417,20 @@ def _decode_samples(handle: BinaryIO, page: _Page, *, salvage: bool) -> tuple[ND
         handle.seek(0)
         with tifffile.TiffFile(handle, _multifile=False) as tiff:
             opened = tiff.pages[page.index]
-            if salvage or page.is_padded(segments):
+            if salvage or derived or page.is_padded(segments):
                 values, missing = _assembled(handle, opened, page, segments, damaged)
             else:
                 values, missing = opened.asarray(squeeze=False, maxworkers=1), 0.0
     except Exception as error:  # tifffile raises many types of exceptions on damage
         hint = "" if salvage else "; --salvage colours what is left"
         raise UnreadableError(f"cannot be decoded: {error}{hint}") from error
+    if missing and not salvage:
+        raise UnreadableError("is damaged in some of its strips or tiles; --salvage colours what is left")
     if values.shape[1:4] != (1, page.height, page.width) or values.shape[0] * values.shape[4] != page.samples:
         raise UnreadableError("cannot be decoded: its picture does not have the stated size")
     values = np.moveaxis(values[:, 0, ..., 0], 0, -1) if page.planar and page.samples > 1 else values[0, 0]
-    return values, (missing_note(missing),) if missing else ()
+    notes = ("the sizes of its strips or tiles are missing or wrong, and were derived",) if derived else ()
+    return values, (*notes, *((missing_note(missing),) if missing else ()))
 
 
 def _old_jpeg(stream: bytes) -> Pixels | None:

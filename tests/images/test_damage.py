@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import re
 import struct
@@ -388,6 +389,70 @@ def test_a_last_strip_filled_up_to_the_others_rows_is_no_damage(compression: str
     photo = read(buffer.getvalue())
     np.testing.assert_array_equal(photo.pixels, SCENE)
     assert photo.notes == ()
+
+
+# 48 x 32 pixels from libjpeg-turbo's cjpeg -arithmetic; no Python library writes it
+ARITHMETIC = base64.b64decode(
+    "/9j/4AAQSkZJRgABAQAAAQABAAD/2wBDAA0JCgsKCA0LCgsODg0PEyAVExISEyccHhcgLikxMC4pLSwzOko+MzZGNywtQFdBRkxOUlNSMj5aYVpQ"
+    "YEpRUk//yQALCAAgADABAREA/8wABgAQEAX/2gAIAQEAAD8A/wBmCHE3Sq5VbxyEEk9/L9genvXVyZCTxUiAiPR0eg3NcfOSjZPJMdvd/wBS713O"
+    "Tg4NEZ1zzomY0yrcuVvdOBi4ALP1GZYuozTZudBmSy4Cr8dO3XVZv/h3hZ5jCLtAIxOzHWP6uDHVL9+I28Dt8d9Fvep7RG93lv5iO6tvtUYBh8D6"
+    "pDuEgBZ9uT6a8gucEkcB3T5r4z8b8NEzsI/RGPT2N9WffHxC/sSBqIhCNf8AZZKfsL4aYnfNoP/Z"
+)
+
+
+@pytest.mark.parametrize("share", [0.6, 0.8, 0.93])
+def test_a_cut_arithmetic_coded_jpeg_is_found(share: float) -> None:
+    """libjpeg reads zeros where its data end, without a warning: half a picture counted as done."""
+    assert (photo := read(ARITHMETIC)).pixels.shape == (32, 48) and not photo.notes
+    with pytest.raises(PhotoError, match="the data of its picture end early"):
+        read(ARITHMETIC[: int(share * len(ARITHMETIC))] + b"\xff\xd9")
+
+
+def test_a_compression_of_tiff_that_nobody_here_reads_is_named() -> None:
+    """It was said to be salvageable, under its name in a Python library."""
+    content = tiff()
+    with tifffile.TiffFile(io.BytesIO(content)) as file:
+        at = file.pages.first.tags["Compression"].valueoffset
+    with pytest.raises(PhotoError, match=r"^a is a TIFF with JBIG compression, which is not supported\.$"):
+        read(content[:at] + struct.pack("<H", 34661) + content[at + 2 :])
+
+
+def stating_sizes(content: bytes, sizes: dict[int, int]) -> bytes:
+    """A TIFF that states other sizes for some of its strips, by index."""
+    with tifffile.TiffFile(io.BytesIO(content)) as file:
+        tag = file.pages.first.tags["StripByteCounts"]
+    form = "<" + {3: "H", 4: "I"}[int(tag.dtype)]
+    made = bytearray(content)
+    for index, size in sizes.items():
+        struct.pack_into(form, made, tag.valueoffset + struct.calcsize(form) * index, size)
+    return bytes(made)
+
+
+@pytest.mark.parametrize("compression", ["none", "adobe_deflate", "lzw", "jpeg"])
+@pytest.mark.parametrize("size", [0, 60000])
+def test_sizes_of_strips_that_are_missing_or_wrong_are_derived(compression: str, size: int) -> None:
+    """libtiff estimates them, so that other programs show these files; they failed as cut off."""
+    content = tiff(compression=compression, rowsperstrip=16)
+    photo = read(stating_sizes(content, {1: size, 2: size}))
+    np.testing.assert_array_equal(photo.pixels, read(content).pixels)
+    assert photo.notes == ("the sizes of its strips or tiles are missing or wrong, and were derived",)
+
+
+@pytest.mark.parametrize("compression", ["none", "adobe_deflate", "lzw"])
+@pytest.mark.parametrize("size", [0, 60000])
+def test_a_cut_is_found_though_sizes_of_strips_are_derived(compression: str, size: int) -> None:
+    """What ends early must not count as whole because its size was taken from where the file ends."""
+    content = tiff(compression=compression, rowsperstrip=len(SCENE))
+    whole = stating_sizes(content, {0: size})
+    np.testing.assert_array_equal(read(stating_sizes(content, {0: 0})).pixels, read(content).pixels)
+    with pytest.raises(PhotoError, match=r"cut off|damaged|missing|leaves parts|nothing of its picture"):
+        read(whole[:-40])
+
+
+def test_an_uncompressed_strip_that_is_too_short_is_damage() -> None:
+    content = stating_sizes(tiff(rowsperstrip=16), {1: 100})
+    with pytest.raises(PhotoError, match="is damaged in 1 of its"):
+        read(content)
 
 
 @pytest.mark.parametrize("colors", [None, 2])
