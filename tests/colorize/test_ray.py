@@ -22,6 +22,7 @@ from colorcli.colorize.executors import Executor, OpenRemotely, Work
 from colorcli.colorize.executors import ray as engine
 from colorcli.colorize.executors.local import LocalExecutor
 from colorcli.colorize.executors.ray import RayExecutor
+from colorcli.colorize.journal import files_of
 from colorcli.colorize.options import Execution, choose_parameters
 from colorcli.colorize.places import Folder
 from colorcli.colorize.plan import make_plan
@@ -181,7 +182,7 @@ def test_a_stop_finishes_what_is_in_flight(cluster: Any, photos: Path) -> None:
     assert report.exit_code == ExitCode.INTERRUPTED
     assert 0 < report.done < COUNT
     assert set(contents(photos.with_name("ray"))) == {
-        str(record["output"]) for _, record in read_status(photos.with_name("ray")).records("done")
+        name for _, record in read_status(photos.with_name("ray")).records("done") for name, _, _ in files_of(record)
     }
     rest = colour(photos, photos.with_name("ray"), LocalExecutor)
     assert rest.done + report.done == COUNT
