@@ -18,6 +18,7 @@ from colorcli.color.vividness import NEUTRAL
 from colorcli.errors import UsageError
 from colorcli.fields import arguments
 from colorcli.pipeline.controls import Settings, declared_settings, settle
+from colorcli.text import reason
 
 SHELF = Shelf("protocol", "colorcli.evaluate", "protocols", "colorcli evaluate --list")
 
@@ -102,7 +103,11 @@ class Protocol:
     def changed(self, **changes: Any) -> Protocol:
         """The protocol with other fields, named in its id and text: ``stretch256@1+gray=lightness``.
 
-        ``controls`` are updated, not replaced.
+        ``controls`` are updated, not replaced. A CSV file of labels is named with a hash of its content, without its
+        folder, so that ids are the same on every machine.
+
+        Raises:
+            UsageError: the file of labels cannot be read.
         """
         fields, controls = {}, {}
         said: list[str] = []
@@ -113,7 +118,7 @@ class Protocol:
                 said += [f"{key}={_shown(one)}" for key, one in controls.items()]
             elif value != getattr(self, name):
                 fields[name] = value
-                said.append(f"{name}={_shown(value)}")
+                said.append(f"{name}={_labels_shown(value) if name == 'labels' else _shown(value)}")
         if not said:
             return self
         text = f"{self.text}; but with {', '.join(said)}"
@@ -173,3 +178,13 @@ def _shown(value: Any) -> str:
     if isinstance(value, list | dict):  # such as hints: a protocol's id has to be short
         return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:8]
     return ",".join(map(_shown, value)) if isinstance(value, tuple) else str(value)
+
+
+def _labels_shown(labels: str) -> str:
+    if labels in LABELS:
+        return labels
+    path = Path(labels)
+    try:
+        return f"{path.name}@{hashlib.sha256(path.read_bytes()).hexdigest()[:8]}"
+    except OSError as error:
+        raise UsageError(f"The classes in {path} cannot be read: {reason(error)}.") from error

@@ -37,6 +37,19 @@ def test_what_was_changed_is_in_the_id() -> None:
     assert changed.text.endswith("; but with gray=lightness, sigmas=1.0,2.0")
 
 
+def test_labels_are_known_by_their_content(tmp_path: Path) -> None:
+    """The same labels give the same id in any folder, and other labels never do."""
+    protocol, ids = protocols.load("stretch256"), []
+    for folder, number in (("a", 1), ("b", 1), ("c", 2)):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "mine.csv").write_text(f"name,class\ncat.png,{number}\n")
+        ids.append(protocol.changed(labels=str(tmp_path / folder / "mine.csv")).id)
+    assert ids[0] == ids[1] != ids[2]
+    assert ids[0].startswith("stretch256@1+labels=mine.csv@") and str(tmp_path) not in ids[0]
+    with pytest.raises(UsageError, match=r"absent\.csv cannot be read"):
+        protocol.changed(labels=str(tmp_path / "absent.csv"))
+
+
 def test_a_file_is_known_by_its_content(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     path.write_text('text = "Mine"\nfit = "stretch"\nsize = 64\nmetrics = ["psnr"]\n')
