@@ -75,7 +75,7 @@ class Trainer:
         # Now, because pseudo-labelling needs all processes.
         self.held_back = setup.held_back
         self.recipe = setup.recipe = _in_steps(setup.recipe, len(self.entries))
-        self.objective = objective(setup)
+        self.objective = objective(setup.recipe.objective)(setup)
         self.network = self.objective.network
         self.average = self.objective.average()
         self.step = self.phase = self.done = 0
@@ -565,6 +565,10 @@ def run_recipe(
     if threads is not None:
         torch.set_num_threads(threads)
     processes = Processes.found(resolve_device(device))
+    if not (start or recipe.system):
+        raise UsageError(f"Recipe '{recipe.name}' adapts a model: name it with --from MODEL.")
+    if not start:
+        objective(recipe.objective).check(recipe)
     options = recipe.data
     photos = PhotoSet(data, held_back=options.held_back, test=options.test, labels=options.labels, toned=options.toned)
     if not (photos.train and photos.validation):
@@ -577,8 +581,6 @@ def run_recipe(
             f"With data.held_back = {recipe.data.held_back:g}, none of the photographs "
             f"({len(photos.train) + len(photos.validation)}) is left {left}: {advice}"
         )
-    if not (start or recipe.system):
-        raise UsageError(f"Recipe '{recipe.name}' adapts a model: name it with --from MODEL.")
     network, recipe = _started(recipe, start)
     run = Run(folder)
     if run.begun and not resume:

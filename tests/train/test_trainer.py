@@ -17,7 +17,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from colorcli import environment
-from colorcli.errors import ModelError, UsageError
+from colorcli.errors import ColorcliError, ModelError, UsageError
 from colorcli.files import file_sha256
 from colorcli.networks.backbones import EfficientNetLite0
 from colorcli.networks.colorizer import Colorizer
@@ -292,6 +292,21 @@ def test_a_recipe_for_another_system_does_not_fine_tune(photos: Path, tmp_path: 
     _train(photos, tmp_path / "first")
     with pytest.raises(UsageError, match="is a convnet"):
         run_recipe(recipes.load("pix2pix-lite"), [photos], tmp_path / "second", start=[str(tmp_path / "first")])
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("system=convent", "There is no system 'convent'.*convnet"),
+        ("preset=huge", "convnet has no preset 'huge'"),
+    ],
+)
+def test_a_network_that_cannot_be_built_is_refused_before_photographs_are_read(
+    tmp_path: Path, change: str, said: str
+) -> None:
+    """Reading a million of them takes long; here there are none, which would be told otherwise."""
+    with pytest.raises(ColorcliError, match=said):
+        _train(tmp_path / "absent", tmp_path / "run", change)
 
 
 def test_a_network_that_is_fine_tuned_keeps_its_arguments(photos: Path, tmp_path: Path) -> None:

@@ -121,6 +121,10 @@ class Objective(ABC):
     takes_added_terms: ClassVar[bool] = False
     judged: ClassVar[Mapping[str, float]] = {"psnr": 0.5, "-ab_error": 0.5}
 
+    @classmethod  # noqa: B027 - many have nothing to check
+    def check(cls, recipe: Recipe) -> None:
+        """Refuse a recipe for a new network that cannot be built, before its photographs are read."""
+
     def __init__(self, setup: Setup) -> None:
         self.setup = setup
         self.recipe = setup.recipe

@@ -26,7 +26,7 @@ from colorcli.train.data import Augment, Batch, Loader
 from colorcli.train.figures import figures
 from colorcli.train.objectives.base import Grid, Objective, Setup, Update, optimizer, weighted
 from colorcli.train.pretrained import fill, network_of
-from colorcli.train.recipe import Phase
+from colorcli.train.recipe import Phase, Recipe
 from colorcli.train.run import Run
 from colorcli.train.statistics import statistics
 from colorcli.train.validation import validate
@@ -46,6 +46,13 @@ class Standard(Objective):
     )
     takes_added_terms = True
     network: Colorizer
+
+    @classmethod
+    def check(cls, recipe: Recipe) -> None:
+        """See ``Objective.check``. Raises ModelError for an unknown system, UsageError for an unknown preset."""
+        kind = systems().network_class(recipe.system)
+        if recipe.preset not in kind.presets:
+            raise UsageError(f"{recipe.system} has no preset '{recipe.preset}'; it has {', '.join(kind.presets)}.")
 
     def __init__(self, setup: Setup) -> None:
         super().__init__(setup)
@@ -107,8 +114,6 @@ class Standard(Objective):
         recipe = self.recipe
         torch.manual_seed(recipe.seed)
         kind = systems().network_class(recipe.system)
-        if recipe.preset not in kind.presets:
-            raise UsageError(f"{recipe.system} has no preset '{recipe.preset}'; it has {', '.join(kind.presets)}.")
         try:
             network = kind(**{**kind.presets[recipe.preset], **recipe.network})
         except (TypeError, ValueError) as error:
