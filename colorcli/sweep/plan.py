@@ -40,6 +40,7 @@ from colorcli.bundled import Shelf
 from colorcli.errors import UsageError
 from colorcli.evaluate import metrics, protocols
 from colorcli.evaluate.protocols import Protocol
+from colorcli.fields import arguments, shown
 from colorcli.text import reason
 from colorcli.train import recipe as recipes
 from colorcli.train.recipe import Recipe
@@ -136,12 +137,15 @@ def _parse(table: dict[str, Any], settings: Sequence[str]) -> Sweep:
     if any(setting.partition("=")[0] == "seed" for setting in settings):
         raise ValueError("set the seeds in its file, not with --set")
     protocol = protocols.load(str(table["protocol"]))
-    chosen = metrics.choose(tuple(table.get("metrics", ())) or protocol.metrics, protocol.sigmas)
+    chosen = metrics.choose(tuple(_strings(table, "metrics", "metrics")) or protocol.metrics, protocol.sigmas)
     common, seeds = _strings(table, "set"), table.get("seeds", [0, 1, 2])
     if not (isinstance(seeds, list) and seeds and all(type(seed) is int and seed >= 0 for seed in seeds)):
-        raise TypeError(f"seeds must be a list of whole numbers, not {seeds!r}")
-    variants: dict[str, dict[str, Any]] = {str(variant["name"]): variant for variant in table["variants"]}
-    if len(variants) < len(table["variants"]):
+        raise TypeError(f"seeds must be a list of whole numbers, not {shown(seeds)}")
+    listed = _tables(table, "variants")
+    variants: dict[str, dict[str, Any]] = {str(variant["name"]): variant for variant in listed}
+    if not variants:
+        raise ValueError("it has no [[variants]]")
+    if len(variants) < len(listed):
         raise ValueError("two variants have the same name")
     for variant in variants.values():
         _refuse_unknown(variant, _KNOWN_OF_VARIANT)
@@ -154,7 +158,7 @@ def _parse(table: dict[str, Any], settings: Sequence[str]) -> Sweep:
     folders = {training.name for training in trainings}
     if len(folders) < len(trainings):
         raise ValueError("the names of two variants differ only in characters that a folder's name cannot hold")
-    claims = tuple(_claim(entry, variants, [metric.id for metric in chosen]) for entry in table.get("claims", []))
+    claims = tuple(_claim(entry, variants, [metric.id for metric in chosen]) for entry in _tables(table, "claims"))
     return Sweep(
         str(table["name"]), trainings, tuple(variants), protocol, tuple(metric.id for metric in chosen), claims
     )
@@ -172,24 +176,32 @@ def _training(variant: dict[str, Any], changes: list[str], seed: int, protocol: 
         raise ValueError(f"neither the sweep nor its variant '{name}' names a recipe")
     if not protocols.are_labels(labels):
         raise ValueError(f"labels must be one of {', '.join(protocols.LABELS)}, or FILE.csv, not '{labels}'")
-    chosen = recipes.load(str(recipe), [*changes, f"seed={seed}"])
+    try:
+        chosen = recipes.load(str(recipe), [*changes, f"seed={seed}"])
+    except UsageError as error:
+        raise UsageError(f"The sweep's variant '{name}' cannot be trained. {error}") from error
     return Training(name, seed, chosen, protocol.changed(labels=labels))
 
 
 def _claim(entry: dict[str, Any], variants: dict[str, Any], measured: list[str]) -> Claim:
-    claim = Claim(**entry)
+    claim = Claim(**arguments(Claim, entry, "a claim"))
     for name in (claim.variant, claim.against):
         if name not in variants:
             raise ValueError(f"the claim '{claim.text}' names '{name}', which is not a variant")
     if claim.metric not in measured:
         raise ValueError(f"the claim '{claim.text}' needs {claim.metric}, which is not measured")
-    if claim.expected not in ("higher", "lower"):
-        raise ValueError(f"the claim '{claim.text}' must expect higher or lower, not {claim.expected!r}")
     return claim
 
 
-def _strings(table: dict[str, Any], key: str) -> list[str]:
+def _strings(table: dict[str, Any], key: str, what: str = "FIELD=VALUE") -> list[str]:
     value = table.get(key, [])
     if not (isinstance(value, list) and all(isinstance(each, str) for each in value)):
-        raise TypeError(f"{key} must be a list of FIELD=VALUE, not {value!r}")
+        raise TypeError(f"{key} must be a list of {what}, not {shown(value)}")
     return cast(list[str], value)
+
+
+def _tables(table: dict[str, Any], key: str) -> list[dict[str, Any]]:
+    value = table.get(key, [])
+    if not (isinstance(value, list) and all(isinstance(each, dict) for each in value)):
+        raise TypeError(f"{key} must be tables, each under the line [[{key}]], not {shown(value)}")
+    return cast(list[dict[str, Any]], value)
