@@ -78,7 +78,11 @@ def test_an_altered_segment_is_detected(old: Path, shards: list[Path]) -> None:
     merge(shards, old.with_name("all"))
     path = segments(old.with_name("all"))[1]
     path.write_bytes(path.read_bytes().replace(b"photo.done", b"photo.dome"))
-    assert {(m.side, path.name in m.path) for m in verify(Folder(old.with_name("all")))[1]} == {("journal", True)}
+    found = verify(Folder(old.with_name("all")))[1]
+    assert {(m.fault, m.side, path.name in m.path) for m in found} == {
+        ("changed", "journal", True),
+        ("unlisted", "output", False),
+    }
 
 
 def test_missing_outputs_are_reported_and_made_again(old: Path, shards: list[Path], colour: Colour) -> None:

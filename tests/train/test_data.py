@@ -101,7 +101,7 @@ def test_class_folders_give_labels(photos: Path, tmp_path: Path) -> None:
     (root / "no such thing" / "photo.png").write_bytes((photos / "02.png").read_bytes())
     with pytest.raises(UsageError, match="no such thing"):
         PhotoSet([root], held_back=0, labels="folders")
-    with pytest.raises(UsageError, match=r"00\.png is in no folder"):
+    with pytest.raises(UsageError, match=r"00\.png is not in a folder named after its class"):
         PhotoSet([photos], held_back=0, labels="folders")
 
 
