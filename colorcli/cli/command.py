@@ -53,7 +53,7 @@ class Command(TyperCommand):
         for value in ctx.params.values():
             if any(isinstance(one, Path) and _was_url(one) for one in (value if isinstance(value, list) else [value])):
                 raise UsageError(
-                    f"colorcli {ctx.info_name} needs a path on this machine here, not a URL. "
+                    f"colorcli {ctx.info_name} needs a path on this machine, not a URL. "
                     "Copy its content to this machine first (for S3: aws s3 sync URL FOLDER), and give the copy."
                 )
         return rest
