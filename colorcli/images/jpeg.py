@@ -33,6 +33,7 @@ from colorcli.images.photo import (
 )
 from colorcli.images.source import Source
 from colorcli.images.strict_jpeg import (
+    READABLE_FRAMES,
     as_eight_bits,
     decode_damaged,
     decode_deep,
@@ -47,7 +48,6 @@ _END = bytes((0xFF, _EOI))
 _SALVAGE = "--salvage colours what is left"
 _STANDALONE = frozenset((0x01, *range(0xD0, 0xD8)))
 _FRAMES = frozenset((*range(0xC0, 0xC4), *range(0xC5, 0xC8), *range(0xC9, 0xCC), *range(0xCD, 0xD0)))
-_BASELINE_OR_PROGRESSIVE = frozenset((0xC0, 0xC1, 0xC2, 0xC9, 0xCA))
 _XMP = b"http://ns.adobe.com/xap/1.0/\0"
 _EXTENDED_XMP = b"http://ns.adobe.com/xmp/extension/\0"
 _ICC = b"ICC_PROFILE\0"
@@ -273,7 +273,7 @@ def _read_frame(found: _Segments, marker: int, content: bytes) -> None:
         return
     found.frame = marker
     found.precision, found.height, found.width, found.channels = struct.unpack_from(">BHHB", content)
-    if marker not in _BASELINE_OR_PROGRESSIVE:
+    if marker not in READABLE_FRAMES:
         raise UnreadableError("is a lossless or hierarchical JPEG, which is not supported")
     if found.precision not in (8, 12) or (found.precision == 12 and found.channels == 4):
         raise UnreadableError(f"is a JPEG of {found.precision} bits per sample, which is not supported")

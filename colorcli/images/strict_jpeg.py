@@ -24,7 +24,9 @@ _DAMAGE = re.compile(r"Corrupt JPEG data|Premature end|Invalid|Bogus|Inconsisten
 _RESERVED = re.compile(rb"\xff[\x02-\xbf]")  # ITU-T T.81, table B.1
 _RESTARTS, _SCAN = 0xDD, 0xDA
 _RESTART = re.compile(rb"\xff[\xd0-\xd7]")
-_FRAMES = frozenset((0xC0, 0xC1, 0xC2, 0xC9, 0xCA))
+READABLE_FRAMES = frozenset((0xC0, 0xC1, 0xC2, 0xC9, 0xCA))
+"""Frame markers of what libjpeg decodes: baseline and progressive JPEG, in Huffman and arithmetic coding."""
+
 _PROGRESSIVE = frozenset((0xC2, 0xCA))
 _ARITHMETIC = frozenset((0xC9, 0xCA))
 # markers other than those inside a scan: stuffed zeros, restarts, fill bytes
@@ -62,7 +64,7 @@ def decode_strictly(data: bytes, channels: int) -> Pixels | None:
 
 
 def _is_arithmetic(data: bytes) -> bool:
-    return next((marker in _ARITHMETIC for marker, _ in _segments(data) if marker in _FRAMES), False)
+    return next((marker in _ARITHMETIC for marker, _ in _segments(data) if marker in READABLE_FRAMES), False)
 
 
 def _continued(data: bytes) -> bytes:
@@ -84,7 +86,7 @@ def _check_scans(data: bytes) -> None:
     missing: dict[int, set[int]] = {}  # coefficients that have not come with their last bit, by channel
     is_progressive = False
     for marker, content in _segments(data):
-        if marker in _FRAMES and not missing:
+        if marker in READABLE_FRAMES and not missing:
             is_progressive = marker in _PROGRESSIVE
             missing = {channel: set(range(64)) for channel in content[6::3]}
         elif marker == _SCAN and content:
@@ -165,7 +167,7 @@ def _restart_intervals(data: bytes) -> tuple[int, int]:
     for marker, content in _segments(data):
         if marker == _RESTARTS:
             interval = int.from_bytes(content[:2], "big")
-        elif marker in _FRAMES:
+        elif marker in READABLE_FRAMES:
             height, width = struct.unpack_from(">HH", content, 1)
             factors = content[7::3]  # both sampling factors of each channel
             across, down = (max(f >> 4 for f in factors), max(f & 15 for f in factors)) if len(factors) > 1 else (1, 1)

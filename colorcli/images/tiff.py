@@ -207,7 +207,7 @@ class _Page:
 
     def is_last(self, index: int) -> bool:
         """Whether a strip is the last one of its plane and has fewer rows than the others."""
-        rows = self.number(278, self.height)
+        rows = max(self.number(278, self.height), 1)
         return not self.tiled and self.height % rows > 0 and (index + 1) % -(-self.height // rows) == 0
 
     def is_padded(self, segments: list[tuple[int, int]]) -> bool:
@@ -417,10 +417,9 @@ def _decode_samples(handle: BinaryIO, page: _Page, *, salvage: bool) -> tuple[ND
         handle.seek(0)
         with tifffile.TiffFile(handle, _multifile=False) as tiff:
             opened = tiff.pages[page.index]
-            if salvage or derived or page.is_padded(segments):
+            values, missing = None if salvage or derived else _whole(opened, page, segments), 0.0
+            if values is None:
                 values, missing = _assembled(handle, opened, page, segments, damaged)
-            else:
-                values, missing = opened.asarray(squeeze=False, maxworkers=1), 0.0
     except Exception as error:  # tifffile raises many types of exceptions on damage
         hint = "" if salvage else "; --salvage colours what is left"
         raise UnreadableError(f"cannot be decoded: {error}{hint}") from error
@@ -431,6 +430,16 @@ def _decode_samples(handle: BinaryIO, page: _Page, *, salvage: bool) -> tuple[ND
     values = np.moveaxis(values[:, 0, ..., 0], 0, -1) if page.planar and page.samples > 1 else values[0, 0]
     notes = ("the sizes of its strips or tiles are missing or wrong, and were derived",) if derived else ()
     return values, (*notes, *((missing_note(missing),) if missing else ()))
+
+
+def _whole(page: Any, ours: _Page, segments: list[tuple[int, int]]) -> NDArray[Any] | None:
+    """The image as tifffile decodes it; None where it refuses a padded strip."""
+    try:
+        return cast(NDArray[Any], page.asarray(squeeze=False, maxworkers=1))
+    except Exception:  # whether a strip is padded shows only once it is unpacked, which few images need
+        if ours.is_padded(segments):
+            return None
+        raise
 
 
 def _old_jpeg(stream: bytes) -> Pixels | None:
