@@ -66,6 +66,13 @@ def resolve_device(name: str) -> torch.device:
     return device
 
 
+def computes_bf16(device: torch.device) -> bool:
+    """Whether a device has instructions for bfloat16; a processor that must emulate them is many times slower."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return device.type == "cpu" and bool(torch.cpu._is_avx512_bf16_supported())
+
+
 class PyTorchSession:
     """A network on a device. Up to ``streams`` threads run it at a time.
 

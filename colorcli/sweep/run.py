@@ -22,6 +22,8 @@ from colorcli.sweep.table import Results, to_markdown
 from colorcli.train.loop import DivergedError, Observer, run_recipe
 
 _DONE, _SCORES = "done.json", "scores.json"
+# What a log line says of the run rather than of the network.
+_NO_MEASURES = {"step", "phase", "photos_per_second", "waiting_for_data"}
 
 
 @dataclass(frozen=True)
@@ -182,7 +184,7 @@ def _add_measures(lines: dict[str, dict[str, list[tuple[float, float]]]], varian
     for line in log.read_text(encoding="utf-8").splitlines():
         record = json.loads(line)
         for key, value in record.items():
-            if key.startswith("val_"):
+            if key not in _NO_MEASURES:
                 lines.setdefault(key, {}).setdefault(variant, []).append((record["step"], value))
 
 

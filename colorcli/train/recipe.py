@@ -229,7 +229,7 @@ class Recipe:
         perceptual: whose features the perceptual term compares: the ``teacher``'s, or those of the backbone ``vgg16``
             (García et al. 2024).
         discriminator: its ``kind``, what it ``sees`` (``lab`` or ``rgb``) and its arguments, where a phase needs one.
-        precision: ``fp32``, ``bf16`` or ``fp16`` (CUDA).
+        precision: ``fp32``, ``bf16``, ``fp16`` (CUDA), or ``auto``: bf16 where the device computes in it, else fp32.
         ema: memory of the running average of the weights, which is what ships; 0: the weights themselves ship.
         freeze_batch_norm: where batch norm uses its stored statistics while training: in ``slow`` (pretrained) parts,
             which otherwise forget half of what they know in the first steps; in ``all``; or in ``none``. What is not
@@ -263,7 +263,7 @@ class Recipe:
     validation_side: int = 192
 
     def __post_init__(self) -> None:
-        _one_of("precision", self.precision, ("fp32", "bf16", "fp16"))
+        _one_of("precision", self.precision, ("auto", "fp32", "bf16", "fp16"))
         _one_of("freeze_batch_norm", self.freeze_batch_norm, ("slow", "all", "none"))
         _one_of("perceptual", self.perceptual, ("teacher", "vgg16"))
         for name, least in (("seed", 0), ("every", 1), ("validation_side", 1)):

@@ -12,7 +12,7 @@ from PIL import Image
 
 from colorcli.errors import UsageError
 from colorcli.sweep import plan
-from colorcli.sweep.run import SweepPaths, carry_out
+from colorcli.sweep.run import SweepPaths, _add_measures, carry_out
 from colorcli.sweep.table import Results, to_markdown
 
 TOY = Path(__file__).parents[1] / "train" / "toy.toml"
@@ -214,3 +214,19 @@ def test_the_table_says_what_three_seeds_and_their_photographs_show(tmp_path: Pa
     assert "| not reproduced |" in to_markdown(Results(backwards, scores, {}, ()))
     two = {key: value for key, value in scores.items() if key[1] < 2}
     assert "| 2 runs, no verdict |" in to_markdown(Results(sweep, two, {}, ()))
+
+
+def test_curves_show_losses_and_the_discriminator_beside_the_measures(tmp_path: Path) -> None:
+    """Papers show the discriminator's accuracy and the generator's loss over the steps (Zheng et al., figures 4, 5)."""
+    log = tmp_path / "metrics.jsonl"
+    records = [
+        {"step": 0, "phase": "adversarial", "val_psnr": 20.0},
+        {"step": 50, "phase": "adversarial", "adversarial": 0.7, "d_accuracy": 0.9, "photos_per_second": 9.0},
+    ]
+    log.write_text("".join(json.dumps(record) + "\n" for record in records))
+    lines: dict[str, dict[str, list[tuple[float, float]]]] = {}
+    _add_measures(lines, "variant", log)
+    assert lines == {
+        name: {"variant": [(x, y)]}
+        for name, x, y in [("val_psnr", 0, 20.0), ("adversarial", 50, 0.7), ("d_accuracy", 50, 0.9)]
+    }

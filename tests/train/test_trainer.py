@@ -64,6 +64,25 @@ def _train(photos: Path, folder: Path, *sets: str, **options: object) -> list[di
     return _records(folder, "loss")
 
 
+def test_auto_is_bf16_only_where_the_device_computes_in_it(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A processor that emulates bf16 takes some ninety times as long, which looks like a run that hangs."""
+    for fast, sets, used, warned in (
+        (True, ["precision='auto'"], "bf16", False),
+        (False, ["precision='auto'"], "fp32", False),
+        (False, ["precision='bf16'"], "bf16", True),
+        (True, ["precision='bf16'"], "bf16", False),
+    ):
+        monkeypatch.setattr("colorcli.train.objectives.base.computes_bf16", lambda _, fast=fast: fast)
+        said: list[str] = []
+        folder = tmp_path / f"{fast}{sets[0]}"
+        short = [*sets, "phases.0.steps=1"]
+        _train(photos, folder, *short, observe=lambda record, said=said: said.append(str(record.get("phase"))))
+        assert json.loads((folder / "recipe.json").read_text())["precision"] == used
+        assert any("emulates bf16" in line for line in said) == warned
+
+
 def test_two_processes_learn_what_one_does(photos: Path, tmp_path: Path) -> None:
     """Each process sees half of every batch; the losses must be those of the whole batch in one process.
 

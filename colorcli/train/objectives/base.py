@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
@@ -21,6 +22,7 @@ from colorcli.errors import UsageError
 from colorcli.networks.backbones import EfficientNetLite0
 from colorcli.pipeline.controls import CLASS_INDEX
 from colorcli.registry.teacher import load_teacher
+from colorcli.sessions.pytorch import computes_bf16
 from colorcli.text import Notify
 from colorcli.train import losses, plugins
 from colorcli.train.data import Batch, Entry, PhotoSet
@@ -56,6 +58,9 @@ class Setup:
     teacher_file: Path | None = None
     start: nn.Module | None = None
     say: Notify = lambda _: None
+
+    def __post_init__(self) -> None:
+        self.recipe = _at_a_precision(self.recipe, self.device, self.say)
 
     @cached_property
     def teacher(self) -> EfficientNetLite0:
@@ -103,6 +108,16 @@ class Setup:
         """
         index, of = self.share
         return make(count * of)[index * count : (index + 1) * count].to(self.device)
+
+
+def _at_a_precision(recipe: Recipe, device: torch.device, say: Notify) -> Recipe:
+    """The recipe with ``auto`` replaced by the precision that the device is fast in."""
+    fast = computes_bf16(device)
+    if recipe.precision == "bf16" and not fast:
+        say("this processor only emulates bf16, which takes many times longer than --set precision=fp32")
+    if recipe.precision != "auto":
+        return recipe
+    return dataclasses.replace(recipe, precision="bf16" if fast else "fp32")
 
 
 class Objective(ABC):
