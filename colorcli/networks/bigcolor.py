@@ -26,6 +26,8 @@ from colorcli.networks.size import SizeRule
 CLASS_DIM = 128
 Z_DIM = 68
 Z_CHUNK = 17
+# BigGAN's truncation: the lite network was trained with standard deviations up to 3, and far outside its answers fade.
+_Z_LIMIT = 3.5
 
 
 class _SpectralNorm(nn.Module):
@@ -333,6 +335,7 @@ class BigColor(Colorizer):
         Args:
             gray: ``(N, 1, H, W)`` gamma-coded gray in 0..1, sides multiples of 16 (lite: 32).
             z: ``(N, 68)``, or the released programs' ``(N, 119)``, of which the last 68 are used; None means zeros.
+                Lite: truncated at -3.5 and 3.5.
             class_index: ``(N,)`` ImageNet classes; -1 or None leaves the choice to the classifier.
         """
         if self.lite:
@@ -352,7 +355,7 @@ class BigColor(Colorizer):
             return self.forward(gray, z, class_index)
         features = self.classifier(gray)
         code = self.G.shared(self._class(class_index, self.classifier.logits(features)))
-        return self._curved(self.generate(features, code, self._z(z, gray)))
+        return self._curved(self.generate(features, code, self._z(z, gray).clamp(-_Z_LIMIT, _Z_LIMIT)))
 
     def target(self, rgb: Tensor) -> Tensor:
         return colors.srgb_to_lab(rgb)[:, 1:] / 110 if self.lite else rgb * 2 - 1

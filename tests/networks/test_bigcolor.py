@@ -190,6 +190,16 @@ def test_generator_ignores_no_chunk_of_z() -> None:
             assert not torch.allclose(base, generator(f, code, z))
 
 
+def test_lite_truncates_codes_far_from_those_it_was_trained_with(lite: BigColor) -> None:
+    """At sigma 10, untruncated codes fade most colours to gray."""
+    lightness = torch.rand(2, 1, 64, 64) * 100
+    z = torch.randn(2, 68)
+    with torch.no_grad():
+        far, truncated, near = (lite.chroma(lightness, z=each) for each in (10 * z, (10 * z).clamp(-3.5, 3.5), z))
+    assert torch.equal(far, truncated)
+    assert not torch.equal(far, near)
+
+
 def test_the_curve_makes_only_strong_colours_more_vivid(lite: BigColor) -> None:
     """It must keep hues, and not amplify the faint colours of which the generator is uncertain."""
     lightness = 60 + 20 * torch.randn(1, 1, 64, 64)
