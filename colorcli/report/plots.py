@@ -10,10 +10,21 @@ from PIL import Image, ImageDraw
 
 Points = Sequence[tuple[float, float]]
 
-COLORS = ((31, 119, 180), (214, 39, 40), (44, 160, 44), (148, 103, 189), (255, 127, 14), (23, 190, 207))
+COLORS = (
+    (31, 119, 180),
+    (214, 39, 40),
+    (44, 160, 44),
+    (148, 103, 189),
+    (255, 127, 14),
+    (23, 190, 207),
+    (140, 86, 75),
+    (227, 119, 194),
+    (120, 120, 120),
+    (170, 170, 30),
+)
 _WIDTH, _HEIGHT, _COLUMNS = 360, 230, 3
 _LEFT, _RIGHT, _TOP, _BOTTOM = 58, 14, 26, 38
-_AXIS, _GRID = (120, 120, 120), (228, 228, 228)
+_AXIS, _GRID, _TEXT = (120, 120, 120), (228, 228, 228), (60, 60, 60)
 
 
 def ticks(low: float, high: float, count: int = 5) -> list[float]:
@@ -34,20 +45,34 @@ def curves(
     """Draw each quantity in its own panel, over a common horizontal axis.
 
     Args:
-        series: for each quantity, its lines by name; the name of a single line is not shown.
+        series: for each quantity, its lines by name. If there are several names, a line has the colour of its name in
+            all panels, and a legend follows them.
         x_label: label of the horizontal axis.
         starts: positions where phases begin. Lines break there, except for quantities whose names begin with ``val``,
             which mean the same in all phases.
     """
-    rows = -(-len(series) // _COLUMNS)
-    image = Image.new("RGB", (min(_COLUMNS, len(series)) * _WIDTH, rows * _HEIGHT), "white")
+    names = list(dict.fromkeys(name for lines in series.values() for name in lines))
+    several = any(len(lines) > 1 for lines in series.values())
+    cells = len(series) + several
+    image = Image.new("RGB", (min(_COLUMNS, cells) * _WIDTH, -(-cells // _COLUMNS) * _HEIGHT), "white")
     draw = ImageDraw.Draw(image)
     end = max((x for lines in series.values() for points in lines.values() for x, _ in points), default=1.0) or 1.0
-    for index, (name, lines) in enumerate(sorted(series.items())):
-        corner = (index % _COLUMNS) * _WIDTH, (index // _COLUMNS) * _HEIGHT
-        breaks = () if name.startswith("val") else starts
-        _Panel(draw, corner, lines, end).draw(name, x_label, starts, breaks, COLORS[index % len(COLORS)])
+    for index, (quantity, lines) in enumerate(sorted(series.items())):
+        breaks = () if quantity.startswith("val") else starts
+        colors = {name: COLORS[(names.index(name) if several else index) % len(COLORS)] for name in lines}
+        _Panel(draw, _corner(index), lines, end).draw(quantity, x_label, starts, breaks, colors)
+    if several:
+        left, top = _corner(len(series))
+        for index, name in enumerate(names):
+            y = top + _TOP + 18 * index
+            draw.line([(left + _LEFT, y), (left + _LEFT + 24, y)], fill=COLORS[index % len(COLORS)], width=2)
+            draw.text((left + _LEFT + 32, y - 6), name, fill=_TEXT)
     return image
+
+
+def _corner(index: int) -> tuple[int, int]:
+    """The upper left corner of a panel."""
+    return (index % _COLUMNS) * _WIDTH, (index // _COLUMNS) * _HEIGHT
 
 
 class _Panel:
@@ -69,7 +94,12 @@ class _Panel:
         )
 
     def draw(
-        self, name: str, x_label: str, starts: Sequence[float], breaks: Sequence[float], color: tuple[int, int, int]
+        self,
+        name: str,
+        x_label: str,
+        starts: Sequence[float],
+        breaks: Sequence[float],
+        colors: Mapping[str, tuple[int, int, int]],
     ) -> None:
         left, top, right, bottom = self._box
         for value in ticks(self._low, self._high):
@@ -86,23 +116,17 @@ class _Panel:
         self._draw.rectangle(self._box, outline=_AXIS)
         self._text(left, top - 18, name.replace("_", " "))
         self._text((left + right) / 2, bottom + 20, x_label, align="middle")
-        several = len(self._lines) > 1
-        for index, (label, points) in enumerate(self._lines.items()):
-            shade = COLORS[index % len(COLORS)] if several else color
+        for label, points in self._lines.items():
             for part in _parts(points, breaks):
                 places = [self._at(x, y) for x, y in part if math.isfinite(y)]
                 if len(places) == 1:
                     x, y = places[0]
-                    self._draw.ellipse((x - 2, y - 2, x + 2, y + 2), fill=shade)
-                self._draw.line(places, fill=shade, width=2)
-            if several:
-                self._text(right - 4, top + 4 + 12 * index, label, align="right", color=shade)
+                    self._draw.ellipse((x - 2, y - 2, x + 2, y + 2), fill=colors[label])
+                self._draw.line(places, fill=colors[label], width=2)
 
-    def _text(
-        self, x: float, y: float, text: str, align: str = "left", color: tuple[int, int, int] = (60, 60, 60)
-    ) -> None:
+    def _text(self, x: float, y: float, text: str, align: str = "left") -> None:
         shift = {"left": 0.0, "middle": 0.5, "right": 1.0}[align] * self._draw.textlength(text)
-        self._draw.text((x - shift, y), text, fill=color)
+        self._draw.text((x - shift, y), text, fill=_TEXT)
 
 
 def _parts(points: Points, breaks: Sequence[float]) -> Iterator[Points]:

@@ -34,6 +34,16 @@ def test_each_line_has_its_colour_and_nan_leaves_a_gap() -> None:
     assert not (picture == COLORS[2]).all(-1).any()
 
 
+def test_a_line_has_the_same_colour_in_every_panel() -> None:
+    """A quantity that only some variants have must not show them in the others' colours."""
+    rising = [(0.0, 0.0), (10.0, 1.0)]
+    picture = np.asarray(curves({"a": {"one": rising, "two": rising[::-1]}, "b": {"two": rising}}))
+    panel, legend = picture[:, 360:720], picture[:, 720:]
+    assert (panel == COLORS[1]).all(-1).any()
+    assert not (panel == COLORS[0]).all(-1).any()
+    assert all((legend == color).all(-1).any() for color in COLORS[:2])
+
+
 def test_a_line_breaks_where_a_phase_begins_unless_it_measures_the_same_thing() -> None:
     points = [(1.0, 0.0), (2.0, 1.0), (3.0, 0.0), (4.0, 1.0)]
     ink = {
