@@ -67,7 +67,7 @@ def _train(photos: Path, folder: Path, *sets: str, **options: object) -> list[di
 def test_auto_is_bf16_only_where_the_device_computes_in_it(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A processor that emulates bf16 takes some ninety times as long, which looks like a run that hangs."""
+    """Where bf16 is emulated, a convolution took ninety times as long, which looks like a run that hangs."""
     for fast, sets, used, warned in (
         (True, ["precision='auto'"], "bf16", False),
         (False, ["precision='auto'"], "fp32", False),
