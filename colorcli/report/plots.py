@@ -45,13 +45,14 @@ def curves(
     """Draw each quantity in its own panel, over a common horizontal axis.
 
     Args:
-        series: for each quantity, its lines by name. If there are several names, a line has the colour of its name in
+        series: for each quantity, its lines by name. If a panel has several, a line has the colour of its name in
             all panels, and a legend follows them.
         x_label: label of the horizontal axis.
         starts: positions where phases begin. Lines break there, except for quantities whose names begin with ``val``,
             which mean the same in all phases.
     """
-    names = list(dict.fromkeys(name for lines in series.values() for name in lines))
+    names = dict.fromkeys(name for lines in series.values() for name in lines)
+    shades = {name: COLORS[index % len(COLORS)] for index, name in enumerate(names)}
     several = any(len(lines) > 1 for lines in series.values())
     cells = len(series) + several
     image = Image.new("RGB", (min(_COLUMNS, cells) * _WIDTH, -(-cells // _COLUMNS) * _HEIGHT), "white")
@@ -59,13 +60,13 @@ def curves(
     end = max((x for lines in series.values() for points in lines.values() for x, _ in points), default=1.0) or 1.0
     for index, (quantity, lines) in enumerate(sorted(series.items())):
         breaks = () if quantity.startswith("val") else starts
-        colors = {name: COLORS[(names.index(name) if several else index) % len(COLORS)] for name in lines}
+        colors = shades if several else dict.fromkeys(lines, COLORS[index % len(COLORS)])
         _Panel(draw, _corner(index), lines, end).draw(quantity, x_label, starts, breaks, colors)
     if several:
         left, top = _corner(len(series))
-        for index, name in enumerate(names):
+        for index, (name, shade) in enumerate(shades.items()):
             y = top + _TOP + 18 * index
-            draw.line([(left + _LEFT, y), (left + _LEFT + 24, y)], fill=COLORS[index % len(COLORS)], width=2)
+            draw.line([(left + _LEFT, y), (left + _LEFT + 24, y)], fill=shade, width=2)
             draw.text((left + _LEFT + 32, y - 6), name, fill=_TEXT)
     return image
 

@@ -114,7 +114,7 @@ def _at_a_precision(recipe: Recipe, device: torch.device, say: Notify) -> Recipe
     """The recipe with ``auto`` replaced by the precision that the device is fast in."""
     fast = computes_bf16(device)
     if recipe.precision == "bf16" and not fast:
-        say("this processor only emulates bf16, which takes many times longer than --set precision=fp32")
+        say("this device only emulates bf16, which takes many times longer than --set precision=fp32")
     if recipe.precision != "auto":
         return recipe
     return dataclasses.replace(recipe, precision="bf16" if fast else "fp32")
