@@ -24,6 +24,7 @@ COLORS = (
 )
 _WIDTH, _HEIGHT, _COLUMNS = 360, 230, 3
 _LEFT, _RIGHT, _TOP, _BOTTOM = 58, 14, 26, 38
+_LINE = 18
 _AXIS, _GRID, _TEXT = (120, 120, 120), (228, 228, 228), (60, 60, 60)
 
 
@@ -54,7 +55,8 @@ def curves(
     names = dict.fromkeys(name for lines in series.values() for name in lines)
     shades = {name: COLORS[index % len(COLORS)] for index, name in enumerate(names)}
     several = any(len(lines) > 1 for lines in series.values())
-    cells = len(series) + several
+    rows = (_HEIGHT - _TOP) // _LINE
+    cells = len(series) + (-(-len(names) // rows) if several else 0)
     image = Image.new("RGB", (min(_COLUMNS, cells) * _WIDTH, -(-cells // _COLUMNS) * _HEIGHT), "white")
     draw = ImageDraw.Draw(image)
     end = max((x for lines in series.values() for points in lines.values() for x, _ in points), default=1.0) or 1.0
@@ -63,9 +65,9 @@ def curves(
         colors = shades if several else dict.fromkeys(lines, COLORS[index % len(COLORS)])
         _Panel(draw, _corner(index), lines, end).draw(quantity, x_label, starts, breaks, colors)
     if several:
-        left, top = _corner(len(series))
         for index, (name, shade) in enumerate(shades.items()):
-            y = top + _TOP + 18 * index
+            left, top = _corner(len(series) + index // rows)
+            y = top + _TOP + _LINE * (index % rows)
             draw.line([(left + _LEFT, y), (left + _LEFT + 24, y)], fill=shade, width=2)
             draw.text((left + _LEFT + 32, y - 6), name, fill=_TEXT)
     return image

@@ -20,6 +20,7 @@ from colorcli.report.records import Report
 from colorcli.sweep.plan import Sweep, Training
 from colorcli.sweep.table import Results, to_markdown
 from colorcli.train.loop import DivergedError, Observer, run_recipe
+from colorcli.train.run import read_log
 
 _DONE, _SCORES = "done.json", "scores.json"
 # What a log line says of the run rather than of the network.
@@ -166,7 +167,7 @@ def _write_table(sweep: Sweep, paths: SweepPaths, command: Sequence[str]) -> Non
         elif made := _scores(folder):
             scores[training.variant, training.seed] = made
         if training.seed == sweep.trainings[0].seed:
-            _add_measures(lines, training.variant, folder / "metrics.jsonl")
+            _add_measures(lines, training.variant, folder)
     results = Results(sweep, scores, failures, tuple(command))
     _write(paths.output / "results.json", json.dumps(results.record(), indent=1).encode() + b"\n")
     figures = {}
@@ -180,9 +181,8 @@ def _write_table(sweep: Sweep, paths: SweepPaths, command: Sequence[str]) -> Non
     _write(paths.output / "table.md", to_markdown(results, tuple(figures)).encode())
 
 
-def _add_measures(lines: dict[str, dict[str, list[tuple[float, float]]]], variant: str, log: Path) -> None:
-    for line in log.read_text(encoding="utf-8").splitlines():
-        record = json.loads(line)
+def _add_measures(lines: dict[str, dict[str, list[tuple[float, float]]]], variant: str, folder: Path) -> None:
+    for record in read_log(folder):
         for key, value in record.items():
             if key not in _NO_MEASURES:
                 lines.setdefault(key, {}).setdefault(variant, []).append((record["step"], value))

@@ -299,8 +299,7 @@ class Run:
         series: dict[str, list[tuple[float, float]]] = {}
         phases: dict[str, float] = {}
         last = 0.0
-        for line in (self.folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines():
-            record = json.loads(line)
+        for record in read_log(self.folder):
             phases.setdefault(record["phase"], last)
             last = record["step"]
             for key, value in record.items():
@@ -312,6 +311,11 @@ class Run:
                     {name: {name: points} for name, points in series.items()}, "step", [*phases.values()][1:]
                 )
                 drawn.save(self.folder / "curves.png")
+
+
+def read_log(folder: Path) -> list[dict[str, Any]]:
+    """The records of a run's metrics.jsonl, each with its ``step`` and ``phase``."""
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

@@ -26,6 +26,7 @@ from colorcli.networks.colorizer import Colorizer
 from colorcli.pipeline.controls import CLASS_INDEX, SEED, SIGMA, ControlContext, Z
 from colorcli.registry.card import read_card
 from colorcli.train.data import Batch, centre
+from colorcli.train.run import read_log
 
 if TYPE_CHECKING:
     from colorcli.train.objectives.base import Grid, Setup
@@ -120,8 +121,8 @@ def at_working_size(lightness: Tensor, network: Colorizer) -> Tensor:
 
 def before_after(folder: Path) -> tuple[int, list[tuple[str, float, float]]]:
     """What training changed: number of held-back photographs, and (measure, before, with the weights that are kept)."""
-    records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
-    measured = {r["step"]: {k: v for k, v in r.items() if k.startswith("val_")} for r in records if "val_psnr" in r}
+    records = [record for record in read_log(folder) if "val_psnr" in record]
+    measured = {r["step"]: {k: v for k, v in r.items() if k.startswith("val_")} for r in records}
     kept = read_card(folder).training["steps"]
     count = json.loads((folder / "environment.json").read_text(encoding="utf-8"))[-1]["data"]["validation"]
     table = [(name.removeprefix("val_"), value, measured[kept][name]) for name, value in measured[0].items()]

@@ -44,6 +44,14 @@ def test_a_line_has_the_same_colour_in_every_panel() -> None:
     assert all((legend == color).all(-1).any() for color in COLORS[:2])
 
 
+def test_the_legend_of_many_variants_is_whole() -> None:
+    count = 25
+    picture = np.asarray(curves({"a": {f"variant {index}": [(0.0, 1.0)] for index in range(count)}}))
+    lines = sum((picture == color).all(-1) for color in COLORS)
+    samples = sum(int((lines[y, x : x + 24] == 1).all()) for y in range(len(lines)) for x in (58, 418, 778))
+    assert samples == 2 * count + 2  # a sample is two pixels high, and the panel's frame has one of the colours
+
+
 def test_a_line_breaks_where_a_phase_begins_unless_it_measures_the_same_thing() -> None:
     points = [(1.0, 0.0), (2.0, 1.0), (3.0, 0.0), (4.0, 1.0)]
     ink = {

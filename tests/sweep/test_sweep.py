@@ -225,7 +225,7 @@ def test_curves_show_losses_and_the_discriminator_beside_the_measures(tmp_path: 
     ]
     log.write_text("".join(json.dumps(record) + "\n" for record in records))
     lines: dict[str, dict[str, list[tuple[float, float]]]] = {}
-    _add_measures(lines, "variant", log)
+    _add_measures(lines, "variant", tmp_path)
     assert lines == {
         name: {"variant": [(x, y)]}
         for name, x, y in [("val_psnr", 0, 20.0), ("adversarial", 50, 0.7), ("d_accuracy", 50, 0.9)]
