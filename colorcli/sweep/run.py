@@ -56,7 +56,8 @@ def carry_out(
     """Train and evaluate the remaining runs and write the table; True when all runs are finished.
 
     An interrupted run resumes from its checkpoint; a finished run is evaluated once. The table is rewritten after every
-    run, so that a long sweep can be followed.
+    run, so that a long sweep can be followed. A network that became worse than it was at the start is measured like the
+    others.
 
     Args:
         sweep: the sweep to run.
@@ -94,6 +95,8 @@ def carry_out(
                     threads=threads,
                     command=command,
                     observe=observe,
+                    # What a paper's setting spoils is a result, too.
+                    keep_worse=True,
                 )
             except DivergedError as error:
                 finished, failure = True, str(error)

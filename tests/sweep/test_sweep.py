@@ -29,8 +29,12 @@ name = "slow"
 set = ["phases.0.lr=1e-5"]
 
 [[variants]]
-name = "so fast that it breaks"
+name = "so fast that it gets worse"
 set = ["phases.0.lr=1.0", "phases.0.clip=0.0", "ema=0.0"]
+
+[[variants]]
+name = "so fast that it diverges"
+set = ["phases.0.lr=1e30", "phases.0.clip=0.0", "ema=0.0"]
 
 [[variants]]
 name = "fast"
@@ -74,11 +78,14 @@ def test_a_sweep_killed_twice_gives_the_table_of_one_that_was_not(paths: SweepPa
     assert carry_out(sweep, paths, device="cpu")
     whole = {name: (paths.output / name).read_bytes() for name in ("table.md", "results.json")}
     table = whole["table.md"].decode()
-    assert table.count("| slow |") == table.count("| so fast that it breaks | – |") == 1
+    assert table.count("| slow |") == table.count("| so fast that it diverges | – |") == 1
     record = json.loads(whole["results.json"])
-    assert record["variants"]["fast"]["psnr"][0] > 0
-    assert record["variants"]["so fast that it breaks"]["psnr"] == [None]
-    assert "worse" in record["failures"]["so-fast-that-it-breaks-seed0"]
+    spoiled = (paths.output / "so-fast-that-it-gets-worse-seed0" / "metrics.jsonl").read_text().splitlines()
+    before, after = (json.loads(line)["val_psnr"] for line in (spoiled[0], spoiled[-1]))
+    assert after < before, "the variant is meant to spoil the network"
+    assert 0 < record["variants"]["so fast that it gets worse"]["psnr"][0] < record["variants"]["fast"]["psnr"][0]
+    assert record["variants"]["so fast that it diverges"]["psnr"] == [None]
+    assert list(record["failures"]) == ["so-fast-that-it-diverges-seed0"]
     claim = record["claims"][0]
     assert claim["verdict"] == "one run" and "one run, no verdict" in table
     assert all(low <= mean <= high for mean, low, high in claim["differences"].values())
@@ -146,7 +153,7 @@ def test_variants_may_have_recipes_and_labels_of_their_own(tmp_path: Path) -> No
     """The papers' variants differ in more than fields, and some are given the true class when they are tested."""
     own = 'name = "fast"\nrecipe = "convnet-lite"\nlabels = "folders"'
     sweep = _load(tmp_path, SWEEP.replace('name = "fast"', own).replace('recipe = "', 'labels = "none"\nrecipe = "', 1))
-    slow, _, fast = sweep.trainings
+    slow, *_, fast = sweep.trainings
     assert (slow.recipe.name, fast.recipe.name) == ("toy", "convnet-lite")
     assert (slow.protocol.labels, fast.protocol.labels) == ("none", "folders")
     assert fast.protocol.id == "stretch256@1+labels=folders"
