@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,20 +38,28 @@ _DIVERSE = 3.0
 
 
 @torch.no_grad()
-def validate(network: Colorizer, setup: Setup) -> tuple[dict[str, float], Grid]:
+def validate(
+    network: Colorizer, setup: Setup, judge: Callable[[Batch, Tensor, Tensor], Mapping[str, float]] | None = None
+) -> tuple[dict[str, float], Grid]:
     """Colour held-back photographs at sigma 0.8; measures, and a grid of the first few.
 
     Where the recipe's data have labels, a network that takes a class is given them, as in training.
+
+    Args:
+        network: to measure.
+        setup: of the run.
+        judge: gives further measures of a batch, from its RGB and the network's native answer.
 
     Returns:
         ``val_psnr`` (dB), ``val_psnr_over_gray`` (dB above leaving them gray), ``val_ab_error`` (mean distance in
         CIELAB units), ``val_colorfulness_ratio`` (to the originals'), and of an encoder into a generator's latents
         ``val_latent_distance`` (see ``distance_from_prior``); and rows of gray, output, two outputs at
-        sigma 3 where the network takes z, original.
+        sigma 3 where the network takes z, original. ``judge``'s measures follow as ``val_NAME``.
     """
     measures: dict[str, list[float]] = {name: [] for name in ("psnr", "gray", "error", "vividness", "truth")}
     grid: Grid = []
     distances: list[float] = []
+    judged: dict[str, list[float]] = {}
     for batch in groups(setup):
         gray = torch.from_numpy(batch.gray).to(setup.device)
         rgb = torch.from_numpy(batch.rgb).to(setup.device)
@@ -63,16 +71,19 @@ def validate(network: Colorizer, setup: Setup) -> tuple[dict[str, float], Grid]:
         if CLASS_INDEX.name in network.controls and setup.recipe.data.labels != "none":
             taken[CLASS_INDEX.name] = torch.from_numpy(batch.labels).to(setup.device)
 
-        def colour(
+        def answer(
             sigma: float,
             sample: int = 0,
             batch: Batch = batch,
             lightness: Tensor = lightness,
             taken: dict[str, Tensor] = taken,
         ) -> Tensor:
-            return network.chroma(lightness, **codes(network, setup, batch, sigma, sample), **taken)
+            return network.native(lightness, **codes(network, setup, batch, sigma, sample), **taken)
 
-        output = colors.with_chroma(lab[:, :1], colour(_SIGMA)).clamp(0, 1)
+        own = answer(_SIGMA)
+        output = colors.with_chroma(lab[:, :1], network.to_chroma(own, lightness)).clamp(0, 1)
+        for name, value in (judge(batch, rgb, own) if judge else {}).items():
+            judged.setdefault(name, []).extend([value] * len(batch))
         if isinstance(network, BigGANEncoder):
             distances += distance_from_prior(network.latent(colors.lightness_to_gray(lightness))).tolist()
         measures["psnr"] += _psnr(output, rgb)
@@ -84,9 +95,8 @@ def validate(network: Colorizer, setup: Setup) -> tuple[dict[str, float], Grid]:
         if not grid:
             columns = [to_uint8(gray.expand(-1, 3, -1, -1)), pictures]
             if Z.name in network.controls:
-                columns += [
-                    to_uint8(colors.with_chroma(lab[:, :1], colour(_DIVERSE, sample)).clamp(0, 1)) for sample in (1, 2)
-                ]
+                others = (network.to_chroma(answer(_DIVERSE, sample), lightness) for sample in (1, 2))
+                columns += [to_uint8(colors.with_chroma(lab[:, :1], chroma).clamp(0, 1)) for chroma in others]
             grid = [list(row) for row in zip(*columns, originals, strict=True)]
     if not grid:
         raise NothingToDoError("No held-back photograph is both readable and in colour.")
@@ -97,6 +107,7 @@ def validate(network: Colorizer, setup: Setup) -> tuple[dict[str, float], Grid]:
         "val_ab_error": mean["error"],
         "val_colorfulness_ratio": mean["vividness"] / max(mean["truth"], 1e-6),
         **({"val_latent_distance": float(np.mean(distances))} if distances else {}),
+        **{f"val_{name}": float(np.mean(values)) for name, values in judged.items()},
     }, grid
 
 
@@ -125,7 +136,8 @@ def before_after(folder: Path) -> tuple[int, list[tuple[str, float, float]]]:
     measured = {r["step"]: {k: v for k, v in r.items() if k.startswith("val_")} for r in records}
     kept = read_card(folder).training["steps"]
     count = json.loads((folder / "environment.json").read_text(encoding="utf-8"))[-1]["data"]["validation"]
-    table = [(name.removeprefix("val_"), value, measured[kept][name]) for name, value in measured[0].items()]
+    first, last = measured[0], measured[kept]
+    table = [(name.removeprefix("val_"), value, last[name]) for name, value in first.items() if name in last]
     return min(count, COUNT), table
 
 

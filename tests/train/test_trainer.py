@@ -159,12 +159,12 @@ def test_validation_gives_the_classes_that_training_gives(
     setup = Setup(recipe, PhotoSet([photos], held_back=0.2, labels=str(table)))
     network, given = ConvNet(**ConvNet.presets["lite"]).eval(), list[int]()
 
-    def chroma(lightness: torch.Tensor, *, class_index: torch.Tensor) -> torch.Tensor:
+    def native(lightness: torch.Tensor, *, class_index: torch.Tensor) -> torch.Tensor:
         given.extend(class_index.tolist())
         return lightness.new_zeros(len(lightness), 2, *lightness.shape[2:])
 
     monkeypatch.setattr(type(network), "controls", ("class_index",))
-    monkeypatch.setattr(network, "chroma", chroma)
+    monkeypatch.setattr(network, "native", native)
     validate(network, setup)
     assert given == list(range(3, 3 + len(names)))
 
@@ -363,6 +363,17 @@ def test_a_discriminator_can_learn_before_its_generator(photos: Path, tmp_path: 
     assert len(_records(folder, "d_loss")) == 2
     checks = _records(folder, "val_psnr")
     assert len({record["val_psnr"] for record in checks}) == 1
+    assert all(0 <= record["val_d_accuracy"] <= 1 for record in checks)
+
+
+def test_a_check_measures_the_loss_on_photographs_held_back(photos: Path, tmp_path: Path) -> None:
+    """Papers show both curves: over-fitting is where they part."""
+    records = _train(photos, tmp_path / "run", "phases.0.loss='l1'", "every=4")
+    checks = _records(tmp_path / "run", "val_native")
+    assert len(checks) == len(_records(tmp_path / "run", "val_psnr"))
+    assert checks[-1]["val_native"] < checks[0]["val_native"]
+    assert checks[-1]["val_native"] == pytest.approx(records[-1]["native"], rel=1)
+    assert not _records(tmp_path / "run", "val_d_accuracy")
 
 
 def test_a_discriminator_never_sees_real_and_false_ones_in_one_batch(

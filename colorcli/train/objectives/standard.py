@@ -135,6 +135,7 @@ class Standard(Objective):
         return network
 
     def optimizers(self, phase: Phase) -> dict[str, torch.optim.Optimizer]:
+        self._phase = phase
         self._let_learn(phase.learns)
         slow = {id(p) for part in self.network.slow_parts for p in self.network.get_submodule(part).parameters()}
         learning = [p for p in self.network.parameters() if p.requires_grad]
@@ -186,7 +187,7 @@ class Standard(Objective):
         if phase.train != "generator" and index % phase.d_every == 0:
             with torch.no_grad():
                 fake = self._fake(phase, batch, small, lab, answers[0])
-                real = self._seen(losses.vivid(small, phase.real_chroma) if phase.real_chroma != 1 else small)
+                real = self._real(phase, small)
             terms |= self.discriminate(phase, real, fake, self._conditions(classes, rgb), update)
         if learns:
             values = self._native(phase, answers, rgb, small)
@@ -197,13 +198,30 @@ class Standard(Objective):
         return terms
 
     def validate(self, network: nn.Module) -> tuple[dict[str, float], Grid]:
-        return validate(cast(Colorizer, network), self.setup)
+        return validate(cast(Colorizer, network), self.setup, self._judge)
 
     def write(self, run: Run, network: nn.Module, facts: Mapping[str, Any]) -> None:
         run.write_model(cast(Colorizer, network), self.recipe, dict(facts))
 
     def figures(self, network: nn.Module) -> dict[str, Image.Image]:
         return figures(cast(Colorizer, network), self.setup)
+
+    def _judge(self, batch: Batch, rgb: Tensor, answer: Tensor) -> dict[str, float]:
+        """The phase's native loss, and the discriminator's accuracy, on held-back photographs."""
+        phase, answer = self._phase, answer.float()
+        small = resized(rgb, answer)
+        lab = colors.srgb_to_lab(small)
+        values = self._native(phase, [answer], rgb, small)
+        if phase.train != "generator":
+            self.parts["discriminator"].eval()
+            # The same recolouring in every check; and training draws as it would have without the check.
+            with torch.random.fork_rng(), self.setup.autocast():
+                torch.manual_seed(self.recipe.seed)
+                seen = self._real(phase, small), self._fake(phase, batch, small, lab, answer)
+                classes = self._conditions(self._classes(batch, rgb), rgb)
+                real, fake = (self._score(image, classes).float() for image in seen)
+            values["d_accuracy"] = torch.cat((real > 0, fake < 0)).float().mean()
+        return {name: float(value) for name, value in values.items()}
 
     # The parts of a step, for objectives that differ in one of them.
 
@@ -312,6 +330,10 @@ class Standard(Objective):
             return rgb * 2 - 1
         lab = colors.srgb_to_lab(rgb)
         return torch.cat((lab[:, :1] / 50 - 1, lab[:, 1:] / 110), 1)
+
+    def _real(self, phase: Phase, small: Tensor) -> Tensor:
+        """What the discriminator is shown as true."""
+        return self._seen(losses.vivid(small, phase.real_chroma) if phase.real_chroma != 1 else small)
 
     def _fake(self, phase: Phase, batch: Batch, small: Tensor, lab: Tensor, answer: Tensor) -> Tensor:
         """What the discriminator is shown as false."""
