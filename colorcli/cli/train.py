@@ -12,7 +12,7 @@ import typer
 
 from colorcli.cli.completion import complete_recipe
 from colorcli.cli.output import console, listing, note
-from colorcli.errors import UsageError
+from colorcli.errors import ExitCode, UsageError
 from colorcli.stopping import Stop, ended_by, stopping_on_signals
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def train(
     ] = None,
     test: Annotated[
         list[Path] | None,
-        typer.Option(help="With --sweep: photographs to evaluate the runs on; repeatable.", exists=True),
+        typer.Option(help="With --sweep: photographs to evaluate the runs on, or RUN#SET; repeatable."),
     ] = None,
     list_recipes: Annotated[bool, typer.Option("--list", help="List the recipes and exit.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")] = False,
@@ -179,7 +179,7 @@ def _sweep(
     stop, until = Stop(), None if minutes is None else time.monotonic() + minutes * 60
     recipe = sweep.trainings[0].recipe
     with training_display(recipe, paths.output, quiet=quiet) as display, _stopping(stop, quiet=quiet):
-        finished = carry_out(
+        results = carry_out(
             sweep,
             paths,
             device=device,
@@ -191,8 +191,11 @@ def _sweep(
         )
     if not quiet:
         table = paths.output / "table.md"
-        note(f"The table is {table}." if finished else "Stopped before the end; the same command continues.")
-    if stop() and not finished:
+        note(f"The table is {table}." if results else "Stopped before the end; the same command continues.")
+    if results and results.failures:
+        note(f"Diverged, so not in the table: {', '.join(results.failures)}. To train one again, remove its folder.")
+        raise typer.Exit(ExitCode.SOME_FAILED)
+    if stop() and not results:
         raise typer.Exit(ended_by(stop.signal_number))
 
 

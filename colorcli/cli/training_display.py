@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from colorcli.train.recipe import Recipe
 
 
+# What a record says of the run's position.
+_WHERE = {"step", "phase", "of"}
+
+
 class TrainingDisplay(Protocol):
     """Shows the records of a run as they come; a context manager around the run."""
 
@@ -68,9 +72,12 @@ class _Progress:
     def take(self, record: dict[str, Any]) -> None:
         self.step, self.phase = int(record["step"]), str(record["phase"])
         self.total = int(record.get("of", self.total))
-        numbers = {key: float(value) for key, value in record.items() if key not in ("step", "phase", "of")}
+        numbers = {key: float(value) for key, value in record.items() if key not in _WHERE}
         if not numbers:
-            # A message instead of a step, shown in place of the phase.
+            # A message instead of a step, shown in place of the phase; or the start of a run, perhaps a sweep's next.
+            if "of" in record:
+                self.losses, self.measures = {}, {}
+                self._steps_per_second, self._last = 0.0, None
             return
         measures = {key.removeprefix("val_"): value for key, value in numbers.items() if key.startswith("val_")}
         if measures:
@@ -115,7 +122,7 @@ class _Lines:
     def show(self, record: dict[str, Any]) -> None:
         self._progress.take(record)
         measured = any(key.startswith("val_") for key in record)
-        numbers = self._progress.measures if measured else self._progress.losses if len(record) > 2 else {}
+        numbers = self._progress.measures if measured else self._progress.losses if record.keys() - _WHERE else {}
         text = ", ".join(f"{name} {value:.4g}" for name, value in numbers.items())
         parts = [self._progress.where() + (" (held back)" if measured else ""), text, self._progress.left()]
         print("; ".join(part for part in parts if part), file=sys.stderr, flush=True)  # noqa: T201

@@ -14,11 +14,12 @@ from pathlib import Path
 from colorcli.colorize import report
 from colorcli.colorize.discover import Found, Source
 from colorcli.colorize.journal import Finished, History, read_journal, segment_path, segments
-from colorcli.colorize.lock import locked
 from colorcli.colorize.picks import parameters_of
 from colorcli.colorize.plan import Output, Plan, Verdict
+from colorcli.colorize.state import state_folder
 from colorcli.errors import ModelError, OutputError, UsageError
 from colorcli.files import has_size, replacing
+from colorcli.locks import locked
 from colorcli.registry import registry
 from colorcli.text import printable
 
@@ -64,7 +65,7 @@ def merge(shards: Sequence[Path], output: Path, observe: Observer = lambda done,
     merged = Merged()
     with ExitStack() as stack:
         for root in (output, *others):
-            stale = stack.enter_context(locked(root))
+            stale = stack.enter_context(locked(root, state_folder(root)))
             merged.notices += [stale] if stale else []
         finished, origins = _finished(output, others)
         try:

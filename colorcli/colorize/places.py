@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Protocol
 
 from colorcli.colorize.journal import Journal, journal_size
-from colorcli.colorize.lock import locked
+from colorcli.colorize.state import state_folder
 from colorcli.files import Identity, write_atomically
 from colorcli.images.provenance import DIGITAL_SOURCE_TYPE
+from colorcli.locks import locked
 
 LABEL = DIGITAL_SOURCE_TYPE.encode()
 """Is in every output of ours."""
@@ -134,7 +135,7 @@ class Folder:
     @contextmanager
     def locked(self, say: Callable[[str], None], stopped: Callable[[], bool]) -> Iterator[None]:
         """See ``Place.locked``; it never waits."""
-        with locked(self.root) as stale:
+        with locked(self.root, state_folder(self.root)) as stale:
             if stale:
                 say(stale)
             yield

@@ -16,9 +16,10 @@ from pathlib import Path
 from colorcli.colorize import discover
 from colorcli.colorize.discover import Discovery, Found, Source
 from colorcli.colorize.events import Observer, notice
-from colorcli.colorize.lock import locked
 from colorcli.colorize.run import Report, Request, Run
+from colorcli.colorize.state import state_folder
 from colorcli.errors import UsageError
+from colorcli.locks import locked
 from colorcli.pipeline.onnx_copy import Waiting
 from colorcli.stopping import Stop
 
@@ -127,7 +128,7 @@ def watch(
     resting = Resting(rest)
     unusable: frozenset[str] = frozenset()
     first = Run(request, found=Discovery(), only=())
-    with locked(output) as stale:
+    with locked(output, state_folder(output)) as stale:
         if stale:
             observe(notice(stale))
         session = first.open_model(observe=observe, waiting=waiting, stop=stop)

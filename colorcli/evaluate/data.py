@@ -115,7 +115,7 @@ def _name(pair: tuple[str, File]) -> str:
 def _classes(files: Sequence[tuple[str, File]], source: str) -> dict[str, int]:
     """The class of each photograph that has one, by the protocol's ``labels``."""
     if source.endswith(".csv"):
-        return read_classes(Path(source))
+        return read_classes(Path(source), (name for name, _ in files))
     if source != "folders":
         return {}
     found = {name: file.label for name, file in files if file.label >= 0}

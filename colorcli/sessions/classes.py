@@ -68,13 +68,14 @@ def classes_of_folders(folders: Iterable[str]) -> dict[str, int]:
     return {name: find_class(name) for name in names}
 
 
-def read_classes(path: Path) -> dict[str, int]:
+def read_classes(path: Path, photographs: Iterable[str]) -> dict[str, int]:
     """The classes of photographs in a CSV file with the columns ``name`` and ``class``, by the photographs' names.
 
-    A class is given by number or by name.
+    A class is given by number or by name. Photographs may be missing, and others may be there.
 
     Raises:
-        UsageError: the file cannot be read, lacks a column, or names a class that does not exist.
+        UsageError: the file cannot be read, lacks a column, names a class that does not exist, or none of
+            ``photographs``.
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
@@ -83,7 +84,11 @@ def read_classes(path: Path) -> dict[str, int]:
         raise UsageError(f"The classes in {path} cannot be read: {reason(error)}.") from error
     if rows and not {"name", "class"} <= set(rows[0]):
         raise UsageError(f"{path} has no columns 'name' and 'class'; its first line is their heading.")
-    return {row["name"]: find_class(row["class"] or "") for row in rows}
+    known = {row["name"]: find_class(row["class"] or "") for row in rows}
+    names = list(photographs)
+    if names and known.keys().isdisjoint(names):
+        raise UsageError(f"{path} has the class of none of the photographs; one of them is called '{names[0]}'.")
+    return known
 
 
 def read_class(content: bytes, where: str) -> int:

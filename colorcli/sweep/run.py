@@ -11,15 +11,18 @@ from typing import Any
 from PIL import Image
 
 from colorcli.errors import ColorcliError, OutputError, UsageError
+from colorcli.evaluate.data import find
 from colorcli.evaluate.engine import EvaluationOptions
 from colorcli.evaluate.report import to_json
 from colorcli.evaluate.run import Request, Run
 from colorcli.files import write_atomically
+from colorcli.locks import locked
 from colorcli.report.plots import curves
 from colorcli.report.records import Report
 from colorcli.sweep.plan import Sweep, Training
 from colorcli.sweep.table import Results, to_markdown
 from colorcli.train.loop import DivergedError, Observer, run_recipe
+from colorcli.train.processes import world_size
 from colorcli.train.run import read_log
 
 _DONE, _SCORES = "done.json", "scores.json"
@@ -52,8 +55,8 @@ def carry_out(
     stop: Callable[[], bool] = lambda: False,
     command: Sequence[str] = (),
     observe: Observer = lambda _: None,
-) -> bool:
-    """Train and evaluate the remaining runs and write the table; True when all runs are finished.
+) -> Results | None:
+    """Train and evaluate the remaining runs and write the table; the results, or None if it was stopped before the end.
 
     An interrupted run resumes from its checkpoint; a finished run is evaluated once. The table is rewritten after every
     run, so that a long sweep can be followed. A network that became worse than it was at the start is measured like the
@@ -70,9 +73,31 @@ def carry_out(
         observe: called with every log record of every run.
 
     Raises:
-        UsageError: the folder holds another sweep's runs.
+        UsageError: the folder holds another sweep's runs, the photographs to evaluate on do not exist, or several
+            processes were started.
+        OutputError: another process is working on the folder.
         ColorcliError: training or evaluation failed; a run that diverges is listed in the table instead.
     """
+    if world_size() > 1:
+        raise UsageError("A sweep trains in one process: start it without accelerate launch.")
+    for training in sweep.trainings:
+        # Here, and not after the first run.
+        find(paths.test, training.protocol.data, training.protocol.labels)
+    with locked(paths.output, paths.output / ".lock"):
+        return _carry_out(sweep, paths, device, threads, seconds, stop, command, observe)
+
+
+def _carry_out(
+    sweep: Sweep,
+    paths: SweepPaths,
+    device: str,
+    threads: int | None,
+    seconds: Callable[[], float | None],
+    stop: Callable[[], bool],
+    command: Sequence[str],
+    observe: Observer,
+) -> Results | None:
+    results = None
     for number, training in enumerate(sweep.trainings, 1):
         folder = paths.output / training.name
         said = f"run {number} of {len(sweep.trainings)}: {training.name}"
@@ -81,7 +106,7 @@ def carry_out(
             observe({"step": 0, "phase": said})
             left = seconds()
             if stop() or (left is not None and left <= 0):
-                return False
+                return None
             failure = ""
             try:
                 finished = run_recipe(
@@ -101,14 +126,14 @@ def carry_out(
             except DivergedError as error:
                 finished, failure = True, str(error)
             if not finished:
-                return False
+                return None
             done = {"recipe": training.recipe.to_dict(), "failure": failure}
             _write(folder / _DONE, json.dumps(done).encode())
         scores = _scores(folder)
         if not done["failure"] and not (scores and scores["protocol"]["id"] == training.protocol.id):
             _measure(sweep, training, paths, device)
-        _write_table(sweep, paths, command)
-    return True
+        results = _write_table(sweep, paths, command)
+    return results
 
 
 def _done(folder: Path, training: Training) -> dict[str, Any] | None:
@@ -156,7 +181,7 @@ def _measure(sweep: Sweep, training: Training, paths: SweepPaths, device: str) -
     _write(folder / _SCORES, to_json(made))
 
 
-def _write_table(sweep: Sweep, paths: SweepPaths, command: Sequence[str]) -> None:
+def _write_table(sweep: Sweep, paths: SweepPaths, command: Sequence[str]) -> Results:
     scores: dict[tuple[str, int], Report] = {}
     failures: dict[str, str] = {}
     lines: dict[str, dict[str, list[tuple[float, float]]]] = {}
@@ -182,6 +207,7 @@ def _write_table(sweep: Sweep, paths: SweepPaths, command: Sequence[str]) -> Non
     for name, image in figures.items():
         image.save(paths.output / f"{name}.png")
     _write(paths.output / "table.md", to_markdown(results, tuple(figures)).encode())
+    return results
 
 
 def _add_measures(lines: dict[str, dict[str, list[tuple[float, float]]]], variant: str, folder: Path) -> None:

@@ -97,6 +97,7 @@ class Results:
             },
             "claims": claims,
             "failures": dict(self.failures),
+            "notes": list(dict.fromkeys(note for found in self.scores.values() for note in found["notes"])),
         }
 
 
@@ -114,6 +115,7 @@ def to_markdown(results: Results, figures: Sequence[str] = ()) -> str:
         heads = ["claim", "difference for each seed, 95 % over photographs", "over seeds, 95 %", "verdict"]
         parts.append(_table(heads, lines))
     parts += [f"{name}: {reason}" for name, reason in record["failures"].items()]
+    parts += record["notes"]
     parts += [f"![{name}]({name}.png)" for name in figures]
     return "\n\n".join(parts) + "\n"
 

@@ -126,7 +126,7 @@ class PhotoSet:
         if labels == "folders":
             entries = _labelled(entries)
         elif labels.endswith(".csv"):
-            classes = read_classes(Path(labels))
+            classes = read_classes(Path(labels), (entry.name for entry in entries))
             entries = [dataclasses.replace(entry, label=classes.get(entry.name, -1)) for entry in entries]
         if not entries:
             raise NothingToDoError(f"No photographs or tar shards were found in {', '.join(map(str, roots))}.")

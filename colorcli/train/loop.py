@@ -559,6 +559,7 @@ def run_recipe(
 
     Raises:
         UsageError: the folder holds a run already and ``resume`` is not set.
+        OutputError: another process is training into it.
         ColorcliError: as the parts say: no photographs, no teacher, no device, divergence, a full disk.
     """
     check(track)
@@ -598,24 +599,31 @@ def run_recipe(
     except BaseException:
         run.discard()
         raise
-    facts = {"roots": [str(root) for root in data], "train": len(photos.train), "validation": len(photos.validation)}
-    if processes.is_main:
-        if resume and not trainer.step:
-            say(f"there is no checkpoint in {folder} yet: starting from the beginning")
-        changed = run.describe(trainer.recipe, facts, list(command), trainer.step)
-        run.write_splits(data, photos, say)
-        for field, (old, new) in changed.items():
-            say(f"continuing with {field} = {new} instead of {old}")
-        run.trackers = trackers(track, folder, trainer.recipe.to_dict(), trainer.step)
-        phases = trainer.recipe.phases
-        # They may have been given in epochs.
-        length = sum(phase.steps for phase in phases)
-        observe({"step": trainer.step, "phase": phases[min(trainer.phase, len(phases) - 1)].name, "of": length})
-        _say_if_few(len(photos.validation), say)
-    try:
-        finished = trainer.fit(seconds=math.inf if seconds is None else seconds, stop=stop, observe=observe)
-    finally:
-        for tracker in run.trackers:
-            tracker.close()
+    with run.locked() if processes.is_main else contextlib.nullcontext():
+        if processes.is_main:
+            if resume and not trainer.step:
+                say(f"there is no checkpoint in {folder} yet: starting from the beginning")
+            _describe(trainer, data, command, say)
+            run.trackers = trackers(track, folder, trainer.recipe.to_dict(), trainer.step)
+            phases = trainer.recipe.phases
+            # They may have been given in epochs.
+            length = sum(phase.steps for phase in phases)
+            observe({"step": trainer.step, "phase": phases[min(trainer.phase, len(phases) - 1)].name, "of": length})
+            _say_if_few(len(photos.validation), say)
+        try:
+            finished = trainer.fit(seconds=math.inf if seconds is None else seconds, stop=stop, observe=observe)
+        finally:
+            for tracker in run.trackers:
+                tracker.close()
     processes.close()
     return finished
+
+
+def _describe(trainer: Trainer, data: Sequence[Path], command: Sequence[str], say: Notify) -> None:
+    """Write into the run folder what the run is made of, and say what differs from an earlier start."""
+    run, photos = trainer.run, trainer.photos
+    facts = {"roots": [str(root) for root in data], "train": len(photos.train), "validation": len(photos.validation)}
+    changed = run.describe(trainer.recipe, facts, list(command), trainer.step)
+    run.write_splits(data, photos, say)
+    for field, (old, new) in changed.items():
+        say(f"continuing with {field} = {new} instead of {old}")

@@ -25,6 +25,11 @@ _BUCKET = 25 << 20
 """Bytes of gradients that travel together: as many as overlap well with the rest of the backward pass."""
 
 
+def world_size() -> int:
+    """How many processes ``accelerate launch`` (or torchrun) has started; 1 without it."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
 def is_main() -> bool:
     """Whether this process is alone, or the main one of those that ``accelerate launch`` (or torchrun) started."""
     return os.environ.get("RANK", "0") == "0"
@@ -57,7 +62,7 @@ class Processes:
         Raises:
             UsageError: there are several, and Accelerate is not installed.
         """
-        if int(os.environ.get("WORLD_SIZE", "1")) < 2:
+        if world_size() < 2:
             return cls(device)
         try:
             from accelerate import Accelerator

@@ -113,7 +113,7 @@ class Phase:
         loss: distance of the native answer from its target: ``mse``, ``l1``, ``smooth_l1``, ``cross_entropy`` (bins),
             or ``auto``: the last for bins, else the third.
         rebalance: strength lambda of that loss's colour rebalancing (zhang2016: 0.5; Lin and Ferreira: 0.9); 0: none.
-        weights: of the loss terms ``native``, ``delta_e``, ``edges``, ``level``, ``colorfulness``, ``perceptual``,
+        weights: of the loss terms ``native``, ``delta_e``, ``edges``, ``colorfulness``, ``perceptual``,
             ``adversarial``, ``diversity``, ``distill``, ``prior``; and of those that other packages add, see
             ``train.plugins``.
         gan: ``hinge``; ``bce``, where the generator maximizes log D (Beyer Bruvik and Penfold); or ``minimax``, where

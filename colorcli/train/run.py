@@ -16,6 +16,7 @@ import shutil
 import tomllib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from torch import Tensor, nn
 import colorcli
 from colorcli.errors import ModelError, OutputError, UsageError
 from colorcli.files import file_sha256, write_atomically
+from colorcli.locks import locked
 from colorcli.networks.colorizer import Colorizer
 from colorcli.registry import backbones, splits
 from colorcli.registry.card import CARD, WEIGHTS, ModelCard, Shared, write_card
@@ -142,6 +144,10 @@ class Run:
                 split = splits.read(self.folder, name)
                 known |= split.photographs if split.roots == roots else {}
         return known
+
+    def locked(self) -> AbstractContextManager[object]:
+        """Hold the run folder's lock. Raises OutputError where another run has it."""
+        return locked(self.folder, self.folder / ".lock")
 
     def log(self, record: dict[str, Any]) -> None:
         """Append one record to metrics.jsonl."""

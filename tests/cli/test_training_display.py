@@ -63,6 +63,17 @@ def test_the_time_left_is_known_of_recipes_in_epochs(capsys: pytest.CaptureFixtu
     ]
 
 
+def test_the_next_run_of_a_sweep_begins_without_the_last_ones_losses(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = _Lines(recipes.load(TOY))
+    lines.show(LOSSES)
+    lines.show({"step": 0, "phase": "run 2 of 6: fast-seed0"})
+    lines.show({"step": 0, "phase": "regression", "of": 8})
+    assert capsys.readouterr().err.splitlines()[1:] == [
+        "step 0 of 8, run 2 of 6: fast-seed0",
+        "step 0 of 8, regression",
+    ]
+
+
 def test_ctrl_c_ends_a_run_with_a_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Stopping the training must not lose what was learnt since the last checkpoint."""
     for index in range(6):

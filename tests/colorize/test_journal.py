@@ -16,10 +16,11 @@ import pytest
 from colorcli.colorize.audit import read_status, verify
 from colorcli.colorize.events import VERSION, now, to_line
 from colorcli.colorize.journal import History, Journal, journal_path, read_journal, records_at, skim_journal
-from colorcli.colorize.lock import locked
 from colorcli.colorize.options import Execution
 from colorcli.colorize.places import Folder
 from colorcli.errors import OutputError, UsageError
+from colorcli.files import STATE_FOLDER
+from colorcli.locks import locked
 
 from .conftest import Colour, contents, write_gray
 
@@ -175,34 +176,39 @@ def test_nan_is_not_json() -> None:
 def test_a_lock_of_a_killed_run_is_taken_over_and_explained(tmp_path: Path) -> None:
     """After kill -9, the same command continues, without a file that has to be removed by hand."""
     code = (
-        "import os, signal, sys; from pathlib import Path; from colorcli.colorize.lock import locked\n"
-        "with locked(Path(sys.argv[1])): print(os.getpid(), flush=True); os.kill(os.getpid(), signal.SIGKILL)"
+        "import os, signal, sys; from pathlib import Path; from colorcli.locks import locked\n"
+        "with locked(*map(Path, sys.argv[1:])): print(os.getpid(), flush=True); os.kill(os.getpid(), signal.SIGKILL)"
     )
-    result = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True, check=False)
+    result = subprocess.run(
+        [sys.executable, "-c", code, tmp_path, tmp_path / STATE_FOLDER], capture_output=True, text=True, check=False
+    )
     assert (tmp_path / ".colorcli" / "lock").is_file()
-    with locked(tmp_path) as stale:
+    with locked(tmp_path, tmp_path / STATE_FOLDER) as stale:
         assert stale is not None
         assert result.stdout.strip() in stale
-    with locked(tmp_path) as stale:
+    with locked(tmp_path, tmp_path / STATE_FOLDER) as stale:
         assert stale is None
 
 
 def test_a_living_holder_is_named(tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from colorcli.colorize.lock import locked\n"
-        "with locked(Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
+        "import sys; from pathlib import Path; from colorcli.locks import locked\n"
+        "with locked(*map(Path, sys.argv[1:])): print('held', flush=True); sys.stdin.read()"
     )
     with subprocess.Popen(
-        [sys.executable, "-c", code, tmp_path], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        [sys.executable, "-c", code, tmp_path, tmp_path / STATE_FOLDER], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as holder:
         assert holder.stdout is not None
         assert holder.stdin is not None
         holder.stdout.readline()
-        with pytest.raises(OutputError, match=f"process {holder.pid} on {socket.gethostname()}"), locked(tmp_path):
+        with (
+            pytest.raises(OutputError, match=f"process {holder.pid} on {socket.gethostname()}"),
+            locked(tmp_path, tmp_path / STATE_FOLDER),
+        ):
             pass
         holder.stdin.close()
         holder.wait()
-    with locked(tmp_path) as stale:
+    with locked(tmp_path, tmp_path / STATE_FOLDER) as stale:
         assert stale is None
 
 
@@ -211,7 +217,7 @@ def test_a_lock_of_another_machine_is_respected(tmp_path: Path) -> None:
     path = tmp_path / ".colorcli" / "lock"
     path.parent.mkdir()
     path.write_text(json.dumps({"pid": 1, "host": "elsewhere", "since": "yesterday"}))
-    with pytest.raises(OutputError, match=r"elsewhere.*remove .*lock"), locked(tmp_path):
+    with pytest.raises(OutputError, match=r"elsewhere.*remove .*lock"), locked(tmp_path, tmp_path / STATE_FOLDER):
         pass
     assert path.is_file()
 

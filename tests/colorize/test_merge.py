@@ -17,11 +17,11 @@ from colorcli.cli.docs import page_path
 from colorcli.colorize import report
 from colorcli.colorize.audit import read_status, verify
 from colorcli.colorize.journal import segments
-from colorcli.colorize.lock import locked
 from colorcli.colorize.merge import merge
 from colorcli.colorize.places import Folder
 from colorcli.colorize.plan import Selection
 from colorcli.errors import OutputError, UsageError
+from colorcli.locks import locked
 
 from ..fakes import INFO
 from .conftest import Colour, contents, write_gray
@@ -107,7 +107,7 @@ def test_folders_that_are_not_shards_of_one_run_are_refused(old: Path, shards: l
     write_gray(old.with_name("all") / name)
     with pytest.raises(UsageError, match="is in the way"):
         merge(shards, old.with_name("all"))
-    with locked(shards[0]), pytest.raises(OutputError, match="in use"):
+    with locked(shards[0], shards[0] / ".colorcli"), pytest.raises(OutputError, match="in use"):
         merge(shards, old.with_name("else"))
 
 

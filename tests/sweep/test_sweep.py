@@ -9,9 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
 
-from colorcli.errors import UsageError
-from colorcli.sweep import plan
+from colorcli.cli.app import app
+from colorcli.errors import OutputError, UsageError
+from colorcli.locks import locked
+from colorcli.sweep import plan, run
 from colorcli.sweep.run import SweepPaths, _add_measures, carry_out
 from colorcli.sweep.table import Results, to_markdown
 
@@ -123,6 +126,33 @@ def test_a_sweep_stops_when_it_is_told_and_says_that_it_is_not_done(paths: Sweep
     assert not (paths.output / "table.md").exists()
 
 
+def test_what_would_fail_after_a_night_is_refused_before_it(
+    paths: SweepPaths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweep = _load(tmp_path)
+    for test in ("nowhere", "out/slow-seed0#held-back"):
+        with pytest.raises(UsageError, match=test):
+            carry_out(sweep, SweepPaths(paths.data, (tmp_path / test,), paths.output), device="cpu")
+    paths.output.mkdir()
+    with locked(paths.output, paths.output / ".lock"), pytest.raises(OutputError, match="in use"):
+        carry_out(sweep, paths, device="cpu")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UsageError, match="one process"):
+        carry_out(sweep, paths, device="cpu")
+    assert not list(paths.output.glob("*-seed*"))
+
+
+def test_a_script_hears_of_runs_that_diverged(
+    paths: SweepPaths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    results = Results(_load(tmp_path), {}, {"fast-seed0": "a weight is not a finite number"}, ())
+    monkeypatch.setattr(run, "carry_out", lambda *_, **__: results)
+    command = ["train", "--sweep", str(tmp_path / "sweep.toml"), "--data", str(tmp_path), "--test", str(tmp_path)]
+    result = CliRunner().invoke(app, [*command, "-o", str(paths.output)])
+    assert result.exit_code == 3
+    assert "fast-seed0" in result.stderr
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -207,6 +237,7 @@ def test_the_table_says_what_three_seeds_and_their_photographs_show(tmp_path: Pa
             "summary": {"gray": {"psnr": {"mean": 20.0}}, "run": {"psnr": {"mean": psnr + 1}}},
             "images": images,
             "data": {"images": 12},
+            "notes": ["run learnt from 5 of these 12 photographs."],
         }
 
     means = {"slow": (20.0, 20.1, 20.2), "fast": (21.0, 21.2, 21.15)}
@@ -217,6 +248,7 @@ def test_the_table_says_what_three_seeds_and_their_photographs_show(tmp_path: Pa
     line = next(line for line in table.splitlines() if line.startswith("| a higher rate"))
     assert line.endswith("| reproduced |") and "+1.000 [+1.000, +1.000]; +1.100" in line
     assert "again by `colorcli train --sweep sweep.toml`" in table
+    assert table.count("learnt from 5 of these 12 photographs") == 1
     backwards = _load(tmp_path, SWEEP.replace("seeds = [0]", "seeds = [0, 1, 2]").replace('"higher"', '"lower"'))
     assert "| not reproduced |" in to_markdown(Results(backwards, scores, {}, ()))
     two = {key: value for key, value in scores.items() if key[1] < 2}

@@ -1,4 +1,4 @@
-"""One run at a time on an output folder."""
+"""One run at a time on a folder."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from colorcli.colorize.state import state_folder
 from colorcli.errors import OutputError
 from colorcli.files import write_atomically
 
@@ -22,21 +21,24 @@ _HELD = "lock.held"
 
 
 @contextmanager
-def locked(root: Path) -> Iterator[str | None]:
+def locked(root: Path, state: Path) -> Iterator[str | None]:
     """Hold the lock of an output folder; yields a sentence about a stale lock that was taken over, or None.
 
     The system's own lock ends with the process that holds it, so a killed run never stands in the way. Beside it lies
     a file with pid and host, for people and for machines that share the disk but not the lock: one that another
     machine left cannot be judged from here and is respected.
 
+    Args:
+        root: the folder, as errors name it.
+        state: where the lock's files lie.
+
     Raises:
         OutputError: another run holds the lock, or the folder cannot be written.
     """
-    folder = state_folder(root)
-    path = folder / _HOLDER
-    lock = FileLock(folder / _HELD, timeout=0, thread_local=False)
+    path = state / _HOLDER
+    lock = FileLock(state / _HELD, timeout=0, thread_local=False)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        state.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     except Timeout as error:
         holder = _read(path) or {}
