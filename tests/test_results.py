@@ -34,6 +34,7 @@ IDS = {
 NUMBER = re.compile(r"[-+]?\d[\d,]*(?:\.\d+)?")
 # An interval in a sentence, as in "+1.54 [1.25, 1.83] dB".
 INTERVAL = re.compile(r"([-+]?\d+\.\d+)(?: dB)? \[([-+]?\d+\.\d+), ([-+]?\d+\.\d+)\]")
+DECIBELS = re.compile(r"(?<![\d.])(\d+\.\d\d) dB")
 MARK = re.compile(r"<!-- results: (\S+?\.json) -->")
 
 
@@ -153,6 +154,28 @@ def test_intervals_in_sentences_are_those_of_the_files() -> None:
             )
             found += 1
     assert found
+
+
+def test_decibels_in_sentences_are_those_of_the_files() -> None:
+    known = [each for path in RESULTS.glob("*.json") for each in _numbers(json.loads(path.read_text(encoding="utf-8")))]
+    found = 0
+    for path in DOCUMENTS:
+        lines = path.read_text(encoding="utf-8").splitlines()
+        for shown in DECIBELS.findall(" ".join(line for line in lines if not line.startswith("|"))):
+            assert any(as_shown([abs(value)], [shown]) == [shown] for value in known), (
+                f"{path}: {shown} dB is in no file of results"
+            )
+            found += 1
+    assert found
+
+
+def _numbers(record: Any) -> Iterator[float]:
+    """All numbers in a file of results."""
+    if isinstance(record, dict | list):
+        for part in record.values() if isinstance(record, dict) else record:
+            yield from _numbers(part)
+    elif isinstance(record, int | float):
+        yield record
 
 
 def _triples(record: Any) -> Iterator[list[float]]:
