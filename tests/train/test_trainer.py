@@ -364,6 +364,7 @@ def test_a_discriminator_can_learn_before_its_generator(photos: Path, tmp_path: 
     checks = _records(folder, "val_psnr")
     assert len({record["val_psnr"] for record in checks}) == 1
     assert all(0 <= record["val_d_accuracy"] <= 1 for record in checks)
+    assert not _records(folder, "val_native"), "the generator's loss is not what this phase lowers"
 
 
 def test_a_check_measures_the_loss_on_photographs_held_back(photos: Path, tmp_path: Path) -> None:

@@ -211,7 +211,7 @@ class Standard(Objective):
         phase, answer = self._phase, answer.float()
         small = resized(rgb, answer)
         lab = colors.srgb_to_lab(small)
-        values = self._native(phase, [answer], rgb, small)
+        values = self._native(phase, [answer], rgb, small) if phase.train != "discriminator" else {}
         if phase.train != "generator":
             self.parts["discriminator"].eval()
             # The same recolouring in every check; and training draws as it would have without the check.
