@@ -21,7 +21,7 @@ _HELD = "lock.held"
 
 
 @contextmanager
-def locked(root: Path, state: Path) -> Iterator[str | None]:
+def locked(root: Path, state: Path, *, elsewhere: bool = True) -> Iterator[str | None]:
     """Hold the lock of an output folder; yields a sentence about a stale lock that was taken over, or None.
 
     The system's own lock ends with the process that holds it, so a killed run never stands in the way. Beside it lies
@@ -31,6 +31,8 @@ def locked(root: Path, state: Path) -> Iterator[str | None]:
     Args:
         root: the folder, as errors name it.
         state: where the lock's files lie.
+        elsewhere: whether to respect the file of another machine. A training that a cluster starts again, perhaps in a
+            container, has another name each time, and must go on unattended.
 
     Raises:
         OutputError: another run holds the lock, or the folder cannot be written.
@@ -49,7 +51,7 @@ def locked(root: Path, state: Path) -> Iterator[str | None]:
     except (OSError, NotImplementedError) as error:
         raise _unwritable(root, error) from error
     try:
-        stale = _stale(root, path)
+        stale = _stale(root, path, elsewhere)
         try:
             _write(path)
         except OSError as error:
@@ -63,12 +65,12 @@ def locked(root: Path, state: Path) -> Iterator[str | None]:
         lock.release()
 
 
-def _stale(root: Path, path: Path) -> str | None:
+def _stale(root: Path, path: Path, elsewhere: bool) -> str | None:
     """What to say of the holder that did not remove its file."""
     holder = _read(path)
     if not holder:
         return None
-    if holder.get("host") != socket.gethostname():
+    if elsewhere and holder.get("host") != socket.gethostname():
         raise OutputError(
             f"{root} is in use by process {holder.get('pid')} on {holder.get('host')} since {holder.get('since')}. "
             f"If that run has ended, remove {path} and run again."

@@ -83,7 +83,7 @@ def carry_out(
     for training in sweep.trainings:
         # Here, and not after the first run.
         find(paths.test, training.protocol.data, training.protocol.labels)
-    with locked(paths.output, paths.output / ".lock"):
+    with locked(paths.output, paths.output / ".lock", elsewhere=False):
         return _carry_out(sweep, paths, device, threads, seconds, stop, command, observe)
 
 

@@ -147,7 +147,7 @@ class Run:
 
     def locked(self) -> AbstractContextManager[object]:
         """Hold the run folder's lock. Raises OutputError where another run has it."""
-        return locked(self.folder, self.folder / ".lock")
+        return locked(self.folder, self.folder / ".lock", elsewhere=False)
 
     def log(self, record: dict[str, Any]) -> None:
         """Append one record to metrics.jsonl."""

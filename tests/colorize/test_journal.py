@@ -220,6 +220,9 @@ def test_a_lock_of_another_machine_is_respected(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match=r"elsewhere.*remove .*lock"), locked(tmp_path, tmp_path / STATE_FOLDER):
         pass
     assert path.is_file()
+    # A training that a cluster starts again on another machine goes on.
+    with locked(tmp_path, tmp_path / STATE_FOLDER, elsewhere=False) as stale:
+        assert stale is not None
 
 
 def test_status_adds_up(old: Path, colour: Colour) -> None:
