@@ -80,59 +80,46 @@ def carry_out(
     """
     if world_size() > 1:
         raise UsageError("A sweep trains in one process: start it without accelerate launch.")
-    for training in sweep.trainings:
+    for protocol in {training.protocol.id: training.protocol for training in sweep.trainings}.values():
         # Here, and not after the first run.
-        find(paths.test, training.protocol.data, training.protocol.labels)
-    with locked(paths.output, paths.output / ".lock", elsewhere=False):
-        return _carry_out(sweep, paths, device, threads, seconds, stop, command, observe)
-
-
-def _carry_out(
-    sweep: Sweep,
-    paths: SweepPaths,
-    device: str,
-    threads: int | None,
-    seconds: Callable[[], float | None],
-    stop: Callable[[], bool],
-    command: Sequence[str],
-    observe: Observer,
-) -> Results | None:
+        find(paths.test, protocol.data, protocol.labels)
     results = None
-    for number, training in enumerate(sweep.trainings, 1):
-        folder = paths.output / training.name
-        said = f"run {number} of {len(sweep.trainings)}: {training.name}"
-        done = _done(folder, training)
-        if done is None:
-            observe({"step": 0, "phase": said})
-            left = seconds()
-            if stop() or (left is not None and left <= 0):
-                return None
-            failure = ""
-            try:
-                finished = run_recipe(
-                    training.recipe,
-                    paths.data,
-                    folder,
-                    resume=folder.exists(),
-                    seconds=left,
-                    stop=stop,
-                    device=device,
-                    threads=threads,
-                    command=command,
-                    observe=observe,
-                    # What a paper's setting spoils is a result, too.
-                    keep_worse=True,
-                )
-            except DivergedError as error:
-                finished, failure = True, str(error)
-            if not finished:
-                return None
-            done = {"recipe": training.recipe.to_dict(), "failure": failure}
-            _write(folder / _DONE, json.dumps(done).encode())
-        scores = _scores(folder)
-        if not done["failure"] and not (scores and scores["protocol"]["id"] == training.protocol.id):
-            _measure(sweep, training, paths, device)
-        results = _write_table(sweep, paths, command)
+    with locked(paths.output, paths.output / ".lock", elsewhere=False):
+        for number, training in enumerate(sweep.trainings, 1):
+            folder = paths.output / training.name
+            said = f"run {number} of {len(sweep.trainings)}: {training.name}"
+            done = _done(folder, training)
+            if done is None:
+                observe({"step": 0, "phase": said})
+                left = seconds()
+                if stop() or (left is not None and left <= 0):
+                    return None
+                failure = ""
+                try:
+                    finished = run_recipe(
+                        training.recipe,
+                        paths.data,
+                        folder,
+                        resume=folder.exists(),
+                        seconds=left,
+                        stop=stop,
+                        device=device,
+                        threads=threads,
+                        command=command,
+                        observe=observe,
+                        # What a paper's setting spoils is a result, too.
+                        keep_worse=True,
+                    )
+                except DivergedError as error:
+                    finished, failure = True, str(error)
+                if not finished:
+                    return None
+                done = {"recipe": training.recipe.to_dict(), "failure": failure}
+                _write(folder / _DONE, json.dumps(done).encode())
+            scores = _scores(folder)
+            if not done["failure"] and not (scores and scores["protocol"]["id"] == training.protocol.id):
+                _measure(sweep, training, paths, device)
+            results = _write_table(sweep, paths, command)
     return results
 
 

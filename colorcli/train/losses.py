@@ -37,6 +37,11 @@ def discriminator_gan(kind: str, real: Tensor, fake: Tensor) -> Tensor:
     return 0.5 * (F.softplus(-real).mean() + F.softplus(fake).mean())
 
 
+def discriminator_accuracy(real: Tensor, fake: Tensor) -> Tensor:
+    """The share, 0..1, of scores on the right side of zero."""
+    return torch.cat((real > 0, fake < 0)).float().mean()
+
+
 def generator_gan(kind: str, fake: Tensor) -> Tensor:
     """The generator's loss: minus its score (``hinge``), minus log D (``bce``) or log(1 - D) (``minimax``)."""
     if kind == "hinge":

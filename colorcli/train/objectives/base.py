@@ -207,12 +207,11 @@ class Objective(ABC):
             real_score, fake_score = (self._score(image, classes).float() for image in (real, fake))
         loss = losses.discriminator_gan(phase.gan, real_score, fake_score)
         update("discriminator", loss)
-        right = torch.cat((real_score > 0, fake_score < 0)).float().mean()
         return {
             "d_loss": loss.detach(),
             "d_real": real_score.mean().detach(),
             "d_fake": fake_score.mean().detach(),
-            "d_accuracy": right,
+            "d_accuracy": losses.discriminator_accuracy(real_score, fake_score),
         }
 
     def deceive(self, phase: Phase, fake: Tensor, classes: Tensor) -> Tensor:

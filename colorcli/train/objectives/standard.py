@@ -210,17 +210,16 @@ class Standard(Objective):
         """The phase's native loss, and the discriminator's accuracy, on held-back photographs."""
         phase, answer = self._phase, answer.float()
         small = resized(rgb, answer)
-        lab = colors.srgb_to_lab(small)
         values = self._native(phase, [answer], rgb, small) if phase.train != "discriminator" else {}
         if phase.train != "generator":
             self.parts["discriminator"].eval()
             # The same recolouring in every check; and training draws as it would have without the check.
             with torch.random.fork_rng(), self.setup.autocast():
                 torch.manual_seed(self.recipe.seed)
-                seen = self._real(phase, small), self._fake(phase, batch, small, lab, answer)
+                fake = self._fake(phase, batch, small, colors.srgb_to_lab(small), answer)
                 classes = self._conditions(self._classes(batch, rgb), rgb)
-                real, fake = (self._score(image, classes).float() for image in seen)
-            values["d_accuracy"] = torch.cat((real > 0, fake < 0)).float().mean()
+                scores = [self._score(image, classes).float() for image in (self._real(phase, small), fake)]
+            values["d_accuracy"] = losses.discriminator_accuracy(*scores)
         return {name: float(value) for name, value in values.items()}
 
     # The parts of a step, for objectives that differ in one of them.
